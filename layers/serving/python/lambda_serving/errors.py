@@ -1,0 +1,136 @@
+"""The one tree of errors: a class for each canonical code, as in TensorFlow and gRPC.
+
+A message names the values it speaks of and is safe to show to a client. What a code means to a
+transport (an HTTP status, a gRPC status) is that transport's table.
+"""
+
+from enum import IntEnum
+from typing import ClassVar
+
+__all__ = [
+    "Aborted",
+    "AlreadyExists",
+    "Cancelled",
+    "Code",
+    "DataLoss",
+    "DeadlineExceeded",
+    "FailedPrecondition",
+    "Internal",
+    "InvalidArgument",
+    "NotFound",
+    "OutOfRange",
+    "PayloadTooLarge",
+    "PermissionDenied",
+    "ResourceExhausted",
+    "ServingError",
+    "Unauthenticated",
+    "Unavailable",
+    "Unimplemented",
+    "Unknown",
+    "of_code",
+]
+
+
+class Code(IntEnum):
+    """Canonical codes; the numbers are those of `TF_Code` and of gRPC."""
+
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+class ServingError(Exception):
+    """Every failure that a caller can cause or act on; `str(error)` is the sentence for them."""
+
+    code: ClassVar[Code]
+
+
+class Cancelled(ServingError):
+    code = Code.CANCELLED
+
+
+class Unknown(ServingError):
+    code = Code.UNKNOWN
+
+
+class InvalidArgument(ServingError):
+    code = Code.INVALID_ARGUMENT
+
+
+class DeadlineExceeded(ServingError):
+    code = Code.DEADLINE_EXCEEDED
+
+
+class NotFound(ServingError):
+    code = Code.NOT_FOUND
+
+
+class AlreadyExists(ServingError):
+    code = Code.ALREADY_EXISTS
+
+
+class PermissionDenied(ServingError):
+    code = Code.PERMISSION_DENIED
+
+
+class ResourceExhausted(ServingError):
+    code = Code.RESOURCE_EXHAUSTED
+
+
+class PayloadTooLarge(ResourceExhausted):
+    """A request is over one of the size limits; the message names the limit and the flag."""
+
+
+class FailedPrecondition(ServingError):
+    code = Code.FAILED_PRECONDITION
+
+
+class Aborted(ServingError):
+    code = Code.ABORTED
+
+
+class OutOfRange(ServingError):
+    code = Code.OUT_OF_RANGE
+
+
+class Unimplemented(ServingError):
+    code = Code.UNIMPLEMENTED
+
+
+class Internal(ServingError):
+    code = Code.INTERNAL
+
+
+class Unavailable(ServingError):
+    code = Code.UNAVAILABLE
+
+
+class DataLoss(ServingError):
+    code = Code.DATA_LOSS
+
+
+class Unauthenticated(ServingError):
+    code = Code.UNAUTHENTICATED
+
+
+_CLASSES: dict[int, type[ServingError]] = {
+    error.code: error for error in ServingError.__subclasses__()
+}
+
+
+def of_code(code: int, message: str) -> ServingError:
+    """The error of a canonical code, `Unknown` for a number that is none."""
+    return _CLASSES.get(code, Unknown)(message)

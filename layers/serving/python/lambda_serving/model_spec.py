@@ -1,0 +1,31 @@
+"""Names of servables: what is loaded, and what a request asks for."""
+
+from dataclasses import dataclass
+
+__all__ = ["ModelSpec", "ServableId"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ServableId:
+    """One version of one model, e.g. `{name: MLP version: 1}`."""
+
+    name: str
+    version: int
+
+    def __str__(self) -> str:
+        return f"{{name: {self.name} version: {self.version}}}"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """What a request asks for: a version, or the version behind a label, or the latest."""
+
+    name: str
+    version: int | None = None
+    label: str | None = None
+
+    def __str__(self) -> str:
+        """As TensorFlow Serving's messages name it (core/servable_id.h, core/manager.h)."""
+        if self.version is None:
+            return f"Latest({self.name})"
+        return f"Specific({self.name}, {self.version})"
