@@ -2,22 +2,24 @@
 
     python client.py
     python client.py digit.png
-    python client.py --signature_name call --url http://localhost:8501/v1/models/custom:predict
+    python client.py --signature_name call    for the model of saved_with_signature
 
-A picture of any size is scaled to 28x28 and sent in grey, so it should be white on black as MNIST is.
+A picture of any size is scaled to 28x28 and sent in grey. It should be white on black, as MNIST is.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-import mnist
 import numpy as np
 import requests
 from numpy.typing import NDArray
 
+import mnist
+
 _HERE = Path(__file__).parent
 _TIMEOUT_SECONDS = 60
+_INK = 0.3  # A printed pixel above this is ink.
 
 
 class PredictError(Exception):
@@ -31,20 +33,22 @@ def predict(
 
     Raises PredictError with the server's own words where it has any.
     """
-    request: dict[str, object] = {"instances": pixels.tolist()}
+    request = {"instances": pixels.tolist()}
     if signature_name is not None:
         request["signature_name"] = signature_name
     try:
         response = requests.post(url, json=request, timeout=_TIMEOUT_SECONDS)
-    except requests.RequestException as error:
-        raise PredictError(f"Could not reach {url}: {error}") from error
-    try:
-        answer = response.json()
+        answer: object = response.json()
     except requests.JSONDecodeError as error:
         raise PredictError(f"{url} answered {response.status_code} without JSON") from error
-    if not response.ok:
-        raise PredictError(f"{url} answered {response.status_code}: {answer['error']}")
-    return np.array(answer["predictions"])
+    except requests.RequestException as error:
+        raise PredictError(f"Could not reach {url} ({type(error).__name__})") from error
+    match answer:
+        case {"predictions": list(predictions)}:
+            return np.array(predictions)
+        case {"error": str(message)}:
+            raise PredictError(f"The server answered {response.status_code}: {message}")
+    raise PredictError(f"{url} answered {response.status_code} without predictions")
 
 
 def read_picture(path: Path) -> NDArray[np.float32]:
@@ -54,13 +58,13 @@ def read_picture(path: Path) -> NDArray[np.float32]:
     with Image.open(path) as picture:
         small = picture.convert("RGB").resize((28, 28), Image.Resampling.BILINEAR)
     grey = np.round(np.asarray(small) @ np.array([0.299, 0.587, 0.114])) / 255
-    return grey.astype(np.float32).reshape(1, 28, 28, 1)
+    return np.asarray(grey, np.float32).reshape(1, 28, 28, 1)
 
 
 def show(pixels: NDArray[np.float32]) -> None:
     """Prints one instance [28, 28, 1] as 28 lines: ink is blank, paper is 1."""
     for row in pixels[..., 0]:
-        print(" ".join(" " if value > 0.3 else "1" for value in row))
+        print(" ".join(" " if value > _INK else "1" for value in row))
 
 
 def _guess_test_digits(url: str, signature_name: str | None) -> None:

@@ -9,6 +9,7 @@ gzipped, its name then ends in `.gz`.
 import gzip
 import math
 import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 __all__ = ["Digits", "MnistError", "load", "save"]
 
 _UNSIGNED_BYTE = 8
+_CLASSES = 10
 
 
 class MnistError(Exception):
@@ -53,7 +55,7 @@ def load(folder: Path, part: str) -> Digits:
         raise MnistError(
             f"{images_file} has {len(images)} images but {labels_file} has {len(labels)} labels"
         )
-    if labels.size and labels.max() > 9:
+    if labels.size and labels.max() >= _CLASSES:
         raise MnistError(f"{labels_file} has a label {labels.max()}, expected 0 to 9")
     return Digits(images, labels)
 
@@ -75,7 +77,7 @@ def _find(folder: Path, name: str) -> Path:
 def _read(path: Path, dimensions: int) -> NDArray[np.uint8]:
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise MnistError(f"Could not read {path}: {error}") from error
     magic = bytes([0, 0, _UNSIGNED_BYTE, dimensions])
     if data[:4] != magic:

@@ -16,8 +16,9 @@ import argparse
 import sys
 from pathlib import Path
 
-import mnist
 import tensorflow as tf
+
+import mnist
 
 _BATCH_SIZE = 50
 _LEARNING_RATE = 0.001
@@ -25,7 +26,7 @@ _SEED = 1
 _PICTURED = 15  # A clearly written 5.
 
 
-class MLP(tf.keras.Model):
+class MLP(tf.keras.Model):  # type: ignore[misc]
     """Pixels float32 [n, 28, 28, 1] in, the probability of each digit float32 [n, 10] out."""
 
     def __init__(self) -> None:
@@ -38,7 +39,9 @@ class MLP(tf.keras.Model):
         self.hidden.build((None, 28 * 28))
         self.scores.build((None, 100))
 
-    @tf.function(input_signature=[tf.TensorSpec([None, 28, 28, 1], tf.float32)])
+    @tf.function(  # type: ignore[untyped-decorator]
+        input_signature=[tf.TensorSpec([None, 28, 28, 1], tf.float32)]
+    )
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """The name of the argument is the name of the signature's input."""
         return tf.nn.softmax(self.scores(self.hidden(self.flatten(inputs))))
@@ -119,9 +122,7 @@ def main() -> None:
 
     model = train_custom(train)
     print(f"custom: {accuracy(model, test):.4f} of the test digits right")
-    tf.saved_model.save(
-        model, str(out / "saved_with_signature/1"), signatures={"call": model.call}
-    )
+    tf.saved_model.save(model, str(out / "saved_with_signature/1"), signatures={"call": model.call})
 
     mnist.save(out / "digits", "t10k-100", test.first(100))
     save_picture(out / "digit.png", test, _PICTURED)

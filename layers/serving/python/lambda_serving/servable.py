@@ -60,10 +60,13 @@ class Servable:
         *,
         definitions: Mapping[str, bytes],
         close: Callable[[], None],
+        problems: Sequence[str] = (),
     ) -> None:
         self.signatures = signatures
         self.definitions = definitions
         """Serialized `SignatureDef` of every signature in the export, servable or not."""
+        self.problems = problems
+        """What is likely to trouble callers, each a sentence with the fix."""
         self._functions = functions
         self._close = close
 

@@ -1,0 +1,43 @@
+# The verbs. Each sets up what it needs; none leaves anything running.
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+
+.PHONY: help setup demo test check bench lock protos
+
+help: ## this list
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+setup: .venv/.done ## virtual environment with pinned, hashed requirements
+
+.venv/.done: requirements/dev.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make setup PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+lock: setup ## write requirements/*.txt anew from pyproject.toml
+	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-header --extra server -o requirements/server.txt pyproject.toml
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --extra dev -c requirements/server.txt -o requirements/dev.txt pyproject.toml
+
+protos: setup ## write protos.binpb anew, in a throw-away environment with TensorFlow Serving's stubs
+	rm -rf build/protos && $(PYTHON) -m venv build/protos
+	build/protos/bin/pip install --quiet --disable-pip-version-check tensorflow-cpu==2.21.0
+	build/protos/bin/pip install --quiet --disable-pip-version-check --no-deps tensorflow-serving-api==2.21.0
+	build/protos/bin/python layers/serving/build_protos.py
+
+demo: setup ## serve the sample model, ask it for ten digits, stop it
+	$(BIN)/python examples/mnist/demo.py
+
+test: setup ## all tests
+	$(BIN)/pytest -q
+
+check: setup ## style, types, import arrows
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+bench: setup ## ours and the peer side by side; wants wrk (Debian: apt-get install wrk)
+	$(BIN)/python tests/benchmarks/run.py $(BENCH_FLAGS)

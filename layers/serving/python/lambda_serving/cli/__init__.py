@@ -1,0 +1,32 @@
+"""`lambda-serving`: serve, predict, inspect."""
+
+import sys
+
+import click
+
+from lambda_serving.cli.inspect import inspect
+from lambda_serving.cli.predict import predict
+from lambda_serving.cli.serve import serve
+from lambda_serving.errors import ServingError
+
+__all__ = ["main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="lambda-serving")
+def _commands() -> None:
+    """TensorFlow Serving's API on a laptop, in a container and on AWS Lambda."""
+
+
+_commands.add_command(serve)
+_commands.add_command(predict)
+_commands.add_command(inspect)
+
+
+def main() -> None:
+    """Runs the command of `sys.argv`; a failure is one sentence and exit code 1."""
+    try:
+        _commands()
+    except ServingError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,22 @@
+"""`python -m lambda_serving.compile.reexport SRC DST TAG...`: SRC as the graph restore loads it.
+
+Keras 3 exports by `tf.saved_model.save` carry each variable twice: the checkpoint fills one, the
+graph reads the other. Restored by its object graph and saved again, the export has each variable
+once, and its signatures, assets and tables as they were.
+"""
+
+import sys
+
+__all__ = ["reexport"]
+
+
+def reexport(source: str, destination: str, tags: list[str]) -> None:
+    """Writes the SavedModel `source`, loaded by its object graph, to `destination`."""
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(source, tags=tags)
+    tf.saved_model.save(loaded, destination, signatures=dict(loaded.signatures))
+
+
+if __name__ == "__main__":
+    reexport(sys.argv[1], sys.argv[2], sys.argv[3:])

@@ -1,0 +1,37 @@
+"""The REST API on a socket."""
+
+import logging
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
+import uvicorn
+
+from lambda_serving.manager import Manager
+from lambda_serving.rest import RestOptions, create_app
+from lambda_serving.settings import ServerSettings
+
+__all__ = ["run"]
+
+_log = logging.getLogger(__name__)
+
+
+def run(manager: Manager, settings: ServerSettings, listener: socket.socket) -> None:
+    """Answers on `listener` until SIGINT or SIGTERM; requests in flight finish."""
+    options = RestOptions(
+        timeout_ms=settings.rest_api_timeout_in_ms,
+        cors=settings.rest_api_enable_cors_support,
+        max_body=settings.rest_api_max_body_bytes,
+        max_unzipped=settings.rest_api_max_unzipped_bytes,
+        max_nesting=settings.rest_api_max_nesting,
+    )
+    with ThreadPoolExecutor(settings.rest_api_num_threads, "predict") as executor:
+        config = uvicorn.Config(
+            create_app(manager, options, executor),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+        )
+        host, port = listener.getsockname()[:2]
+        _log.info("Exporting HTTP/REST API at: http://%s:%s", host, port)
+        uvicorn.Server(config).run(sockets=[listener])

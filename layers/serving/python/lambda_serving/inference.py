@@ -1,0 +1,136 @@
+"""Classify and regress: serialized `tf.Example`s in, labels and scores or values out.
+
+Which signatures qualify is told from their tensors, not from their method name, as TensorFlow 2
+writes the same method name for all (servables/tensorflow/classifier.cc, regressor.cc).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lambda_serving import protos
+from lambda_serving.dtypes import Array, DType
+from lambda_serving.errors import InvalidArgument
+from lambda_serving.servable import DEFAULT_SIGNATURE, Servable, Signature
+
+__all__ = ["Classifications", "classify", "regress"]
+
+_INPUTS, _CLASSES, _SCORES, _OUTPUTS = "inputs", "classes", "scores", "outputs"
+
+
+@dataclass(frozen=True, slots=True)
+class Classifications:
+    """Per example k labels (`bytes`) and k float32 scores, each [n, k]; at least one is there."""
+
+    classes: Array | None
+    scores: Array | None
+
+
+def classify(
+    servable: Servable, signature_name: str, examples: Sequence[bytes], *, timeout_ms: int = 0
+) -> Classifications:
+    """Labels and scores of `examples`, serialized `tf.Example`s.
+
+    Raises InvalidArgument when the signature is not there, is not one of classification, or
+    answers tensors of another shape or dtype.
+    """
+    signature = _signature(servable, signature_name)
+    if len(signature.inputs) != 1:
+        raise InvalidArgument("Expected one input Tensor.")
+    if len(signature.outputs) not in (1, 2):
+        raise InvalidArgument(f"Expected one or two output Tensors, found {len(signature.outputs)}")
+    if _INPUTS not in signature.inputs:
+        raise InvalidArgument(f"No classification inputs found in SignatureDef: {_text(signature)}")
+    if not {_CLASSES, _SCORES} & signature.outputs.keys():
+        raise InvalidArgument(
+            'Expected classification signature outputs to contain at least one of "classes"'
+            f' or "scores". Signature was: {_text(signature)}'
+        )
+    outputs = _run(servable, signature, examples, timeout_ms)
+    result = Classifications(outputs.get(_CLASSES), outputs.get(_SCORES))
+    _check_classifications(result, len(examples))
+    return result
+
+
+def regress(
+    servable: Servable, signature_name: str, examples: Sequence[bytes], *, timeout_ms: int = 0
+) -> Array:
+    """A float32 value for each of `examples`, serialized `tf.Example`s: shape [n].
+
+    Raises InvalidArgument when the signature is not there, is not one of regression, or answers
+    a tensor of another shape or dtype.
+    """
+    signature = _signature(servable, signature_name)
+    if len(signature.inputs) != 1:
+        raise InvalidArgument("Expected one input Tensor.")
+    if _INPUTS not in signature.inputs:
+        raise InvalidArgument(f"No regression inputs found in SignatureDef: {_text(signature)}")
+    if len(signature.outputs) != 1:
+        raise InvalidArgument("Expected one output Tensor.")
+    if _OUTPUTS not in signature.outputs:
+        raise InvalidArgument(f"No regression outputs found in SignatureDef: {_text(signature)}")
+    values = _run(servable, signature, examples, timeout_ms)[_OUTPUTS]
+    if values.ndim not in (1, 2) or values.shape[1:] not in ((), (1,)):
+        raise InvalidArgument(
+            "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got"
+            f" {_shape(values)}"
+        )
+    if values.shape[0] != len(examples):
+        raise InvalidArgument(
+            "Input batch size did not match output batch size:"
+            f" {len(examples)} vs. {values.shape[0]}"
+        )
+    if (got := DType.of(values.dtype)) is not DType.FLOAT:
+        raise InvalidArgument(f"Expected output Tensor of DT_FLOAT.  Got: DT_{got.name}")
+    return values.reshape(-1)
+
+
+def _signature(servable: Servable, name: str) -> Signature:
+    try:
+        return servable.signatures[name or DEFAULT_SIGNATURE]
+    except KeyError:
+        raise InvalidArgument(
+            f"No signature was found with the name: {name or DEFAULT_SIGNATURE}"
+        ) from None
+
+
+def _run(
+    servable: Servable, signature: Signature, examples: Sequence[bytes], timeout_ms: int
+) -> dict[str, Array]:
+    strings: Array = np.empty(len(examples), object)
+    strings[:] = examples
+    return servable.run(signature.name, {_INPUTS: strings}, timeout_ms=timeout_ms)
+
+
+def _check_classifications(result: Classifications, examples: int) -> None:
+    for array, name, dtype in (
+        (result.classes, _CLASSES, DType.STRING),
+        (result.scores, _SCORES, DType.FLOAT),
+    ):
+        if array is None:
+            continue
+        if array.ndim != 2:  # noqa: PLR2004 - examples by classes
+            raise InvalidArgument(
+                f"Expected Tensor shape: [batch_size num_classes] but got {_shape(array)}"
+            )
+        if (got := DType.of(array.dtype)) is not dtype:
+            raise InvalidArgument(f"Expected {name} Tensor of DT_{dtype.name}. Got: DT_{got.name}")
+        if array.shape[0] != examples:
+            raise InvalidArgument(
+                f"Expected {name} output batch size of {examples}. Got: {array.shape[0]}"
+            )
+    classes, scores = result.classes, result.scores
+    if classes is not None and scores is not None and classes.shape != scores.shape:
+        raise InvalidArgument(
+            "Tensors class and score should match in dim_size(1). Got"
+            f" {classes.shape[1]} vs. {scores.shape[1]}"
+        )
+
+
+def _shape(array: Array) -> str:
+    return f"[{','.join(map(str, array.shape))}]"
+
+
+def _text(signature: Signature) -> str:
+    return str(protos.message("tensorflow.SignatureDef").FromString(signature.definition))

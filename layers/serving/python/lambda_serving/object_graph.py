@@ -1,0 +1,87 @@
+"""Exports that only the object graph restores, made loadable once and kept.
+
+TensorFlow Serving cannot serve these at all: its graph restore leaves variables that are read
+without a value ("Could not find variable dense/bias").
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from lambda_serving.errors import FailedPrecondition
+from lambda_serving.tensorflow_c import library
+
+__all__ = ["loadable_copy"]
+
+
+def loadable_copy(export_dir: Path, tags: Sequence[str], cache: Path | None) -> Path:
+    """A folder with the same SavedModel that the graph restore can load, under tag `serve`.
+
+    Made by a child process, the only one that imports Python TensorFlow, and kept in `cache`
+    (default: the user's cache folder) under the digest of the export's content: a second load
+    takes it from there. Raises FailedPrecondition, with the reason and the fix, when the child
+    cannot make it.
+    """
+    folder = (cache or _default_cache()) / "loadable"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    copy = folder / _digest(export_dir, tags)
+    if not copy.exists():
+        _make(export_dir, copy, tags)
+    return copy
+
+
+def _default_cache() -> Path:
+    cache = user_cache_path("lambda-serving")
+    try:
+        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:  # no writable home, as on Lambda
+        return Path(tempfile.gettempdir(), f"lambda-serving-{os.getuid()}")
+    return cache
+
+
+def _digest(export_dir: Path, tags: Sequence[str]) -> str:
+    digest = hashlib.sha256(repr((library.version(), *tags)).encode())
+    for path in sorted(export_dir.rglob("*")):
+        if path.is_file():
+            digest.update(repr(path.relative_to(export_dir).as_posix()).encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _make(export_dir: Path, copy: Path, tags: Sequence[str]) -> None:
+    """All or nothing: written beside and renamed, so that an interrupted child leaves no copy."""
+    with tempfile.TemporaryDirectory(dir=copy.parent) as folder:
+        made = Path(folder, "export")
+        child = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "lambda_serving.compile.reexport",
+                str(export_dir),
+                str(made),
+                *tags,
+            ],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        if child.returncode:
+            reason = (child.stderr.strip().splitlines() or [f"exit code {child.returncode}"])[-1]
+            raise FailedPrecondition(
+                f"{export_dir} needs its object graph to restore its variables, and Python"
+                f" TensorFlow could not do that: {reason}. Export it with model.export(path)"
+            )
+        try:
+            made.rename(copy)
+        except OSError:
+            if not copy.exists():  # another process was quicker: its copy is as good
+                raise

@@ -1,0 +1,176 @@
+"""The ASGI application behind `/v1/`: from a request's bytes to the answer's."""
+
+import asyncio
+import gzip
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from starlette.types import Receive, Scope, Send
+
+from lambda_serving import codec, inference
+from lambda_serving.errors import ServingError
+from lambda_serving.manager import Manager
+from lambda_serving.rest import bodies, documents, errors, urls
+from lambda_serving.rest.urls import Call, Verb
+
+__all__ = ["RestOptions", "Serving"]
+
+_METHODS = {"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"}
+_WORTH_ZIPPING = 1024
+_JSON = (b"content-type", b"application/json")
+_HTML = (b"content-type", b"text/html")
+_CORS = (
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-allow-methods", b"POST, GET"),
+    (b"access-control-allow-headers", b"Content-Type"),
+)
+
+Header = tuple[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class RestOptions:
+    """What an operator may set; sizes in bytes."""
+
+    timeout_ms: int = 30_000
+    """Bound of one run of a graph; 0 or less is none."""
+    cors: bool = False
+    max_body: int = 6 * 2**20
+    max_unzipped: int = 32 * 2**20
+    max_nesting: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    body: bytes = b""
+    content_type: Header = _JSON
+
+
+class Serving:
+    """Every request that no other route takes, by TensorFlow Serving's grammar.
+
+    Predictions run in `executor`'s threads, or in the caller's when there is none (a function
+    that has one request at a time).
+    """
+
+    def __init__(self, manager: Manager, options: RestOptions, executor: Executor | None) -> None:
+        self._manager = manager
+        self._options = options
+        self._executor = executor
+        self._headers = _CORS if options.cors else ()
+        self._limits = codec.Limits(nesting=options.max_nesting)
+        self._verbs: dict[Verb, Callable[[Call, bytes], bytes]] = {
+            Verb.PREDICT: self._predict,
+            Verb.CLASSIFY: self._classify,
+            Verb.REGRESS: self._regress,
+            Verb.STATUS: self._status,
+            Verb.METADATA: self._metadata,
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method, target = scope["method"], _target(scope)
+        if method not in _METHODS:
+            await _send(_page(HTTPStatus.NOT_IMPLEMENTED), scope, send)
+        elif not target.lower().startswith("/v1/"):
+            await _send(_page(HTTPStatus.NOT_FOUND), scope, send)
+        elif method == "OPTIONS":
+            await _send(_preflight(scope), scope, send, self._headers)
+        else:
+            answer = await self._process(method, target, scope, receive)
+            await _send(answer, scope, send, self._headers)
+
+    async def _process(self, method: str, target: str, scope: Scope, receive: Receive) -> _Answer:
+        try:
+            call = urls.parse(method, target)
+            body = await bodies.read(receive, scope["headers"], self._options.max_body)
+            zipped = b"gzip" in _header(scope, b"content-encoding")
+            return _Answer(HTTPStatus.OK, await self._run(call, body, zipped=zipped))
+        except ServingError as error:
+            return _Answer(errors.status_of(error), errors.body(str(error)))
+
+    async def _run(self, call: Call, body: bytes, *, zipped: bool) -> bytes:
+        if self._executor is None:
+            return self._perform(call, body, zipped)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, self._perform, call, body, zipped)
+
+    def _perform(self, call: Call, body: bytes, zipped: bool) -> bytes:  # noqa: FBT001
+        if zipped:
+            body = bodies.unzip(body, self._options.max_unzipped)
+        return self._verbs[call.verb](call, body)
+
+    def _predict(self, call: Call, body: bytes) -> bytes:
+        document = codec.parse(body, self._limits)
+        servable = self._manager.get(call.spec).servable
+        signature = servable.signature(document.signature_name)
+        form, inputs = codec.decode(document, signature)
+        outputs = servable.run(signature.name, inputs, timeout_ms=self._options.timeout_ms)
+        return codec.encode(outputs, form)
+
+    def _classify(self, call: Call, body: bytes) -> bytes:
+        request = codec.parse_examples(body, call.verb.value, self._limits)
+        result = inference.classify(
+            self._manager.get(call.spec).servable,
+            request.signature_name,
+            request.examples,
+            timeout_ms=self._options.timeout_ms,
+        )
+        return codec.encode_classifications(result.classes, result.scores)
+
+    def _regress(self, call: Call, body: bytes) -> bytes:
+        request = codec.parse_examples(body, call.verb.value, self._limits)
+        values = inference.regress(
+            self._manager.get(call.spec).servable,
+            request.signature_name,
+            request.examples,
+            timeout_ms=self._options.timeout_ms,
+        )
+        return codec.encode_regressions(values)
+
+    def _status(self, call: Call, _: bytes) -> bytes:
+        """A label plays no part here (servables/tensorflow/get_model_status_impl.cc)."""
+        return documents.status(self._manager.statuses(call.spec.name, call.spec.version))
+
+    def _metadata(self, call: Call, _: bytes) -> bytes:
+        return documents.metadata(self._manager.get(call.spec))
+
+
+async def _send(answer: _Answer, scope: Scope, send: Send, extra: Sequence[Header] = ()) -> None:
+    body, headers = answer.body, [answer.content_type, *extra]
+    if len(body) >= _WORTH_ZIPPING and b"gzip" in _header(scope, b"accept-encoding"):
+        body = gzip.compress(body, 1, mtime=0)
+        headers += [(b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding")]
+    headers.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _target(scope: Scope) -> str:
+    """Path and query as sent."""
+    path: bytes = scope.get("raw_path") or scope["path"].encode()
+    query: bytes = scope["query_string"]
+    return (path + b"?" + query if query else path).decode("latin-1")
+
+
+def _header(scope: Scope, name: bytes) -> bytes:
+    return b",".join(value for key, value in scope["headers"] if key == name)
+
+
+def _preflight(scope: Scope) -> _Answer:
+    """`OPTIONS` anywhere below `/v1/`, whether CORS is on or not (http_server.cc)."""
+    origin = _header(scope, b"origin")
+    allowed = b"http://" in origin or b"https://" in origin
+    return _Answer(HTTPStatus.OK if allowed else HTTPStatus.BAD_REQUEST, content_type=_HTML)
+
+
+def _page(status: HTTPStatus) -> _Answer:
+    """What libevent answers before TensorFlow Serving is asked."""
+    title = f"{status.value} {status.phrase}"
+    page = (
+        f"<HTML><HEAD>\n<TITLE>{title}</TITLE>\n</HEAD><BODY>\n<H1>{status.phrase}</H1>\n"
+        "</BODY></HTML>\n"
+    )
+    return _Answer(status, page.encode(), _HTML)

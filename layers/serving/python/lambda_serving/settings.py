@@ -1,0 +1,117 @@
+"""What an operator sets: the flags of `tensorflow_model_server` that are served here, and ours.
+
+One table of fields is the flags, their help and their defaults.
+Source of names and defaults: model_servers/main.cc.
+"""
+
+import os
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from lambda_serving import proto_text, protos
+from lambda_serving.errors import InvalidArgument
+from lambda_serving.model_config import ModelConfig, check, read
+
+__all__ = ["Flag", "ServerSettings", "flags"]
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One flag: `--name=value`."""
+
+    name: str
+    type: type
+    default: Any
+    help: str
+
+
+def _flag(default: Any, help: str) -> Any:  # noqa: A002 - as click calls it
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """The long-lived server's settings; sizes in bytes."""
+
+    rest_api_port: int = _flag(8501, "Port of the REST API")
+    rest_api_host: str = _flag("127.0.0.1", "Address to listen on; 0.0.0.0 for all [ours]")
+    rest_api_num_threads: int = _flag(
+        4 * (os.cpu_count() or 1), "Threads that run predictions"
+    )
+    rest_api_timeout_in_ms: int = _flag(30_000, "Bound of one run of a model; 0 is none")
+    rest_api_enable_cors_support: bool = _flag(
+        default=False, help="Let pages of any origin call the API"
+    )
+    rest_api_max_body_bytes: int = _flag(6 * 2**20, "Largest request body [ours]")
+    rest_api_max_unzipped_bytes: int = _flag(32 * 2**20, "Largest unzipped request body [ours]")
+    rest_api_max_nesting: int = _flag(1000, "Deepest nesting of a JSON body [ours]")
+    model_name: str = _flag("default", "Name of the model, without --model_config_file")
+    model_base_path: str = _flag("", "Absolute folder of the model's versions: PATH/1, PATH/2, ...")
+    model_config_file: str = _flag("", "ModelServerConfig in protobuf text, for several models")
+    allow_version_labels_for_unavailable_models: bool = _flag(
+        default=False, help="A label may name a version that is not loaded"
+    )
+    saved_model_tags: str = _flag("serve", "Tags of the meta graph to load, comma-separated")
+    enable_model_warmup: bool = _flag(
+        default=True, help="Run the warm-up requests of assets.extra before a version answers"
+    )
+    num_request_iterations_for_warmup: int = _flag(0, "Times each warm-up request runs; 0 is once")
+    tensorflow_session_parallelism: int = _flag(
+        0, "Threads of a session, both kinds together; 0 leaves it to TensorFlow"
+    )
+    tensorflow_intra_op_parallelism: int = _flag(0, "Threads inside an op; 0 leaves it open")
+    tensorflow_inter_op_parallelism: int = _flag(0, "Threads between ops; 0 leaves it open")
+    tensorflow_session_config_file: str = _flag("", "ConfigProto in protobuf text")
+    op_libraries: str = _flag("", "Custom op libraries to load, comma-separated paths [ours]")
+    cache_dir: str = _flag("", "Where exports made loadable are kept (default: user cache) [ours]")
+
+    def models(self) -> list[ModelConfig]:
+        """The models to serve, of the config file if there is one; raises as `read` does."""
+        if self.model_config_file:
+            return read(Path(self.model_config_file))
+        if not self.model_base_path:
+            raise InvalidArgument(
+                "Which model? Give --model_base_path=/absolute/folder (with versions 1, 2, ...)"
+                " or --model_config_file=FILE"
+            )
+        models = [ModelConfig(self.model_name, self.model_base_path)]
+        check(models)
+        return models
+
+    def session_config(self) -> bytes:
+        """A serialized `tensorflow.ConfigProto`.
+
+        Raises InvalidArgument when the parallelism flags contradict one another
+        (servables/tensorflow/session_bundle_config.proto, server.cc).
+        """
+        threads = self.tensorflow_session_parallelism
+        intra, inter = self.tensorflow_intra_op_parallelism, self.tensorflow_inter_op_parallelism
+        if threads and (intra or inter):
+            raise InvalidArgument(
+                "--tensorflow_session_parallelism sets both kinds of threads; use it or"
+                " --tensorflow_intra_op_parallelism and --tensorflow_inter_op_parallelism"
+            )
+        config = _read_config(self.tensorflow_session_config_file)
+        config.intra_op_parallelism_threads = (
+            threads or intra or config.intra_op_parallelism_threads
+        )
+        config.inter_op_parallelism_threads = (
+            threads or inter or config.inter_op_parallelism_threads
+        )
+        serialized: bytes = config.SerializeToString()
+        return serialized
+
+
+def flags() -> list[Flag]:
+    """Every flag of the server, in the order of its help."""
+    return [
+        Flag(each.name, type(each.default), each.default, each.metadata["help"])
+        for each in fields(ServerSettings)
+    ]
+
+
+def _read_config(path: str) -> Any:
+    """The `ConfigProto` of a file, an empty one for no path."""
+    message = protos.message("tensorflow.ConfigProto")
+    return proto_text.read(Path(path), message) if path else message()

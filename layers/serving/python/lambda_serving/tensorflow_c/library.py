@@ -1,0 +1,175 @@
+"""TensorFlow's shared library, opened once a process, and the prototypes of what we call in it.
+
+Source: tensorflow/c/c_api.h, tf_tensor.h, tf_tstring.h, tf_status.h.
+"""
+
+import ctypes
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ctypes import CFUNCTYPE, POINTER, Structure, c_char_p, c_int, c_int64, c_size_t, c_void_p
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from lambda_serving.errors import FailedPrecondition, InvalidArgument, ServingError, of_code
+
+__all__ = ["DEALLOCATOR", "Buffer", "Output", "library", "load_op_library", "status", "version"]
+
+DEALLOCATOR = CFUNCTYPE(None, c_void_p, c_size_t, c_void_p)
+_LIBRARY = "libtensorflow_cc.so.2"
+
+
+class Output(Structure):
+    """`TF_Output`: one output of an operation in a graph."""
+
+    _fields_ = (("oper", c_void_p), ("index", c_int))
+
+
+class Buffer(Structure):
+    """The fields of a `TF_Buffer`: a serialized message from or for the library."""
+
+    _fields_ = (("data", c_void_p), ("length", c_size_t), ("deallocator", c_void_p))
+
+
+_PROTOTYPES = {
+    "TF_Version": (c_char_p, ()),
+    "TF_NewStatus": (c_void_p, ()),
+    "TF_DeleteStatus": (None, (c_void_p,)),
+    "TF_GetCode": (c_int, (c_void_p,)),
+    "TF_Message": (c_char_p, (c_void_p,)),
+    "TF_NewBuffer": (POINTER(Buffer), ()),
+    "TF_NewBufferFromString": (POINTER(Buffer), (c_char_p, c_size_t)),
+    "TF_DeleteBuffer": (None, (POINTER(Buffer),)),
+    "TF_LoadLibrary": (c_void_p, (c_char_p, c_void_p)),
+    "TF_DeleteLibraryHandle": (None, (c_void_p,)),
+    "TF_AllocateTensor": (c_void_p, (c_int, POINTER(c_int64), c_int, c_size_t)),
+    "TF_NewTensor": (
+        c_void_p,
+        (c_int, POINTER(c_int64), c_int, c_void_p, c_size_t, DEALLOCATOR, c_void_p),
+    ),
+    "TF_DeleteTensor": (None, (c_void_p,)),
+    "TF_TensorType": (c_int, (c_void_p,)),
+    "TF_NumDims": (c_int, (c_void_p,)),
+    "TF_Dim": (c_int64, (c_void_p, c_int)),
+    "TF_TensorByteSize": (c_size_t, (c_void_p,)),
+    "TF_TensorData": (c_void_p, (c_void_p,)),
+    "TF_StringInit": (None, (c_void_p,)),
+    "TF_StringCopy": (None, (c_void_p, c_char_p, c_size_t)),
+    "TF_StringDealloc": (None, (c_void_p,)),
+    "TF_StringGetDataPointer": (c_void_p, (c_void_p,)),
+    "TF_StringGetSize": (c_size_t, (c_void_p,)),
+    "TF_NewGraph": (c_void_p, ()),
+    "TF_DeleteGraph": (None, (c_void_p,)),
+    "TF_GraphOperationByName": (c_void_p, (c_void_p, c_char_p)),
+    "TF_OperationName": (c_char_p, (c_void_p,)),
+    "TF_OperationOpType": (c_char_p, (c_void_p,)),
+    "TF_OperationNumInputs": (c_int, (c_void_p,)),
+    "TF_OperationNumOutputs": (c_int, (c_void_p,)),
+    "TF_OperationAllInputs": (None, (c_void_p, POINTER(Output), c_int)),
+    "TF_OperationNumControlInputs": (c_int, (c_void_p,)),
+    "TF_OperationGetControlInputs": (c_int, (c_void_p, POINTER(c_void_p), c_int)),
+    "TF_NewOperation": (c_void_p, (c_void_p, c_char_p, c_char_p)),
+    "TF_AddInput": (None, (c_void_p, Output)),
+    "TF_FinishOperation": (c_void_p, (c_void_p, c_void_p)),
+    "TF_NewSessionOptions": (c_void_p, ()),
+    "TF_DeleteSessionOptions": (None, (c_void_p,)),
+    "TF_SetConfig": (None, (c_void_p, c_char_p, c_size_t, c_void_p)),
+    "TF_LoadSessionFromSavedModel": (
+        c_void_p,
+        (
+            c_void_p,
+            c_void_p,
+            c_char_p,
+            POINTER(c_char_p),
+            c_int,
+            c_void_p,
+            POINTER(Buffer),
+            c_void_p,
+        ),
+    ),
+    "TF_CloseSession": (None, (c_void_p, c_void_p)),
+    "TF_DeleteSession": (None, (c_void_p, c_void_p)),
+    "TF_SessionRun": (
+        None,
+        (
+            c_void_p,
+            POINTER(Buffer),
+            POINTER(Output),
+            POINTER(c_void_p),
+            c_int,
+            POINTER(Output),
+            POINTER(c_void_p),
+            c_int,
+            POINTER(c_void_p),
+            c_int,
+            c_void_p,
+            c_void_p,
+        ),
+    ),
+}
+
+
+@cache
+def library() -> ctypes.CDLL:
+    """TensorFlow's C API, from the installed `tensorflow` wheel, which is not imported.
+
+    Opened through libc's own dlopen: ctypes' holds the interpreter's lock for the whole time and
+    binds every function at once (0.28 s against 0.18 s). Symbols stay local: with global ones a
+    later `import numpy.random` crashes the process. Raises FailedPrecondition when there is no
+    library.
+    """
+    path = _path()
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.dlopen.restype, libc.dlopen.argtypes = c_void_p, (c_char_p, c_int)
+    libc.dlerror.restype = c_char_p
+    handle = libc.dlopen(os.fsencode(path), os.RTLD_LAZY | os.RTLD_LOCAL)
+    if not handle:
+        raise FailedPrecondition(f"Could not open TensorFlow's library: {libc.dlerror().decode()}")
+    opened = ctypes.CDLL(str(path), handle=handle)
+    for name, (result, arguments) in _PROTOTYPES.items():
+        function = getattr(opened, name)
+        function.restype, function.argtypes = result, arguments
+    return opened
+
+
+def _path() -> Path:
+    package = find_spec("tensorflow")  # finds without importing
+    for folder in (package and package.submodule_search_locations) or ():
+        if (path := Path(folder, _LIBRARY)).exists():
+            return path
+    raise FailedPrecondition(
+        f"TensorFlow's library {_LIBRARY} was not found. Install it: pip install tensorflow-cpu"
+    )
+
+
+def version() -> str:
+    """TensorFlow's version, e.g. `2.21.0`."""
+    text: bytes = library().TF_Version()
+    return text.decode()
+
+
+def load_op_library(path: str) -> None:
+    """Registers the ops and kernels of a custom op library for the life of the process.
+
+    Raises InvalidArgument, with the linker's reason, when it cannot be loaded.
+    """
+    try:
+        with status() as st:
+            handle = library().TF_LoadLibrary(os.fsencode(path), st)
+    except ServingError as error:
+        raise InvalidArgument(f"Could not load op library {path}: {error}") from error
+    library().TF_DeleteLibraryHandle(handle)
+
+
+@contextmanager
+def status() -> Iterator[int]:
+    """A `TF_Status` to pass to a call; on leaving, its code is raised as our error."""
+    lib = library()
+    st = lib.TF_NewStatus()
+    try:
+        yield st
+        if code := lib.TF_GetCode(st):
+            raise of_code(code, lib.TF_Message(st).decode("utf-8", "replace"))
+    finally:
+        lib.TF_DeleteStatus(st)

@@ -1,0 +1,214 @@
+"""A session over a SavedModel, and the functions of its signatures."""
+
+import ctypes
+import os
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from ctypes import c_char_p, c_void_p
+from dataclasses import dataclass
+from functools import lru_cache
+
+from lambda_serving import protos
+from lambda_serving.dtypes import Array
+from lambda_serving.errors import FailedPrecondition, InvalidArgument
+from lambda_serving.tensorflow_c.library import Output, library, status
+from lambda_serving.tensorflow_c.tensors import array_of, new_tensor
+
+__all__ = ["Session", "SessionFunction"]
+
+
+class Session:
+    """TensorFlow's session with the graph and the restored variables of a SavedModel.
+
+    `run` may be called from any number of threads. `close`, or the last reference going away,
+    gives everything back; it waits for the runs in flight.
+    """
+
+    def __init__(self, export_dir: str, tags: Sequence[str], config: bytes = b"") -> None:
+        """Loads `export_dir` as TensorFlow Serving does: restore op, then init op.
+
+        `tags` choose the meta graph; `config` is a serialized `tensorflow.ConfigProto`. Raises
+        what TensorFlow says of a SavedModel that it cannot load.
+        """
+        lib = library()
+        self.graph: int = lib.TF_NewGraph()
+        try:
+            with _session_options(config) as options:
+                self._session, self.meta_graph = _load(self.graph, options, export_dir, tags)
+        except BaseException:
+            lib.TF_DeleteGraph(self.graph)
+            raise
+        self._idle = threading.Condition()
+        self._running = 0
+        self._closed = False
+        self._release = weakref.finalize(self, _delete, self._session, self.graph)
+        self._release.atexit = False  # the end of the process gives everything back anyway
+
+    def run(
+        self, feeds: Sequence[Output], arrays: Sequence[Array], fetches: Sequence[Output]
+    ) -> list[Array]:
+        """`SessionFunction` for a single call."""
+        return SessionFunction(self, feeds, fetches)(arrays, 0)
+
+    def function(self, feeds: Sequence[str], fetches: Sequence[str]) -> "SessionFunction":
+        """A function of tensors by name, e.g. `serving_default_x:0`.
+
+        Raises InvalidArgument for a name that the graph does not have.
+        """
+        with self.running():  # which keeps the graph, too
+            return SessionFunction(
+                self,
+                [output_of(self.graph, name) for name in feeds],
+                [output_of(self.graph, name) for name in fetches],
+            )
+
+    @contextmanager
+    def running(self) -> Iterator[int]:
+        """The session's pointer, kept alive inside the block; FailedPrecondition when closed."""
+        with self._idle:
+            if self._closed:
+                raise FailedPrecondition("Session has been closed.")
+            self._running += 1
+        try:
+            yield self._session
+        finally:
+            with self._idle:
+                self._running -= 1
+                self._idle.notify_all()
+
+    def close(self) -> None:
+        with self._idle:
+            self._closed = True
+            self._idle.wait_for(lambda: self._running == 0)
+        self._release()
+
+
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """One end of a function as C arrays: the tensors in the graph, and how many."""
+
+    outputs: "ctypes.Array[Output]"
+    count: int
+
+
+class SessionFunction:
+    """Feeds in, fetches out, everything that can be looked up beforehand looked up."""
+
+    def __init__(
+        self, session: Session, feeds: Sequence[Output], fetches: Sequence[Output]
+    ) -> None:
+        self._session = session
+        self._feeds = _Ends((Output * len(feeds))(*feeds), len(feeds))
+        self._fetches = _Ends((Output * len(fetches))(*fetches), len(fetches))
+
+    def __call__(self, inputs: Sequence[Array], timeout_ms: int) -> list[Array]:
+        """Arrays in the order of the fetches, for arrays in the order of the feeds.
+
+        `timeout_ms` bounds the run, 0 is no bound; over it DeadlineExceeded is raised. Raises
+        whatever else the graph raises.
+        """
+        lib = library()
+        feeds = (c_void_p * self._feeds.count)()
+        fetches = (c_void_p * self._fetches.count)()
+        try:
+            for i, array in zip(range(self._feeds.count), inputs, strict=True):
+                feeds[i] = new_tensor(array)
+            with (
+                self._session.running() as session,
+                _run_options(timeout_ms) as options,
+                status() as st,
+            ):
+                lib.TF_SessionRun(
+                    session,
+                    options,
+                    self._feeds.outputs,
+                    feeds,
+                    self._feeds.count,
+                    self._fetches.outputs,
+                    fetches,
+                    self._fetches.count,
+                    None,
+                    0,
+                    None,
+                    st,
+                )
+            return [array_of(tensor) for tensor in fetches if tensor]
+        finally:
+            for tensor in (*feeds, *fetches):
+                if tensor:
+                    lib.TF_DeleteTensor(tensor)
+
+
+def output_of(graph: int, tensor_name: str) -> Output:
+    """The output of an operation that a tensor's name, `operation:index`, stands for.
+
+    Raises InvalidArgument for a name that the graph does not have.
+    """
+    lib = library()
+    operation, _, index = tensor_name.partition(":")
+    pointer = lib.TF_GraphOperationByName(graph, operation.encode())
+    if not pointer or not (index or "0").isdecimal():
+        raise InvalidArgument(f"Tensor {tensor_name} is not in the graph")
+    if (number := int(index or 0)) >= lib.TF_OperationNumOutputs(pointer):
+        raise InvalidArgument(f"Tensor {tensor_name} is not in the graph")
+    return Output(pointer, number)
+
+
+def _load(graph: int, options: int, export_dir: str, tags: Sequence[str]) -> tuple[int, bytes]:
+    """The session's pointer and the serialized `MetaGraphDef`."""
+    lib = library()
+    names = (c_char_p * len(tags))(*(tag.encode() for tag in tags))
+    buffer = lib.TF_NewBuffer()
+    try:
+        with status() as st:
+            session = lib.TF_LoadSessionFromSavedModel(
+                options, None, os.fsencode(export_dir), names, len(tags), graph, buffer, st
+            )
+        return session, ctypes.string_at(buffer.contents.data, buffer.contents.length)
+    finally:
+        lib.TF_DeleteBuffer(buffer)
+
+
+def _delete(session: int, graph: int) -> None:
+    lib = library()
+    with status() as st:
+        lib.TF_CloseSession(session, st)
+    with status() as st:
+        lib.TF_DeleteSession(session, st)
+    lib.TF_DeleteGraph(graph)
+
+
+@contextmanager
+def _session_options(config: bytes) -> Iterator[int]:
+    lib = library()
+    options = lib.TF_NewSessionOptions()
+    try:
+        with status() as st:
+            lib.TF_SetConfig(options, config, len(config), st)
+        yield options
+    finally:
+        lib.TF_DeleteSessionOptions(options)
+
+
+@lru_cache(maxsize=64)
+def _serialized_timeout(timeout_ms: int) -> bytes:
+    options = protos.message("tensorflow.RunOptions")(timeout_in_ms=timeout_ms)
+    serialized: bytes = options.SerializeToString()
+    return serialized
+
+
+@contextmanager
+def _run_options(timeout_ms: int) -> Iterator[object]:
+    """A `TF_Buffer` of `RunOptions`, or None when there is nothing to say."""
+    if timeout_ms <= 0:
+        yield None
+        return
+    lib = library()
+    message = _serialized_timeout(timeout_ms)
+    buffer = lib.TF_NewBufferFromString(message, len(message))
+    try:
+        yield buffer
+    finally:
+        lib.TF_DeleteBuffer(buffer)

@@ -1,0 +1,122 @@
+"""numpy arrays to `TF_Tensor`s and back, copied once each way."""
+
+import ctypes
+from collections.abc import Iterable
+from ctypes import c_int64
+
+import numpy as np
+
+from lambda_serving.dtypes import Array, DType
+from lambda_serving.errors import InvalidArgument, Unimplemented
+from lambda_serving.tensorflow_c.library import DEALLOCATOR, library
+
+__all__ = ["array_of", "new_tensor"]
+
+_TSTRING_SIZE = 24
+
+
+def new_tensor(array: Array) -> int:
+    """A `TF_Tensor` that holds a copy of `array`; the caller deletes it.
+
+    An array of objects or of characters becomes strings: `bytes` as they are, `str` as UTF-8.
+    Raises InvalidArgument for elements or a dtype that TensorFlow has no tensor for.
+    """
+    try:
+        dtype = DType.of(array.dtype)
+    except KeyError:
+        raise InvalidArgument(f"TensorFlow has no dtype for arrays of {array.dtype}") from None
+    if dtype is DType.STRING:
+        return _new_strings(array)
+    if not (array.flags.c_contiguous and array.dtype.isnative):
+        array = array.astype(array.dtype.newbyteorder("="), order="C")
+    lib = library()
+    tensor: int = lib.TF_AllocateTensor(dtype, _dims(array), array.ndim, array.nbytes)
+    if array.nbytes:
+        ctypes.memmove(
+            lib.TF_TensorData(tensor), array.__array_interface__["data"][0], array.nbytes
+        )
+    return tensor
+
+
+def array_of(tensor: int) -> Array:
+    """A copy of a tensor's elements, strings as objects of `bytes`; the tensor stays the caller's.
+
+    Raises Unimplemented for a dtype that no array can hold (resource, variant).
+    """
+    lib = library()
+    shape = tuple(lib.TF_Dim(tensor, axis) for axis in range(lib.TF_NumDims(tensor)))
+    dtype = DType(lib.TF_TensorType(tensor))
+    if dtype is DType.STRING:
+        return _strings_of(tensor, shape)
+    try:
+        array: Array = np.empty(shape, dtype.numpy)
+    except KeyError:
+        raise Unimplemented(f"An output of type {dtype.label} cannot be returned") from None
+    if array.nbytes:
+        ctypes.memmove(
+            array.__array_interface__["data"][0], lib.TF_TensorData(tensor), array.nbytes
+        )
+    return array
+
+
+def _dims(array: Array) -> ctypes.Array[c_int64]:
+    return (c_int64 * array.ndim)(*array.shape)
+
+
+def _new_strings(array: Array) -> int:
+    """TensorFlow calls `_free_strings` when the last reference to the elements is gone.
+
+    A graph may keep them past the run (a variable, a table), so only it knows when.
+    """
+    elements = [_as_bytes(element) for element in array.flat]
+    lib, size = library(), _TSTRING_SIZE * len(elements)
+    memory = _libc.calloc(max(len(elements), 1), _TSTRING_SIZE)  # all zeros is an empty string
+    for address, element in zip(_addresses(memory, size), elements, strict=True):
+        lib.TF_StringCopy(address, element, len(element))
+    tensor: int = lib.TF_NewTensor(
+        DType.STRING, _dims(array), array.ndim, memory, size, _free_strings, None
+    )
+    return tensor
+
+
+def _as_bytes(element: object) -> bytes:
+    if isinstance(element, bytes):
+        return element
+    if isinstance(element, str):
+        try:
+            return element.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidArgument(f"A str that UTF-8 cannot hold: {error}") from error
+    raise InvalidArgument(f"A string tensor holds bytes or str, not {type(element).__name__}")
+
+
+def _strings_of(tensor: int, shape: tuple[int, ...]) -> Array:
+    lib = library()
+    data, size = lib.TF_TensorData(tensor), lib.TF_TensorByteSize(tensor)
+    flat = [
+        ctypes.string_at(lib.TF_StringGetDataPointer(address), lib.TF_StringGetSize(address))
+        for address in _addresses(data, size)
+    ]
+    array: Array = np.empty(len(flat), object)
+    array[:] = flat
+    return array.reshape(shape)
+
+
+def _addresses(data: int | None, size: int) -> Iterable[int]:
+    start = data or 0
+    return range(start, start + size, _TSTRING_SIZE)
+
+
+_libc = ctypes.CDLL(None)
+_libc.calloc.restype, _libc.calloc.argtypes = ctypes.c_void_p, (ctypes.c_size_t, ctypes.c_size_t)
+_libc.free.restype, _libc.free.argtypes = None, (ctypes.c_void_p,)
+
+
+def _free(data: int, size: int, _: object) -> None:
+    lib = library()
+    for address in _addresses(data, size):
+        lib.TF_StringDealloc(address)
+    _libc.free(data)
+
+
+_free_strings = DEALLOCATOR(_free)

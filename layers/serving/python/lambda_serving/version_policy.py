@@ -1,0 +1,64 @@
+"""Which versions should be loaded, and which one a request means: pure functions.
+
+Source: sources/storage_path/file_system_storage_path_source.{proto,cc}, core/manager.h.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from lambda_serving.errors import InvalidArgument, NotFound
+from lambda_serving.model_spec import ModelSpec, ServableId
+
+__all__ = ["All", "Latest", "Specific", "VersionPolicy", "aspired", "resolve"]
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """The `num_versions` largest version numbers."""
+
+    num_versions: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """Every version there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Specific:
+    """The versions named, as far as they are there."""
+
+    versions: frozenset[int]
+
+
+VersionPolicy = Latest | All | Specific
+
+
+def aspired(policy: VersionPolicy, available: Collection[int]) -> list[int]:
+    """The versions to load out of those available, largest first (the order of loading)."""
+    newest_first = sorted(set(available), reverse=True)
+    match policy:
+        case Latest(num_versions):
+            return newest_first[: max(num_versions, 1)]  # 0 counts as 1
+        case All():
+            return newest_first
+        case Specific(versions):
+            return [version for version in newest_first if version in versions]
+
+
+def resolve(spec: ModelSpec, loaded: Collection[int], labels: Mapping[str, int]) -> ServableId:
+    """The loaded version that a request means: its version, its label's, or the largest.
+
+    Raises InvalidArgument for an unknown label, then NotFound when that version is not loaded,
+    in TensorFlow Serving's words and order.
+    """
+    version = spec.version
+    if spec.label is not None:
+        if (version := labels.get(spec.label)) is None:
+            raise InvalidArgument(f"Unrecognized servable version label: {spec.label}")
+        spec = ModelSpec(spec.name, version)
+    if version is None:
+        version = max(loaded, default=None)
+    if version is None or version not in loaded:
+        raise NotFound(f"Servable not found for request: {spec}")
+    return ServableId(spec.name, version)

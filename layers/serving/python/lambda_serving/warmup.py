@@ -1,0 +1,125 @@
+"""Warm-up: the requests that an export carries, run before the version is available.
+
+Source: servables/tensorflow/saved_model_warmup_util.cc. The file is a TFRecord of serialized
+`tensorflow.serving.PredictionLog`; every record must succeed, or the load fails.
+"""
+
+import struct
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from lambda_serving import inference, protos
+from lambda_serving.errors import DataLoss, InvalidArgument, ServingError, Unimplemented
+from lambda_serving.servable import Servable
+from lambda_serving.tensor_proto import to_array
+
+__all__ = ["MAX_RECORDS", "WARMUP_FILE", "warm_up"]
+
+WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
+MAX_RECORDS = 1000
+_HEADER = struct.Struct("<QI")
+_CRC = struct.Struct("<I")
+
+
+def warm_up(servable: Servable, export_dir: Path, iterations: int = 1) -> int:
+    """Runs each warm-up record of an export `iterations` times; the number of records.
+
+    No file is no warm-up. Raises what the first failing record raises, DataLoss for a file that
+    is no TFRecord, InvalidArgument for one of more than 1000 records, Unimplemented for a record
+    of a kind that is not served.
+    """
+    path = export_dir / WARMUP_FILE
+    if not path.exists():
+        return 0
+    records = list(islice(_records(path), MAX_RECORDS + 1))
+    if len(records) > MAX_RECORDS:
+        raise InvalidArgument(
+            f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {path}"
+        )
+    for number, record in enumerate(records):
+        log = _parse(record, path)
+        try:
+            for _ in range(iterations):
+                _replay(servable, log)
+        except ServingError as error:
+            raise type(error)(f"Warm-up record {number} of {path} failed: {error}") from error
+    return len(records)
+
+
+def _replay(servable: Servable, log: Any) -> None:
+    match log.WhichOneof("log_type"):
+        case "predict_log":
+            request = log.predict_log.request
+            name = request.model_spec.signature_name
+            given = {alias: to_array(tensor) for alias, tensor in request.inputs.items()}
+            servable.run(name, {**servable.signature(name).defaults, **given})
+        case "classify_log":
+            request = log.classify_log.request
+            inference.classify(
+                servable, request.model_spec.signature_name, _examples(request.input)
+            )
+        case "regress_log":
+            request = log.regress_log.request
+            inference.regress(servable, request.model_spec.signature_name, _examples(request.input))
+        case "multi_inference_log":
+            request = log.multi_inference_log.request
+            for task in request.tasks:
+                call = (
+                    inference.classify
+                    if task.method_name == "tensorflow/serving/classify"
+                    else inference.regress
+                )
+                call(servable, task.model_spec.signature_name, _examples(request.input))
+        case None:  # a log of nothing is nothing to run
+            pass
+        case kind:
+            raise Unimplemented(f"Unsupported log_type for warmup: {kind}")
+
+
+def _examples(request_input: Any) -> list[bytes]:
+    """Serialized examples of an `Input`, the context's bytes in front of each (protobuf merge)."""
+    if request_input.WhichOneof("kind") == "example_list":
+        return [example.SerializeToString() for example in request_input.example_list.examples]
+    both = request_input.example_list_with_context
+    context = both.context.SerializeToString()
+    return [context + example.SerializeToString() for example in both.examples]
+
+
+def _parse(record: bytes, path: Path) -> Any:
+    from google.protobuf.message import DecodeError
+
+    try:
+        return protos.message("tensorflow.serving.PredictionLog").FromString(record)
+    except DecodeError as error:
+        raise InvalidArgument(f"A record of {path} is not a PredictionLog: {error}") from error
+
+
+def _records(path: Path) -> Iterator[bytes]:
+    """Payloads of a TFRecord file, checksums checked (tensorflow/core/lib/io/record_reader.cc)."""
+    with path.open("rb") as file:
+        while header := file.read(_HEADER.size):
+            if len(header) < _HEADER.size:
+                raise _not_a_tfrecord(path)
+            length, crc = _HEADER.unpack(header)
+            if crc != _masked_crc(header[:8]):
+                raise _not_a_tfrecord(path)
+            payload, footer = file.read(length), file.read(_CRC.size)
+            if len(footer) < _CRC.size or _CRC.unpack(footer)[0] != _masked_crc(payload):
+                raise _not_a_tfrecord(path)
+            yield payload
+
+
+def _masked_crc(data: bytes) -> int:
+    import google_crc32c  # only models with warm-up pay for the import
+
+    crc: int = google_crc32c.value(data)
+    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def _not_a_tfrecord(path: Path) -> DataLoss:
+    return DataLoss(
+        f"Failed to read warmup records at {path}."
+        " Please verify your warmup data is in TFRecord format."
+    )
