@@ -36,7 +36,7 @@ def main() -> int:
         if (url := _wait_until_listening(server)) is None:
             return 1
         print(f"Serving examples/mnist/saved at {url}", flush=True)
-        ask = [sys.executable, _HERE / "client.py", "--url", f"{url}/v1/models/MLP:predict"]
+        ask = [sys.executable, str(_HERE / "client.py"), "--url", f"{url}/v1/models/MLP:predict"]
         code = subprocess.run(ask, check=False).returncode
     finally:
         server.terminate()

@@ -1,8 +1,10 @@
 """The REST API on a socket."""
 
 import logging
+import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
 
 import uvicorn
 
@@ -32,6 +34,13 @@ def run(manager: Manager, settings: ServerSettings, listener: socket.socket) -> 
             server_header=False,
             lifespan="off",
         )
+        listener.listen()  # from here on clients wait instead of being refused
         host, port = listener.getsockname()[:2]
         _log.info("Exporting HTTP/REST API at: http://%s:%s", host, port)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _stopped)
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def _stopped(_: int, __: FrameType | None) -> None:
+    """Uvicorn raises the signal that stopped it again when it has; the exit code is then 0."""

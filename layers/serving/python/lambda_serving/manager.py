@@ -129,7 +129,7 @@ class Manager:
         """Loads a model's aspired versions; a sentence for each that failed."""
         versions = aspired(model.policy, self._store.versions(model.name))
         if not versions:
-            raise NotFound(_no_versions(model))
+            raise NotFound(_no_versions(model, self._store.contents(model.name)))
         with self._lock:
             self._labels[model.name] = dict(model.labels)
         ids = [ServableId(model.name, version) for version in versions]
@@ -161,9 +161,9 @@ class Manager:
             self._statuses[servable_id.name] = {**versions, servable_id.version: status}
 
 
-def _no_versions(model: ModelConfig) -> str:
+def _no_versions(model: ModelConfig, contents: Sequence[str]) -> str:
     return (
         f"No versions of servable {model.name} found under base path {model.base_path}."
         " Each version is a folder whose name is a number and that holds the SavedModel, e.g."
-        f" {model.base_path}/1/saved_model.pb"
+        f" {model.base_path}/1/saved_model.pb. There is: {', '.join(contents) or 'nothing'}"
     )

@@ -37,11 +37,17 @@ def loadable_copy(export_dir: Path, tags: Sequence[str], cache: Path | None) -> 
 
 
 def _default_cache() -> Path:
+    """The user's cache folder; without a writable home, as on Lambda, one below /tmp."""
     cache = user_cache_path("lambda-serving")
     try:
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError:  # no writable home, as on Lambda
-        return Path(tempfile.gettempdir(), f"lambda-serving-{os.getuid()}")
+    except OSError:
+        cache = Path(tempfile.gettempdir(), f"lambda-serving-{os.getuid()}")
+        cache.mkdir(mode=0o700, exist_ok=True)
+        if cache.stat().st_uid != os.getuid():  # anyone may make folders there
+            raise FailedPrecondition(
+                f"{cache} belongs to another user; choose a folder with --cache_dir"
+            ) from None
     return cache
 
 
@@ -62,6 +68,7 @@ def _make(export_dir: Path, copy: Path, tags: Sequence[str]) -> None:
         child = subprocess.run(
             [
                 sys.executable,
+                "-P",
                 "-m",
                 "lambda_serving.compile.reexport",
                 str(export_dir),

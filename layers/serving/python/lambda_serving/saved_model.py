@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from lambda_serving import signature_defs
-from lambda_serving.errors import DataLoss, FailedPrecondition, ServingError
+from lambda_serving.errors import DataLoss, FailedPrecondition, ServingError, Unavailable
 from lambda_serving.object_graph import loadable_copy
 from lambda_serving.servable import DEFAULT_SIGNATURE, Servable, Signature
 from lambda_serving.tensorflow_c.session import Session
@@ -47,6 +47,8 @@ def load(
             on_failure.pop_all()
     except ServingError as error:
         raise type(error)(f"Could not load the SavedModel in {path}: {error}") from error
+    except OSError as error:
+        raise Unavailable(f"Could not load the SavedModel in {path}: {error}") from error
     for problem in servable.problems:
         _log.warning("%s: %s", path, problem)
     return servable
@@ -56,8 +58,8 @@ def _problems(signatures: Iterable[Signature]) -> list[str]:
     """What is likely to trouble callers of these signatures, each a sentence with the fix."""
     by_name = {signature.name: signature for signature in signatures}
     found = [
-        f"input {name!r} of signature {signature.name!r} takes only {spec.shape[0]} rows, the"
-        " batch size it was trained with. Export with model.export(path), which keeps it free"
+        f"input {name!r} of signature {signature.name!r} takes only {spec.shape[0]} rows at"
+        " once, often the batch size of its training. model.export(path) keeps it free"
         for signature in by_name.values()
         for name, spec in signature.inputs.items()
         if spec.shape and spec.shape[0] is not None

@@ -62,10 +62,10 @@ def _listener(settings: ServerSettings) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         listener.close()
         raise Unavailable(
-            f"Could not listen on {host}:{port}: {error}."
-            " Choose another with --rest_api_port, 0 for any free one"
+            f"Could not listen on {host}:{port} ({error})."
+            " Choose another port with --rest_api_port, 0 for any free one"
         ) from error
     return listener

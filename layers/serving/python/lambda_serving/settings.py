@@ -24,28 +24,32 @@ class Flag:
     type: type
     default: Any
     help: str
+    range: tuple[int | None, int | None]
 
 
-def _flag(default: Any, help: str) -> Any:  # noqa: A002 - as click calls it
-    return field(default=default, metadata={"help": help})
+def _flag(
+    default: Any,
+    help: str,  # noqa: A002 - as click calls it
+    low: int | None = None,
+    high: int | None = None,
+) -> Any:
+    return field(default=default, metadata={"help": help, "range": (low, high)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
     """The long-lived server's settings; sizes in bytes."""
 
-    rest_api_port: int = _flag(8501, "Port of the REST API")
+    rest_api_port: int = _flag(8501, "Port of the REST API; 0 is any free one", 0, 65535)
     rest_api_host: str = _flag("127.0.0.1", "Address to listen on; 0.0.0.0 for all [ours]")
-    rest_api_num_threads: int = _flag(
-        4 * (os.cpu_count() or 1), "Threads that run predictions"
-    )
+    rest_api_num_threads: int = _flag(4 * (os.cpu_count() or 1), "Threads that run predictions", 1)
     rest_api_timeout_in_ms: int = _flag(30_000, "Bound of one run of a model; 0 is none")
     rest_api_enable_cors_support: bool = _flag(
         default=False, help="Let pages of any origin call the API"
     )
-    rest_api_max_body_bytes: int = _flag(6 * 2**20, "Largest request body [ours]")
-    rest_api_max_unzipped_bytes: int = _flag(32 * 2**20, "Largest unzipped request body [ours]")
-    rest_api_max_nesting: int = _flag(1000, "Deepest nesting of a JSON body [ours]")
+    rest_api_max_body_bytes: int = _flag(6 * 2**20, "Largest request body [ours]", 1)
+    rest_api_max_unzipped_bytes: int = _flag(32 * 2**20, "Largest unzipped request body [ours]", 1)
+    rest_api_max_nesting: int = _flag(10_000, "Deepest nesting of a JSON body [ours]", 1)
     model_name: str = _flag("default", "Name of the model, without --model_config_file")
     model_base_path: str = _flag("", "Absolute folder of the model's versions: PATH/1, PATH/2, ...")
     model_config_file: str = _flag("", "ModelServerConfig in protobuf text, for several models")
@@ -56,12 +60,18 @@ class ServerSettings:
     enable_model_warmup: bool = _flag(
         default=True, help="Run the warm-up requests of assets.extra before a version answers"
     )
-    num_request_iterations_for_warmup: int = _flag(0, "Times each warm-up request runs; 0 is once")
-    tensorflow_session_parallelism: int = _flag(
-        0, "Threads of a session, both kinds together; 0 leaves it to TensorFlow"
+    num_request_iterations_for_warmup: int = _flag(
+        0, "Times each warm-up request runs; 0 is once", 0
     )
-    tensorflow_intra_op_parallelism: int = _flag(0, "Threads inside an op; 0 leaves it open")
-    tensorflow_inter_op_parallelism: int = _flag(0, "Threads between ops; 0 leaves it open")
+    tensorflow_session_parallelism: int = _flag(
+        0, "Threads of a session, both kinds together; 0 leaves it to TensorFlow", 0
+    )
+    tensorflow_intra_op_parallelism: int = _flag(
+        0, "Threads inside an op; 0 leaves it to TensorFlow", 0
+    )
+    tensorflow_inter_op_parallelism: int = _flag(
+        0, "Threads between ops; 0 leaves it to TensorFlow", 0
+    )
     tensorflow_session_config_file: str = _flag("", "ConfigProto in protobuf text")
     op_libraries: str = _flag("", "Custom op libraries to load, comma-separated paths [ours]")
     cache_dir: str = _flag("", "Where exports made loadable are kept (default: user cache) [ours]")
@@ -106,7 +116,7 @@ class ServerSettings:
 def flags() -> list[Flag]:
     """Every flag of the server, in the order of its help."""
     return [
-        Flag(each.name, type(each.default), each.default, each.metadata["help"])
+        Flag(each.name, type(each.default), each.default, **each.metadata)
         for each in fields(ServerSettings)
     ]
 

@@ -10,8 +10,9 @@ from lambda_serving.model_spec import ServableId
 
 __all__ = ["LocalStore", "Store"]
 
-_VERSION = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
+_VERSION = re.compile(r"\s*[+-]?[0-9]{1,20}\s*", re.ASCII)
 _MAX_VERSION = 2**63 - 1
+_SHOWN = 10
 
 
 class Store(Protocol):
@@ -22,6 +23,10 @@ class Store(Protocol):
 
         Raises Unavailable when the base path cannot be read; that is not "no versions".
         """
+        ...
+
+    def contents(self, name: str) -> list[str]:
+        """Some names of what does lie under the base path of model `name`, for messages."""
         ...
 
     def fetch(self, servable: ServableId) -> Path:
@@ -45,6 +50,9 @@ class LocalStore:
     def versions(self, name: str) -> list[int]:
         return sorted(self._folders(name))
 
+    def contents(self, name: str) -> list[str]:
+        return [child.name for child in self._children(name)[:_SHOWN]]
+
     def fetch(self, servable: ServableId) -> Path:
         try:
             return self._folders(servable.name)[servable.version]
@@ -61,15 +69,17 @@ class LocalStore:
         around it allowed (file_system_storage_path_source.cc, absl::SimpleAtoi). What is in it
         is not looked at.
         """
+        return {
+            int(child.name): child
+            for child in self._children(name)
+            if _VERSION.fullmatch(child.name) and 0 <= int(child.name) <= _MAX_VERSION
+        }
+
+    def _children(self, name: str) -> list[Path]:
         base_path = self._base_paths[name]
         try:
-            children = sorted(base_path.iterdir())
+            return sorted(base_path.iterdir())
         except OSError as error:
             raise Unavailable(
                 f"Could not read the base path {base_path} of model {name}: {error.strerror}"
             ) from error
-        return {
-            int(child.name): child
-            for child in children
-            if _VERSION.fullmatch(child.name) and 0 <= int(child.name) <= _MAX_VERSION
-        }

@@ -103,7 +103,7 @@ def _records(path: Path) -> Iterator[bytes]:
             if len(header) < _HEADER.size:
                 raise _not_a_tfrecord(path)
             length, crc = _HEADER.unpack(header)
-            if crc != _masked_crc(header[:8]):
+            if crc != _masked_crc(header[:8]) or length > path.stat().st_size:
                 raise _not_a_tfrecord(path)
             payload, footer = file.read(length), file.read(_CRC.size)
             if len(footer) < _CRC.size or _CRC.unpack(footer)[0] != _masked_crc(payload):

@@ -47,13 +47,13 @@ def _exports(directory: Path) -> list[Path]:
 
     if any((directory / name).is_file() for name in _EXPORTS):
         return [directory]
-    store = LocalStore({"": str(directory)})
-    if versions := store.versions(""):
-        return [store.fetch(ServableId("", version)) for version in versions]
-    found = ", ".join(sorted(child.name for child in directory.iterdir())[:10]) or "nothing"
+    name = "model"
+    store = LocalStore({name: str(directory)})
+    if versions := store.versions(name):
+        return [store.fetch(ServableId(name, version)) for version in versions]
     raise NotFound(
-        f"{directory} holds neither saved_model.pb nor folders whose names are numbers;"
-        f" it holds {found}"
+        f"{directory} holds neither saved_model.pb nor folders whose names are numbers."
+        f" There is: {', '.join(store.contents(name)) or 'nothing'}"
     )
 
 

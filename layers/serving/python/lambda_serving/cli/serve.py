@@ -19,7 +19,7 @@ def _option(flag: Flag) -> click.Option:
     boolean = {"is_flag": False, "flag_value": True} if flag.type is bool else {}
     return click.Option(
         [f"--{flag.name}"],
-        type=flag.type,
+        type=click.IntRange(*flag.range) if flag.type is int else flag.type,
         default=flag.default,
         help=flag.help,
         show_default=flag.default != "",

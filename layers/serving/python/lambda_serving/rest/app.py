@@ -5,8 +5,6 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
-from starlette.exceptions import HTTPException
-from starlette.routing import Route
 
 from lambda_serving.manager import Manager
 from lambda_serving.rest import errors, openapi
@@ -28,8 +26,9 @@ def create_app(
     app = FastAPI(
         title="lambda-serving",
         description="TensorFlow Serving's REST API.",
-        routes=[Route("/v1/{call:path}", serving)],
+        redirect_slashes=False,
     )
+    app.router.default = serving  # by the raw path, which no route template sees
     app.add_api_route("/healthz", _healthz, summary="The process answers")
     app.add_api_route(
         "/readyz",
@@ -37,8 +36,6 @@ def create_app(
         summary="Every model has a version that answers",
         responses={503: {"description": "Not yet, or not any more"}},
     )
-    app.router.routes.append(Route("/{anything:path}", serving))
-    app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)
     app.openapi = lambda: _openapi(app, manager)  # type: ignore[method-assign] # FastAPI's own way
     return app
@@ -52,12 +49,6 @@ def _readyz(manager: Manager) -> Response:
     if manager.ready():
         return Response(b'{"status": "ready"}', media_type="application/json")
     return Response(errors.body("Not ready."), 503, media_type="application/json")
-
-
-def _http_error(_: Request, error: Exception) -> Response:
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    detail = error.detail if isinstance(error, HTTPException) else errors.UNEXPECTED
-    return Response(errors.body(detail), status, media_type="application/json")
 
 
 def _unexpected(_: Request, __: Exception) -> Response:

@@ -39,7 +39,7 @@ class RestOptions:
     cors: bool = False
     max_body: int = 6 * 2**20
     max_unzipped: int = 32 * 2**20
-    max_nesting: int = 1000
+    max_nesting: int = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class Serving:
         return codec.encode(outputs, form)
 
     def _classify(self, call: Call, body: bytes) -> bytes:
-        request = codec.parse_examples(body, call.verb.value, self._limits)
+        request = codec.parse_examples(body, self._limits)
         result = inference.classify(
             self._manager.get(call.spec).servable,
             request.signature_name,
@@ -121,7 +121,7 @@ class Serving:
         return codec.encode_classifications(result.classes, result.scores)
 
     def _regress(self, call: Call, body: bytes) -> bytes:
-        request = codec.parse_examples(body, call.verb.value, self._limits)
+        request = codec.parse_examples(body, self._limits)
         values = inference.regress(
             self._manager.get(call.spec).servable,
             request.signature_name,

@@ -1,0 +1,249 @@
+"""JSON as TensorFlow Serving reads it: rapidjson 1.1.0 with its iterative parser.
+
+The dialect differs from the standard one. It has the bare tokens `NaN`, `Inf` and `Infinity`
+(each with a leading `-` too), stops after the first complete value, takes a zero byte for the end
+of the text, passes bytes that are not UTF-8 through, and skips a byte order mark. Of members with
+one name the first counts. Integers that fit 64 bits are integers, larger ones are doubles.
+
+Source: rapidjson 1.1.0 reader.h, with the flags of tensorflow_serving/util/json_tensor.cc.
+"""
+
+import re
+from math import isinf
+from typing import NoReturn
+
+import orjson
+
+from lambda_serving.errors import InvalidArgument
+
+__all__ = ["Json", "parse"]
+
+Json = str | int | float | bool | list["Json"] | dict[str, "Json"] | None
+"""A JSON value. Bytes of strings that are not UTF-8 are as `surrogateescape` has them."""
+
+
+_Container = list[Json] | dict[str, Json]
+
+_SPACE = rb"[ \t\n\r]*+"
+_NUMBER = rb"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+"
+_NUMBERS = rb"\[(?:%b%b%b,)*+%b%b%b\]" % ((_SPACE, _NUMBER, _SPACE) * 2)
+_STRING = rb'"([^"\\\x00-\x1f]{0,256}+)"'
+_ANY_NUMBER = re.compile(_NUMBER)
+_NOT_FINITE = re.compile(rb"-?(?:NaN|Inf(?:inity|(?!i)))")
+_VALUE = re.compile(
+    rb"(?:(%b|%b(?![.eE]))|%b|(true|false|null)|([\[{]))%b" % (_NUMBERS, _NUMBER, _STRING, _SPACE)
+)
+_NAME = re.compile(rb"%b%b:%b" % (_STRING, _SPACE, _SPACE))
+_START = re.compile(rb"\xef?\xbb?\xbf?%b" % _SPACE)
+_SPACES = re.compile(_SPACE)
+_PLAIN = re.compile(rb'[^"\\\x00-\x1f]*+')
+_HEX = re.compile(rb"[0-9A-Fa-f]{4}")
+_ESCAPES = dict(zip(b'"\\/bfnrt', b'"\\/\b\f\n\r\t', strict=True))
+_WORDS: dict[bytes, bool | None] = {b"true": True, b"false": False, b"null": None}
+_HIGH_SURROGATES = range(0xD800, 0xDC00)
+_LOW_SURROGATES = range(0xDC00, 0xE000)
+_COMMA, _COLON, _MINUS, _POINT, _QUOTE, _BACKSLASH, _CLOSE_LIST, _CLOSE_OBJECT = b',:-."\\]}'
+
+
+def parse(text: bytes, nesting: int) -> Json:
+    """The first JSON value in `text`.
+
+    Takes time and memory in proportion to the length of the text, and no stack.
+    Raises InvalidArgument with rapidjson's words and the offset of the byte it stops at.
+    """
+    if not text:
+        raise InvalidArgument("JSON Parse error: The document is empty")
+    text += b"\0"  # the end, as rapidjson sees it
+    position = _end(_START, text, 0)
+    if text[position] in b"\0]},:":
+        _fail("The document is empty.", position)
+    return _parse(text, position, nesting)
+
+
+def _parse(text: bytes, position: int, nesting: int) -> Json:
+    root: list[Json] = []
+    container: _Container = root
+    around: list[_Container] = []
+    while True:
+        name = ""
+        if isinstance(container, dict):
+            name, position = _name(text, position)
+        value, position, opened = _value(text, position)
+        if isinstance(container, list):
+            container.append(value)
+        else:
+            container.setdefault(name, value)
+        if opened is not None:
+            around.append(container)
+            if len(around) > nesting:
+                raise InvalidArgument(f"JSON nesting is over the limit of {nesting}")
+            container = opened
+            if text[position] != _closing(container):
+                continue
+        while around and text[position] == _closing(container):
+            position = _skip(text, position + 1)
+            container = around.pop()
+        if not around:
+            return root[0]
+        position = _comma(text, position, container)
+
+
+def _comma(text: bytes, position: int, container: _Container) -> int:
+    """Where the element or member after the comma starts."""
+    if text[position] != _COMMA:
+        error = (
+            "Missing a comma or ']' after an array element."
+            if isinstance(container, list)
+            else "Missing a comma or '}' after an object member."
+        )
+        _fail(error, position)
+    return _skip(text, position + 1)
+
+
+def _closing(container: _Container) -> int:
+    return _CLOSE_LIST if isinstance(container, list) else _CLOSE_OBJECT
+
+
+def _value(text: bytes, position: int) -> tuple[Json, int, _Container | None]:
+    """A value, where the next token is, and the value again if it has only been opened."""
+    match = _VALUE.match(text, position)
+    if match is None:
+        value, position = _unusual_value(text, position)
+        return value, _skip(text, position), None
+    numbers, string, word, opening = match.groups()
+    if numbers is not None:
+        return _numbers(numbers, position), match.end(), None
+    if string is not None:
+        return string.decode(errors="surrogateescape"), match.end(), None
+    if word is not None:
+        return _WORDS[word], match.end(), None
+    opened: _Container = [] if opening == b"[" else {}
+    return opened, match.end(), opened
+
+
+def _numbers(token: bytes, offset: int) -> Json:
+    """The value of a number or of a list of numbers."""
+    try:
+        value: Json = orjson.loads(token)
+    except orjson.JSONDecodeError:  # all that can be wrong with it
+        numbers = _ANY_NUMBER.finditer(token)
+        start = next(number.start() for number in numbers if isinf(float(number[0])))
+        _fail("Number too big to be stored in double.", offset + start)
+    return value
+
+
+def _unusual_value(text: bytes, position: int) -> tuple[Json, int]:
+    """What `_VALUE` does not match: strings long or escaped, not finite numbers, errors."""
+    if text[position] == _QUOTE:
+        return _string(text, position)
+    if match := _NOT_FINITE.match(text, position):
+        return float(match[0]), match.end()
+    for word in (b"true", b"false", b"null", b"NaN", b"-NaN", b"Infinity", b"-Infinity"):
+        same = _same(word, text, position)
+        if same > word.startswith(b"-"):
+            _fail("Invalid value.", position + same)
+    match = _ANY_NUMBER.match(text, position)
+    if match is None:
+        _fail("Invalid value.", position + (text[position] == _MINUS))
+    number, end = match[0].lower(), match.end()
+    if text[end] == _POINT and b"." not in number and b"e" not in number:
+        _fail("Miss fraction part in number.", end + 1)
+    if text[end] in b"eE" and b"e" not in number:
+        _fail("Miss exponent in number.", end + 1 + (text[end + 1] in b"+-"))
+    return _numbers(number, position), end
+
+
+def _same(word: bytes, text: bytes, position: int) -> int:
+    """How many bytes of `word` stand at `position`."""
+    count = 0
+    while count < len(word) and text[position + count] == word[count]:
+        count += 1
+    return count
+
+
+def _name(text: bytes, position: int) -> tuple[str, int]:
+    """The name of a member, and where its value starts."""
+    if match := _NAME.match(text, position):
+        return match[1].decode(errors="surrogateescape"), match.end()
+    if text[position] != _QUOTE:
+        _fail("Missing a name for object member.", position)
+    name, position = _string(text, position)
+    position = _skip(text, position)
+    if text[position] != _COLON:
+        _fail("Missing a colon after a name of object member.", position)
+    return name, _skip(text, position + 1)
+
+
+def _string(text: bytes, start: int) -> tuple[str, int]:
+    """The string whose opening quote is at `start`, and where it ends."""
+    end = text.find(b'"', start + 1)
+    while end > 0 and _is_escaped(text, end):
+        end = text.find(b'"', end + 1)
+    try:  # quick, but refuses what is not UTF-8 and tells no offsets
+        string: str = orjson.loads(text[start : end + 1])
+    except orjson.JSONDecodeError:
+        return _string_by_piece(text, start + 1)
+    return string, end + 1
+
+
+def _is_escaped(text: bytes, position: int) -> bool:
+    before = position - 1
+    while text[before] == _BACKSLASH:
+        before -= 1
+    return (position - before) % 2 == 0
+
+
+def _string_by_piece(text: bytes, position: int) -> tuple[str, int]:
+    pieces = []
+    while True:
+        end = _end(_PLAIN, text, position)
+        pieces.append(text[position:end])
+        if text[end] == _QUOTE:
+            return b"".join(pieces).decode(errors="surrogateescape"), end + 1
+        if text[end] == 0:
+            _fail("Missing a closing quotation mark in string.", end)
+        if text[end] != _BACKSLASH:
+            _fail("Invalid escape character in string.", end)
+        character, position = _escape(text, end)
+        pieces.append(character)
+
+
+def _escape(text: bytes, start: int) -> tuple[bytes, int]:
+    """The character that the escape at `start` stands for, and where the escape ends."""
+    kind = text[start + 1]
+    if kind in _ESCAPES:
+        return bytes([_ESCAPES[kind]]), start + 2
+    if kind != ord("u"):
+        _fail("Invalid escape character in string.", start)
+    code, end = _hex(text, start + 2, start), start + 6
+    if code in _HIGH_SURROGATES:
+        if text[end : end + 2] != b"\\u":
+            _fail("The surrogate pair in string is invalid.", start)
+        low, end = _hex(text, end + 2, start), end + 6
+        if low not in _LOW_SURROGATES:
+            _fail("The surrogate pair in string is invalid.", start)
+        code = 0x10000 + ((code & 0x3FF) << 10 | low & 0x3FF)
+    # As rapidjson does, let the second half of a pair stand alone.
+    return chr(code).encode("utf-8", "surrogatepass"), end
+
+
+def _hex(text: bytes, position: int, escape: int) -> int:
+    digits = _HEX.match(text, position)
+    if digits is None:
+        _fail("Incorrect hex digit after \\u escape in string.", escape)
+    return int(digits[0], 16)
+
+
+def _skip(text: bytes, position: int) -> int:
+    """Where the next token is, at `position` or after the white space there."""
+    return _end(_SPACES, text, position) if text[position] in b" \t\n\r" else position
+
+
+def _end(pattern: re.Pattern[bytes], text: bytes, position: int) -> int:
+    """Where the match of a pattern that always matches ends."""
+    match = pattern.match(text, position)
+    return match.end() if match else position
+
+
+def _fail(error: str, offset: int) -> NoReturn:
+    raise InvalidArgument(f"JSON Parse error: {error} at offset: {offset}")

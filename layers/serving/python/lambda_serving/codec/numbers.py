@@ -1,0 +1,174 @@
+"""The quick way for requests that hold numbers only, by simdjson.
+
+It takes nested lists of numbers as `instances` or `inputs`, objects of such lists as `inputs` or
+as each of the `instances`, and a `signature_name` beside them. It never says why it does not take
+a request: then the general way decides, and where both give arrays, the arrays are equal.
+
+simdjson flattens nested lists without a look at their lengths. What it gives is trusted only if
+the text of the request without numbers and white space, such as `{"inputs":[[,],[,]]}`, is that
+of regular arrays. In such text whatever is not a number leaves something behind, and the count of
+the numbers tells `[]` from `[1]`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import simdjson
+
+from lambda_serving.codec import values
+from lambda_serving.dtypes import Array, DType
+from lambda_serving.servable import TensorSpec
+
+__all__ = ["Numbers", "read"]
+
+_NUMBER_TEXT = b"0123456789+-.eE \t\r\n"
+_SIMDJSON_TYPES = {"f": "d", "i": "i", "u": "u"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """Lists of numbers that make one array of `shape` together."""
+
+    lists: Sequence[Any]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """A request that holds numbers only; its one column is called None if it has no name."""
+
+    signature_name: str
+    is_row: bool
+    columns: Mapping[str | None, _Column]
+
+    def arrays(self, inputs: Mapping[str, TensorSpec]) -> dict[str, Array] | None:
+        """The arrays of the inputs, None if the general way has to decide."""
+        columns = self.columns
+        if len(inputs) == 1 and None in columns:
+            columns = dict.fromkeys(inputs, columns[None])
+        if self.is_row and len(columns) > len(inputs):
+            return None
+        arrays = {}
+        for name, spec in inputs.items():
+            array = _array(columns[name], spec.dtype) if name in columns else None
+            if array is None:
+                return None
+            arrays[name] = array
+        return arrays
+
+
+class _NotNumbers(Exception):
+    """The request is of another form."""
+
+
+def read(body: bytes) -> Numbers | None:
+    """The numbers of a request, None if the general way has to read it."""
+    try:
+        return _read(body, simdjson.Parser().parse(body))
+    except (ValueError, RuntimeError, _NotNumbers):  # the first two: not strict JSON
+        return None
+
+
+def _read(body: bytes, root: Any) -> Numbers:
+    if not isinstance(root, simdjson.Object):
+        raise _NotNumbers
+    signature_name, is_row, columns = "", False, None
+    members = []
+    for key in root:
+        value = root[key]
+        if key == "signature_name" and isinstance(value, str):
+            signature_name, text = value, _quoted(value)
+        elif key in ("instances", "inputs") and columns is None:
+            is_row = key == "instances"
+            columns, text = (_rows if is_row else _inputs)(value, len(body))
+        else:
+            raise _NotNumbers
+        members.append(_quoted(key) + b":" + text)
+    if not columns or b"{%b}" % b",".join(members) != body.translate(None, _NUMBER_TEXT):
+        raise _NotNumbers
+    return Numbers(signature_name, is_row, columns)
+
+
+def _inputs(value: Any, longest: int) -> tuple[Mapping[str | None, _Column], bytes]:
+    """The columns of `inputs`, and the text that remains of it without the numbers."""
+    if isinstance(value, simdjson.Object):
+        return _named([value], (), longest)
+    shape = _shape(value)
+    return {None: _Column([value], shape)}, _text(shape, longest)
+
+
+def _rows(value: Any, longest: int) -> tuple[Mapping[str | None, _Column], bytes]:
+    """The columns of `instances`, and the text that remains of it without the numbers."""
+    if not isinstance(value, simdjson.Array) or not len(value):
+        raise _NotNumbers
+    if not isinstance(value[0], simdjson.Object):
+        return _inputs(value, longest)
+    rows = list(value)
+    columns, text = _named(rows, (len(rows),), longest)
+    return columns, _repeat(text, len(rows), longest)
+
+
+def _named(
+    objects: list[Any], outer: tuple[int, ...], longest: int
+) -> tuple[Mapping[str | None, _Column], bytes]:
+    """The columns of objects that are like the first one, and the text of one."""
+    columns, members = {}, []
+    for name in objects[0]:
+        shape = _shape(objects[0][name])
+        try:
+            lists = [each[name] for each in objects]
+        except (KeyError, TypeError):
+            raise _NotNumbers from None
+        columns[name] = _Column(lists, outer + shape)
+        members.append(_quoted(name) + b":" + _text(shape, longest))
+    if len({_quoted(name) for name in columns}) != len(members):
+        raise _NotNumbers  # names that differ in digits only could change places
+    return columns, b"{%b}" % b",".join(members)
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    """The lengths of the lists down the first elements."""
+    sizes = []
+    while isinstance(value, simdjson.Array):
+        sizes.append(len(value))
+        value = value[0] if len(value) else 0
+    if not 0 < len(sizes) <= values.MOST_DIMENSIONS or not isinstance(value, int | float):
+        raise _NotNumbers
+    return tuple(sizes)
+
+
+def _text(shape: tuple[int, ...], longest: int) -> bytes:
+    """What nested lists of numbers are without the numbers, `[[,],[,]]` for a 2 by 2 matrix."""
+    text = b""
+    for size in reversed(shape):
+        text = _repeat(text, size, longest)
+    return text
+
+
+def _repeat(text: bytes, size: int, longest: int) -> bytes:
+    """A list of `size` times the text, unless that is longer than all of the request."""
+    if size * (len(text) + 1) > longest:
+        raise _NotNumbers
+    return b"[%b]" % b",".join([text] * size)
+
+
+def _quoted(string: str) -> bytes:
+    return b'"%b"' % string.encode().translate(None, _NUMBER_TEXT)
+
+
+def _array(column: _Column, dtype: DType) -> Array | None:
+    wide = values.WIDE.get(dtype)
+    if wide is None:
+        return None
+    of_type = _SIMDJSON_TYPES[wide.kind]
+    try:
+        numbers = b"".join([each.as_buffer(of_type=of_type) for each in column.lists])
+    except (TypeError, ValueError):  # not integers, or over 64 bits
+        return None
+    if len(numbers) != prod(column.shape) * wide.itemsize:
+        return None
+    array = values.narrow(np.frombuffer(numbers, wide), dtype)
+    return None if array is None else array.reshape(column.shape)

@@ -1,0 +1,157 @@
+"""Responses: arrays to JSON.
+
+Source: `MakeJsonFromTensors` and its kin in tensorflow_serving/util/json_tensor.cc. The values are
+TensorFlow Serving's; the text is compact, and a number has the fewest digits that read back to it.
+"""
+
+import binascii
+from collections.abc import Mapping, Sequence
+from math import isnan
+from typing import Any
+
+import numpy as np
+import orjson
+
+from lambda_serving.codec.json_echo import quote
+from lambda_serving.codec.request import Format
+from lambda_serving.dtypes import Array, DType
+from lambda_serving.errors import InvalidArgument
+
+__all__ = ["encode", "encode_classifications", "encode_regressions"]
+
+_MOST_DIGITS = {DType.HALF: 5, DType.BFLOAT16: 4}
+"""How many decimal digits tell any two values of a dtype apart."""
+
+
+def encode(outputs: Mapping[str, Array], as_format: Format) -> bytes:
+    """The body of a predict response: `{"predictions": ...}` or `{"outputs": ...}`.
+
+    One output stands without its name. Strings are `{"b64": ...}` if the name of their output
+    ends in `_bytes`. Raises InvalidArgument for outputs that the row format cannot hold, and for
+    dtypes that JSON cannot.
+    """
+    if not outputs:
+        raise InvalidArgument("Cannot convert empty tensor map to JSON")
+    if as_format is Format.ROW:
+        _check_batch(outputs)
+    key = "predictions" if as_format is Format.ROW else "outputs"
+    content: Any
+    if len(outputs) == 1:
+        content = next(orjson.Fragment(_text(*output)) for output in outputs.items())
+    elif as_format is Format.COLUMNAR:
+        content = {name: orjson.Fragment(_text(name, array)) for name, array in outputs.items()}
+    else:
+        columns = [_rows(name, array) for name, array in outputs.items()]
+        content = [dict(zip(outputs, row, strict=True)) for row in zip(*columns, strict=True)]
+    return _dump({key: content})
+
+
+def encode_classifications(classes: Array | None, scores: Array | None) -> bytes:
+    """The body of a classify response: for each example a list of `[label, score]`.
+
+    `classes` holds labels [examples, k], `scores` float32 [examples, k]; without the one the
+    labels are empty, without the other the scores are 0. Raises InvalidArgument for no examples.
+    """
+    given = scores if classes is None else classes
+    if given is None or not len(given):
+        raise InvalidArgument("Cannot convert empty ClassificationResults to JSON")
+    if classes is None:
+        classes = np.full(given.shape, b"", object)
+    if scores is None:
+        scores = np.zeros(given.shape, np.float32)
+    results = [
+        list(zip(_rows("", labels), _rows("", numbers), strict=True))
+        for labels, numbers in zip(classes, scores, strict=True)
+    ]
+    return _dump({"results": results})
+
+
+def encode_regressions(values: Array) -> bytes:
+    """The body of a regress response: one number for each of `values`, [n] or [n, 1].
+
+    Raises InvalidArgument for no values.
+    """
+    if not values.size:
+        raise InvalidArgument("Cannot convert empty RegressionResults to JSON")
+    return _dump({"results": orjson.Fragment(_text("", values.reshape(-1)))})
+
+
+def _dump(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _check_batch(outputs: Mapping[str, Array]) -> None:
+    sizes: list[int] = []
+    for name, array in outputs.items():
+        if not array.ndim:
+            raise InvalidArgument(f"Tensor name: {name} has no shape information ")
+        sizes.append(len(array))
+        if sizes[0] != sizes[-1]:
+            raise InvalidArgument(
+                f"Tensor name: {name} has inconsistent batch size: {sizes[-1]}"
+                f" expecting: {sizes[0]}"
+            )
+
+
+def _text(name: str, array: Array) -> bytes:
+    """An array as JSON."""
+    if not array.size:
+        return _dump(array.tolist())
+    dtype = DType.of(array.dtype)
+    if dtype is DType.STRING:
+        return _dump(_strings(name, array))
+    if dtype in _MOST_DIGITS:
+        array = _fewest_digits(array, _MOST_DIGITS[dtype])
+    if array.dtype.kind not in "biuf":
+        raise InvalidArgument(f"Failed to write JSON value for tensor type: {dtype.label}")
+    text = _dump(np.ascontiguousarray(array))  # has one dimension at least
+    if not _is_finite(array):
+        text = _name_not_finite(text, array)
+    return text if array.ndim else text[1:-1]
+
+
+def _rows(name: str, array: Array) -> Sequence[Any]:
+    """What orjson writes as the rows of an array."""
+    simple = array.dtype.kind in "biuf" and DType.of(array.dtype) not in _MOST_DIGITS
+    if simple and _is_finite(array):
+        return list(np.ascontiguousarray(array))
+    return [orjson.Fragment(_text(name, array[index, ...])) for index in range(len(array))]
+
+
+def _strings(name: str, array: Array) -> Any:
+    """Strings as nested lists of what orjson writes as they are, UTF-8 or not."""
+    write = _write_base64 if name.endswith("_bytes") else quote
+    strings = np.frompyfunc(lambda string: orjson.Fragment(write(string)), 1, 1)(array)
+    return strings.tolist() if array.ndim else strings
+
+
+def _write_base64(string: bytes) -> bytes:
+    return b'{"b64":"%b"}' % binascii.b2a_base64(string, newline=False)
+
+
+def _is_finite(array: Array) -> bool:
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+
+
+def _name_not_finite(text: bytes, array: Array) -> bytes:
+    """The text with the bare tokens of TensorFlow Serving where orjson writes null."""
+    first, *rest = text.split(b"null")
+    numbers = array[~np.isfinite(array)].tolist()
+    tokens = [b"NaN" if isnan(n) else b"Infinity" if n > 0 else b"-Infinity" for n in numbers]
+    return first + b"".join(token + piece for token, piece in zip(tokens, rest, strict=True))
+
+
+def _fewest_digits(array: Array, most: int) -> Array:
+    """Doubles whose shortest text reads back to the same value of the dtype of `array`."""
+    bits, places = np.unique(array.view(np.uint16), return_inverse=True)
+    with np.errstate(over="ignore"):
+        numbers = [_shortest(value, most) for value in bits.view(array.dtype)]
+    return np.array(numbers)[places].reshape(array.shape)
+
+
+def _shortest(value: Any, most: int) -> float:
+    for digits in range(1, most + 1):
+        number = float(f"{float(value):.{digits}g}")
+        if type(value)(number) == value:
+            return number
+    return float(value)

@@ -1,0 +1,98 @@
+"""Row format: `instances`, each with a value for every input, stacked into arrays.
+
+Source: `FillTensorMapFromInstancesList` in tensorflow_serving/util/json_tensor.cc.
+"""
+
+from collections.abc import Mapping
+from math import prod
+from typing import TypeGuard
+
+from lambda_serving.codec import values
+from lambda_serving.codec.json_echo import echo, plain
+from lambda_serving.codec.json_text import Json
+from lambda_serving.dtypes import Array
+from lambda_serving.errors import InvalidArgument, ServingError
+from lambda_serving.servable import TensorSpec
+
+__all__ = ["decode"]
+
+
+def decode(instances: list[Json], inputs: Mapping[str, TensorSpec]) -> dict[str, Array]:
+    """The arrays of the inputs by name, of shape [instances, *shape of one].
+
+    The first instance decides whether all are objects with a member for each input or values of
+    the only input. A lone base64 object is a value; with several inputs it is one of the first.
+    Raises InvalidArgument.
+    """
+    if not isinstance(instances[0], dict) and len(inputs) > 1:
+        raise InvalidArgument(
+            "instances is a plain list, but expecting list of objects as multiple input tensors"
+            " required as per tensorinfo_map"
+        )
+    arrays = {}
+    for name, column in _columns(instances, inputs).items():
+        array = values.array_or_none(column, inputs[name].dtype)
+        if array is None:
+            raise _first_error(instances, inputs)
+        arrays[name] = array
+    return arrays
+
+
+def _columns(instances: list[Json], inputs: Mapping[str, TensorSpec]) -> Mapping[str, list[Json]]:
+    if not _is_named(instances[0]):
+        return dict.fromkeys(list(inputs)[:1], instances)
+    objects = [each for each in instances if _is_named(each) and each.keys() == inputs.keys()]
+    if len(objects) != len(instances):
+        raise _first_error(instances, inputs)
+    return {name: [each[name] for each in objects] for name in inputs}
+
+
+def _is_named(instance: Json) -> TypeGuard[dict[str, Json]]:
+    return isinstance(instance, dict) and not values.is_base64(instance)
+
+
+def _first_error(instances: list[Json], inputs: Mapping[str, TensorSpec]) -> InvalidArgument:
+    """What TensorFlow Serving answers to instances that make no arrays."""
+    named = _is_named(instances[0])
+    shapes: dict[str, tuple[int, ...]] = {}
+    for index, instance in enumerate(instances):
+        members = instance if _is_named(instance) else {next(iter(inputs)): instance}
+        if _is_named(instance) != named:
+            wanted, given = ("object", "list") if named else ("value/list", "object")
+            return InvalidArgument(
+                f"Expecting {wanted} but got {given} at item {index} of input list"
+            )
+        for name, value in members.items():
+            try:
+                _check(name, value, inputs, shapes)
+            except ServingError as error:
+                place = f"{index} key: {plain(name)}" if named else f"{index}"
+                return InvalidArgument(
+                    f"Failed to process element: {place} of 'instances' list."
+                    f" Error: {error.code.name}: {error}"
+                )
+        if named and len(members) != len(inputs):
+            return InvalidArgument(
+                f"Failed to process element: {index} of 'instances' list."
+                f" JSON object: {echo(instance)} keys must be equal to: {','.join(sorted(inputs))}"
+            )
+    return InvalidArgument("Failed to process 'instances' list: its elements cannot be stacked")
+
+
+def _check(
+    name: str, value: Json, inputs: Mapping[str, TensorSpec], shapes: dict[str, tuple[int, ...]]
+) -> None:
+    """Raise if a value is wrong in itself or of another shape than the first of its name."""
+    if name not in inputs:
+        raise InvalidArgument(f"JSON object: does not have named input: {plain(name)}")
+    values.check(value, inputs[name].dtype)
+    shape = values.shape(value)
+    first = shapes.setdefault(name, shape)
+    if prod(first) != prod(shape):
+        raise InvalidArgument(f"Expecting tensor size: {prod(first)} but got: {prod(shape)}")
+    if first != shape:
+        raise InvalidArgument(f"Expecting shape {_text(first)} but got: {_text(shape)}")
+
+
+def _text(shape: tuple[int, ...]) -> str:
+    return f"[{','.join(map(str, shape))}]"

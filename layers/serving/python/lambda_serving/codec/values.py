@@ -1,0 +1,233 @@
+"""JSON values to arrays: what each dtype accepts, and the words of refusal.
+
+Source: `AddValueToTensor`, `GetDenseTensorShape` and `FillTensorProto` in
+tensorflow_serving/util/json_tensor.cc. Half and bfloat16 (as float) and uint16 (as uint8) are
+accepted beyond what TensorFlow Serving does.
+"""
+
+import binascii
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from lambda_serving.codec.json_echo import echo, type_name
+from lambda_serving.codec.json_text import Json
+from lambda_serving.dtypes import Array, DType
+from lambda_serving.errors import InvalidArgument, ServingError, Unimplemented
+
+__all__ = [
+    "MOST_DIMENSIONS",
+    "WIDE",
+    "array",
+    "array_or_none",
+    "check",
+    "is_base64",
+    "narrow",
+    "shape",
+    "string",
+]
+
+MOST_DIMENSIONS = 64
+"""What numpy takes; TensorFlow takes 254."""
+_FLOATS = (DType.FLOAT, DType.DOUBLE, DType.HALF, DType.BFLOAT16)
+_INT32 = (-(2**31), 2**31 - 1)
+_RANGES = {
+    DType.INT8: _INT32,  # a value in int32 wraps into the smaller types, as in TensorFlow
+    DType.INT16: _INT32,
+    DType.INT32: _INT32,
+    DType.UINT8: _INT32,
+    DType.UINT16: _INT32,
+    DType.INT64: (-(2**63), 2**63 - 1),
+    DType.UINT32: (0, 2**32 - 1),
+    DType.UINT64: (0, 2**64 - 1),
+}
+WIDE: Mapping[DType, np.dtype[Any]] = {
+    **dict.fromkeys(_FLOATS, np.dtype("f8")),
+    **dict.fromkeys(_RANGES, np.dtype("i8")),
+    DType.UINT64: np.dtype("u8"),
+}
+"""The 64-bit dtype that holds the JSON numbers a dtype accepts, for each that accepts any."""
+
+
+def shape(value: Json) -> tuple[int, ...]:
+    """The lengths of the lists down the first elements."""
+    sizes = []
+    while isinstance(value, list):
+        sizes.append(len(value))
+        if not value:
+            break
+        value = value[0]
+    return tuple(sizes)
+
+
+def array(value: Json, dtype: DType) -> Array:
+    """The array of a value: nested lists are its dimensions, a scalar has none.
+
+    Raises what `check` raises, and Unimplemented for an empty list of a dtype without numbers.
+    """
+    result = array_or_none(value, dtype)
+    if result is None:
+        check(value, dtype)
+        raise Unimplemented(f"Conversion of JSON Value: {echo(value)} to type: {dtype.label}")
+    return result
+
+
+def array_or_none(value: Json, dtype: DType) -> Array | None:
+    """As `array`, quick to refuse: None where that raises."""
+    sizes = shape(value)
+    if len(sizes) > MOST_DIMENSIONS:
+        return None
+    elements: list[Json] = [value]
+    for size in sizes:
+        lists = [element for element in elements if type(element) is list and len(element) == size]
+        if len(lists) != len(elements):
+            return None
+        elements = list(chain.from_iterable(lists))
+    flat = _flat(elements, dtype)
+    return None if flat is None else flat.reshape(sizes)
+
+
+def narrow(numbers: Array, dtype: DType) -> Array | None:
+    """Numbers of the dtype's `WIDE` one as `dtype`, None if one is out of its range.
+
+    As in TensorFlow Serving, floats too large become infinite, and small integer types take all
+    of int32 and wrap.
+    """
+    if dtype in _RANGES and numbers.size:
+        low, high = _RANGES[dtype]
+        if numbers.min() < low or numbers.max() > high:
+            return None
+    with np.errstate(over="ignore"):
+        return numbers.astype(dtype.numpy, copy=False)
+
+
+def check(value: Json, dtype: DType) -> None:
+    """Raise the first error that TensorFlow Serving finds in a value, depth first.
+
+    Raises InvalidArgument, or Unimplemented for a dtype that JSON cannot give.
+    """
+    sizes = shape(value)
+    if len(sizes) > MOST_DIMENSIONS:
+        raise InvalidArgument(
+            f"JSON Value: {echo(value)} has {len(sizes)} dimensions,"
+            f" at most {MOST_DIMENSIONS} are supported"
+        )
+    _check(value, dtype, sizes, 0)
+
+
+def is_base64(value: Json) -> bool:
+    """Whether a value is `{"b64": "..."}`, which stands for a string."""
+    return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
+
+
+def string(value: Json) -> bytes:
+    """The bytes of a JSON string or of a base64 object.
+
+    Raises InvalidArgument for text that is not base64 (absl's `Base64Unescape`: white space is
+    skipped, padding may be left out) and TypeError for any other value.
+    """
+    match value:
+        case str():
+            return value.encode(errors="surrogateescape")
+        case {"b64": str(text), **others} if not others:
+            try:
+                return binascii.a2b_base64(text, strict_mode=True)
+            except ValueError:
+                return _loose_base64(text)
+    raise TypeError
+
+
+def _loose_base64(text: str) -> bytes:
+    packed = b"".join(text.encode(errors="surrogateescape").split())
+    digits = packed.rstrip(b"=")
+    padding = -len(digits) % 4
+    try:
+        if len(packed) - len(digits) not in (0, padding):
+            raise InvalidArgument("Unable to base64 decode")
+        return binascii.a2b_base64(digits + b"=" * padding, strict_mode=True)
+    except binascii.Error:
+        raise InvalidArgument("Unable to base64 decode") from None
+
+
+def _flat(elements: list[Json], dtype: DType) -> Array | None:
+    if dtype is DType.STRING:
+        return _strings(elements)
+    types = _types(dtype)
+    if not types or not set(map(type, elements)) <= types:
+        return None
+    try:
+        numbers = np.array(elements, WIDE.get(dtype, bool))
+    except OverflowError:  # an integer that 64 bits cannot hold, or a negative one without sign
+        return None
+    return narrow(numbers, dtype)
+
+
+def _types(dtype: DType) -> set[type]:
+    """The Python types of the elements that a dtype accepts; its range may be narrower."""
+    if dtype in _FLOATS:
+        return {int, float}
+    if dtype in _RANGES:
+        return {int}
+    return {bool} if dtype is DType.BOOL else set()
+
+
+def _strings(elements: list[Json]) -> Array | None:
+    array = np.empty(len(elements), object)
+    try:
+        array[:] = [string(element) for element in elements]
+    except (InvalidArgument, TypeError):
+        return None
+    return array
+
+
+def _check(value: Json, dtype: DType, sizes: tuple[int, ...], level: int) -> None:
+    rank = len(sizes)
+    if not isinstance(value, list):
+        if level != rank:
+            raise InvalidArgument(
+                f"JSON Value: {echo(value)} found at incorrect level: {level + 1}"
+                f" in the JSON DOM. Expected at level: {rank}"
+            )
+        _check_element(value, dtype)
+        return
+    if level >= rank:
+        raise InvalidArgument(f"Encountered list at unexpected level: {level} expected < {rank}")
+    if len(value) != sizes[level]:
+        raise InvalidArgument(
+            f"Encountered list at unexpected size: {len(value)} at level: {level}"
+            f" expected size: {sizes[level]}"
+        )
+    for element in value:
+        _check(element, dtype, sizes, level + 1)
+
+
+def _check_element(value: Json, dtype: DType) -> None:
+    if dtype is DType.STRING and isinstance(value, dict):
+        if not is_base64(value):
+            raise InvalidArgument(
+                f"JSON Value: {echo(value)} not formatted correctly for base64 data"
+            )
+        string(value)
+    elif not _accepts(dtype, value):
+        raise _refusal(value, dtype)
+
+
+def _accepts(dtype: DType, value: Json) -> bool:
+    if dtype is DType.STRING:
+        return isinstance(value, str)
+    if type(value) not in _types(dtype):
+        return False
+    if dtype not in _RANGES or not isinstance(value, int):
+        return True
+    low, high = _RANGES[dtype]
+    return low <= value <= high
+
+
+def _refusal(value: Json, dtype: DType) -> ServingError:
+    if dtype is not DType.STRING and not _types(dtype) and not isinstance(value, dict):
+        return Unimplemented(f"Conversion of JSON Value: {echo(value)} to type: {dtype.label}")
+    return InvalidArgument(
+        f"JSON Value: {echo(value)} Type: {type_name(value)} is not of expected type: {dtype.label}"
+    )
