@@ -1,0 +1,43 @@
+"""Fixtures for all tests."""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+_BUILD_MODELS = Path(__file__).parent / "build_models.py"
+
+
+@pytest.fixture(scope="session")
+def models_dir(pytestconfig: pytest.Config) -> Path:
+    """A folder of the SavedModels of `build_models.py`, each as `<name>/<version>`; read only.
+
+    Built in some ten seconds by a process of its own (no test imports TensorFlow by this), then
+    kept in pytest's cache until the program or TensorFlow changes; `--cache-clear` drops it. Two
+    runs at once each build a folder, and the first to finish names it.
+    """
+    cache = pytestconfig.cache
+    assert cache is not None
+    tensorflow = metadata.version("tensorflow-cpu")
+    digest = hashlib.sha256(_BUILD_MODELS.read_bytes() + tensorflow.encode()).hexdigest()
+    models = cache.mkdir("models") / digest
+    if not models.exists():
+        _build(models)
+    return models
+
+
+def _build(models: Path) -> None:
+    unfinished = Path(tempfile.mkdtemp(dir=models.parent))
+    try:
+        subprocess.run([sys.executable, str(_BUILD_MODELS), str(unfinished)], check=True)
+        unfinished.rename(models)
+    except OSError:
+        if not models.exists():
+            raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)

@@ -1,0 +1,79 @@
+"""What the documents say works: commands and code are run, links lead somewhere."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from server_process import COMMAND, MNIST, running
+
+_ROOT = Path(__file__).parents[2]
+_DOCUMENTS = sorted(
+    path
+    for pattern in ("*.md", "docs/**/*.md", "examples/**/*.md")
+    for path in _ROOT.glob(pattern)
+    if "node_modules" not in path.parts
+)
+_README = (_ROOT / "README.md").read_text()
+
+
+def _blocks(language: str, text: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def _shell(command: str, url: str) -> str:
+    """Output of a document's command, with this test's server in place of the usual port."""
+    return subprocess.run(
+        ["/bin/bash", "-euo", "pipefail", "-c", command.replace("http://localhost:8501", url)],
+        cwd=_ROOT,
+        env={"PATH": f"{COMMAND.parent}:/usr/local/bin:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    ).stdout
+
+
+def test_commands_that_ask_the_server_are_answered() -> None:
+    asking = [
+        (path, block)
+        for path in (_ROOT / "README.md", MNIST / "README.md")
+        for block in _blocks("sh", path.read_text())
+        if "curl" in block
+    ]
+    assert len(asking) == 2
+    flags = ("--model_name=MLP", f"--model_base_path={MNIST / 'saved'}")
+    with running(*flags) as (url, _):
+        for path, block in asking:
+            said = _shell(block, url)
+            assert '"predictions":' in said, path
+            assert '"error"' not in said, path
+
+
+def test_serve_command_of_the_readme_starts() -> None:
+    [block] = [block for block in _blocks("sh", _README) if "lambda-serving serve" in block]
+    [command] = [line for line in block.splitlines() if line.startswith("lambda-serving serve")]
+    flags = command.replace("$PWD", str(_ROOT)).split()[2:]
+    with running(*(flag for flag in flags if not flag.startswith("--rest_api_port"))) as (url, _):
+        assert '"AVAILABLE"' in _shell("curl -s http://localhost:8501/v1/models/MLP", url)
+
+
+def test_python_of_the_readme_runs() -> None:
+    [code] = _blocks("python", _README)
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=_ROOT, capture_output=True, text=True, check=True
+    )
+    assert ended.stdout.endswith("(2, 10)\n")
+
+
+def test_makefile_has_every_verb_that_the_readme_names() -> None:
+    verbs = re.findall(r"^([a-z0-9-]+):", (_ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert set(re.findall(r"\bmake ([a-z]+)", _README)) <= set(verbs)
+
+
+@pytest.mark.parametrize("document", _DOCUMENTS, ids=lambda path: str(path.relative_to(_ROOT)))
+def test_links_lead_to_files(document: Path) -> None:
+    targets = re.findall(r"\]\(([^)#:]+)\)", document.read_text())
+    assert [target for target in targets if not (document.parent / target).exists()] == []

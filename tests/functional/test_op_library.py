@@ -1,0 +1,136 @@
+"""A custom op library, built here with TensorFlow's C API for kernels, and a model that uses it."""
+
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from lambda_serving import saved_model
+from lambda_serving.errors import InvalidArgument, NotFound
+from lambda_serving.tensorflow_c.library import load_op_library
+
+_OP = """
+    #include "tensorflow/c/kernels.h"
+    #include "tensorflow/c/ops.h"
+
+    static void Triple(void*, TF_OpKernelContext* context) {
+      TF_Status* status = TF_NewStatus();
+      TF_Tensor* x;
+      TF_GetInput(context, 0, &x, status);
+      int64_t n = TF_TensorElementCount(x);
+      TF_Tensor* y = TF_AllocateOutput(context, 0, TF_FLOAT, &n, 1, n * sizeof(float), status);
+      const float* from = static_cast<const float*>(TF_TensorData(x));
+      float* to = static_cast<float*>(TF_TensorData(y));
+      for (int64_t i = 0; i < n; ++i) to[i] = 3 * from[i];
+      TF_DeleteTensor(x);
+      TF_DeleteTensor(y);
+      TF_DeleteStatus(status);
+    }
+
+    __attribute__((constructor)) static void Register() {
+      TF_Status* status = TF_NewStatus();
+      TF_OpDefinitionBuilder* op = TF_NewOpDefinitionBuilder("ServingTestTriple");
+      TF_OpDefinitionBuilderAddInput(op, "x: float");
+      TF_OpDefinitionBuilderAddOutput(op, "y: float");
+      TF_OpDefinitionBuilderSetShapeInferenceFunction(op, TF_ShapeInferenceContextSetUnknownShape);
+      TF_RegisterOpDefinition(op, status);
+      TF_RegisterKernelBuilder(
+          "ServingTestTriple",
+          TF_NewKernelBuilder("ServingTestTriple", "CPU", nullptr, &Triple, nullptr), status);
+      TF_DeleteStatus(status);
+    }
+"""
+
+_SAVE = """
+    import sys
+
+    import tensorflow as tf
+
+    triple = tf.load_op_library(sys.argv[1]).serving_test_triple
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    def function(x):
+        return {"y": triple(x=x)}
+
+    tf.saved_model.save(tf.Module(), sys.argv[2], signatures={"serving_default": function})
+"""
+
+_SERVE = """
+    import sys
+
+    import numpy as np
+
+    from lambda_serving import saved_model
+    from lambda_serving.tensorflow_c.library import load_op_library
+
+    for _ in range(2):
+        load_op_library(sys.argv[1])
+    with saved_model.load(sys.argv[2]) as servable:
+        print(servable.run("", {"x": np.float32([1, 2])})["y"].tolist())
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `triple.so` and the SavedModel `export`, `y = 3 x` by the op in it."""
+    folder = tmp_path_factory.mktemp("op")
+    spec = find_spec("tensorflow")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    tensorflow = Path(spec.submodule_search_locations[0])
+    (folder / "triple.cc").write_text(dedent(_OP))
+    subprocess.run(
+        [
+            *("g++", "-shared", "-fPIC", f"-I{tensorflow / 'include'}", "triple.cc"),
+            *(f"-L{tensorflow}", "-l:libtensorflow_framework.so.2", "-o", "triple.so"),
+        ],
+        cwd=folder,
+        check=True,
+    )
+    _child(_SAVE, folder)
+    return folder
+
+
+def _child(program: str, folder: Path) -> str:
+    """What a Python of its own prints: an op stays registered until its process ends."""
+    done = subprocess.run(
+        [sys.executable, "-c", dedent(program), str(folder / "triple.so"), str(folder / "export")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_model_with_a_custom_op_answers_once_its_library_is_loaded(folder: Path) -> None:
+    assert _child(_SERVE, folder) == "[3.0, 6.0]\n"
+
+
+def test_model_with_a_custom_op_fails_without_its_library_and_names_the_op(folder: Path) -> None:
+    with pytest.raises(NotFound) as raised:
+        saved_model.load(folder / "export")
+    assert str(raised.value).startswith(
+        f"Could not load the SavedModel in {folder / 'export'}: Op type not registered"
+        " 'ServingTestTriple'"
+    )
+
+
+def test_file_that_is_no_library_is_refused(folder: Path) -> None:
+    path = folder / "triple.cc"
+    with pytest.raises(InvalidArgument) as raised:
+        load_op_library(str(path))
+    assert str(raised.value) == f"Could not load op library {path}: {path}: invalid ELF header"
+
+
+def test_library_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "no.so"
+    with pytest.raises(InvalidArgument) as raised:
+        load_op_library(str(path))
+    assert str(raised.value) == (
+        f"Could not load op library {path}: {path}: cannot open shared object file: No such file"
+        " or directory"
+    )

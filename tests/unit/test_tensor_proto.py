@@ -1,0 +1,207 @@
+"""TensorProtos to arrays, against TensorFlow's own makers and its own `Tensor::FromProto`."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from lambda_serving import protos
+from lambda_serving.dtypes import Array, DType
+from lambda_serving.errors import InvalidArgument
+from lambda_serving.tensor_proto import to_array
+
+_NUMERIC = [
+    DType.FLOAT,
+    DType.DOUBLE,
+    DType.INT32,
+    DType.UINT8,
+    DType.INT16,
+    DType.INT8,
+    DType.COMPLEX64,
+    DType.INT64,
+    DType.BOOL,
+    DType.BFLOAT16,
+    DType.UINT16,
+    DType.COMPLEX128,
+    DType.HALF,
+    DType.UINT32,
+    DType.UINT64,
+]
+_SHAPES = [(), (0,), (5,), (2, 0, 3), (2, 3, 1, 2)]
+
+
+def _proto(dtype: int, *sizes: int, **fields: Any) -> Any:
+    proto = protos.message("tensorflow.TensorProto")(dtype=int(dtype), **fields)
+    for size in sizes:
+        proto.tensor_shape.dim.add(size=size)
+    return proto
+
+
+def _sample(dtype: DType, shape: tuple[int, ...]) -> Array:
+    """Arrays of arbitrary bits, infinities and NaNs among them; booleans of both values."""
+    size = int(np.prod(shape))
+    random = np.random.default_rng(5)
+    if dtype is DType.BOOL:
+        return random.integers(0, 2, size).astype(bool).reshape(shape)
+    return np.frombuffer(random.bytes(size * dtype.numpy.itemsize), dtype.numpy).reshape(shape)
+
+
+def _same(got: Array, wanted: Array) -> bool:
+    return (got.dtype, got.shape, got.tobytes()) == (wanted.dtype, wanted.shape, wanted.tobytes())
+
+
+def _as_tensorflow_reads(proto: Any) -> Array:
+    """The op `ParseTensor` is `Tensor::FromProto` and nothing else."""
+    tensor = tf.io.parse_tensor(proto.SerializeToString(), tf.as_dtype(proto.dtype))
+    array: Array = np.asarray(tensor.numpy(), tensor.dtype.as_numpy_dtype)
+    return array
+
+
+@pytest.mark.parametrize("shape", _SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", _NUMERIC)
+def test_content_gives_the_array_it_was_made_of(dtype: DType, shape: tuple[int, ...]) -> None:
+    array = _sample(dtype, shape)
+    proto = _proto(dtype, *shape, tensor_content=array.tobytes())
+    assert _same(to_array(proto), array)
+
+
+@pytest.mark.parametrize("shape", _SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", [*_NUMERIC, DType.STRING])
+def test_proto_that_tensorflow_makes_gives_its_array(dtype: DType, shape: tuple[int, ...]) -> None:
+    if dtype is DType.STRING:
+        flat = [b"", b"\0", b"\xff\xfe", b"text", b"x" * 300] * 3
+        array: Array = np.array(flat[: int(np.prod(shape))], object).reshape(shape)
+    else:
+        array = (
+            np.nan_to_num(_sample(dtype, shape))
+            if dtype.numpy.kind == "f"
+            else (_sample(dtype, shape))
+        )
+    made = tf.make_tensor_proto(array, int(dtype), shape)
+
+    got = to_array(_proto(dtype).FromString(made.SerializeToString()))
+
+    if dtype is DType.STRING:
+        assert (got.shape, got.ravel().tolist()) == (shape, array.ravel().tolist())
+        assert got.tolist() == tf.make_ndarray(made).tolist()
+    else:
+        assert _same(got, array)
+        assert _same(got, tf.make_ndarray(made))
+
+
+_VALUES: dict[str, tuple[DType, dict[str, Any]]] = {
+    "float": (DType.FLOAT, {"float_val": [1.5, float("inf"), -0.0]}),
+    "double": (DType.DOUBLE, {"double_val": [1.5, 1e300]}),
+    "int32": (DType.INT32, {"int_val": [-(2**31), 2**31 - 1]}),
+    "uint8 that wraps": (DType.UINT8, {"int_val": [300, -1]}),
+    "int8 that wraps": (DType.INT8, {"int_val": [300, -200]}),
+    "int16 that wraps": (DType.INT16, {"int_val": [70000, -70000]}),
+    "uint16 that wraps": (DType.UINT16, {"int_val": [70000, -1]}),
+    "int64": (DType.INT64, {"int64_val": [-(2**63), 2**63 - 1]}),
+    "uint32": (DType.UINT32, {"uint32_val": [2**32 - 1, 1]}),
+    "uint64": (DType.UINT64, {"uint64_val": [2**64 - 1, 1]}),
+    "bool": (DType.BOOL, {"bool_val": [False, True]}),
+    "string": (DType.STRING, {"string_val": [b"a\0", b"\xff", b""]}),
+    "complex64": (DType.COMPLEX64, {"scomplex_val": [1.0, 2.0, 3.0, 4.0]}),
+    "complex64 cut in half": (DType.COMPLEX64, {"scomplex_val": [1.0, 2.0, 3.0]}),
+    "complex128": (DType.COMPLEX128, {"dcomplex_val": [1.0, 2.0, 3.0, 4.0]}),
+    "half": (DType.HALF, {"half_val": [0x3C00, 0xC000]}),
+    "half of too many bits": (DType.HALF, {"half_val": [0x13C00, -1]}),
+    "bfloat16": (DType.BFLOAT16, {"half_val": [0x3F80, 0xC000]}),
+}
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (3,), (2, 4), (0,), (0, 3)], ids=str)
+@pytest.mark.parametrize("case", _VALUES)
+def test_fewer_values_repeat_the_last_and_more_are_ignored(
+    case: str, shape: tuple[int, ...]
+) -> None:
+    dtype, fields = _VALUES[case]
+    proto = _proto(dtype, *shape, **fields)
+    got, wanted = to_array(proto), _as_tensorflow_reads(proto)
+    if dtype is DType.STRING:
+        assert (got.dtype.kind, got.shape, got.tolist()) == ("O", shape, wanted.tolist())
+    else:
+        assert _same(got, wanted)
+
+
+@pytest.mark.parametrize("dtype", [*_NUMERIC, DType.STRING])
+def test_no_values_are_zeros(dtype: DType) -> None:
+    proto = _proto(dtype, 2, 2)
+    assert to_array(proto).dtype == dtype.numpy
+    assert to_array(proto).tolist() == _as_tensorflow_reads(proto).tolist()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\x01\0\x02abb", b"\0\0\0", b"\x80\x01\0\0" + b"x" * 128, b"\x81\x00\0\0y"],
+)
+def test_strings_may_come_as_content(content: bytes) -> None:
+    proto = _proto(DType.STRING, 3, tensor_content=content)
+    assert to_array(proto).tolist() == _as_tensorflow_reads(proto).tolist()
+
+
+@pytest.mark.parametrize(
+    "proto",
+    [
+        _proto(DType.FLOAT, 0, tensor_content=b"ab"),
+        _proto(DType.STRING, 0, tensor_content=b"ab"),
+        _proto(DType.INT32, 2, tensor_content=b"\1\0\0\0\2\0\0\0", int_val=[7, 7]),
+    ],
+    ids=["content of no numbers", "content of no strings", "content before values"],
+)
+def test_content_counts_only_where_there_are_elements_and_then_before_values(proto: Any) -> None:
+    got, wanted = to_array(proto), _as_tensorflow_reads(proto)
+    assert (got.shape, got.tolist()) == (wanted.shape, wanted.tolist())
+
+
+@pytest.mark.parametrize(
+    ("proto", "message"),
+    [
+        (
+            _proto(DType.FLOAT, 2, tensor_content=b"1234567"),
+            "tensor_content has 7 bytes, float of shape [2] needs 8",
+        ),
+        (
+            _proto(DType.DOUBLE, tensor_content=b"123456789"),
+            "tensor_content has 9 bytes, double of shape [] needs 8",
+        ),
+        (_proto(DType.FLOAT, -1, float_val=[1]), "A tensor's shape must be fully known"),
+        (_proto(DType.INVALID, 1), "A tensor of dtype 0 is not supported"),
+        (_proto(DType.RESOURCE, 1), "A tensor of dtype 20 is not supported"),
+        (_proto(DType.QINT8, 1, int_val=[1]), "A tensor of dtype 11 is not supported"),
+        (_proto(9999, 1), "A tensor of dtype 9999 is not supported"),
+        (
+            _proto(DType.FLOAT, 1 << 62, 4, float_val=[1]),
+            f"A tensor of shape [{1 << 62}, 4] is too large",
+        ),
+        (
+            _proto(DType.STRING, 1 << 61, string_val=[b"x"]),
+            f"A tensor of shape [{1 << 61}] is too large",
+        ),
+    ],
+)
+def test_broken_proto_is_refused(proto: Any, message: str) -> None:
+    with pytest.raises(InvalidArgument) as raised:
+        to_array(proto)
+    assert str(raised.value) == message
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x01\x02ab", b"\x01\x01abc", b"\x01", b"\xff\xff\xff\xff\xff\x01ab", b"\xff" * 9]
+)
+def test_broken_content_of_strings_is_refused_as_tensorflow_does(content: bytes) -> None:
+    proto = _proto(DType.STRING, 2, tensor_content=content)
+    with pytest.raises(InvalidArgument) as raised:
+        to_array(proto)
+    assert str(raised.value) == "tensor_content does not hold 2 strings"
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        _as_tensorflow_reads(proto)
+
+
+def test_unknown_rank_is_refused() -> None:
+    proto = _proto(DType.FLOAT, float_val=[1])
+    proto.tensor_shape.unknown_rank = True
+    with pytest.raises(InvalidArgument, match="shape must be fully known"):
+        to_array(proto)
