@@ -27,7 +27,7 @@ from lambda_serving.errors import (
     ServingError,
 )
 from lambda_serving.servable import Servable
-from lambda_serving.tensorflow_c.session import Session
+from lambda_serving.tensorflow_c.session import Session, load_session
 
 _MODELS = {
     "float32": DType.FLOAT,
@@ -68,7 +68,7 @@ def identity(models_dir: Path) -> Iterator[Identity]:
 @pytest.fixture
 def dense(models_dir: Path) -> Iterator[Session]:
     """`y = x w` of four columns as a bare session: `serving_default_x:0` in."""
-    session = Session(str(models_dir / "dense" / "1"), ["serve"])
+    session, _ = load_session(str(models_dir / "dense" / "1"), ["serve"])
     yield session
     session.close()
 
@@ -238,8 +238,9 @@ def test_another_number_of_arrays_than_of_feeds_is_refused(dense: Session, array
         function([np.zeros((1, 4), np.float32)] * arrays, 0)
 
 
-def test_tensor_may_be_named_without_its_index_and_fetched_twice(dense: Session) -> None:
-    definitions = signature_defs.definitions(dense.meta_graph)
+def test_tensor_may_be_named_without_its_index_and_fetched_twice(models_dir: Path) -> None:
+    dense, meta_graph = load_session(str(models_dir / "dense" / "1"), ["serve"])
+    definitions = signature_defs.definitions(meta_graph)
     y = signature_defs.signatures(definitions)["serving_default"].outputs["y"].tensor_name
     function = dense.function(["serving_default_x"], [y, y])
     answers = function([np.ones((1, 4), np.float32)], 0)
@@ -251,6 +252,25 @@ def test_tensor_that_is_fed_cannot_be_fetched(dense: Session) -> None:
     with pytest.raises(InvalidArgument) as raised:
         function([np.zeros((1, 4), np.float32)], 0)
     assert str(raised.value) == "serving_default_x:0 is both fed and fetched."
+
+
+def test_quick_function_runs_in_the_thread_of_the_caller_with_the_same_answers(
+    dense: Session,
+) -> None:
+    function = dense.function(["serving_default_x:0"], ["StatefulPartitionedCall:0"])
+    rows = np.arange(8, dtype=np.float32).reshape(2, 4)
+    answers = [function([rows], timeout_ms)[0].tolist() for timeout_ms in (1000, 1000, 0, 1000)]
+    assert answers == [[[2.0, 4.0], [10.0, 12.0]]] * 4
+    assert function.is_quick
+
+
+def test_graph_that_may_loop_keeps_its_timeout(models_dir: Path) -> None:
+    with saved_model.load(models_dir / "while_loop" / "1") as servable:
+        for _ in range(3):
+            servable.run("", {"x": np.array([3])}, timeout_ms=1000)
+        assert not servable.is_quick
+        with pytest.raises(DeadlineExceeded):
+            servable.run("", {"x": np.array([2**63 - 1])}, timeout_ms=100)
 
 
 def test_failing_op_keeps_tensorflows_message(models_dir: Path) -> None:

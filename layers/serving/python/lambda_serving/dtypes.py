@@ -4,7 +4,7 @@ Source: tensorflow/core/framework/types.proto.
 """
 
 from enum import IntEnum
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -59,9 +59,7 @@ class DType(IntEnum):
     @classmethod
     def of(cls, dtype: np.dtype[Any]) -> "DType":
         """The TensorFlow dtype of an array's dtype; raises KeyError if there is none."""
-        if dtype.kind in "OSU":
-            return cls.STRING
-        return _BY_NUMPY_NAME[dtype.name]
+        return _of(dtype)
 
 
 _NUMPY_NAMES = {
@@ -83,6 +81,13 @@ _NUMPY_NAMES = {
     DType.UINT64: "uint64",
 }
 _BY_NUMPY_NAME = {name: dtype for dtype, name in _NUMPY_NAMES.items()}
+
+
+@lru_cache(maxsize=256)  # numpy takes microseconds to name a dtype
+def _of(dtype: np.dtype[Any]) -> DType:
+    if dtype.kind in "OSU":
+        return DType.STRING
+    return _BY_NUMPY_NAME[dtype.name]
 
 
 @cache

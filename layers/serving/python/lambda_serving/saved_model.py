@@ -9,7 +9,7 @@ from lambda_serving import signature_defs
 from lambda_serving.errors import DataLoss, FailedPrecondition, ServingError, Unavailable
 from lambda_serving.object_graph import loadable_copy
 from lambda_serving.servable import DEFAULT_SIGNATURE, Servable, Signature
-from lambda_serving.tensorflow_c.session import Session
+from lambda_serving.tensorflow_c.session import Session, load_session
 from lambda_serving.tensorflow_c.variables import uninitialized_variables
 from lambda_serving.warmup import warm_up as run_warm_up
 
@@ -106,8 +106,8 @@ def _restore(
     path: Path, tags: Sequence[str], config: bytes
 ) -> tuple[Session, dict[str, bytes], list[str]]:
     """A session, its signatures, and the variables they read that it left without a value."""
-    session = Session(str(path), tags, config)
-    definitions = signature_defs.definitions(session.meta_graph)
+    session, meta_graph = load_session(str(path), tags, config)
+    definitions = signature_defs.definitions(meta_graph)
     outputs = {
         spec.tensor_name
         for signature in signature_defs.signatures(definitions).values()

@@ -45,7 +45,12 @@ class Signature:
 
 
 class Function(Protocol):
-    """Runs one signature: arrays in the order of its inputs in, of its outputs out."""
+    """Runs one signature: arrays in the order of its inputs in, of its outputs out.
+
+    `is_quick` says that the last run took so little that a thread of its own is not worth it.
+    """
+
+    is_quick: bool
 
     def __call__(self, inputs: Sequence[Array], timeout_ms: int) -> list[Array]: ...
 
@@ -67,6 +72,8 @@ class Servable:
         """Serialized `SignatureDef` of every signature in the export, servable or not."""
         self.problems = problems
         """What is likely to trouble callers, each a sentence with the fix."""
+        self.is_quick = False
+        """Whether the last run was so quick that a thread of its own is not worth it."""
         self._functions = functions
         self._close = close
 
@@ -95,7 +102,9 @@ class Servable:
         if inputs.keys() != signature.inputs.keys():
             raise _names_differ(inputs, signature)
         arrays = [np.asarray(inputs[name]) for name in signature.inputs]
-        results = self._functions[signature.name](arrays, timeout_ms)
+        function = self._functions[signature.name]
+        results = function(arrays, timeout_ms)
+        self.is_quick = function.is_quick
         return dict(zip(signature.outputs, results, strict=True))
 
     def close(self) -> None:

@@ -21,7 +21,6 @@ __all__ = ["Json", "parse"]
 Json = str | int | float | bool | list["Json"] | dict[str, "Json"] | None
 """A JSON value. Bytes of strings that are not UTF-8 are as `surrogateescape` has them."""
 
-
 _Container = list[Json] | dict[str, Json]
 
 _SPACE = rb"[ \t\n\r]*+"

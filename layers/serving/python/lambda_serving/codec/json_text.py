@@ -10,10 +10,10 @@ import orjson
 from lambda_serving.codec import json_dialect
 from lambda_serving.codec.json_dialect import Json
 
-__all__ = ["STRICT_NESTING", "Json", "Limits", "parse"]
+__all__ = ["Json", "Limits", "parse"]
 
-STRICT_NESTING = 1024
-"""Readers of strict JSON refuse what is nested deeper; a lower limit they would not see."""
+_STRICT_NESTING = 1024
+"""orjson refuses what is nested deeper, and knows no lower limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Limits:
 
 def parse(text: bytes, limits: Limits) -> Json:
     """The first JSON value in `text`. Raises InvalidArgument, as `json_dialect.parse` does."""
-    if limits.nesting < STRICT_NESTING:
+    if limits.nesting < _STRICT_NESTING:
         return json_dialect.parse(text, limits.nesting)
     try:
         value: Json = orjson.loads(text)

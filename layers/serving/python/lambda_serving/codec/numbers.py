@@ -22,7 +22,10 @@ from lambda_serving.codec import values
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.servable import TensorSpec
 
-__all__ = ["Numbers", "read"]
+__all__ = ["NESTING", "Numbers", "read"]
+
+NESTING = values.MOST_DIMENSIONS + 3
+"""What `read` takes is not nested deeper: an array in an object in a list in an object."""
 
 _NUMBER_TEXT = b"0123456789+-.eE \t\r\n"
 _SIMDJSON_TYPES = {"f": "d", "i": "i", "u": "u"}

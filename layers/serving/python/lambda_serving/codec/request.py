@@ -9,21 +9,14 @@ from enum import Enum, auto
 
 from lambda_serving.codec import numbers, rows, values
 from lambda_serving.codec.json_echo import echo, plain
-from lambda_serving.codec.json_text import STRICT_NESTING, Json, Limits
+from lambda_serving.codec.json_text import Json, Limits
 from lambda_serving.codec.json_text import parse as parse_json
 from lambda_serving.codec.numbers import Numbers
 from lambda_serving.dtypes import Array
 from lambda_serving.errors import InvalidArgument
 from lambda_serving.servable import Signature, TensorSpec
 
-__all__ = [
-    "Document",
-    "Format",
-    "decode",
-    "parse",
-    "parse_object",
-    "signature_name",
-]
+__all__ = ["Document", "Format", "decode", "parse", "parse_object", "signature_name"]
 
 _DEFAULT_LIMITS = Limits()
 
@@ -54,7 +47,7 @@ def parse(body: bytes, limits: Limits = _DEFAULT_LIMITS) -> Document:
     Raises InvalidArgument for a body that is not JSON, not an object, nested over the limit, or
     with a `signature_name` that is no string.
     """
-    if limits.nesting >= STRICT_NESTING and (content := numbers.read(body)):
+    if limits.nesting >= numbers.NESTING and (content := numbers.read(body)):
         return Document(content.signature_name, content, body, limits)
     members = parse_object(body, limits)
     return Document(signature_name(members), members, body, limits)

@@ -100,8 +100,7 @@ def _text(name: str, array: Array) -> bytes:
     dtype = DType.of(array.dtype)
     if dtype is DType.STRING:
         return _dump(_strings(name, array))
-    if dtype in _MOST_DIGITS:
-        array = _fewest_digits(array, _MOST_DIGITS[dtype])
+    array = _doubled(array)
     if array.dtype.kind not in "biuf":
         raise InvalidArgument(f"Failed to write JSON value for tensor type: {dtype.label}")
     text = _dump(np.ascontiguousarray(array))  # has one dimension at least
@@ -112,8 +111,8 @@ def _text(name: str, array: Array) -> bytes:
 
 def _rows(name: str, array: Array) -> Sequence[Any]:
     """What orjson writes as the rows of an array."""
-    simple = array.dtype.kind in "biuf" and DType.of(array.dtype) not in _MOST_DIGITS
-    if simple and _is_finite(array):
+    array = _doubled(array)
+    if array.dtype.kind in "biuf" and _is_finite(array):
         return list(np.ascontiguousarray(array))
     return [orjson.Fragment(_text(name, array[index, ...])) for index in range(len(array))]
 
@@ -141,8 +140,11 @@ def _name_not_finite(text: bytes, array: Array) -> bytes:
     return first + b"".join(token + piece for token, piece in zip(tokens, rest, strict=True))
 
 
-def _fewest_digits(array: Array, most: int) -> Array:
-    """Doubles whose shortest text reads back to the same value of the dtype of `array`."""
+def _doubled(array: Array) -> Array:
+    """Half and bfloat16 as doubles whose shortest text reads back to the value; else the array."""
+    most = _MOST_DIGITS.get(DType.of(array.dtype))
+    if most is None:
+        return array
     bits, places = np.unique(array.view(np.uint16), return_inverse=True)
     with np.errstate(over="ignore"):
         numbers = [_shortest(value, most) for value in bits.view(array.dtype)]
@@ -150,6 +152,7 @@ def _fewest_digits(array: Array, most: int) -> Array:
 
 
 def _shortest(value: Any, most: int) -> float:
+    """The number of the fewest digits that `value` is nearest to; NaN and infinity as they are."""
     for digits in range(1, most + 1):
         number = float(f"{float(value):.{digits}g}")
         if type(value)(number) == value:

@@ -65,7 +65,7 @@ def shape(value: Json) -> tuple[int, ...]:
 def array(value: Json, dtype: DType) -> Array:
     """The array of a value: nested lists are its dimensions, a scalar has none.
 
-    Raises what `check` raises, and Unimplemented for an empty list of a dtype without numbers.
+    Raises what `check` raises, and Unimplemented for an empty list of a dtype JSON cannot give.
     """
     result = array_or_none(value, dtype)
     if result is None:

@@ -19,6 +19,7 @@ __all__ = ["RestOptions", "Serving"]
 
 _METHODS = {"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"}
 _WORTH_ZIPPING = 1024
+_SMALL_BODY = 32 * 1024
 _JSON = (b"content-type", b"application/json")
 _HTML = (b"content-type", b"text/html")
 _CORS = (
@@ -52,8 +53,8 @@ class _Answer:
 class Serving:
     """Every request that no other route takes, by TensorFlow Serving's grammar.
 
-    Predictions run in `executor`'s threads, or in the caller's when there is none (a function
-    that has one request at a time).
+    Predictions run in `executor`'s threads; those of small bodies on quick models, and all when
+    there is no executor (a function that has one request at a time), in the caller's.
     """
 
     def __init__(self, manager: Manager, options: RestOptions, executor: Executor | None) -> None:
@@ -92,10 +93,17 @@ class Serving:
             return _Answer(errors.status_of(error), errors.body(str(error)))
 
     async def _run(self, call: Call, body: bytes, *, zipped: bool) -> bytes:
-        if self._executor is None:
+        if self._executor is None or (len(body) < _SMALL_BODY and self._is_quick(call, zipped)):
             return self._perform(call, body, zipped)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, self._perform, call, body, zipped)
+
+    def _is_quick(self, call: Call, zipped: bool) -> bool:  # noqa: FBT001
+        """Whether a call takes less time than handing it to another thread would."""
+        try:
+            return not zipped and self._manager.get(call.spec).servable.is_quick
+        except ServingError:
+            return True  # that is all there will be to it
 
     def _perform(self, call: Call, body: bytes, zipped: bool) -> bytes:  # noqa: FBT001
         if zipped:

@@ -30,6 +30,8 @@ class Buffer(Structure):
     """The fields of a `TF_Buffer`: a serialized message from or for the library."""
 
     _fields_ = (("data", c_void_p), ("length", c_size_t), ("deallocator", c_void_p))
+    owner: bytes
+    """The memory, where it is Python's."""
 
 
 _PROTOTYPES = {

@@ -9,41 +9,69 @@ from contextlib import contextmanager
 from ctypes import c_char_p, c_void_p
 from dataclasses import dataclass
 from functools import lru_cache
+from time import perf_counter
 
 from lambda_serving import protos
 from lambda_serving.dtypes import Array
 from lambda_serving.errors import FailedPrecondition, InvalidArgument
-from lambda_serving.tensorflow_c.library import Output, library, status
+from lambda_serving.tensorflow_c.library import Buffer, Output, library, status
 from lambda_serving.tensorflow_c.tensors import array_of, new_tensor
 
-__all__ = ["Session", "SessionFunction"]
+__all__ = ["Session", "SessionFunction", "load_session"]
+
+_QUICK_SECONDS = 0.002
+_WAITING = (
+    b"While",
+    b"NextIteration",
+    b"Queue",
+    b"Barrier",
+    b"Dataset",
+    b"Iterator",
+    b"BatchFunction",
+    b"Unbatch",
+    b"Recv",
+)
+"""Parts of the names of ops that loop, or that wait for others. A graph that has one of them
+anywhere, be it in another word, is taken for one that may wait."""
+_Tensors = ctypes.Array[c_void_p]
+
+
+def load_session(
+    export_dir: str, tags: Sequence[str], config: bytes = b""
+) -> tuple["Session", bytes]:
+    """A session over a SavedModel, and its serialized `MetaGraphDef`.
+
+    Loads as TensorFlow Serving does: restore op, then init op. `tags` choose the meta graph;
+    `config` is a serialized `tensorflow.ConfigProto`. Raises what TensorFlow says of a SavedModel
+    that it cannot load.
+    """
+    lib = library()
+    graph = lib.TF_NewGraph()
+    try:
+        with _session_options(config) as options:
+            session, meta_graph = _load(graph, options, export_dir, tags)
+    except BaseException:
+        lib.TF_DeleteGraph(graph)
+        raise
+    return Session(session, graph, may_wait=any(op in meta_graph for op in _WAITING)), meta_graph
 
 
 class Session:
     """TensorFlow's session with the graph and the restored variables of a SavedModel.
 
     `run` may be called from any number of threads. `close`, or the last reference going away,
-    gives everything back; it waits for the runs in flight.
+    gives everything back; it waits for the runs in flight. `may_wait` says that a run may take
+    longer than its inputs are large.
     """
 
-    def __init__(self, export_dir: str, tags: Sequence[str], config: bytes = b"") -> None:
-        """Loads `export_dir` as TensorFlow Serving does: restore op, then init op.
-
-        `tags` choose the meta graph; `config` is a serialized `tensorflow.ConfigProto`. Raises
-        what TensorFlow says of a SavedModel that it cannot load.
-        """
-        lib = library()
-        self.graph: int = lib.TF_NewGraph()
-        try:
-            with _session_options(config) as options:
-                self._session, self.meta_graph = _load(self.graph, options, export_dir, tags)
-        except BaseException:
-            lib.TF_DeleteGraph(self.graph)
-            raise
+    def __init__(self, session: int, graph: int, *, may_wait: bool) -> None:
+        self.graph = graph
+        self.may_wait = may_wait
+        self._session = session
         self._idle = threading.Condition()
         self._running = 0
         self._closed = False
-        self._release = weakref.finalize(self, _delete, self._session, self.graph)
+        self._release = weakref.finalize(self, _delete, session, graph)
         self._release.atexit = False  # the end of the process gives everything back anyway
 
     def run(
@@ -76,7 +104,8 @@ class Session:
         finally:
             with self._idle:
                 self._running -= 1
-                self._idle.notify_all()
+                if self._closed:
+                    self._idle.notify_all()
 
     def close(self) -> None:
         with self._idle:
@@ -94,7 +123,12 @@ class _Ends:
 
 
 class SessionFunction:
-    """Feeds in, fetches out, everything that can be looked up beforehand looked up."""
+    """Feeds in, fetches out, everything that can be looked up beforehand looked up.
+
+    A function whose last run was quick runs in the thread of the caller: to hand a small graph to
+    TensorFlow's threads and back takes longer than to compute it. Such a run has no timeout; it
+    needs none, as it cannot wait for anything.
+    """
 
     def __init__(
         self, session: Session, feeds: Sequence[Output], fetches: Sequence[Output]
@@ -102,6 +136,8 @@ class SessionFunction:
         self._session = session
         self._feeds = _Ends((Output * len(feeds))(*feeds), len(feeds))
         self._fetches = _Ends((Output * len(fetches))(*fetches), len(fetches))
+        self.is_quick = False
+        """Whether the last run was."""
 
     def __call__(self, inputs: Sequence[Array], timeout_ms: int) -> list[Array]:
         """Arrays in the order of the fetches, for arrays in the order of the feeds.
@@ -109,36 +145,39 @@ class SessionFunction:
         `timeout_ms` bounds the run, 0 is no bound; over it DeadlineExceeded is raised. Raises
         whatever else the graph raises.
         """
-        lib = library()
         feeds = (c_void_p * self._feeds.count)()
         fetches = (c_void_p * self._fetches.count)()
         try:
             for i, array in zip(range(self._feeds.count), inputs, strict=True):
                 feeds[i] = new_tensor(array)
-            with (
-                self._session.running() as session,
-                _run_options(timeout_ms) as options,
-                status() as st,
-            ):
-                lib.TF_SessionRun(
-                    session,
-                    options,
-                    self._feeds.outputs,
-                    feeds,
-                    self._feeds.count,
-                    self._fetches.outputs,
-                    fetches,
-                    self._fetches.count,
-                    None,
-                    0,
-                    None,
-                    st,
-                )
+            self._run(feeds, fetches, timeout_ms)
             return [array_of(tensor) for tensor in fetches if tensor]
         finally:
+            delete = library().TF_DeleteTensor
             for tensor in (*feeds, *fetches):
                 if tensor:
-                    lib.TF_DeleteTensor(tensor)
+                    delete(tensor)
+
+    def _run(self, feeds: _Tensors, fetches: _Tensors, timeout_ms: int) -> None:
+        options = _run_options(timeout_ms, in_caller_thread=self.is_quick)
+        start = perf_counter()
+        with self._session.running() as session, status() as st:
+            library().TF_SessionRun(
+                session,
+                options,
+                self._feeds.outputs,
+                feeds,
+                self._feeds.count,
+                self._fetches.outputs,
+                fetches,
+                self._fetches.count,
+                None,
+                0,
+                None,
+                st,
+            )
+        took = perf_counter() - start
+        self.is_quick = took < _QUICK_SECONDS and not self._session.may_wait
 
 
 def output_of(graph: int, tensor_name: str) -> Output:
@@ -193,22 +232,13 @@ def _session_options(config: bytes) -> Iterator[int]:
 
 
 @lru_cache(maxsize=64)
-def _serialized_timeout(timeout_ms: int) -> bytes:
-    options = protos.message("tensorflow.RunOptions")(timeout_in_ms=timeout_ms)
-    serialized: bytes = options.SerializeToString()
-    return serialized
-
-
-@contextmanager
-def _run_options(timeout_ms: int) -> Iterator[object]:
-    """A `TF_Buffer` of `RunOptions`, or None when there is nothing to say."""
-    if timeout_ms <= 0:
-        yield None
-        return
-    lib = library()
-    message = _serialized_timeout(timeout_ms)
-    buffer = lib.TF_NewBufferFromString(message, len(message))
-    try:
-        yield buffer
-    finally:
-        lib.TF_DeleteBuffer(buffer)
+def _run_options(timeout_ms: int, *, in_caller_thread: bool) -> Buffer:
+    """Serialized `RunOptions`; Python owns the memory, TensorFlow only reads it."""
+    options = protos.message("tensorflow.RunOptions")(
+        timeout_in_ms=0 if in_caller_thread else max(timeout_ms, 0),
+        inter_op_thread_pool=-1 if in_caller_thread else 0,
+    )
+    serialized = options.SerializeToString()
+    buffer = Buffer(ctypes.cast(c_char_p(serialized), c_void_p), len(serialized))
+    buffer.owner = serialized
+    return buffer
