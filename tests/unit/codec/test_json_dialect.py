@@ -1,0 +1,211 @@
+"""rapidjson 1.1.0's dialect, as TensorFlow Serving sets its parser."""
+
+import json
+import math
+from time import perf_counter
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lambda_serving.codec import json_dialect, json_text
+from lambda_serving.codec.json_dialect import Json
+from lambda_serving.codec.json_text import Limits
+from lambda_serving.errors import InvalidArgument
+
+_DEEP = 10_000
+
+
+def _parse(text: bytes) -> Json:
+    return json_dialect.parse(text, _DEEP)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (b"null", None),
+        (b"[true, false, null]", [True, False, None]),
+        (b"{}", {}),
+        (b"[]", []),
+        (b"[[], [[]], {}]", [[], [[]], {}]),
+        (b' \t\r\n{ "a" : [ 1 , 2.5 ] , "b" : { "c" : "d" } } ', {"a": [1, 2.5], "b": {"c": "d"}}),
+        (b"\xef\xbb\xbf[1]", [1]),
+        (b"[1] garbage", [1]),
+        (b"1}", 1),
+        (b"[1]\x00[2]", [1]),
+        (b'{"a": 1, "a": 2}', {"a": 1}),
+        (b'{"a": {"b": 1}, "a": [2]}', {"a": {"b": 1}}),
+        (b"-0", 0),
+        (b"-0.0", -0.0),
+        (b"1e2", 100.0),
+        (b"1E+2", 100.0),
+        (b"0.1", 0.1),
+        (b"5e-324", 5e-324),
+        (b"1e-400", 0.0),
+        (b"0e999", 0.0),
+        (b"1.7976931348623157e308", 1.7976931348623157e308),
+        (b"9223372036854775808", 2**63),
+        (b"18446744073709551615", 2**64 - 1),
+        (b"18446744073709551616", 2.0**64),
+        (b"-9223372036854775808", -(2**63)),
+        (b"-9223372036854775809", -(2.0**63)),
+        (b"[1, -Infinity, Infinity, Inf, -Inf]", [1, -math.inf, math.inf, math.inf, -math.inf]),
+        (b"01", 0),
+        (b'""', ""),
+        (rb'"\"\\\/\b\f\n\r\t"', '"\\/\b\f\n\r\t'),
+        (rb'"\u0041\u00e9\u0000\ud83d\ude00"', "Aé\0\U0001f600"),
+        (b'"a\x7fb"', "a\x7fb"),
+        (b'"\xff\xc3"', "\udcff\udcc3"),
+        (rb'"\udc00"', "\udced\udcb0\udc80"),
+        (b'"%b"' % (b"x" * 1000), "x" * 1000),
+        (rb'{"\u0061\"": "%b\\"}' % (b"\xff" * 300), {'a"': "\udcff" * 300 + "\\"}),
+        (b'{"%b": 1}' % (b"x" * 1000), {"x" * 1000: 1}),
+    ],
+)
+def test_reads_what_rapidjson_reads(text: bytes, value: Json) -> None:
+    parsed = _parse(text)
+    assert (parsed, repr(parsed)) == (value, repr(value))
+
+
+@pytest.mark.parametrize("text", [b"NaN", b"-NaN"])
+def test_reads_nan(text: bytes) -> None:
+    value = _parse(text)
+    assert isinstance(value, float)
+    assert math.isnan(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "offset"),
+    [
+        (b"  ", "The document is empty.", 2),
+        (b"]", "The document is empty.", 0),
+        (b",1", "The document is empty.", 0),
+        (b"instances = [1, 2]", "Invalid value.", 0),
+        (b"nul", "Invalid value.", 3),
+        (b"[tru]", "Invalid value.", 4),
+        (b"folse", "Invalid value.", 1),
+        (b"[", "Invalid value.", 1),
+        (b"[,1]", "Invalid value.", 1),
+        (b"[1,]", "Invalid value.", 3),
+        (b"[1, 2, x]", "Invalid value.", 7),
+        (b"[+1]", "Invalid value.", 1),
+        (b"[.5]", "Invalid value.", 1),
+        (b"[-]", "Invalid value.", 2),
+        (b"[-x]", "Invalid value.", 2),
+        (b"[Nan]", "Invalid value.", 3),
+        (b"[nan]", "Invalid value.", 2),
+        (b"[+Inf]", "Invalid value.", 1),
+        (b"[-Infinite]", "Invalid value.", 9),
+        (b'{"a":}', "Invalid value.", 5),
+        (b'{"a": \x00', "Invalid value.", 6),
+        (b"{", "Missing a name for object member.", 1),
+        (b"{'a': 1}", "Missing a name for object member.", 1),
+        (b'{"a": 1,}', "Missing a name for object member.", 8),
+        (b"{1: 2}", "Missing a name for object member.", 1),
+        (b'{"a"', "Missing a colon after a name of object member.", 4),
+        (b'{"a" 1}', "Missing a colon after a name of object member.", 5),
+        (b'{"a": 1', "Missing a comma or '}' after an object member.", 7),
+        (b'{"a": 1]', "Missing a comma or '}' after an object member.", 7),
+        (b"[1", "Missing a comma or ']' after an array element.", 2),
+        (b"[1 2]", "Missing a comma or ']' after an array element.", 3),
+        (b"[01]", "Missing a comma or ']' after an array element.", 2),
+        (b"[1.5.3]", "Missing a comma or ']' after an array element.", 4),
+        (b"[[1, 2}", "Missing a comma or ']' after an array element.", 6),
+        (b'["\\u12g4"]', "Incorrect hex digit after \\u escape in string.", 2),
+        (b'["ab\\u12"]', "Incorrect hex digit after \\u escape in string.", 4),
+        (b'["\\ud83d"]', "The surrogate pair in string is invalid.", 2),
+        (b'["\\ud83d\\u0041"]', "The surrogate pair in string is invalid.", 2),
+        (b'["\\ud83d\\u00', "Incorrect hex digit after \\u escape in string.", 2),
+        (b'["a\\x"]', "Invalid escape character in string.", 3),
+        (b'["a\nb"]', "Invalid escape character in string.", 3),
+        (b'["abc', "Missing a closing quotation mark in string.", 5),
+        (b'["abc\\"', "Missing a closing quotation mark in string.", 7),
+        (b'["a\x00b"]', "Missing a closing quotation mark in string.", 3),
+        (b"[1e309]", "Number too big to be stored in double.", 1),
+        (b"[1, -2e999, 3e999]", "Number too big to be stored in double.", 4),
+        (b"1" * 400, "Number too big to be stored in double.", 0),
+        (b"[1.]", "Miss fraction part in number.", 3),
+        (b"[2, 1.e5]", "Miss fraction part in number.", 6),
+        (b"[1e]", "Miss exponent in number.", 3),
+        (b"[1.5E+]", "Miss exponent in number.", 6),
+    ],
+)
+def test_refuses_in_the_words_of_rapidjson(text: bytes, error: str, offset: int) -> None:
+    with pytest.raises(InvalidArgument) as refusal:
+        _parse(text)
+    assert str(refusal.value) == f"JSON Parse error: {error} at offset: {offset}"
+
+
+def test_no_text_has_an_error_of_its_own() -> None:
+    with pytest.raises(InvalidArgument) as refusal:
+        _parse(b"")
+    assert str(refusal.value) == "JSON Parse error: The document is empty"
+
+
+def test_nesting_up_to_the_limit_is_read() -> None:
+    assert json_dialect.parse(b'[{"a":[]}]', 3) == [{"a": []}]
+    with pytest.raises(InvalidArgument) as refusal:
+        json_dialect.parse(b'[{"a":[]}]', 2)
+    assert str(refusal.value) == "JSON nesting is over the limit of 2"
+
+
+@pytest.mark.parametrize("piece", [b"[", b'{"a":', b'[{"a":'])
+def test_a_million_levels_are_refused_at_once(piece: bytes) -> None:
+    text = piece * 1_000_000
+    start = perf_counter()
+    with pytest.raises(InvalidArgument, match="nesting is over the limit of 10000"):
+        json_text.parse(text, Limits())
+    assert perf_counter() - start < 2
+
+
+_SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
+)
+_VALUES = st.recursive(
+    _SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20
+)
+
+
+@given(
+    value=_VALUES,
+    layout=st.fixed_dictionaries(
+        {"ensure_ascii": st.booleans(), "indent": st.sampled_from([None, 0, 2])}
+    ),
+)
+def test_strict_json_is_read_as_orjson_reads_it(value: object, layout: dict[str, Any]) -> None:
+    text = json.dumps(value, **layout).encode(errors="replace")
+    strict = orjson.loads(text)
+    assert repr(_parse(text)) == repr(json_text.parse(text, Limits())) == repr(strict)
+
+
+@given(
+    text=st.binary()
+    | st.text('[]{}:,"\\truefalsnN-+.0123456789eE \n\0\ud800').map(
+        lambda text: text.encode(errors="surrogatepass")
+    )
+)
+def test_any_bytes_are_read_or_refused(text: bytes) -> None:
+    try:
+        _parse(text)
+    except InvalidArgument as refusal:
+        assert str(refusal).startswith("JSON Parse error: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (b'{"a": 1, "a": 2}', {"a": 1}),
+        (b'[{"a": {"b": 1, "b": 2}}, "x:"]', [{"a": {"b": 1}}, "x:"]),
+        (b'{"a:b": ":"}', {"a:b": ":"}),
+        (b"[NaN] x", None),
+    ],
+)
+def test_the_quick_way_agrees_on_duplicates_and_the_dialect(text: bytes, value: Json) -> None:
+    assert repr(json_text.parse(text, Limits())) == repr(_parse(text))
+    assert value is None or _parse(text) == value
