@@ -126,6 +126,11 @@ def test_health_and_readiness(large: FastAPI) -> None:
     assert (answer.status_code, answer.json()) == (503, {"error": "Not ready."})
 
 
+def test_wrong_method_on_our_own_routes_has_our_error_body(large: FastAPI) -> None:
+    answer = ask(large, "POST", "/healthz")
+    assert (answer.status_code, answer.json()) == (405, {"error": "Method Not Allowed"})
+
+
 def test_openapi_page_lists_every_route_with_bodies_that_answer(large: FastAPI) -> None:
     paths = ask(large, "GET", "/openapi.json").json()["paths"]
     assert {"/healthz", "/readyz", "/v1/models/multi", "/v1/models/multi/metadata"} <= paths.keys()

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from lambda_serving import signature_defs
 from lambda_serving.errors import DataLoss, FailedPrecondition, ServingError, Unavailable
-from lambda_serving.object_graph import loadable_copy
 from lambda_serving.servable import DEFAULT_SIGNATURE, Servable, Signature
 from lambda_serving.tensorflow_c.session import Session, load_session
 from lambda_serving.tensorflow_c.variables import uninitialized_variables
@@ -88,6 +87,8 @@ def _open(
             f"variables/variables.index is missing, but the graph reads {len(unset)} variables."
             " The export was copied in part: copy it again"
         )
+    from lambda_serving.object_graph import loadable_copy  # few exports need it
+
     problem = (
         f"the graph restore leaves the variables {', '.join(unset)} without a value, so"
         " TensorFlow Serving cannot serve this export. Here its object graph is used, which took"

@@ -5,6 +5,8 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lambda_serving.manager import Manager
 from lambda_serving.rest import errors, openapi
@@ -26,9 +28,7 @@ def create_app(
     app = FastAPI(
         title="lambda-serving",
         description="TensorFlow Serving's REST API.",
-        redirect_slashes=False,
     )
-    app.router.default = serving  # by the raw path, which no route template sees
     app.add_api_route("/healthz", _healthz, summary="The process answers")
     app.add_api_route(
         "/readyz",
@@ -36,9 +36,29 @@ def create_app(
         summary="Every model has a version that answers",
         responses={503: {"description": "Not yet, or not any more"}},
     )
+    own = frozenset(getattr(route, "path", "") for route in app.routes)
+    app.add_middleware(_ServingFirst, serving=serving, own=own)
+    app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(Exception, _unexpected)
     app.openapi = lambda: _openapi(app, manager)  # type: ignore[method-assign] # FastAPI's own way
     return app
+
+
+class _ServingFirst:
+    """Gives every request that is not for FastAPI's own routes to `serving`.
+
+    TensorFlow Serving's grammar speaks of the raw path, which route templates do not see; and a
+    small model answers in less time than FastAPI's router takes to find no route.
+    """
+
+    def __init__(self, app: ASGIApp, serving: ASGIApp, own: frozenset[str]) -> None:
+        self._app = app
+        self._serving = serving
+        self._own = own
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        served = scope["type"] == "http" and scope["path"] not in self._own
+        await (self._serving if served else self._app)(scope, receive, send)
 
 
 def _healthz() -> Response:
@@ -49,6 +69,12 @@ def _readyz(manager: Manager) -> Response:
     if manager.ready():
         return Response(b'{"status": "ready"}', media_type="application/json")
     return Response(errors.body("Not ready."), 503, media_type="application/json")
+
+
+def _refused(_: Request, error: Exception) -> Response:
+    """A wrong method on one of our own routes."""
+    assert isinstance(error, HTTPException)
+    return Response(errors.body(error.detail), error.status_code, media_type="application/json")
 
 
 def _unexpected(_: Request, __: Exception) -> Response:

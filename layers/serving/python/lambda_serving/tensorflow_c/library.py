@@ -4,6 +4,7 @@ Source: tensorflow/c/c_api.h, tf_tensor.h, tf_tstring.h, tf_status.h.
 """
 
 import ctypes
+import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -128,11 +129,28 @@ def library() -> ctypes.CDLL:
     handle = libc.dlopen(os.fsencode(path), os.RTLD_LAZY | os.RTLD_LOCAL)
     if not handle:
         raise FailedPrecondition(f"Could not open TensorFlow's library: {libc.dlerror().decode()}")
+    _drop_linker_pages(libc)
     opened = ctypes.CDLL(str(path), handle=handle)
     for name, (result, arguments) in _PROTOTYPES.items():
         function = getattr(opened, name)
         function.restype, function.argtypes = result, arguments
     return opened
+
+
+def _drop_linker_pages(libc: ctypes.CDLL) -> None:
+    """Gives back the pages that only linking needed, mostly names of symbols: 140 MB.
+
+    They are unchanged pages of a file: what is needed again is mapped again from the page cache.
+    Other read-only pages are not: relocations were written into them.
+    """
+    maps = Path("/proc/self/maps")
+    libc.madvise.argtypes = (c_void_p, c_size_t, c_int)
+    for line in maps.read_text().splitlines() if maps.exists() else ():
+        addresses, permissions, offset, *_ = line.split()
+        unchanged = permissions == "r--p" and int(offset, 16) == 0
+        if "/libtensorflow_" in line and unchanged:
+            start, end = (int(address, 16) for address in addresses.split("-"))
+            libc.madvise(start, end - start, mmap.MADV_DONTNEED)
 
 
 def _path() -> Path:

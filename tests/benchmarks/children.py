@@ -1,0 +1,105 @@
+"""Child processes that never outlive the benchmark, and what both sides are given."""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+__all__ = [
+    "HERE",
+    "MNIST",
+    "Report",
+    "ask",
+    "check_same",
+    "child",
+    "python",
+    "report",
+    "request_body",
+]
+
+HERE = Path(__file__).parent
+MNIST = HERE.parents[1] / "examples/mnist"
+
+Report = dict[str, Any]
+"""A line of JSON that a child prints."""
+
+_ENVIRONMENT = {"PYTHONPATH": str(HERE.parent), "TF_CPP_MIN_LOG_LEVEL": "2"}
+_IMAGES = MNIST / "digits/t10k-100-images-idx3-ubyte.gz"
+_IMAGES_HEADER = 16
+_STOP_SECONDS = 10
+
+
+def request_body() -> bytes:
+    """A request for the first MNIST test digit, as Python clients write it."""
+    pixels = np.frombuffer(gzip.decompress(_IMAGES.read_bytes()), np.uint8, 784, _IMAGES_HEADER)
+    rows = pixels.reshape(1, 28, 28, 1).astype(np.float32) / np.float32(255)
+    return json.dumps({"instances": rows.tolist()}).encode()
+
+
+def python(script: str, *arguments: str) -> list[str]:
+    """The command of a script beside this one, in the interpreter that runs this."""
+    return [sys.executable, str(HERE / script), *arguments]
+
+
+@contextmanager
+def child(command: Sequence[str], *, seconds: float) -> Iterator[subprocess.Popen[str]]:
+    """A process in a group of its own; it ends with the block, or when its time is up."""
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, **_ENVIRONMENT},
+    ) as process:
+        watchdog = threading.Timer(seconds, process.kill)
+        watchdog.start()
+        try:
+            yield process
+        finally:
+            watchdog.cancel()
+            _stop(process)
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+def report(process: subprocess.Popen[str]) -> Report:
+    """What a child prints next; raises ClickException, with its last words, if it has ended."""
+    if process.stdout is None or process.stderr is None:
+        raise TypeError("the child has no pipes")
+    line = process.stdout.readline()
+    if not line:
+        raise click.ClickException(f"{process.args!r} ended early:\n{process.stderr.read()}")
+    found: Report = json.loads(line)
+    return found
+
+
+def ask(process: subprocess.Popen[str], requests: int) -> Report:
+    """What `drive.py` reports of a number of requests."""
+    if process.stdin is None:
+        raise TypeError("the child has no pipes")
+    process.stdin.write(f"{requests}\n")
+    process.stdin.flush()
+    return report(process)
+
+
+def check_same(ours: Report, peer: Report) -> None:
+    """Raises ClickException when the two sides do not predict the same."""
+    if not np.allclose(ours["predictions"], peer["predictions"], atol=1e-5):
+        raise click.ClickException(f"The predictions differ: ours {ours}, the peer's {peer}")

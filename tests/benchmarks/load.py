@@ -1,0 +1,101 @@
+"""Requests a second over keep-alive connections, one server process at a time."""
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from time import monotonic
+
+import click
+
+from benchmarks.children import HERE, MNIST, Report, child, request_body
+from benchmarks.rows import Row, Unit
+
+__all__ = ["measure"]
+
+_SECONDS = 180
+_CONNECTIONS = 8
+_ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)")
+_OURS = [
+    str(Path(sys.executable).with_name("lambda-serving")),
+    "serve",
+    "--model_name=MLP",
+    f"--model_base_path={MNIST / 'saved'}",
+    "--rest_api_port=0",
+]
+_PEER = [sys.executable, "-m", "uvicorn", "benchmarks.peer:app", "--port=0"]
+_PEER += ["--no-access-log"]  # as ours
+
+
+def measure(*, quick: bool) -> list[Row]:
+    """Three runs of each, alternating, each with a server of its own."""
+    runs, seconds = (1, 1) if quick else (3, 5)
+    with tempfile.NamedTemporaryFile(suffix=".json") as body:
+        Path(body.name).write_bytes(request_body())
+        pairs = [
+            (_load(_OURS, body.name, seconds), _load(_PEER, body.name, seconds))
+            for _ in range(runs)
+        ]
+    rates = [(ours["rate"], peer["rate"]) for ours, peer in pairs]
+    tails = [(ours["p99_ms"], peer["p99_ms"]) for ours, peer in pairs]
+    what = f"digits, {_CONNECTIONS} connections"
+    return [
+        Row.of(f"{what}", Unit.RATE, rates, 2),
+        Row.of(f"{what}, p99", Unit.MILLISECONDS, tails),
+    ]
+
+
+def _load(command: Sequence[str], body: str, seconds: int) -> Report:
+    """What a fresh server does under load, once it is warm."""
+    with child(command, seconds=_SECONDS) as server:
+        address = _address(server)
+        _wrk(address, body, 1)
+        found = _wrk(address, body, seconds)
+        return {**found, "rate": found["requests"] / found["seconds"]}
+
+
+def _address(server: subprocess.Popen[str]) -> str:
+    """Where a server says that it listens, once it does."""
+    said = []
+    for line in server.stderr or ():
+        said.append(line)
+        if match := _ADDRESS.search(line):
+            _wait_for_port(int(match[1]))
+            return match[0]
+    raise click.ClickException(f"{server.args!r} ended early:\n{''.join(said)}")
+
+
+def _wait_for_port(port: int) -> None:
+    deadline, pause = monotonic() + _SECONDS, threading.Event()
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            if monotonic() > deadline:
+                raise
+            pause.wait(0.01)
+        else:
+            return
+
+
+def _wrk(address: str, body: str, seconds: int) -> Report:
+    wrk = shutil.which("wrk")
+    if wrk is None:
+        raise click.ClickException("wrk is not on PATH. Install it, e.g. apt-get install wrk")
+    url = f"{address}/v1/models/MLP:predict"
+    command = [wrk, "-t1", f"-c{_CONNECTIONS}", f"-d{seconds}", f"-s{HERE / 'post.lua'}", url]
+    ended = subprocess.run(
+        [*command, "--", body], capture_output=True, text=True, check=False, timeout=_SECONDS
+    )
+    if ended.returncode:
+        raise click.ClickException(f"wrk failed:\n{ended.stdout}{ended.stderr}")
+    found: Report = json.loads(ended.stdout.splitlines()[-1])
+    if found["failures"]:
+        raise click.ClickException(f"{found['failures']} requests to {url} failed:\n{ended.stdout}")
+    return found

@@ -1,0 +1,77 @@
+"""What a benchmark finds: a figure of ours beside the peer's."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from enum import Enum
+from typing import Any, Self
+
+import numpy as np
+
+__all__ = ["Figure", "Row", "Unit"]
+
+
+class Unit(Enum):
+    MILLISECONDS = "ms"
+    MEGABYTES = "MB"
+    RATE = "requests/s"
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A value, and the 10th and 90th percentiles of the samples it comes from."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table.
+
+    The ratio says how many times faster we are; for memory it is our share of the peer's, and
+    `wanted` is then the most it may be, else the least.
+    """
+
+    what: str
+    unit: Unit
+    ours: Figure
+    peer: Figure
+    wanted: float | None = None
+
+    @classmethod
+    def of(
+        cls,
+        what: str,
+        unit: Unit,
+        pairs: Iterable[tuple[float, float]],
+        wanted: float | None = None,
+        *,
+        percent: float = 50,
+    ) -> Self:
+        """The row of pairs of samples, ours first: their median, or another percentile."""
+        ours, peer = zip(*pairs, strict=True)
+        return cls(what, unit, _figure(ours, percent), _figure(peer, percent), wanted)
+
+    @property
+    def ratio(self) -> float:
+        if self.unit is Unit.MILLISECONDS:
+            return self.peer.value / self.ours.value
+        return self.ours.value / self.peer.value
+
+    @property
+    def reached(self) -> bool:
+        if self.wanted is None:
+            return True
+        return (
+            self.ratio <= self.wanted if self.unit is Unit.MEGABYTES else self.ratio >= self.wanted
+        )
+
+    def document(self) -> dict[str, Any]:
+        """The row as JSON takes it."""
+        return {**asdict(self), "unit": self.unit.value, "ratio": self.ratio}
+
+
+def _figure(samples: Sequence[float], percent: float) -> Figure:
+    low, value, high = np.percentile(samples, [10, percent, 90])
+    return Figure(float(value), float(low), float(high))

@@ -1,0 +1,91 @@
+"""Our speed beside the peer's: one table, and the same as JSON.
+
+Nothing fails on a figure: machines differ, so a ratio that was not reached is only shown.
+"""
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # as pytest has it: this is a script
+
+from benchmarks import codec, load, start, warm
+from benchmarks.rows import Row, Unit
+
+_BENCHMARKS = {"start": start, "warm": warm, "codec": codec, "load": load}
+_JSON = Path(__file__).parents[2] / "build/bench.json"
+
+
+@click.command(help=__doc__)
+@click.argument("names", nargs=-1, type=click.Choice(list(_BENCHMARKS)))
+@click.option("--quick", is_flag=True, help="Only see that they run: the figures mean little")
+@click.option("--json", "path", default=_JSON, type=click.Path(path_type=Path), help="Report here")
+def _main(names: Sequence[str], path: Path, *, quick: bool) -> None:
+    console = Console()
+    rows: list[Row] = []
+    for name in names or _BENCHMARKS:
+        with console.status(f"{name} ..."):
+            rows += _BENCHMARKS[name].measure(quick=quick)
+    console.print(_table(rows))
+    report = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "quick": quick,
+        "machine": _machine(),
+        "rows": [row.document() for row in rows],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def _table(rows: Iterable[Row]) -> Table:
+    table = Table("what", "ours", "peer", "ratio", "wanted", title="Ours beside the peer's")
+    for row in rows:
+        table.add_row(
+            row.what,
+            *(f"{_number(side.value)} {row.unit.value}" for side in (row.ours, row.peer)),
+            f"[{'green' if row.reached else 'red'}]{row.ratio:.2f}",
+            _wanted(row),
+        )
+    return table
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _wanted(row: Row) -> str:
+    if row.wanted is None:
+        return ""
+    return f"{'<=' if row.unit is Unit.MEGABYTES else '>='} {row.wanted:g}"
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "load_average": os.getloadavg()[0],
+        "python": platform.python_version(),
+        "tensorflow": version("tensorflow-cpu"),
+    }
+
+
+def _cpu() -> str:
+    """The model's name as Linux tells it, else what Python knows."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
+
+
+if __name__ == "__main__":
+    _main()
