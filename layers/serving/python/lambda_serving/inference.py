@@ -110,7 +110,7 @@ def _check_classifications(result: Classifications, examples: int) -> None:
     ):
         if array is None:
             continue
-        if array.ndim != 2:  # noqa: PLR2004 - examples by classes
+        if array.ndim != 2:
             raise InvalidArgument(
                 f"Expected Tensor shape: [batch_size num_classes] but got {_shape(array)}"
             )

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -52,8 +53,7 @@ def _read(data: str) -> str:
     if not data.startswith("@"):
         return data
     try:
-        with open(data[1:], encoding="utf-8") as file:  # noqa: PTH123 - a str is all there is
-            return file.read()
+        return Path(data[1:]).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidArgument(f"Could not read {data[1:]}: {error}") from error
 

@@ -5,6 +5,7 @@ import gzip
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 
 from starlette.types import Receive, Scope, Send
@@ -87,25 +88,26 @@ class Serving:
         try:
             call = urls.parse(method, target)
             body = await bodies.read(receive, scope["headers"], self._options.max_body)
-            zipped = b"gzip" in _header(scope, b"content-encoding")
-            return _Answer(HTTPStatus.OK, await self._run(call, body, zipped=zipped))
+            return _Answer(HTTPStatus.OK, await self._run(call, body, scope))
         except ServingError as error:
             return _Answer(errors.status_of(error), errors.body(str(error)))
 
-    async def _run(self, call: Call, body: bytes, *, zipped: bool) -> bytes:
-        if self._executor is None or (len(body) < _SMALL_BODY and self._is_quick(call, zipped)):
-            return self._perform(call, body, zipped)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, self._perform, call, body, zipped)
+    async def _run(self, call: Call, body: bytes, scope: Scope) -> bytes:
+        zipped = b"gzip" in _header(scope, b"content-encoding")
+        perform = partial(self._perform, call, body, zipped=zipped)
+        small = len(body) < _SMALL_BODY and not zipped
+        if self._executor is None or (small and self._is_quick(call)):
+            return perform()
+        return await asyncio.get_running_loop().run_in_executor(self._executor, perform)
 
-    def _is_quick(self, call: Call, zipped: bool) -> bool:  # noqa: FBT001
+    def _is_quick(self, call: Call) -> bool:
         """Whether a call takes less time than handing it to another thread would."""
         try:
-            return not zipped and self._manager.get(call.spec).servable.is_quick
+            return self._manager.get(call.spec).servable.is_quick
         except ServingError:
             return True  # that is all there will be to it
 
-    def _perform(self, call: Call, body: bytes, zipped: bool) -> bytes:  # noqa: FBT001
+    def _perform(self, call: Call, body: bytes, *, zipped: bool) -> bytes:
         if zipped:
             body = bodies.unzip(body, self._options.max_unzipped)
         return self._verbs[call.verb](call, body)
@@ -120,8 +122,9 @@ class Serving:
 
     def _classify(self, call: Call, body: bytes) -> bytes:
         request = codec.parse_examples(body, self._limits)
+        servable = self._manager.get(call.spec).servable
         result = inference.classify(
-            self._manager.get(call.spec).servable,
+            servable,
             request.signature_name,
             request.examples,
             timeout_ms=self._options.timeout_ms,
@@ -130,8 +133,9 @@ class Serving:
 
     def _regress(self, call: Call, body: bytes) -> bytes:
         request = codec.parse_examples(body, self._limits)
+        servable = self._manager.get(call.spec).servable
         values = inference.regress(
-            self._manager.get(call.spec).servable,
+            servable,
             request.signature_name,
             request.examples,
             timeout_ms=self._options.timeout_ms,
