@@ -17,9 +17,19 @@ setup: .venv/.done ## virtual environment with pinned, hashed requirements
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
+COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header
+
+.venv-sam/.done: requirements/sam.txt
+	$(PYTHON) -m venv .venv-sam
+	.venv-sam/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/sam.txt
+	touch $@
+
 lock: setup ## write requirements/*.txt anew from pyproject.toml
-	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-header --extra server -o requirements/server.txt pyproject.toml
-	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --extra dev -c requirements/server.txt -o requirements/dev.txt pyproject.toml
+	$(COMPILE) --upgrade --extra dev -o requirements/dev.txt pyproject.toml
+	$(COMPILE) --extra server --extra compile -c requirements/dev.txt -o requirements/server.txt pyproject.toml
+	$(COMPILE) --extra function --extra s3 -c requirements/dev.txt -o requirements/function.txt pyproject.toml
+	$(COMPILE) --extra compile --extra function --extra s3 -c requirements/dev.txt -o requirements/compile.txt pyproject.toml
+	echo aws-sam-cli | $(COMPILE) --no-strip-extras --upgrade -o requirements/sam.txt -
 
 protos: setup ## write protos.binpb anew, in a throw-away environment with TensorFlow Serving's stubs
 	rm -rf build/protos && $(PYTHON) -m venv build/protos
