@@ -13,7 +13,7 @@ setup: .venv/.done ## virtual environment with pinned, hashed requirements
 .venv/.done: requirements/dev.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make setup PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
@@ -21,7 +21,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes
 
 .venv-sam/.done: requirements/sam.txt
 	$(PYTHON) -m venv .venv-sam
-	.venv-sam/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/sam.txt
+	.venv-sam/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/sam.txt
 	touch $@
 
 lock: setup ## write requirements/*.txt anew from pyproject.toml
@@ -29,7 +29,7 @@ lock: setup ## write requirements/*.txt anew from pyproject.toml
 	$(COMPILE) --extra server --extra compile -c requirements/dev.txt -o requirements/server.txt pyproject.toml
 	$(COMPILE) --extra function --extra s3 -c requirements/dev.txt -o requirements/function.txt pyproject.toml
 	$(COMPILE) --extra compile --extra function --extra s3 -c requirements/dev.txt -o requirements/compile.txt pyproject.toml
-	echo aws-sam-cli | $(COMPILE) --no-strip-extras --upgrade -o requirements/sam.txt -
+	echo aws-sam-cli | $(COMPILE) --upgrade -o requirements/sam.txt -
 
 protos: setup ## write protos.binpb anew, in a throw-away environment with TensorFlow Serving's stubs
 	rm -rf build/protos && $(PYTHON) -m venv build/protos
