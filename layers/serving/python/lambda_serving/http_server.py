@@ -19,16 +19,9 @@ _log = logging.getLogger(__name__)
 
 def run(manager: Manager, settings: ServerSettings, listener: socket.socket) -> None:
     """Answers on `listener` until SIGINT or SIGTERM; requests in flight finish."""
-    options = RestOptions(
-        timeout_ms=settings.rest_api_timeout_in_ms,
-        cors=settings.rest_api_enable_cors_support,
-        max_body=settings.rest_api_max_body_bytes,
-        max_unzipped=settings.rest_api_max_unzipped_bytes,
-        max_nesting=settings.rest_api_max_nesting,
-    )
     with ThreadPoolExecutor(settings.rest_api_num_threads, "predict") as executor:
         config = uvicorn.Config(
-            create_app(manager, options, executor),
+            create_app(manager, RestOptions.of(settings), executor),
             log_config=None,
             access_log=False,
             server_header=False,

@@ -16,7 +16,7 @@ from lambda_serving.model_config import ModelConfig
 from lambda_serving.model_spec import ModelSpec, ServableId
 from lambda_serving.servable import Servable
 from lambda_serving.store import Store
-from lambda_serving.version_policy import aspired, resolve
+from lambda_serving.version_policy import Specific, aspired, resolve
 
 __all__ = ["Loaded", "Manager", "State", "VersionStatus"]
 
@@ -162,8 +162,15 @@ class Manager:
 
 
 def _no_versions(model: ModelConfig, contents: Sequence[str]) -> str:
+    there = ", ".join(contents) or "nothing"
+    if isinstance(model.policy, Specific) and model.policy.versions:
+        wanted = ", ".join(map(str, sorted(model.policy.versions)))
+        return (
+            f"Version {wanted} of servable {model.name} is not under base path"
+            f" {model.base_path}. There is: {there}"
+        )
     return (
         f"No versions of servable {model.name} found under base path {model.base_path}."
         " Each version is a folder whose name is a number and that holds the SavedModel, e.g."
-        f" {model.base_path}/1/saved_model.pb. There is: {', '.join(contents) or 'nothing'}"
+        f" {model.base_path}/1/saved_model.pb. There is: {there}"
     )

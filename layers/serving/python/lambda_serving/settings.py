@@ -5,15 +5,19 @@ Source of names and defaults: model_servers/main.cc.
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from lambda_serving import proto_text, protos
 from lambda_serving.errors import InvalidArgument
 from lambda_serving.model_config import ModelConfig, check, read
+from lambda_serving.version_policy import Latest, Specific
 
 __all__ = ["Flag", "ServerSettings", "flags"]
+
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,31 @@ class Flag:
     default: Any
     help: str
     range: tuple[int | None, int | None]
+
+    def parse(self, text: str) -> Any:
+        """The value that `text` stands for, the default for none; raises InvalidArgument."""
+        if not text:
+            return self.default
+        if self.type is bool:
+            if text.lower() not in _BOOLEANS:
+                raise InvalidArgument(f"{self.name.upper()} is {text!r}; it must be true or false")
+            return _BOOLEANS[text.lower()]
+        return self._integer(text) if self.type is int else text
+
+    def _integer(self, text: str) -> int:
+        low, high = self.range
+        try:
+            number = int(text)
+        except ValueError:
+            raise InvalidArgument(
+                f"{self.name.upper()} is {text!r}; it must be a whole number"
+            ) from None
+        if (low is not None and number < low) or (high is not None and number > high):
+            raise InvalidArgument(
+                f"{self.name.upper()} is {number}; it must be at least {low}"
+                f"{'' if high is None else f' and at most {high}'}"
+            )
+        return number
 
 
 def _flag(
@@ -38,7 +67,7 @@ def _flag(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
-    """The long-lived server's settings; sizes in bytes."""
+    """The settings of a server or a function; sizes in bytes."""
 
     rest_api_port: int = _flag(8501, "Port of the REST API; 0 is any free one", 0, 65535)
     rest_api_host: str = _flag("127.0.0.1", "Address to listen on; 0.0.0.0 for all [ours]")
@@ -52,6 +81,7 @@ class ServerSettings:
     rest_api_max_nesting: int = _flag(10_000, "Deepest nesting of a JSON body [ours]", 1)
     model_name: str = _flag("default", "Name of the model, without --model_config_file")
     model_base_path: str = _flag("", "Absolute folder of the model's versions: PATH/1, PATH/2, ...")
+    model_version: int = _flag(0, "Serve this version only; 0 is the largest [ours]", 0)
     model_config_file: str = _flag("", "ModelServerConfig in protobuf text, for several models")
     allow_version_labels_for_unavailable_models: bool = _flag(
         default=False, help="A label may name a version that is not loaded"
@@ -76,6 +106,16 @@ class ServerSettings:
     op_libraries: str = _flag("", "Custom op libraries to load, comma-separated paths [ours]")
     cache_dir: str = _flag("", "Where exports made loadable are kept (default: user cache) [ours]")
 
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Self:
+        """Settings of a function: each flag's variable is its name in upper case.
+
+        An empty variable counts as not set. Raises InvalidArgument for a value that its flag
+        would refuse.
+        """
+        values = {flag.name: environ.get(flag.name.upper(), "") for flag in flags()}
+        return cls(**{flag.name: flag.parse(values[flag.name]) for flag in flags()})
+
     def models(self) -> list[ModelConfig]:
         """The models to serve, of the config file if there is one; raises as `read` does."""
         if self.model_config_file:
@@ -85,7 +125,9 @@ class ServerSettings:
                 "Which model? Give --model_base_path=/absolute/folder (with versions 1, 2, ...)"
                 " or --model_config_file=FILE"
             )
-        models = [ModelConfig(self.model_name, self.model_base_path)]
+        version = self.model_version
+        policy = Specific(frozenset({version})) if version else Latest()
+        models = [ModelConfig(self.model_name, self.model_base_path, policy)]
         check(models)
         return models
 

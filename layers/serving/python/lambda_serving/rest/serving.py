@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
+from typing import Self
 
 from starlette.types import Receive, Scope, Send
 
@@ -15,6 +16,7 @@ from lambda_serving.errors import ServingError
 from lambda_serving.manager import Manager
 from lambda_serving.rest import bodies, documents, errors, urls
 from lambda_serving.rest.urls import Call, Verb
+from lambda_serving.settings import ServerSettings
 
 __all__ = ["RestOptions", "Serving"]
 
@@ -42,6 +44,16 @@ class RestOptions:
     max_body: int = 6 * 2**20
     max_unzipped: int = 32 * 2**20
     max_nesting: int = 10_000
+
+    @classmethod
+    def of(cls, settings: ServerSettings) -> Self:
+        return cls(
+            timeout_ms=settings.rest_api_timeout_in_ms,
+            cors=settings.rest_api_enable_cors_support,
+            max_body=settings.rest_api_max_body_bytes,
+            max_unzipped=settings.rest_api_max_unzipped_bytes,
+            max_nesting=settings.rest_api_max_nesting,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +168,8 @@ async def _send(answer: _Answer, scope: Scope, send: Send, extra: Sequence[Heade
         body = gzip.compress(body, 1, mtime=0)
         headers += [(b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding")]
     headers.append((b"content-length", b"%d" % len(body)))
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    status = int(answer.status)  # no enum: Mangum hands it on to others
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 

@@ -1,0 +1,8 @@
+"""One model version as a Lambda function, loaded and warmed when its environment starts."""
+
+import os
+
+from lambda_serving import function
+from lambda_serving.settings import ServerSettings
+
+handler = function.start(ServerSettings.from_environment(os.environ))

@@ -1,0 +1,48 @@
+"""What Lambda calls: an event in, an answer out, a metric and no traceback beside."""
+
+import random
+from time import perf_counter
+from typing import Any
+
+from mangum.types import LambdaContext
+from snapshot_restore_py import register_after_restore
+
+from lambda_serving.errors import ServingError
+from lambda_serving.function.events import Adapter, Event
+from lambda_serving.function.telemetry import Telemetry
+from lambda_serving.manager import Manager
+from lambda_serving.model_spec import ModelSpec
+from lambda_serving.rest import RestOptions, create_app, errors
+from lambda_serving.settings import ServerSettings
+
+__all__ = ["Handler"]
+
+
+class Handler:
+    """Answers events over the model that `manager` has loaded, one at a time."""
+
+    def __init__(self, manager: Manager, settings: ServerSettings) -> None:
+        self._adapter = Adapter(create_app(manager, RestOptions.of(settings)), settings.model_name)
+        self._telemetry = Telemetry(manager.get(ModelSpec(settings.model_name)).id)
+        register_after_restore(random.seed)  # environments of one snapshot must not draw alike
+
+    def __call__(self, event: Event, context: LambdaContext) -> Any:
+        start = perf_counter()
+        try:
+            answer = self._adapter(event, context)
+        except ServingError as error:
+            answer = _refusal(event, error)
+        self._telemetry.record(1000 * (perf_counter() - start))
+        return answer
+
+
+def _refusal(event: Event, error: ServingError) -> dict[str, Any]:
+    """A failure in the form that who sent the event can read."""
+    if not isinstance(event, dict) or not {"requestContext", "path"} & event.keys():
+        return {"error": str(error)}
+    return {
+        "statusCode": errors.status_of(error),
+        "headers": {"content-type": "application/json"},
+        "body": errors.body(str(error)).decode(),
+        "isBase64Encoded": False,
+    }

@@ -1,0 +1,29 @@
+"""From settings to a manager, for servers and functions alike."""
+
+from functools import partial
+from pathlib import Path
+
+from lambda_serving.manager import Manager
+from lambda_serving.saved_model import load
+from lambda_serving.settings import ServerSettings
+from lambda_serving.store import LocalStore
+from lambda_serving.tensorflow_c.library import load_op_library
+
+__all__ = ["open_manager"]
+
+
+def open_manager(settings: ServerSettings) -> Manager:
+    """A manager that has loaded nothing yet; raises what the settings' own checks raise."""
+    for path in filter(None, settings.op_libraries.split(",")):
+        load_op_library(path)
+    return Manager(
+        LocalStore({model.name: model.base_path for model in settings.models()}),
+        partial(
+            load,
+            tags=settings.saved_model_tags.split(","),
+            session_config=settings.session_config(),
+            warm_up=settings.enable_model_warmup,
+            warm_up_iterations=settings.num_request_iterations_for_warmup or 1,
+            cache=Path(settings.cache_dir) if settings.cache_dir else None,
+        ),
+    )

@@ -1,0 +1,61 @@
+"""The real handler under Lambda's runtime client: the conformance table once more."""
+
+from collections.abc import Iterator
+from operator import attrgetter
+from pathlib import Path
+
+import httpx
+import pytest
+
+import emulator
+import events
+from conformance import Case, check, load_cases
+
+_LABELS = 'version_labels { key: "stable" value: 1 } version_labels { key: "canary" value: 2 }'
+_CASES = [case for case in load_cases() if not case.flags]  # flags are another environment's
+
+
+@pytest.fixture(scope="module")
+def url(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A function with all models of the table that load."""
+    folder = tmp_path_factory.mktemp("emulator")
+    config = folder / "models.config"
+    models = sorted(path.name for path in models_dir.iterdir() if path.name != "warmup_fails")
+    configs = [
+        f'config {{ name: "{name}" base_path: "{models_dir}/{name}" model_platform: "tensorflow"'
+        f" model_version_policy {{ all {{}} }} {_LABELS if name == 'two_versions' else ''} }}"
+        for name in models
+    ]
+    config.write_text(f"model_config_list {{ {' '.join(configs)} }}")
+    environment = {
+        "MODEL_NAME": "half_plus_two",
+        "MODEL_CONFIG_FILE": str(config),
+        "CACHE_DIR": str(models_dir.parent),
+        "AWS_LAMBDA_FUNCTION_TIMEOUT": "60",
+    }
+    with emulator.running(environment) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def client(url: str) -> Iterator[httpx.Client]:
+    """A client whose first request waits for the emulator to listen and the function to start."""
+    transport = httpx.HTTPTransport(retries=5)
+    with httpx.Client(transport=transport, timeout=120) as client:
+        event = {"path": "/v1/models/half_plus_two"}
+        assert emulator.invoke(client, url, event)["statusCode"] == 200
+        yield client
+
+
+@pytest.mark.parametrize("case", _CASES, ids=attrgetter("name"))
+def test_emulated_function_answers_as_the_table_says(
+    case: Case, client: httpx.Client, url: str
+) -> None:
+    event = events.payload_2(case.method, case.path, case.headers, case.body)
+    status, headers, body = events.answer(emulator.invoke(client, url, event))
+    check(case, status, headers, b"" if case.method == "HEAD" else body)
+
+
+def test_direct_invoke_gets_the_bare_document(client: httpx.Client, url: str) -> None:
+    assert emulator.invoke(client, url, {"instances": [1.0]}) == {"predictions": [2.5]}
+    assert emulator.invoke(client, url, [1])["error"].endswith("but a JSON list")

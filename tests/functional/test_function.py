@@ -1,0 +1,242 @@
+"""The function's handler: the conformance table as events, every kind of event, broken ones."""
+
+import base64
+import gzip
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache
+from operator import attrgetter
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from mangum.types import LambdaContext
+
+import events
+from conformance import Case, check, load_cases
+from lambda_serving.function.events import MAX_ANSWER
+from lambda_serving.function.handler import Handler
+from lambda_serving.manager import Manager
+from lambda_serving.settings import ServerSettings
+from server_process import MNIST
+
+_ROOT = Path(__file__).parents[2]
+_CONTEXT = cast("LambdaContext", SimpleNamespace(aws_request_id="1"))
+_CORS = "--rest_api_enable_cors_support=true"
+
+
+@pytest.fixture(scope="session")
+def handler(manager: Manager) -> Callable[[tuple[str, ...]], Handler]:
+    """Makes the handler over all models of the table, with a server's flags."""
+
+    @cache
+    def create(flags: tuple[str, ...]) -> Handler:
+        settings = ServerSettings(
+            model_name="half_plus_two", rest_api_enable_cors_support=_CORS in flags
+        )
+        return Handler(manager, settings)
+
+    return create
+
+
+@pytest.fixture
+def half(handler: Callable[[tuple[str, ...]], Handler]) -> Callable[[Any], Any]:
+    """The handler of `half_plus_two`, without its context."""
+    return lambda event: handler(())(event, _CONTEXT)
+
+
+@pytest.mark.parametrize("payload", [events.payload_1, events.payload_2])
+@pytest.mark.parametrize("case", load_cases(), ids=attrgetter("name"))
+def test_answers_events_as_the_table_says(
+    case: Case, payload: Callable[..., Any], handler: Callable[[tuple[str, ...]], Handler]
+) -> None:
+    event = payload(case.method, case.path, case.headers, case.body)
+    status, headers, body = events.answer(handler(case.flags)(event, _CONTEXT))
+    check(case, status, headers, b"" if case.method == "HEAD" else body)
+
+
+@pytest.mark.parametrize("name", ["predict", "http-api-v1", "rest-api-v1", "function-url", "alb"])
+def test_every_kind_of_http_event_is_read(name: str, half: Callable[[Any], Any]) -> None:
+    event = events.load(name)
+    text = json.dumps(event).replace("models/MLP:predict", "models/half_plus_two:predict")
+    event = json.loads(text) | {"body": '{"instances": [1.0]}'}
+    assert events.answer(half(event))[::2] == (200, b'{"predictions":[2.5]}')
+
+
+def test_named_stage_in_the_path_is_passed_over(half: Callable[[Any], Any]) -> None:
+    event = events.payload_2("GET", "/prod/v1/models/half_plus_two", {}, b"")
+    event["requestContext"]["stage"] = "prod"
+    assert half(event)["statusCode"] == 200
+
+
+def test_direct_invoke_with_a_body_gets_the_bare_document(half: Callable[[Any], Any]) -> None:
+    assert half({"instances": [1.0, 2.0]}) == {"predictions": [2.5, 3.0]}
+    assert half({"inputs": {"x": [1.0]}}) == {"outputs": [2.5]}
+    assert half({"instances": ["x"]})["error"].startswith("Failed to process element: 0")
+
+
+def test_direct_invoke_with_a_path_gets_status_headers_and_document(
+    half: Callable[[Any], Any],
+) -> None:
+    body = {"instances": [2.0]}
+    path = "/v1/models/two_versions/versions/1:predict"
+    for event in ({"path": path, "body": body}, {"path": path, "body": json.dumps(body)}):
+        answer = half(event)
+        assert (answer["statusCode"], answer["body"]) == (200, {"predictions": [3.0]})
+        assert answer["headers"]["content-type"] == "application/json"
+    status = half({"path": "/v1/models/half_plus_two"})
+    assert status["body"]["model_version_status"][0]["state"] == "AVAILABLE"
+    assert half({"path": "/v1/models/x:predict", "body": body})["statusCode"] == 404
+    assert half({"path": "/elsewhere", "method": "GET"})["statusCode"] == 404
+
+
+@pytest.mark.parametrize(
+    ("event", "error"),
+    [
+        (None, "but a JSON NoneType"),
+        ([1], "but a JSON list"),
+        ("text", "but a JSON str"),
+        ({}, "Missing 'inputs' or 'instances' key"),
+        (events.load("s3-notification"), "Missing 'inputs' or 'instances' key"),
+    ],
+)
+def test_event_that_is_no_request_gets_an_error_document(
+    event: Any, error: str, half: Callable[[Any], Any]
+) -> None:
+    answer = half(event)
+    assert list(answer) == ["error"]
+    assert error in answer["error"]
+
+
+def _without(*path: str) -> Any:
+    event = events.load("predict")
+    inner = event
+    for key in path[:-1]:
+        inner = inner[key]
+    del inner[path[-1]]
+    return event
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        _without("requestContext", "http"),
+        _without("requestContext", "http", "method"),
+        _without("version"),
+        _without("rawPath"),
+        events.load("predict") | {"headers": [1]},
+        events.load("predict") | {"requestContext": None},
+        events.load("predict") | {"body": {"instances": []}},
+        events.load("predict") | {"body": "%%%", "isBase64Encoded": True},
+        events.load("alb") | {"httpMethod": None},
+    ],
+)
+def test_broken_http_event_gets_400(event: Any, half: Callable[[Any], Any]) -> None:
+    status, headers, body = events.answer(half(event))
+    assert (status, headers["content-type"]) == (400, "application/json")
+    assert list(json.loads(body)) == ["error"]
+
+
+def test_base64_and_gzip_bodies_are_unpacked(half: Callable[[Any], Any]) -> None:
+    body = b'{"instances": [1.0]}'
+    target = "/v1/models/half_plus_two:predict"
+    zipped = events.payload_2("POST", target, {"content-encoding": "gzip"}, gzip.compress(body))
+    encoded = events.payload_2("POST", target, {}, b"")
+    encoded |= {"body": base64.b64encode(body).decode(), "isBase64Encoded": True}
+    for event in (zipped, encoded):
+        assert events.answer(half(event))[2] == b'{"predictions":[2.5]}'
+
+
+def test_gzip_answer_comes_as_base64(half: Callable[[Any], Any]) -> None:
+    body = json.dumps({"instances": [1.0] * 1000}).encode()
+    event = events.payload_2(
+        "POST", "/v1/models/half_plus_two:predict", {"accept-encoding": "gzip"}, body
+    )
+    status, headers, content = events.answer(half(event))
+    assert (status, headers["content-encoding"]) == (200, "gzip")
+    assert json.loads(gzip.decompress(content)) == {"predictions": [2.5] * 1000}
+
+
+def test_answer_over_lambdas_limit_is_413_with_the_way_out(half: Callable[[Any], Any]) -> None:
+    body = b'{"instances":[%b]}' % b",".join([b"1"] * (MAX_ANSWER // 4))  # answered 1.0 each
+    target = "/v1/models/identity_float64:predict"
+    plain = events.payload_2("POST", target, {}, body)
+    status, _, content = events.answer(half(plain))
+    assert status == 413
+    assert json.loads(content)["error"].endswith(
+        f"a function can return {MAX_ANSWER}. Send fewer rows in a request, ask for gzip with"
+        " Accept-Encoding, or use a server."
+    )
+    zipped = events.payload_2("POST", target, {"accept-encoding": "gzip"}, body)
+    assert events.answer(half(zipped))[0] == 200
+
+
+def test_metrics_of_each_request_go_to_the_log(
+    manager: Manager, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler = Handler(manager, ServerSettings(model_name="two_versions"))
+    for _ in range(2):
+        handler({"instances": [1.0]}, _CONTEXT)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [
+        (
+            line["model"],
+            line["version"],
+            line["RequestCount"],
+            line["ColdStart"],
+            len(line["Latency"]),
+        )
+        for line in lines
+    ] == [("two_versions", "2", [1.0], [1.0], 1), ("two_versions", "2", [1.0], [0.0], 1)]
+    assert lines[0]["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "LambdaServing"
+
+
+def _start(**environment: str) -> tuple[int, str, str]:
+    """What importing the real handler, as Lambda does, ends with."""
+    ended = subprocess.run(
+        [sys.executable, "-c", "import handler; print(handler.handler({}, None))"],
+        cwd=_ROOT / "functions/predict",
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return ended.returncode, ended.stdout, ended.stderr
+
+
+def test_real_handler_takes_its_settings_from_the_environment() -> None:
+    code, said, _ = _start(
+        MODEL_NAME="MLP", MODEL_BASE_PATH=str(MNIST / "saved"), MODEL_VERSION="1"
+    )
+    assert code == 0
+    assert "Missing 'inputs' or 'instances' key" in said
+
+
+@pytest.mark.parametrize(
+    ("environment", "reason"),
+    [
+        ({}, "Which model?"),
+        ({"MODEL_BASE_PATH": str(MNIST / "digits")}, "No versions of servable default found"),
+        (
+            {"MODEL_BASE_PATH": str(MNIST / "saved"), "MODEL_VERSION": "7"},
+            "Version 7 of servable default is not under base path",
+        ),
+        (
+            {"MODEL_BASE_PATH": str(MNIST / "saved"), "MODEL_VERSION": "seven"},
+            "MODEL_VERSION is 'seven'; it must be a whole number",
+        ),
+        ({"MODEL_BASE_PATH": "/x", "ENABLE_MODEL_WARMUP": "maybe"}, "must be true or false"),
+        ({"MODEL_BASE_PATH": "/x", "REST_API_MAX_BODY_BYTES": "0"}, "must be at least 1"),
+    ],
+)
+def test_failing_start_ends_with_the_sentence_that_says_why(
+    environment: dict[str, str], reason: str
+) -> None:
+    code, _, said = _start(**environment)
+    assert code == 1
+    assert reason in said.strip().splitlines()[-1]
