@@ -1,4 +1,4 @@
-"""Writes the SavedModel `1`: y = x / 2 + 2, the smallest model of TensorFlow Serving's own examples.
+"""Writes the SavedModel `1`: y = x / 2 + 2, the smallest of TensorFlow Serving's own test models.
 
 python examples/half_plus_two/export.py
 """

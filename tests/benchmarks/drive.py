@@ -1,33 +1,48 @@
-"""An ASGI application driven in process: `python drive.py APP BODY_FILE`.
+"""One side driven in process: `python drive.py SIDE BODY_FILE`.
 
-APP is `ours`, `ours-threads` or `peer`. Each line of standard input is a number of requests; the
-answer is a line of JSON: the seconds that each took, the last predictions, the peak of memory.
-The application is called as a server calls it, without a client library: that would cost more
-than either side.
+SIDE is an ASGI application, `ours`, `ours-threads` or `peer`, or a Lambda handler, `ours-handler`
+or `peer-handler`. Each line of standard input is a number of requests; the answer is a line of JSON:
+the seconds that each took, the last predictions, the peak of memory. Both are called as a server
+or Lambda calls them, without a client library: that would cost more than either side.
 """
 
 import asyncio
 import json
+import os
 import resource
 import sys
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from benchmarks.children import MNIST
+
 _Message = MutableMapping[str, Any]
 _App = Callable[..., Awaitable[None]]
+_Handler = Callable[[Any, Any], Any]
 
 _PATH = "/v1/models/MLP:predict"
+_EVENT = Path(__file__).parents[1] / "data/events/predict.json"
 
 
-def main(name: str, body: bytes) -> None:
-    app = _app(name)
-    with asyncio.Runner() as runner:
-        for line in sys.stdin:
-            report = runner.run(_requests(app, body, int(line)))
-            sys.stdout.write(json.dumps(report) + "\n")
-            sys.stdout.flush()
+def main(side: str, body: bytes) -> None:
+    out = sys.stdout
+    with asyncio.Runner() as runner, redirect_stdout(Path(os.devnull).open("w")):  # metrics
+        if side.endswith("-handler"):
+            handler = _handler(side)
+            for line in sys.stdin:
+                _say(_events(handler, body, int(line)), out)
+        else:
+            app = _app(side)
+            for line in sys.stdin:
+                _say(runner.run(_requests(app, body, int(line))), out)
+
+
+def _say(report: dict[str, Any], out: Any) -> None:
+    out.write(json.dumps(report) + "\n")
+    out.flush()
 
 
 def _app(name: str) -> _App:
@@ -41,12 +56,37 @@ def _app(name: str) -> _App:
     return ours.create(threads=name == "ours-threads")
 
 
+def _handler(name: str) -> _Handler:
+    if name == "peer-handler":
+        from benchmarks.naive.handler import handler
+
+        return handler
+    from lambda_serving import function
+    from lambda_serving.settings import ServerSettings
+
+    return function.start(ServerSettings(model_name="MLP", model_base_path=str(MNIST / "saved")))
+
+
+def _events(handler: _Handler, body: bytes, count: int) -> dict[str, Any]:
+    event = json.loads(_EVENT.read_text()) | {"body": body.decode()}
+    seconds, returned = [], {"body": ""}
+    for _ in range(count):
+        start = perf_counter()
+        returned = handler(event, None)
+        seconds.append(perf_counter() - start)
+    return _report(seconds, returned["body"])
+
+
 async def _requests(app: _App, body: bytes, count: int) -> dict[str, Any]:
     seconds, answer = [], b""
     for _ in range(count):
         start = perf_counter()
         answer = await _request(app, body)
         seconds.append(perf_counter() - start)
+    return _report(seconds, answer)
+
+
+def _report(seconds: list[float], answer: str | bytes) -> dict[str, Any]:
     return {
         "seconds": seconds,
         "predictions": json.loads(answer)["predictions"],
