@@ -1,9 +1,9 @@
 """One side driven in process: `python drive.py SIDE BODY_FILE`.
 
 SIDE is an ASGI application, `ours`, `ours-threads` or `peer`, or a Lambda handler, `ours-handler`
-or `peer-handler`. Each line of standard input is a number of requests; the answer is a line of JSON:
-the seconds that each took, the last predictions, the peak of memory. Both are called as a server
-or Lambda calls them, without a client library: that would cost more than either side.
+or `peer-handler`. Each line of standard input is a number of requests; the answer is a line of
+JSON: the seconds that each took, the last predictions, the peak of memory. Both are called as a
+server or Lambda calls them, without a client library: that would cost more than either side.
 """
 
 import asyncio
