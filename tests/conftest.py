@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from server_process import MNIST
+
 _BUILD_MODELS = Path(__file__).parent / "build_models.py"
 
 
@@ -41,3 +43,13 @@ def _build(models: Path) -> None:
             raise
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def node_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Node client with its packages, installed away from the sources."""
+    folder = tmp_path_factory.mktemp("node")
+    for name in ("client.js", "package.json", "package-lock.json", ".npmrc"):
+        (folder / name).write_bytes((MNIST / "node" / name).read_bytes())
+    subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=folder, check=True)  # noqa: S607
+    return folder / "client.js"

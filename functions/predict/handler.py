@@ -3,6 +3,6 @@
 import os
 
 from lambda_serving import function
-from lambda_serving.settings import ServerSettings
+from lambda_serving.settings import Settings
 
-handler = function.start(ServerSettings.from_environment(os.environ))
+handler = function.start(Settings.from_environment(os.environ))

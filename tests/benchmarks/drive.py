@@ -62,9 +62,9 @@ def _handler(name: str) -> _Handler:
 
         return handler
     from lambda_serving import function
-    from lambda_serving.settings import ServerSettings
+    from lambda_serving.settings import Settings
 
-    return function.start(ServerSettings(model_name="MLP", model_base_path=str(MNIST / "saved")))
+    return function.start(Settings(model_name="MLP", model_base_path=str(MNIST / "saved")))
 
 
 def _events(handler: _Handler, body: bytes, count: int) -> dict[str, Any]:

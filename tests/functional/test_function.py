@@ -21,7 +21,7 @@ from conformance import Case, check, load_cases
 from lambda_serving.function.events import MAX_ANSWER
 from lambda_serving.function.handler import Handler
 from lambda_serving.manager import Manager
-from lambda_serving.settings import ServerSettings
+from lambda_serving.settings import Settings
 from server_process import MNIST
 
 _ROOT = Path(__file__).parents[2]
@@ -35,9 +35,7 @@ def handler(manager: Manager) -> Callable[[tuple[str, ...]], Handler]:
 
     @cache
     def create(flags: tuple[str, ...]) -> Handler:
-        settings = ServerSettings(
-            model_name="half_plus_two", rest_api_enable_cors_support=_CORS in flags
-        )
+        settings = Settings(model_name="half_plus_two", rest_api_enable_cors_support=_CORS in flags)
         return Handler(manager, settings)
 
     return create
@@ -178,7 +176,7 @@ def test_answer_over_lambdas_limit_is_413_with_the_way_out(half: Callable[[Any],
 def test_metrics_of_each_request_go_to_the_log(
     manager: Manager, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    handler = Handler(manager, ServerSettings(model_name="two_versions"))
+    handler = Handler(manager, Settings(model_name="two_versions"))
     for _ in range(2):
         handler({"instances": [1.0]}, _CONTEXT)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

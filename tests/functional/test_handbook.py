@@ -39,16 +39,6 @@ def _python(url: str, *arguments: str | Path) -> tuple[int, str, str]:
     return _run(sys.executable, MNIST / "client.py", "--url", url, *arguments)
 
 
-@pytest.fixture(scope="module")
-def node_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Node client with its packages, installed away from the sources."""
-    folder = tmp_path_factory.mktemp("node")
-    for name in ("client.js", "package.json", "package-lock.json", ".npmrc"):
-        (folder / name).write_bytes((MNIST / "node" / name).read_bytes())
-    subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=folder, check=True)  # noqa: S607
-    return folder / "client.js"
-
-
 def test_python_client_reads_ten_test_digits(url: str) -> None:
     code, said, _ = _python(f"{url}/v1/models/MLP:predict")
     assert (code, said) == (

@@ -150,7 +150,7 @@ def test_unloadable_version_fails_the_start_with_its_reason(
     ("flags", "reason"),
     [
         (["--model_base_path=saved"], "absolute path or URI"),
-        (["--model_base_path=s3://bucket/m"], "is not a local folder"),
+        (["--model_base_path=gs://bucket/m"], "Supported are absolute folders and s3://"),
         (["--model_base_path=/nowhere/at/all"], "Could not read the base path"),
         (["--model_config_file=/nowhere"], "No such file"),
         ([], "Which model?"),
@@ -163,3 +163,21 @@ def test_unloadable_version_fails_the_start_with_its_reason(
 )
 def test_wrong_flags_are_told_in_a_sentence(flags: list[str], reason: str) -> None:
     assert reason in _refusal("--rest_api_port=0", *flags)
+
+
+def test_bucket_without_credentials_is_told_and_does_not_hang(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "nowhere"))
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # a metadata service without answers
+        host, port = silent.getsockname()
+        monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", f"http://{host}:{port}")
+        said = _refusal("--rest_api_port=0", "--model_base_path=s3://bucket/m")
+    assert said == (
+        "Error: Could not read s3://bucket/m: no AWS credentials (Unable to locate credentials)."
+        " Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this machine a"
+        " role"
+    )

@@ -5,10 +5,10 @@ import pytest
 from lambda_serving import protos
 from lambda_serving.errors import InvalidArgument
 from lambda_serving.model_config import ModelConfig
-from lambda_serving.settings import ServerSettings, flags
+from lambda_serving.settings import Settings, flags
 
 
-def _config(settings: ServerSettings) -> object:
+def _config(settings: Settings) -> object:
     return protos.message("tensorflow.ConfigProto").FromString(settings.session_config())
 
 
@@ -33,13 +33,13 @@ def test_every_flag_has_a_help_text_and_a_plain_type() -> None:
 
 
 def test_one_model_by_flags() -> None:
-    settings = ServerSettings(model_name="m", model_base_path="/m")
+    settings = Settings(model_name="m", model_base_path="/m")
     assert settings.models() == [ModelConfig("m", "/m")]
 
 
 def test_no_model_at_all_says_which_flags_are_missing() -> None:
     with pytest.raises(InvalidArgument, match="--model_base_path.*--model_config_file"):
-        ServerSettings().models()
+        Settings().models()
 
 
 def test_config_file_wins_over_the_single_model(tmp_path: Path) -> None:
@@ -47,13 +47,13 @@ def test_config_file_wins_over_the_single_model(tmp_path: Path) -> None:
     path.write_text(
         "model_config_list { config { name: 'a' base_path: '/a' model_platform: 'tensorflow' } }"
     )
-    settings = ServerSettings(model_config_file=str(path), model_base_path="/b")
+    settings = Settings(model_config_file=str(path), model_base_path="/b")
     assert settings.models() == [ModelConfig("a", "/a")]
 
 
 def test_session_parallelism_sets_both_kinds_of_threads() -> None:
     message = protos.message("tensorflow.ConfigProto")
-    assert _config(ServerSettings(tensorflow_session_parallelism=3)) == message(
+    assert _config(Settings(tensorflow_session_parallelism=3)) == message(
         intra_op_parallelism_threads=3, inter_op_parallelism_threads=3
     )
 
@@ -61,9 +61,7 @@ def test_session_parallelism_sets_both_kinds_of_threads() -> None:
 def test_parallelism_flags_win_over_the_config_file(tmp_path: Path) -> None:
     path = tmp_path / "session.config"
     path.write_text("intra_op_parallelism_threads: 5 inter_op_parallelism_threads: 6")
-    settings = ServerSettings(
-        tensorflow_session_config_file=str(path), tensorflow_intra_op_parallelism=2
-    )
+    settings = Settings(tensorflow_session_config_file=str(path), tensorflow_intra_op_parallelism=2)
     message = protos.message("tensorflow.ConfigProto")
     assert _config(settings) == message(
         intra_op_parallelism_threads=2, inter_op_parallelism_threads=6
@@ -71,6 +69,6 @@ def test_parallelism_flags_win_over_the_config_file(tmp_path: Path) -> None:
 
 
 def test_contradicting_parallelism_flags_are_refused() -> None:
-    settings = ServerSettings(tensorflow_session_parallelism=1, tensorflow_intra_op_parallelism=1)
+    settings = Settings(tensorflow_session_parallelism=1, tensorflow_intra_op_parallelism=1)
     with pytest.raises(InvalidArgument, match="sets both kinds of threads"):
         settings.session_config()

@@ -10,14 +10,14 @@ import uvicorn
 
 from lambda_serving.manager import Manager
 from lambda_serving.rest import RestOptions, create_app
-from lambda_serving.settings import ServerSettings
+from lambda_serving.settings import Settings
 
 __all__ = ["run"]
 
 _log = logging.getLogger(__name__)
 
 
-def run(manager: Manager, settings: ServerSettings, listener: socket.socket) -> None:
+def run(manager: Manager, settings: Settings, listener: socket.socket) -> None:
     """Answers on `listener` until SIGINT or SIGTERM; requests in flight finish."""
     with ThreadPoolExecutor(settings.rest_api_num_threads, "predict") as executor:
         config = uvicorn.Config(

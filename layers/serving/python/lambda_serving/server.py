@@ -1,29 +1,34 @@
 """The long-lived server: loads the models, then opens its port."""
 
 import socket
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from lambda_serving.errors import Unavailable
-from lambda_serving.manager import Manager
-from lambda_serving.saved_model import load
-from lambda_serving.settings import ServerSettings
-from lambda_serving.store import LocalStore
-from lambda_serving.tensorflow_c.library import load_op_library
+from lambda_serving.model_config import ModelConfig
+from lambda_serving.settings import Settings
+from lambda_serving.startup import open_manager
 
 __all__ = ["serve"]
 
 
-def serve(settings: ServerSettings) -> None:
+def serve(settings: Settings) -> None:
     """Serves until SIGINT or SIGTERM, then lets the requests in flight finish.
 
     The port is taken first, so that a busy one is told at once, but answers only when every
-    model has loaded. Raises what loading raises, and Unavailable when the port cannot be taken.
+    model has loaded. What comes from buckets lies in a temporary folder until the end. Raises
+    what loading raises, and Unavailable when the port cannot be taken.
     """
     models = settings.models()
-    with _listener(settings) as listener, ThreadPoolExecutor(1, "load") as loader:
-        manager = _manager(settings)
+    with (
+        _listener(settings) as listener,
+        _downloads(models) as downloads,
+        ThreadPoolExecutor(1, "load") as loader,
+    ):
+        manager = open_manager(settings, Path(downloads))
         loading = loader.submit(
             manager.serve,
             models,
@@ -38,24 +43,14 @@ def serve(settings: ServerSettings) -> None:
             manager.close()
 
 
-def _manager(settings: ServerSettings) -> Manager:
-    models = settings.models()
-    for path in filter(None, settings.op_libraries.split(",")):
-        load_op_library(path)
-    return Manager(
-        LocalStore({model.name: model.base_path for model in models}),
-        partial(
-            load,
-            tags=settings.saved_model_tags.split(","),
-            session_config=settings.session_config(),
-            warm_up=settings.enable_model_warmup,
-            warm_up_iterations=settings.num_request_iterations_for_warmup or 1,
-            cache=Path(settings.cache_dir) if settings.cache_dir else None,
-        ),
-    )
+def _downloads(models: Sequence[ModelConfig]) -> AbstractContextManager[str]:
+    """A temporary folder if a model lies in a bucket; without one no writable disk is needed."""
+    if any("://" in model.base_path for model in models):
+        return TemporaryDirectory(prefix="lambda-serving-")
+    return nullcontext("")
 
 
-def _listener(settings: ServerSettings) -> socket.socket:
+def _listener(settings: Settings) -> socket.socket:
     host, port = settings.rest_api_host, settings.rest_api_port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)

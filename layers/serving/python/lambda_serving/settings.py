@@ -15,7 +15,7 @@ from lambda_serving.errors import InvalidArgument
 from lambda_serving.model_config import ModelConfig, check, read
 from lambda_serving.version_policy import Latest, Specific
 
-__all__ = ["Flag", "ServerSettings", "flags"]
+__all__ = ["Flag", "Settings", "flags"]
 
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
@@ -66,7 +66,7 @@ def _flag(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerSettings:
+class Settings:
     """The settings of a server or a function; sizes in bytes."""
 
     rest_api_port: int = _flag(8501, "Port of the REST API; 0 is any free one", 0, 65535)
@@ -80,7 +80,9 @@ class ServerSettings:
     rest_api_max_unzipped_bytes: int = _flag(32 * 2**20, "Largest unzipped request body [ours]", 1)
     rest_api_max_nesting: int = _flag(10_000, "Deepest nesting of a JSON body [ours]", 1)
     model_name: str = _flag("default", "Name of the model, without --model_config_file")
-    model_base_path: str = _flag("", "Absolute folder of the model's versions: PATH/1, PATH/2, ...")
+    model_base_path: str = _flag(
+        "", "Folder of the model's versions (PATH/1, PATH/2, ...), absolute or s3://bucket/prefix"
+    )
     model_version: int = _flag(0, "Serve this version only; 0 is the largest [ours]", 0)
     model_config_file: str = _flag("", "ModelServerConfig in protobuf text, for several models")
     allow_version_labels_for_unavailable_models: bool = _flag(
@@ -159,7 +161,7 @@ def flags() -> list[Flag]:
     """Every flag of the server, in the order of its help."""
     return [
         Flag(each.name, type(each.default), each.default, **each.metadata)
-        for each in fields(ServerSettings)
+        for each in fields(Settings)
     ]
 
 

@@ -5,19 +5,22 @@ from pathlib import Path
 
 from lambda_serving.manager import Manager
 from lambda_serving.saved_model import load
-from lambda_serving.settings import ServerSettings
-from lambda_serving.store import LocalStore
+from lambda_serving.settings import Settings
+from lambda_serving.store import open_store
 from lambda_serving.tensorflow_c.library import load_op_library
 
 __all__ = ["open_manager"]
 
 
-def open_manager(settings: ServerSettings) -> Manager:
-    """A manager that has loaded nothing yet; raises what the settings' own checks raise."""
+def open_manager(settings: Settings, downloads: Path) -> Manager:
+    """A manager that has loaded nothing yet; what comes from buckets will lie in `downloads`.
+
+    Raises what the settings' own checks and `open_store` raise.
+    """
     for path in filter(None, settings.op_libraries.split(",")):
         load_op_library(path)
     return Manager(
-        LocalStore({model.name: model.base_path for model in settings.models()}),
+        open_store({model.name: model.base_path for model in settings.models()}, downloads),
         partial(
             load,
             tags=settings.saved_model_tags.split(","),

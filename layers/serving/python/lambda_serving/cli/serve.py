@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from lambda_serving.settings import Flag, ServerSettings, flags
+from lambda_serving.settings import Flag, Settings, flags
 from lambda_serving.tensorflow_c.library import library
 from lambda_serving.tensorflow_c.library import version as tensorflow_version
 
@@ -58,7 +58,7 @@ def _serve(**values: Any) -> None:
     )
     from lambda_serving.server import serve
 
-    serve(ServerSettings(**values))
+    serve(Settings(**values))
 
 
 serve = click.Command(

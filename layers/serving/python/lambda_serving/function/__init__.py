@@ -1,9 +1,11 @@
 """A model as a Lambda function: events in, answers out."""
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
-from lambda_serving.settings import ServerSettings
+from lambda_serving.settings import Settings
 
 if TYPE_CHECKING:
     from lambda_serving.function.handler import Handler
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["start"]
 
 
-def start(settings: ServerSettings) -> "Handler":
+def start(settings: Settings) -> "Handler":
     """The handler of Lambda's events over the model of `settings`, loaded and warmed.
 
     Raises what loading raises: Lambda logs it, with the sentence that says what to fix, and
@@ -19,7 +21,7 @@ def start(settings: ServerSettings) -> "Handler":
     """
     from lambda_serving.startup import open_manager
 
-    manager = open_manager(settings)
+    manager = open_manager(settings, Path(mkdtemp()))  # as short-lived as the environment
     with ThreadPoolExecutor(1, "load") as loader:
         loading = loader.submit(manager.serve, settings.models())
         from lambda_serving.function.handler import Handler  # brings FastAPI: side by side

@@ -13,7 +13,7 @@ from lambda_serving.function.telemetry import Telemetry
 from lambda_serving.manager import Manager
 from lambda_serving.model_spec import ModelSpec
 from lambda_serving.rest import RestOptions, create_app, errors
-from lambda_serving.settings import ServerSettings
+from lambda_serving.settings import Settings
 
 __all__ = ["Handler"]
 
@@ -21,7 +21,7 @@ __all__ = ["Handler"]
 class Handler:
     """Answers events over the model that `manager` has loaded, one at a time."""
 
-    def __init__(self, manager: Manager, settings: ServerSettings) -> None:
+    def __init__(self, manager: Manager, settings: Settings) -> None:
         self._adapter = Adapter(create_app(manager, RestOptions.of(settings)), settings.model_name)
         self._telemetry = Telemetry(manager.get(ModelSpec(settings.model_name)).id)
         register_after_restore(random.seed)  # environments of one snapshot must not draw alike

@@ -16,7 +16,7 @@ from lambda_serving.errors import ServingError
 from lambda_serving.manager import Manager
 from lambda_serving.rest import bodies, documents, errors, urls
 from lambda_serving.rest.urls import Call, Verb
-from lambda_serving.settings import ServerSettings
+from lambda_serving.settings import Settings
 
 __all__ = ["RestOptions", "Serving"]
 
@@ -46,7 +46,7 @@ class RestOptions:
     max_nesting: int = 10_000
 
     @classmethod
-    def of(cls, settings: ServerSettings) -> Self:
+    def of(cls, settings: Settings) -> Self:
         return cls(
             timeout_ms=settings.rest_api_timeout_in_ms,
             cors=settings.rest_api_enable_cors_support,

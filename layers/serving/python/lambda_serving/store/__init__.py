@@ -1,0 +1,73 @@
+"""Where SavedModels lie: `base_path/VERSION/saved_model.pb`, on disk or in a bucket."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from lambda_serving.errors import Unimplemented
+from lambda_serving.model_spec import ServableId
+from lambda_serving.store.local import LocalStore
+
+__all__ = ["LocalStore", "Store", "open_store"]
+
+
+class Store(Protocol):
+    """Finds the versions of models and brings them to this machine."""
+
+    def versions(self, name: str) -> list[int]:
+        """Version numbers under the base path of model `name`, sorted.
+
+        Raises Unavailable or PermissionDenied when the base path cannot be read; that is not
+        "no versions".
+        """
+        ...
+
+    def contents(self, name: str) -> list[str]:
+        """Some names of what does lie under the base path of model `name`, for messages."""
+        ...
+
+    def fetch(self, servable: ServableId) -> Path:
+        """A local folder with the version's SavedModel; raises NotFound when it is not there."""
+        ...
+
+
+def open_store(base_paths: Mapping[str, str], folder: Path) -> Store:
+    """The store of these base paths, by model: folders of this machine, `s3://bucket/prefix`.
+
+    What comes from buckets is kept in `folder`, which no other configuration may share. Raises
+    Unimplemented for another scheme and for s3:// without boto3, and what `S3Store` raises.
+    """
+    schemes = {name: path.partition("://")[0] for name, path in base_paths.items() if "://" in path}
+    for name, scheme in schemes.items():
+        if scheme != "s3":
+            raise Unimplemented(
+                f"The base path {base_paths[name]} of model {name} has the scheme {scheme}://."
+                " Supported are absolute folders and s3://BUCKET/PREFIX"
+            )
+    local = LocalStore({name: path for name, path in base_paths.items() if name not in schemes})
+    if not schemes:
+        return local
+    try:
+        from lambda_serving.store.s3 import S3Store  # boto3 takes 0.3 s to import
+    except ModuleNotFoundError as error:
+        raise Unimplemented(
+            f"Base paths in s3:// need boto3 ({error}): pip install 'lambda-serving[s3]'"
+        ) from error
+    buckets = S3Store({name: base_paths[name] for name in schemes}, folder)
+    return _ByModel({name: buckets if name in schemes else local for name in base_paths})
+
+
+class _ByModel:
+    """Asks for each model the store it lies in."""
+
+    def __init__(self, stores: Mapping[str, Store]) -> None:
+        self._stores = stores
+
+    def versions(self, name: str) -> list[int]:
+        return self._stores[name].versions(name)
+
+    def contents(self, name: str) -> list[str]:
+        return self._stores[name].contents(name)
+
+    def fetch(self, servable: ServableId) -> Path:
+        return self._stores[servable.name].fetch(servable)
