@@ -3,7 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test check bench lock protos
+SAM := AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam
+
+.PHONY: help setup demo test check e2e bench bench-image base-image build local lock protos
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -40,14 +42,29 @@ protos: setup ## write protos.binpb anew, in a throw-away environment with Tenso
 demo: setup ## serve the sample model, ask it for ten digits, stop it
 	$(BIN)/python examples/mnist/demo.py
 
-test: setup ## all tests
-	$(BIN)/pytest -q
+test: setup .venv-sam/.done ## all tests but those that need Docker
+	$(BIN)/pytest -q --ignore=tests/e2e
 
-check: setup ## style, types, import arrows
+e2e: setup .venv-sam/.done ## the tests that need Docker; starts and stops an engine if none answers
+	$(BIN)/pytest -q tests/e2e
+
+check: setup .venv-sam/.done ## style, types, import arrows, templates
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	.venv-sam/bin/cfn-lint template.yaml infra/model.yaml
+	$(SAM) validate --lint
+	$(SAM) validate --lint --template infra/model.yaml
+
+base-image: ## lambda-base:bookworm from Debian's packages, where no image can be pulled
+	infra/base-image/build
+
+build: .venv-sam/.done ## one image for each model (BASE_IMAGE=lambda-base:bookworm where none can be pulled)
+	$(SAM) build $(if $(BASE_IMAGE),--parameter-overrides BaseImage=$(BASE_IMAGE))
+
+local: .venv-sam/.done ## the deployed system at http://127.0.0.1:3000
+	$(SAM) local start-api
 
 bench: setup ## ours and the peer side by side; wants wrk (Debian: apt-get install wrk)
 	$(BIN)/python tests/benchmarks/run.py $(BENCH_FLAGS)

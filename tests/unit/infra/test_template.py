@@ -1,0 +1,199 @@
+"""Our templates obey every rule of `template_rules`, and a template that breaks one is told so."""
+
+import json
+import re
+import subprocess
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from template_rules import (
+    View,
+    image_names_are_unique,
+    integrations_fit_the_quota,
+    logs_are_kept_apart_and_not_for_ever,
+    model_blocks_are_short,
+    policies_have_no_wildcards,
+    routes_are_legal,
+    start_api_sees_all_routes,
+    timeouts_fit,
+)
+
+_ROOT = Path(__file__).parents[3]
+_SAM_PYTHON = _ROOT / ".venv-sam/bin/python"
+_VIEW = Path(__file__).with_name("view.py")
+
+_Rule = Callable[[View], list[str]]
+
+_FUNCTION = """
+F:
+  Type: AWS::Serverless::Function
+  Properties:
+    PackageType: Image
+    Timeout: 30
+    Role: arn:aws:iam::123456789012:role/r
+    LoggingConfig: {LogGroup: Elsewhere}
+  Metadata: {Dockerfile: Dockerfile, DockerContext: ., DockerImage: Same}
+"""
+_API = """
+Api: {Type: AWS::ApiGatewayV2::Api, Properties: {Name: a, ProtocolType: HTTP}}
+"""
+_ROUTES = """
+I:
+  Type: AWS::ApiGatewayV2::Integration
+  Properties:
+    ApiId: !Ref Api
+    IntegrationType: AWS_PROXY
+    IntegrationUri: !GetAtt F.Arn
+    TimeoutInMillis: 30000
+R:
+  Type: AWS::ApiGatewayV2::Route
+  Properties: {ApiId: !Ref Api, RouteKey: "POST /v1/{model}:predict", Target: integrations/I}
+"""
+_WIDE = """
+Role:
+  Type: AWS::IAM::Role
+  Properties:
+    ManagedPolicyArns: [arn:aws:iam::aws:policy/AdministratorAccess]
+    Policies:
+      - PolicyDocument: {Statement: [{Effect: Allow, Action: "s3:*", Resource: [a, "b/*"]}]}
+Topic:
+  Type: AWS::SNS::TopicPolicy
+  Properties: {PolicyDocument: {Statement: {Effect: Allow, Principal: "*", Action: x, Resource: y}}}
+Permission: {Type: AWS::Lambda::Permission, Properties: {Principal: s3.amazonaws.com}}
+"""
+_LONG = """
+Model:
+  Type: AWS::CloudFormation::Stack
+  Properties:
+    TemplateURL: https://example.com/model.yaml
+    Parameters:
+      A: 1
+      B: 2
+      C: 3
+      D: {E: [3,
+        4]}
+
+  # not of the block
+"""
+_LOGS = "\nLogs: {Type: AWS::Logs::LogGroup}\n"
+_MANY = "".join(
+    f"\nI{n}: {{Type: AWS::ApiGatewayV2::Integration, Properties: {{}}}}" for n in range(301)
+)
+
+_BAD: list[tuple[_Rule, str, list[str]]] = [
+    (
+        routes_are_legal,
+        _API + _FUNCTION + _ROUTES,
+        ["/v1/{model}:predict: API Gateway takes no part {model}:predict"],
+    ),
+    (
+        start_api_sees_all_routes,
+        _FUNCTION + _API + _ROUTES,
+        ["/v1/{model}:predict: hidden from sam local start-api"],
+    ),
+    (integrations_fit_the_quota, _MANY, ["301 integrations, and AWS allows 300"]),
+    (
+        image_names_are_unique,
+        _FUNCTION + _FUNCTION.replace("F:", "G:").replace("Same", "SAME"),
+        ["same: 2 functions have this image"],
+    ),
+    (
+        timeouts_fit,
+        _API + _FUNCTION + _ROUTES,
+        ["/F: 30 s are more than 29", "/I: gives up before its function's 30 s"],
+    ),
+    (
+        policies_have_no_wildcards,
+        _WIDE,
+        [
+            "s3:*: not argued",
+            "b/*: not argued",
+            "*: not argued",
+            "arn:aws:iam::aws:policy/AdministratorAccess: not argued",
+            "/Permission: lets any account's s3.amazonaws.com in",
+        ],
+    ),
+    (
+        logs_are_kept_apart_and_not_for_ever,
+        _LOGS + _FUNCTION + _FUNCTION.replace("F:", "G:"),
+        ["/Logs: kept for ever", "/Elsewhere: not a log group here", "/Elsewhere: of 2 functions"],
+    ),
+    (model_blocks_are_short, _LONG, ["Model: 10 lines"]),
+]
+_TRANSFORM = "Transform: AWS::Serverless-2016-10-31\nResources:\n"
+
+
+@pytest.fixture(scope="module")
+def views(tmp_path_factory: pytest.TempPathFactory) -> list[View]:
+    """Our template, then the bad ones, as AWS SAM reads them."""
+    if not _SAM_PYTHON.exists():
+        pytest.skip("AWS SAM is missing: make .venv-sam/.done")
+    folder = tmp_path_factory.mktemp("templates")
+    files = [_ROOT / "template.yaml"]
+    for number, (_, resources, _) in enumerate(_BAD):
+        files.append(folder / f"{number}.yaml")
+        files[-1].write_text(_TRANSFORM + textwrap.indent(resources, "  "))
+    ended = subprocess.run(
+        [_SAM_PYTHON, _VIEW, *files], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert ended.returncode == 0, ended.stderr
+    return [
+        view | {"text": file.read_text()}
+        for view, file in zip(json.loads(ended.stdout), files, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("rule", [rule for rule, _, _ in _BAD], ids=lambda rule: rule.__name__)
+def test_rule_has_no_complaint_about_our_template(rule: _Rule, views: list[View]) -> None:
+    assert rule(views[0]) == []
+
+
+@pytest.mark.parametrize("number", range(len(_BAD)), ids=[rule.__name__ for rule, _, _ in _BAD])
+def test_rule_complains_about_a_template_that_breaks_it(number: int, views: list[View]) -> None:
+    rule, _, complaints = _BAD[number]
+    assert rule(views[number + 1]) == complaints
+
+
+def test_second_integration_of_a_model_is_one_too_many() -> None:
+    integration = {"Type": "AWS::ApiGatewayV2::Integration"}
+    stacks = {"": {}, "M": {"I": integration, "J": integration}, "N": {"I": integration}}
+    assert integrations_fit_the_quota({"stacks": stacks}) == ["M: 2 integrations for one model"]
+
+
+@pytest.mark.parametrize("model", ["MLP", "HalfPlusTwo"])
+def test_start_api_serves_each_model_by_its_own_function(model: str, views: list[View]) -> None:
+    routes = [
+        f"POST /v1/models/{model}:predict",
+        f"POST /v1/models/{model}:classify",
+        f"POST /v1/models/{model}:regress",
+        f"GET /v1/models/{model}",
+        f"GET /v1/models/{model}/{{proxy+}}",
+        f"POST /v1/models/{model}/{{proxy+}}",
+    ]
+    assert {f"{route} -> {model}/PredictFunction" for route in routes} <= set(views[0]["routes"])
+
+
+@pytest.mark.parametrize(
+    ("model", "folder"),
+    [("MLP", "examples/mnist/saved"), ("HalfPlusTwo", "examples/half_plus_two")],
+)
+def test_image_of_a_model_holds_its_folder(model: str, folder: str, views: list[View]) -> None:
+    build = views[0]["stacks"][model]["PredictFunction"]["Metadata"]
+    assert (build["DockerImage"], build["DockerBuildArgs"]["MODEL"]) == (f"predict-{model}", folder)
+
+
+def test_dashboard_and_access_log_are_json_of_what_functions_count(views: list[View]) -> None:
+    root = views[0]["stacks"][""]
+    assert json.loads(root["Stage"]["Properties"]["AccessLogSettings"]["Format"])
+    dashboard = root["Dashboard"]["Properties"]["DashboardBody"]
+    assert json.loads(dashboard)
+    assert dashboard.count("{LambdaServing,model,service,version}") == 3
+
+
+def test_base_image_is_that_of_the_dockerfile() -> None:
+    dockerfile = (_ROOT / "functions/predict/Dockerfile").read_text()
+    [base_image] = re.findall(r"^ARG BASE_IMAGE=(\S+)$", dockerfile, re.MULTILINE)
+    assert f"Default: {base_image}\n" in (_ROOT / "template.yaml").read_text()
