@@ -56,7 +56,16 @@ def routes_are_legal(view: View) -> list[str]:
 
 def start_api_sees_all_routes(view: View) -> list[str]:
     seen = {route.split()[1] for route in view["routes"]}
-    return [f"{path}: hidden from sam local start-api" for path in _paths(view) if path not in seen]
+    called = {route.rpartition(" ")[2] for route in view["routes"]}
+    stacks = Counter(function.rpartition("/")[2] for function in called)
+    return [
+        *(f"{path}: hidden from sam local start-api" for path in _paths(view) if path not in seen),
+        *(
+            f"{function}: in {count} stacks, of which sam local start-api takes the first"
+            for function, count in stacks.items()
+            if count > 1
+        ),
+    ]
 
 
 def integrations_fit_the_quota(view: View) -> list[str]:
@@ -88,9 +97,12 @@ def image_names_are_unique(view: View) -> list[str]:
 def timeouts_fit(view: View) -> list[str]:
     complaints = []
     for name, integration in _of_type(view, "AWS::ApiGatewayV2::Integration"):
-        arn = integration["IntegrationUri"]  # of the function: SAM leaves the alias out
-        function = f"{name.rpartition('/')[0]}/{arn.rpartition(':')[2]}"
-        seconds = dict(_of_type(view, "AWS::Lambda::Function"))[function]["Timeout"]
+        called = integration["IntegrationUri"].partition(":function:")[2].partition(":")[0]
+        function, seconds = next(
+            (path, properties["Timeout"])
+            for path, properties in _of_type(view, "AWS::Lambda::Function")
+            if called == properties.get("FunctionName", path.rpartition("/")[2])
+        )
         if seconds > _MAX_SECONDS:
             complaints.append(f"{function}: {seconds} s are more than {_MAX_SECONDS}")
         if integration["TimeoutInMillis"] <= 1000 * seconds:

@@ -163,6 +163,13 @@ def test_second_integration_of_a_model_is_one_too_many() -> None:
     assert integrations_fit_the_quota({"stacks": stacks}) == ["M: 2 integrations for one model"]
 
 
+def test_functions_of_one_name_in_two_stacks_are_one_too_many() -> None:
+    view = {"stacks": {}, "routes": ["GET /a -> A/F", "GET /b -> B/F", "GET /c -> B/F"]}
+    assert start_api_sees_all_routes(view) == [
+        "F: in 2 stacks, of which sam local start-api takes the first"
+    ]
+
+
 @pytest.mark.parametrize("model", ["MLP", "HalfPlusTwo"])
 def test_start_api_serves_each_model_by_its_own_function(model: str, views: list[View]) -> None:
     routes = [
@@ -173,7 +180,9 @@ def test_start_api_serves_each_model_by_its_own_function(model: str, views: list
         f"GET /v1/models/{model}/{{proxy+}}",
         f"POST /v1/models/{model}/{{proxy+}}",
     ]
-    assert {f"{route} -> {model}/PredictFunction" for route in routes} <= set(views[0]["routes"])
+    function = views[0]["stacks"][model]["PredictFunction"]["Properties"]["FunctionName"]
+    assert function.endswith(f"-{model}")
+    assert {f"{route} -> {model}/{function}" for route in routes} <= set(views[0]["routes"])
 
 
 @pytest.mark.parametrize(
