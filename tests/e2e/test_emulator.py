@@ -58,4 +58,5 @@ def test_emulated_function_answers_as_the_table_says(
 
 def test_direct_invoke_gets_the_bare_document(client: httpx.Client, url: str) -> None:
     assert emulator.invoke(client, url, {"instances": [1.0]}) == {"predictions": [2.5]}
+    assert emulator.invoke(client, url, {"instances": [1e39]}) == {"predictions": [None]}
     assert emulator.invoke(client, url, [1])["error"].endswith("but a JSON list")

@@ -41,7 +41,7 @@ def test_commands_that_ask_the_server_are_answered() -> None:
         (path, block)
         for path in (_ROOT / "README.md", MNIST / "README.md")
         for block in _blocks("sh", path.read_text())
-        if "curl" in block
+        if "curl -" in block
     ]
     assert len(asking) == 2
     flags = ("--model_name=MLP", f"--model_base_path={MNIST / 'saved'}")
@@ -70,7 +70,7 @@ def test_python_of_the_readme_runs() -> None:
 
 def test_makefile_has_every_verb_that_the_readme_names() -> None:
     verbs = re.findall(r"^([a-z0-9-]+):", (_ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert set(re.findall(r"\bmake ([a-z]+)", _README)) <= set(verbs)
+    assert set(re.findall(r"\bmake ([a-z0-9-]+)", _README)) <= set(verbs)
 
 
 @pytest.mark.parametrize("document", _DOCUMENTS, ids=lambda path: str(path.relative_to(_ROOT)))

@@ -127,9 +127,9 @@ def _direct(event: Event, model_name: str) -> _Request:
 
 
 def _document(response: Response) -> Any:
-    """A JSON document as Lambda returns it; what is not JSON as text."""
+    """A document as strict JSON, which has null for NaN and Infinity; what is no JSON as text."""
     try:
-        return json.loads(response["body"])
+        return json.loads(response["body"], parse_constant=lambda _: None)
     except ValueError:
         return response["body"].decode("utf-8", "replace")
 
