@@ -57,6 +57,9 @@ check: setup .venv-sam/.done ## style, types, import arrows, templates
 	$(SAM) validate --lint
 	$(SAM) validate --lint --template infra/model.yaml
 
+bench-image: setup .venv-sam/.done ## size, cold start, memory and cost of the image (Docker)
+	$(BIN)/python tests/benchmarks/run.py image $(BENCH_FLAGS)
+
 base-image: ## lambda-base:bookworm from Debian's packages, where no image can be pulled
 	infra/base-image/build
 

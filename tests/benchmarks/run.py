@@ -1,6 +1,7 @@
 """Our speed beside the peer's: one table, and the same as JSON.
 
-Nothing fails on a figure: machines differ, so a ratio that was not reached is only shown.
+Nothing fails on a figure: machines differ, so a ratio that was not reached is only shown. `image`
+needs Docker and runs only when it is named.
 """
 
 import json
@@ -19,10 +20,11 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # as pytest has it: this is a script
 
-from benchmarks import codec, load, start, warm
+from benchmarks import codec, image, load, start, warm
 from benchmarks.rows import Row, Unit
 
-_BENCHMARKS = {"start": start, "warm": warm, "codec": codec, "load": load}
+_BENCHMARKS = {"start": start, "warm": warm, "codec": codec, "load": load, "image": image}
+_WITHOUT_DOCKER = ("start", "warm", "codec", "load")
 _JSON = Path(__file__).parents[2] / "build/bench.json"
 
 
@@ -33,7 +35,7 @@ _JSON = Path(__file__).parents[2] / "build/bench.json"
 def _main(names: Sequence[str], path: Path, *, quick: bool) -> None:
     console = Console()
     rows: list[Row] = []
-    for name in names or _BENCHMARKS:
+    for name in names or _WITHOUT_DOCKER:
         with console.status(f"{name} ..."):
             rows += _BENCHMARKS[name].measure(quick=quick)
     console.print(_table(rows))

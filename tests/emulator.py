@@ -15,7 +15,7 @@ import httpx
 
 __all__ = ["BINARY", "invoke", "running"]
 
-_ROOT = Path(__file__).parents[2]
+_ROOT = Path(__file__).parents[1]
 _ARCHITECTURE = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
 BINARY = (
     _ROOT
