@@ -4,12 +4,13 @@ import asyncio
 from typing import Any
 
 import httpx
-from fastapi import FastAPI
+
+from lambda_serving.rest import Application
 
 __all__ = ["ask"]
 
 
-def ask(app: FastAPI, method: str, path: str, **request: Any) -> httpx.Response:
+def ask(app: Application, method: str, path: str, **request: Any) -> httpx.Response:
     """The answer to one request; what the application lets escape is a 500, as on a server."""
 
     async def send() -> httpx.Response:

@@ -4,11 +4,9 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from fastapi import FastAPI
-
 from lambda_serving.manager import Manager
 from lambda_serving.model_config import ModelConfig
-from lambda_serving.rest import create_app
+from lambda_serving.rest import Application, create_app
 from lambda_serving.saved_model import load
 from lambda_serving.store import LocalStore
 
@@ -17,7 +15,7 @@ __all__ = ["create"]
 _BASE_PATH = str(Path(__file__).parents[2] / "examples/mnist/saved")
 
 
-def create(*, threads: bool) -> FastAPI:
+def create(*, threads: bool) -> Application:
     """The application, its predictions in the caller's thread or in `threads`, as served."""
     manager = Manager(LocalStore({"MLP": _BASE_PATH}), load)
     manager.serve([ModelConfig("MLP", _BASE_PATH)])

@@ -5,13 +5,12 @@ from typing import Any
 
 import pytest
 import schemathesis
-from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asgi import ask
 from lambda_serving.manager import Manager
-from lambda_serving.rest import create_app
+from lambda_serving.rest import Application, create_app
 
 _MODELS = ("half_plus_two", "multi", "identity_string", "identity_bool", "shapes", "examples")
 _VERBS = ("predict", "classify", "regress")
@@ -39,16 +38,16 @@ _BODIES = st.dictionaries(
 
 
 @pytest.fixture(scope="module")
-def fuzzed(manager: Manager) -> FastAPI:
+def fuzzed(manager: Manager) -> Application:
     return create_app(manager)
 
 
 @pytest.fixture(scope="module")
-def schema(fuzzed: FastAPI) -> schemathesis.schemas.BaseSchema:
+def schema(fuzzed: Application) -> schemathesis.schemas.BaseSchema:
     return schemathesis.openapi.from_asgi("/openapi.json", fuzzed)
 
 
-def _expect_a_clean_answer(app: FastAPI, path: str, body: bytes) -> None:
+def _expect_a_clean_answer(app: Application, path: str, body: bytes) -> None:
     """200, or a failure of the client's with a message."""
     answer = ask(app, "POST", path, content=body)
     if answer.status_code != 200:
@@ -60,14 +59,14 @@ def _expect_a_clean_answer(app: FastAPI, path: str, body: bytes) -> None:
 @given(st.sampled_from(_MODELS), st.sampled_from(_VERBS), _BODIES)
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_json_of_wrong_types_is_answered(
-    fuzzed: FastAPI, model: str, verb: str, body: bytes
+    fuzzed: Application, model: str, verb: str, body: bytes
 ) -> None:
     _expect_a_clean_answer(fuzzed, f"/v1/models/{model}:{verb}", body)
 
 
 @given(st.sampled_from(_MODELS), st.sampled_from(_VERBS), st.binary(max_size=200))
 @settings(max_examples=200, deadline=None)
-def test_random_bytes_are_answered(fuzzed: FastAPI, model: str, verb: str, body: bytes) -> None:
+def test_random_bytes_are_answered(fuzzed: Application, model: str, verb: str, body: bytes) -> None:
     _expect_a_clean_answer(fuzzed, f"/v1/models/{model}:{verb}", body)
 
 
@@ -77,7 +76,7 @@ _GOOD = b'{"signature_name": "serving_default", "instances": [{"x": [1.5, -2e3]}
 @given(st.integers(0, len(_GOOD)), st.integers(0, len(_GOOD)), st.binary(max_size=3))
 @settings(max_examples=300, deadline=None)
 def test_a_good_request_cut_or_altered_anywhere_is_answered(
-    fuzzed: FastAPI, start: int, length: int, patch: bytes
+    fuzzed: Application, start: int, length: int, patch: bytes
 ) -> None:
     body = _GOOD[:start] + patch + _GOOD[start + length :]
     _expect_a_clean_answer(fuzzed, "/v1/models/half_plus_two:predict", body)

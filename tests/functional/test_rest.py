@@ -2,38 +2,43 @@
 
 import asyncio
 import gzip
+import logging
+import subprocess
+import sys
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from starlette.routing import Route
 
 from asgi import ask
 from lambda_serving import saved_model
 from lambda_serving.manager import Loaded, Manager
 from lambda_serving.model_spec import ModelSpec
-from lambda_serving.rest import RestOptions, create_app
+from lambda_serving.rest import Application, RestOptions, create_app
+from lambda_serving.rest.app import PAGES
 from lambda_serving.store import LocalStore
+from server_process import MNIST
 
 _JSON = "application/json"
 _HALF = "/v1/models/half_plus_two:predict"
 
 
 @pytest.fixture(scope="session")
-def small(manager: Manager) -> FastAPI:
+def small(manager: Manager) -> Application:
     """An application with limits that a test can reach."""
     options = RestOptions(max_body=1000, max_unzipped=5000, max_nesting=20, timeout_ms=50)
     return create_app(manager, options)
 
 
 @pytest.fixture(scope="session")
-def large(manager: Manager) -> FastAPI:
+def large(manager: Manager) -> Application:
     return create_app(manager)
 
 
-def test_body_over_the_limit_is_413_and_says_which_flag(small: FastAPI) -> None:
+def test_body_over_the_limit_is_413_and_says_which_flag(small: Application) -> None:
     answer = ask(small, "POST", _HALF, content=b" " * 1001)
     assert (answer.status_code, answer.json()) == (
         413,
@@ -44,7 +49,7 @@ def test_body_over_the_limit_is_413_and_says_which_flag(small: FastAPI) -> None:
     )
 
 
-def test_body_in_chunks_over_the_limit_is_413(small: FastAPI) -> None:
+def test_body_in_chunks_over_the_limit_is_413(small: Application) -> None:
     async def chunks() -> Any:
         for _ in range(20):
             yield b" " * 100
@@ -52,18 +57,18 @@ def test_body_in_chunks_over_the_limit_is_413(small: FastAPI) -> None:
     assert ask(small, "POST", _HALF, content=chunks()).status_code == 413
 
 
-def test_body_at_the_limit_is_read(small: FastAPI) -> None:
+def test_body_at_the_limit_is_read(small: Application) -> None:
     body = b'{"instances": [1.0]}'.ljust(1000)
     assert ask(small, "POST", _HALF, content=body).json() == {"predictions": [2.5]}
 
 
-def _gzip(body: bytes, app: FastAPI) -> httpx.Response:
+def _gzip(body: bytes, app: Application) -> httpx.Response:
     return ask(
         app, "POST", _HALF, content=gzip.compress(body), headers={"Content-Encoding": "gzip"}
     )
 
 
-def test_gzip_bomb_is_413_and_never_unpacked_whole(small: FastAPI) -> None:
+def test_gzip_bomb_is_413_and_never_unpacked_whole(small: Application) -> None:
     bomb = gzip.compress(b" " * 50_000_000)[:1000]
     tracemalloc.start()
     answer = ask(small, "POST", _HALF, content=bomb, headers={"Content-Encoding": "gzip"})
@@ -74,11 +79,11 @@ def test_gzip_bomb_is_413_and_never_unpacked_whole(small: FastAPI) -> None:
     assert peak < 5_000_000
 
 
-def test_gzip_body_at_the_limit_is_read(small: FastAPI) -> None:
+def test_gzip_body_at_the_limit_is_read(small: Application) -> None:
     assert _gzip(b'{"instances": [1.0]}'.ljust(5000), small).json() == {"predictions": [2.5]}
 
 
-def test_truncated_gzip_counts_as_an_empty_body(small: FastAPI) -> None:
+def test_truncated_gzip_counts_as_an_empty_body(small: Application) -> None:
     body = gzip.compress(b'{"instances": [1.0]}')[:-4]
     answer = ask(small, "POST", _HALF, content=body, headers={"Content-Encoding": "gzip"})
     assert (answer.status_code, answer.json()) == (
@@ -87,7 +92,7 @@ def test_truncated_gzip_counts_as_an_empty_body(small: FastAPI) -> None:
     )
 
 
-def test_nesting_over_the_limit_is_refused(small: FastAPI, large: FastAPI) -> None:
+def test_nesting_over_the_limit_is_refused(small: Application, large: Application) -> None:
     body = b'{"instances": ' + b"[" * 40 + b"1.0" + b"]" * 40 + b"}"
     refused = ask(small, "POST", "/v1/models/identity_float32:predict", content=body)
     assert refused.status_code == 400
@@ -96,7 +101,7 @@ def test_nesting_over_the_limit_is_refused(small: FastAPI, large: FastAPI) -> No
     assert ask(large, "POST", _HALF, content=b'{"instances": ' + deep).status_code == 400
 
 
-def test_run_over_the_timeout_is_504(small: FastAPI) -> None:
+def test_run_over_the_timeout_is_504(small: Application) -> None:
     answer = ask(small, "POST", "/v1/models/while_loop:predict", json={"inputs": _ENDLESS})
     assert answer.status_code == 504
     assert answer.json()["error"]
@@ -105,7 +110,7 @@ def test_run_over_the_timeout_is_504(small: FastAPI) -> None:
 _ENDLESS = [2**63 - 1]  # doubling overflows to 0 and stays there
 
 
-def test_large_answers_are_zipped_when_asked_for(large: FastAPI) -> None:
+def test_large_answers_are_zipped_when_asked_for(large: Application) -> None:
     body = {"instances": [float(i) for i in range(1000)]}
     zipped = ask(large, "POST", _HALF, json=body, headers={"Accept-Encoding": "gzip"})
     plain = ask(large, "POST", _HALF, json=body, headers={"Accept-Encoding": "identity"})
@@ -118,7 +123,7 @@ def test_large_answers_are_zipped_when_asked_for(large: FastAPI) -> None:
     assert "content-encoding" not in small_one.headers
 
 
-def test_health_and_readiness(large: FastAPI) -> None:
+def test_health_and_readiness(large: Application) -> None:
     assert ask(large, "GET", "/healthz").json() == {"status": "ok"}
     assert ask(large, "GET", "/readyz").json() == {"status": "ready"}
     empty = create_app(Manager(LocalStore({}), saved_model.load))
@@ -126,12 +131,31 @@ def test_health_and_readiness(large: FastAPI) -> None:
     assert (answer.status_code, answer.json()) == (503, {"error": "Not ready."})
 
 
-def test_wrong_method_on_our_own_routes_has_our_error_body(large: FastAPI) -> None:
+def test_pages_are_what_fastapi_routes_and_nothing_else(large: Application) -> None:
+    assert {route.path for route in large.pages.routes if isinstance(route, Route)} == PAGES
+
+
+def test_predicting_does_not_import_fastapi() -> None:
+    program = """
+import sys
+from lambda_serving import function
+from lambda_serving.settings import Settings
+
+handler = function.start(Settings(model_name="m", model_base_path=sys.argv[1]))
+print("error" in handler({}, None), "fastapi" in sys.modules, "tensorflow" in sys.modules)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program, MNIST / "saved"], capture_output=True, check=True
+    )
+    assert ended.stdout.splitlines()[-1] == b"True False False"
+
+
+def test_wrong_method_on_our_own_routes_has_our_error_body(large: Application) -> None:
     answer = ask(large, "POST", "/healthz")
     assert (answer.status_code, answer.json()) == (405, {"error": "Method Not Allowed"})
 
 
-def test_openapi_page_lists_every_route_with_bodies_that_answer(large: FastAPI) -> None:
+def test_openapi_page_lists_every_route_with_bodies_that_answer(large: Application) -> None:
     paths = ask(large, "GET", "/openapi.json").json()["paths"]
     assert {"/healthz", "/readyz", "/v1/models/multi", "/v1/models/multi/metadata"} <= paths.keys()
     operation = paths["/v1/models/multi:predict"]["post"]
@@ -158,16 +182,18 @@ class _BrokenManager(Manager):
         raise ZeroDivisionError("secret")
 
 
-def test_unforeseen_failure_is_500_without_details() -> None:
+def test_unforeseen_failure_is_500_without_details(caplog: pytest.LogCaptureFixture) -> None:
     app = create_app(_BrokenManager(LocalStore({}), saved_model.load))
-    answer = ask(app, "POST", _HALF, json={"instances": [1.0]})
+    with caplog.at_level(logging.ERROR):
+        answer = ask(app, "POST", _HALF, json={"instances": [1.0]})
+    assert "ZeroDivisionError: secret" in caplog.text
     assert (answer.status_code, answer.json()) == (
         500,
         {"error": "The server failed on this request. Its log has the reason."},
     )
 
 
-def test_client_that_goes_away_gets_no_answer_and_no_traceback(large: FastAPI) -> None:
+def test_client_that_goes_away_gets_no_answer_and_no_traceback(large: Application) -> None:
     sent = []
 
     async def run() -> None:
@@ -202,7 +228,7 @@ def test_cors_headers_come_with_every_answer_below_v1(manager: Manager) -> None:
 
 
 @pytest.mark.parametrize("status", ["400", "404", "413", "504"])
-def test_documented_failures_have_the_error_body(large: FastAPI, status: str) -> None:
+def test_documented_failures_have_the_error_body(large: Application, status: str) -> None:
     paths = ask(large, "GET", "/openapi.json").json()["paths"]
     responses = paths["/v1/models/multi:predict"]["post"]["responses"]
     assert responses[status]["content"][_JSON]["schema"]["required"] == ["error"]

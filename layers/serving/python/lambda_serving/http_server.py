@@ -20,8 +20,10 @@ _log = logging.getLogger(__name__)
 def run(manager: Manager, settings: Settings, listener: socket.socket) -> None:
     """Answers on `listener` until SIGINT or SIGTERM; requests in flight finish."""
     with ThreadPoolExecutor(settings.rest_api_num_threads, "predict") as executor:
+        app = create_app(manager, RestOptions.of(settings), executor)
+        executor.submit(getattr, app, "pages")  # so that the first health check does not wait
         config = uvicorn.Config(
-            create_app(manager, RestOptions.of(settings), executor),
+            app,
             log_config=None,
             access_log=False,
             server_header=False,

@@ -1,5 +1,5 @@
-"""TensorFlow Serving's REST API as a FastAPI application."""
+"""TensorFlow Serving's REST API as an ASGI application."""
 
-from lambda_serving.rest.app import RestOptions, create_app
+from lambda_serving.rest.app import Application, RestOptions, create_app
 
-__all__ = ["RestOptions", "create_app"]
+__all__ = ["Application", "RestOptions", "create_app"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from lambda_serving.settings import Settings
 
 __all__ = ["RestOptions", "Serving"]
 
+_log = logging.getLogger(__name__)
 _METHODS = {"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"}
 _WORTH_ZIPPING = 1024
 _SMALL_BODY = 32 * 1024
@@ -103,6 +105,9 @@ class Serving:
             return _Answer(HTTPStatus.OK, await self._run(call, body, scope))
         except ServingError as error:
             return _Answer(errors.status_of(error), errors.body(str(error)))
+        except Exception:  # noqa: BLE001 - the one place for what nobody foresaw
+            _log.exception("%s %s failed", method, target)
+            return _Answer(HTTPStatus.INTERNAL_SERVER_ERROR, errors.body(errors.UNEXPECTED))
 
     async def _run(self, call: Call, body: bytes, scope: Scope) -> bytes:
         zipped = b"gzip" in _header(scope, b"content-encoding")
