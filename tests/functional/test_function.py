@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import snapshot_restore_py
 from mangum.types import LambdaContext
 
 import events
@@ -191,6 +193,12 @@ def test_metrics_of_each_request_go_to_the_log(
         for line in lines
     ] == [("two_versions", "2", [1.0], [1.0], 1), ("two_versions", "2", [1.0], [0.0], 1)]
     assert lines[0]["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "LambdaServing"
+
+
+def test_random_numbers_are_renewed_after_a_snapshot_is_restored(manager: Manager) -> None:
+    Handler(manager, Settings(model_name="half_plus_two"))
+    hooks = [hook for hook, *_ in snapshot_restore_py.get_after_restore()]
+    assert random.seed in hooks
 
 
 def _start(**environment: str) -> tuple[int, str, str]:
