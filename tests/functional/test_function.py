@@ -1,5 +1,6 @@
 """The function's handler: the conformance table as events, every kind of event, broken ones."""
 
+import asyncio
 import base64
 import gzip
 import json
@@ -7,7 +8,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from operator import attrgetter
 from pathlib import Path
@@ -31,7 +32,16 @@ _CONTEXT = cast("LambdaContext", SimpleNamespace(aws_request_id="1"))
 _CORS = "--rest_api_enable_cors_support=true"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module", autouse=True)
+def _event_loop() -> Iterator[None]:
+    """The loop that Mangum looks for and, when there is none, makes and never closes."""
+    with asyncio.Runner() as runner:
+        asyncio.set_event_loop(runner.get_loop())
+        yield
+    asyncio.set_event_loop(None)
+
+
+@pytest.fixture(scope="module")
 def handler(manager: Manager) -> Callable[[tuple[str, ...]], Handler]:
     """Makes the handler over all models of the table, with a server's flags."""
 
