@@ -657,6 +657,21 @@ def test_ragged_lists_cost_no_more_than_their_length(body: bytes) -> None:
 @pytest.mark.parametrize(
     "body",
     [
+        rb'{"instances": [{"x\u0000": 1}]}',
+        rb'{"instances": [{"\u0000x": 1, "x": 2}]}',
+        rb'{"inputs": {"x\u0000y": [1], "x": [2]}}',
+        rb'{"\u0000": 1, "inputs": [2]}',
+        rb'{"inputs\u0000": [1], "inputs": [2]}',
+    ],
+)
+def test_names_with_a_zero_are_kept_apart(body: bytes) -> None:
+    inputs = {"x": DType.FLOAT}
+    assert _outcome(body, inputs, _QUICK) == _outcome(body, inputs, _GENERAL)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
         b'{"instances": [{"a1": [1, 2], "a2": [3, 4, 5]}, {"a2": [6, 7, 8], "a1": [9, 10]}]}',
         b'{"instances": [{"a1": [[1, 2]], "a2": [[3], [4]]}, {"a2": [[5, 6]], "a1": [[7], [8]]}]}',
         b'{"inputs": {"a1": [1], "a2": [2], "a1": [3]}}',

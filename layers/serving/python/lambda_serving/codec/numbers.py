@@ -73,6 +73,8 @@ def read(body: bytes) -> Numbers | None:
         return _read(body, simdjson.Parser().parse(body))
     except (ValueError, RuntimeError, _NotNumbers):  # the first two: not strict JSON
         return None
+    except KeyError:  # simdjson looks names up as C strings, which a zero ends
+        return None
 
 
 def _read(body: bytes, root: Any) -> Numbers:
