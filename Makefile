@@ -56,6 +56,7 @@ check: setup .venv-sam/.done ## style, types, import arrows, templates
 	.venv-sam/bin/cfn-lint template.yaml infra/model.yaml
 	$(SAM) validate --lint
 	$(SAM) validate --lint --template infra/model.yaml
+	$(BIN)/pytest -q tests/unit/infra
 
 bench-image: setup .venv-sam/.done ## size, cold start, memory and cost of the image (Docker)
 	$(BIN)/python tests/benchmarks/run.py image $(BENCH_FLAGS)

@@ -114,3 +114,21 @@ def test_context_manager_closes_once_even_when_its_block_fails() -> None:
     with pytest.raises(InvalidArgument), _servable(_Sum(), closed) as servable:
         servable.run("", {})
     assert closed == ["closed"]
+
+
+def test_is_quick_while_every_signature_that_was_called_is() -> None:
+    quick, slow = _Sum(), _Sum()
+    quick.is_quick = True
+    functions = {"quick": quick, "slow": slow}
+    servable = Servable(
+        {name: _signature(name) for name in functions},
+        functions,
+        definitions={},
+        close=lambda: None,
+    )
+    inputs = {"a": np.ones(1), "b": np.ones(1)}
+    found = [servable.is_quick]
+    for name in ("quick", "slow", "quick"):
+        servable.run(name, inputs)
+        found.append(servable.is_quick)
+    assert found == [False, True, False, False]

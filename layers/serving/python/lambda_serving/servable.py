@@ -72,9 +72,8 @@ class Servable:
         """Serialized `SignatureDef` of every signature in the export, servable or not."""
         self.problems = problems
         """What is likely to trouble callers, each a sentence with the fix."""
-        self.is_quick = False
-        """Whether the last run was so quick that a thread of its own is not worth it."""
         self._functions = functions
+        self._called: dict[str, Function] = {}
         self._close = close
 
     def signature(self, name: str) -> Signature:
@@ -103,9 +102,14 @@ class Servable:
             raise _names_differ(inputs, signature)
         arrays = [np.asarray(inputs[name]) for name in signature.inputs]
         function = self._functions[signature.name]
+        self._called[signature.name] = function
         results = function(arrays, timeout_ms)
-        self.is_quick = function.is_quick
         return dict(zip(signature.outputs, results, strict=True))
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether a thread is not worth it for a run: every signature's last one was quick."""
+        return bool(self._called) and all(each.is_quick for each in self._called.values())
 
     def close(self) -> None:
         """Give back the session and its memory; the servable answers nothing after this."""
