@@ -138,7 +138,7 @@ def library() -> ctypes.CDLL:
 
 
 def _drop_linker_pages(libc: ctypes.CDLL) -> None:
-    """Gives back the pages that only linking needed, mostly names of symbols: 140 MB.
+    """Gives back the pages that only linking needed, mostly names of symbols: 100 MB.
 
     They are unchanged pages of a file: what is needed again is mapped again from the page cache.
     Other read-only pages are not: relocations were written into them.
