@@ -122,6 +122,15 @@ def test_event_that_is_no_request_gets_an_error_document(
     assert error in answer["error"]
 
 
+def test_direct_invoke_with_odd_text_or_nesting_gets_an_error(half: Callable[[Any], Any]) -> None:
+    odd = {"path": "/v1/models/\ud800", "headers": {"\ud800": "\ud800"}, "body": "\ud800"}
+    assert half(odd)["statusCode"] == 400
+    nested: Any = 1.0
+    for _ in range(100_000):
+        nested = [nested]
+    assert half({"instances": nested}) == {"error": "The event is nested too deeply"}
+
+
 def _without(*path: str) -> Any:
     event = events.load("predict")
     inner = event

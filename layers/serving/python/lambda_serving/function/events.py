@@ -102,17 +102,20 @@ def _direct(event: Event, model_name: str) -> _Request:
     is_request = isinstance(event.get("path"), str)
     path = event["path"] if is_request else f"/v1/models/{quote(model_name, safe='')}:predict"
     body = event.get("body") if is_request else event
-    text = body if isinstance(body, str) else "" if body is None else json.dumps(body)
+    try:
+        text = body if isinstance(body, str) else "" if body is None else json.dumps(body)
+    except RecursionError:
+        raise InvalidArgument("The event is nested too deeply") from None
     headers = event.get("headers") if is_request else None
     scope: Scope = {
         "type": "http",
         "http_version": "1.1",
         "method": str(event.get("method", "GET" if body is None else "POST")),
         "path": path,
-        "raw_path": path.encode(),
+        "raw_path": path.encode(errors="replace"),
         "query_string": b"",
         "headers": [
-            (str(name).lower().encode(), str(value).encode())
+            (str(name).lower().encode(errors="replace"), str(value).encode(errors="replace"))
             for name, value in (headers if isinstance(headers, dict) else {}).items()
         ],
         "root_path": "",
