@@ -26,7 +26,7 @@ _SEED = 1
 _PICTURED = 15  # A clearly written 5.
 
 
-class MLP(tf.keras.Model):  # type: ignore[misc] # untyped there
+class MLP(tf.keras.Model):  # type: ignore[misc] # Keras has no types
     """Pixels float32 [n, 28, 28, 1] in, the probability of each digit float32 [n, 10] out."""
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class MLP(tf.keras.Model):  # type: ignore[misc] # untyped there
         self.hidden.build((None, 28 * 28))
         self.scores.build((None, 100))
 
-    @tf.function(  # type: ignore[untyped-decorator] # the same
+    @tf.function(  # type: ignore[untyped-decorator] # nor TensorFlow
         input_signature=[tf.TensorSpec([None, 28, 28, 1], tf.float32)]
     )
     def call(self, inputs: tf.Tensor) -> tf.Tensor:

@@ -75,7 +75,7 @@ def _post(url: str, body: bytes) -> str:
         url, body, {"Content-Type": "application/json"}
     )
     try:
-        with urllib.request.urlopen(request) as response:  # noqa: S310
+        with urllib.request.urlopen(request) as response:  # noqa: S310 - the same
             text: str = response.read().decode("utf-8", "replace")
             return text
     except urllib.error.HTTPError as error:

@@ -27,7 +27,11 @@ def _option(flag: Flag) -> click.Option:
     )
 
 
-def _print_version(context: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001
+def _print_version(
+    context: click.Context,
+    _: click.Parameter,
+    value: bool,  # noqa: FBT001 - as click passes it
+) -> None:
     if value:
         from importlib.metadata import version
 

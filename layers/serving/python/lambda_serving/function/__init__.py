@@ -24,7 +24,7 @@ def start(settings: Settings) -> "Handler":
     manager = open_manager(settings, Path(mkdtemp()))  # as short-lived as the environment
     with ThreadPoolExecutor(1, "load") as loader:
         loading = loader.submit(manager.serve, settings.models())
-        from lambda_serving.function.handler import Handler  # brings FastAPI: side by side
+        from lambda_serving.function.handler import Handler  # takes as long: side by side
 
         loading.result()
     return Handler(manager, settings)

@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from typing import Self
+from typing import Self, TypeVar
 
 from starlette.types import Receive, Scope, Send
 
@@ -34,6 +34,7 @@ _CORS = (
 )
 
 Header = tuple[bytes, bytes]
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,26 +139,18 @@ class Serving:
         return codec.encode(outputs, form)
 
     def _classify(self, call: Call, body: bytes) -> bytes:
-        request = codec.parse_examples(body, self._limits)
-        servable = self._manager.get(call.spec).servable
-        result = inference.classify(
-            servable,
-            request.signature_name,
-            request.examples,
-            timeout_ms=self._options.timeout_ms,
-        )
+        result = self._infer(inference.classify, call, body)
         return codec.encode_classifications(result.classes, result.scores)
 
     def _regress(self, call: Call, body: bytes) -> bytes:
+        return codec.encode_regressions(self._infer(inference.regress, call, body))
+
+    def _infer(self, infer: Callable[..., _Result], call: Call, body: bytes) -> _Result:
+        """What classify or regress says of the examples in a body, all of which is read first."""
         request = codec.parse_examples(body, self._limits)
         servable = self._manager.get(call.spec).servable
-        values = inference.regress(
-            servable,
-            request.signature_name,
-            request.examples,
-            timeout_ms=self._options.timeout_ms,
-        )
-        return codec.encode_regressions(values)
+        timeout_ms = self._options.timeout_ms
+        return infer(servable, request.signature_name, request.examples, timeout_ms=timeout_ms)
 
     def _status(self, call: Call, _: bytes) -> bytes:
         """A label plays no part here (servables/tensorflow/get_model_status_impl.cc)."""
