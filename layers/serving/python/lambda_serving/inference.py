@@ -14,7 +14,7 @@ from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import InvalidArgument
 from lambda_serving.servable import DEFAULT_SIGNATURE, Servable, Signature
 
-__all__ = ["Classifications", "classify", "regress"]
+__all__ = ["Classifications", "classify", "inputs_of", "regress"]
 
 _INPUTS, _CLASSES, _SCORES, _OUTPUTS = "inputs", "classes", "scores", "outputs"
 
@@ -86,6 +86,13 @@ def regress(
     return values.reshape(-1)
 
 
+def inputs_of(examples: Sequence[bytes]) -> dict[str, Array]:
+    """What a signature of classification or regression is run on."""
+    strings: Array = np.empty(len(examples), object)
+    strings[:] = examples
+    return {_INPUTS: strings}
+
+
 def _signature(servable: Servable, name: str) -> Signature:
     try:
         return servable.signatures[name or DEFAULT_SIGNATURE]
@@ -98,9 +105,7 @@ def _signature(servable: Servable, name: str) -> Signature:
 def _run(
     servable: Servable, signature: Signature, examples: Sequence[bytes], timeout_ms: int
 ) -> dict[str, Array]:
-    strings: Array = np.empty(len(examples), object)
-    strings[:] = examples
-    return servable.run(signature.name, {_INPUTS: strings}, timeout_ms=timeout_ms)
+    return servable.run(signature.name, inputs_of(examples), timeout_ms=timeout_ms)
 
 
 def _check_classifications(result: Classifications, examples: int) -> None:

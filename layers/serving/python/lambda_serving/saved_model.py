@@ -3,11 +3,14 @@
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lambda_serving import signature_defs
+from lambda_serving import compiled, signature_defs
 from lambda_serving.errors import DataLoss, FailedPrecondition, ServingError, Unavailable
 from lambda_serving.servable import DEFAULT_SIGNATURE, Servable, Signature
+from lambda_serving.tensorflow_c.library import version as tensorflow_version
+from lambda_serving.tensorflow_c.mapped import assign
 from lambda_serving.tensorflow_c.session import Session, load_session
 from lambda_serving.tensorflow_c.variables import uninitialized_variables
 from lambda_serving.warmup import warm_up as run_warm_up
@@ -39,18 +42,27 @@ def load(
     path = Path(path)
     try:
         with ExitStack() as on_failure:
-            servable = _servable(*_open(path, tags, session_config, cache))
+            servable = _servable(_open(path, tags, session_config, cache))
             on_failure.callback(servable.close)
             if warm_up:
                 run_warm_up(servable, path, warm_up_iterations)
             on_failure.pop_all()
     except ServingError as error:
-        raise type(error)(f"Could not load the SavedModel in {path}: {error}") from error
+        raise type(error)(
+            f"Could not load the SavedModel in {path}: {error}{_hint(error)}"
+        ) from error
     except OSError as error:
         raise Unavailable(f"Could not load the SavedModel in {path}: {error}") from error
     for problem in servable.problems:
         _log.warning("%s: %s", path, problem)
     return servable
+
+
+def _hint(error: ServingError) -> str:
+    """What to do about one failure that TensorFlow does not say it of."""
+    if "Op type not registered" in str(error):
+        return " Name the library of this custom op in --op_libraries"
+    return ""
 
 
 def _problems(signatures: Iterable[Signature]) -> list[str]:
@@ -71,42 +83,63 @@ def _problems(signatures: Iterable[Signature]) -> list[str]:
     return found
 
 
-def _open(
-    path: Path, tags: Sequence[str], config: bytes, cache: Path | None
-) -> tuple[Session, dict[str, bytes], list[str]]:
-    """A session in which every variable that a signature reads has a value.
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A session in which every variable that a signature reads has a value, and what is known.
 
-    With it the definitions of the signatures, and what had to be mended.
+    `definitions` are those of the signatures, `unset` the variables without a value, `problems`
+    what had to be mended.
     """
-    session, definitions, unset = _restore(path, tags, config)
-    if not unset:
-        return session, definitions, []
-    session.close()
+
+    path: Path
+    session: Session
+    definitions: Mapping[str, bytes]
+    unset: Sequence[str] = ()
+    problems: Sequence[str] = ()
+
+
+def _open(path: Path, tags: Sequence[str], config: bytes, cache: Path | None) -> _Opened:
+    if compiled.is_compiled(path):
+        return _open_compiled(path, tags, config)
+    opened = _restore(path, tags, config)
+    if not opened.unset:
+        return opened
+    opened.session.close()
+    unset = ", ".join(opened.unset)
     if not (path / "variables" / "variables.index").exists():
         raise DataLoss(
-            f"variables/variables.index is missing, but the graph reads {len(unset)} variables."
-            " The export was copied in part: copy it again"
+            f"variables/variables.index is missing, but the graph reads {len(opened.unset)}"
+            " variables. The export was copied in part: copy it again"
         )
     from lambda_serving.object_graph import loadable_copy  # few exports need it
 
+    opened = _restore(loadable_copy(path, tags, cache), ("serve",), config)
+    if opened.unset:
+        opened.session.close()
+        raise FailedPrecondition(
+            "Neither the graph nor the object graph restores the variables"
+            f" {', '.join(opened.unset)}"
+        )
     problem = (
-        f"the graph restore leaves the variables {', '.join(unset)} without a value, so"
+        f"the graph restore leaves the variables {unset} without a value, so"
         " TensorFlow Serving cannot serve this export. Here its object graph is used, which took"
         " a start of TensorFlow once. Export with model.export(path)"
     )
-    session, definitions, unset = _restore(loadable_copy(path, tags, cache), ("serve",), config)
-    if unset:
-        session.close()
-        raise FailedPrecondition(
-            f"Neither the graph nor the object graph restores the variables {', '.join(unset)}"
-        )
-    return session, definitions, [problem]
+    return replace(opened, problems=[problem])
 
 
-def _restore(
-    path: Path, tags: Sequence[str], config: bytes
-) -> tuple[Session, dict[str, bytes], list[str]]:
-    """A session, its signatures, and the variables they read that it left without a value."""
+def _open_compiled(path: Path, tags: Sequence[str], config: bytes) -> _Opened:
+    """A session over a frozen graph, its weights mapped; optimisers have nothing to do."""
+    compiled.check(path, tensorflow_version())
+    session, meta_graph = load_session(str(path), tags, compiled.without_optimisers(config))
+    with ExitStack() as on_failure:
+        on_failure.callback(session.close)
+        assign(session, compiled.mapped_files(meta_graph, path))
+        on_failure.pop_all()
+    return _Opened(path, session, signature_defs.definitions(meta_graph))
+
+
+def _restore(path: Path, tags: Sequence[str], config: bytes) -> _Opened:
     session, meta_graph = load_session(str(path), tags, config)
     definitions = signature_defs.definitions(meta_graph)
     outputs = {
@@ -114,15 +147,13 @@ def _restore(
         for signature in signature_defs.signatures(definitions).values()
         for spec in signature.outputs.values()
     }
-    return session, definitions, uninitialized_variables(session, sorted(outputs))
+    return _Opened(path, session, definitions, uninitialized_variables(session, sorted(outputs)))
 
 
-def _servable(
-    session: Session, definitions: Mapping[str, bytes], problems: Sequence[str]
-) -> Servable:
-    signatures = signature_defs.signatures(definitions)
+def _servable(opened: _Opened) -> Servable:
+    signatures = signature_defs.signatures(opened.definitions)
     functions = {
-        name: session.function(
+        name: opened.session.function(
             [spec.tensor_name for spec in signature.inputs.values()],
             [spec.tensor_name for spec in signature.outputs.values()],
         )
@@ -131,7 +162,8 @@ def _servable(
     return Servable(
         signatures,
         functions,
-        definitions=definitions,
-        problems=[*problems, *_problems(signatures.values())],
-        close=session.close,
+        definitions=opened.definitions,
+        problems=[*opened.problems, *_problems(signatures.values())],
+        restored_from=opened.path,
+        close=opened.session.close,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, Self
 
 import numpy as np
@@ -66,12 +67,15 @@ class Servable:
         definitions: Mapping[str, bytes],
         close: Callable[[], None],
         problems: Sequence[str] = (),
+        restored_from: Path = Path(),
     ) -> None:
         self.signatures = signatures
         self.definitions = definitions
         """Serialized `SignatureDef` of every signature in the export, servable or not."""
         self.problems = problems
         """What is likely to trouble callers, each a sentence with the fix."""
+        self.restored_from = restored_from
+        """The folder that the graph restore loaded: the export, or its loadable copy."""
         self._functions = functions
         self._called: dict[str, Function] = {}
         self._close = close

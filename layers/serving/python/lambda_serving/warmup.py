@@ -5,17 +5,18 @@ Source: servables/tensorflow/saved_model_warmup_util.cc. The file is a TFRecord 
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from lambda_serving import inference, protos
+from lambda_serving.dtypes import Array
 from lambda_serving.errors import DataLoss, InvalidArgument, ServingError, Unimplemented
 from lambda_serving.servable import Servable
 from lambda_serving.tensor_proto import to_array
 
-__all__ = ["MAX_RECORDS", "WARMUP_FILE", "warm_up"]
+__all__ = ["MAX_RECORDS", "WARMUP_FILE", "recorded", "warm_up"]
 
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 MAX_RECORDS = 1000
@@ -31,48 +32,69 @@ def warm_up(servable: Servable, export_dir: Path, iterations: int = 1) -> int:
     of a kind that is not served.
     """
     path = export_dir / WARMUP_FILE
-    if not path.exists():
-        return 0
-    records = list(islice(_records(path), MAX_RECORDS + 1))
-    if len(records) > MAX_RECORDS:
-        raise InvalidArgument(
-            f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {path}"
-        )
-    for number, record in enumerate(records):
-        log = _parse(record, path)
+    logs = _logs(path)
+    for number, log in enumerate(logs):
         try:
             for _ in range(iterations):
                 _replay(servable, log)
         except ServingError as error:
             raise type(error)(f"Warm-up record {number} of {path} failed: {error}") from error
-    return len(records)
+    return len(logs)
+
+
+def recorded(servable: Servable, export_dir: Path) -> list[tuple[str, dict[str, Array]]]:
+    """Signature and inputs of each run that warming up is; raises as `warm_up` does."""
+    return [run for log in _logs(export_dir / WARMUP_FILE) for run in _runs(servable, log)]
+
+
+def _logs(path: Path) -> list[Any]:
+    if not path.exists():
+        return []
+    records = list(islice(_records(path), MAX_RECORDS + 1))
+    if len(records) > MAX_RECORDS:
+        raise InvalidArgument(
+            f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {path}"
+        )
+    return [_parse(record, path) for record in records]
 
 
 def _replay(servable: Servable, log: Any) -> None:
+    if log.WhichOneof("log_type") == "predict_log":
+        for name, inputs in _runs(servable, log):
+            servable.run(name, inputs)
+    for infer, name, examples in _tasks(log):
+        infer(servable, name, examples)
+
+
+def _runs(servable: Servable, log: Any) -> Iterator[tuple[str, dict[str, Array]]]:
+    if log.WhichOneof("log_type") == "predict_log":
+        request = log.predict_log.request
+        signature = servable.signature(request.model_spec.signature_name)
+        given = {alias: to_array(tensor) for alias, tensor in request.inputs.items()}
+        yield signature.name, {**signature.defaults, **given}
+    for _, name, examples in _tasks(log):
+        yield name, inference.inputs_of(examples)
+
+
+_Infer = Callable[[Servable, str, Sequence[bytes]], object]
+
+
+def _tasks(log: Any) -> Iterator[tuple[_Infer, str, list[bytes]]]:
+    """What a log asks of examples: classify or regress, and the signature's name."""
     match log.WhichOneof("log_type"):
-        case "predict_log":
-            request = log.predict_log.request
-            name = request.model_spec.signature_name
-            given = {alias: to_array(tensor) for alias, tensor in request.inputs.items()}
-            servable.run(name, {**servable.signature(name).defaults, **given})
         case "classify_log":
             request = log.classify_log.request
-            inference.classify(
-                servable, request.model_spec.signature_name, _examples(request.input)
-            )
+            yield inference.classify, request.model_spec.signature_name, _examples(request.input)
         case "regress_log":
             request = log.regress_log.request
-            inference.regress(servable, request.model_spec.signature_name, _examples(request.input))
+            yield inference.regress, request.model_spec.signature_name, _examples(request.input)
         case "multi_inference_log":
             request = log.multi_inference_log.request
             for task in request.tasks:
-                call = (
-                    inference.classify
-                    if task.method_name == "tensorflow/serving/classify"
-                    else inference.regress
-                )
-                call(servable, task.model_spec.signature_name, _examples(request.input))
-        case None:  # a log of nothing is nothing to run
+                classifies = task.method_name == "tensorflow/serving/classify"
+                infer: _Infer = inference.classify if classifies else inference.regress
+                yield infer, task.model_spec.signature_name, _examples(request.input)
+        case "predict_log" | None:  # a log of nothing is nothing to run
             pass
         case kind:
             raise Unimplemented(f"Unsupported log_type for warmup: {kind}")

@@ -1,9 +1,10 @@
-"""`lambda-serving`: serve, predict, inspect."""
+"""`lambda-serving`: serve, predict, inspect, compile."""
 
 import sys
 
 import click
 
+from lambda_serving.cli.compile import compile_command
 from lambda_serving.cli.inspect import inspect
 from lambda_serving.cli.predict import predict
 from lambda_serving.cli.serve import serve
@@ -21,6 +22,7 @@ def _commands() -> None:
 _commands.add_command(serve)
 _commands.add_command(predict)
 _commands.add_command(inspect)
+_commands.add_command(compile_command)
 
 
 def main() -> None:

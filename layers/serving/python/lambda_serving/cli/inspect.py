@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lambda_serving.errors import NotFound
-
 if TYPE_CHECKING:  # these bring numpy, which `serve` imports beside the loading of TensorFlow
     from rich.console import Console
     from rich.table import Table
@@ -16,8 +14,6 @@ if TYPE_CHECKING:  # these bring numpy, which `serve` imports beside the loading
     from lambda_serving.servable import Servable, TensorSpec
 
 __all__ = ["inspect"]
-
-_EXPORTS = ("saved_model.pb", "saved_model.pbtxt")
 
 
 @click.command()
@@ -33,28 +29,13 @@ def inspect(directory: Path) -> None:
     logging.getLogger("lambda_serving").setLevel(logging.ERROR)  # problems are shown below
     from rich.console import Console
 
+    from lambda_serving.cli.exports import exports
     from lambda_serving.saved_model import load
 
     console = Console()
-    for export_dir in _exports(directory):
+    for export_dir in exports(directory):
         with load(export_dir) as servable:
             _show(console, export_dir, servable)
-
-
-def _exports(directory: Path) -> list[Path]:
-    from lambda_serving.model_spec import ServableId
-    from lambda_serving.store import LocalStore
-
-    if any((directory / name).is_file() for name in _EXPORTS):
-        return [directory]
-    name = "model"
-    store = LocalStore({name: str(directory)})
-    if versions := store.versions(name):
-        return [store.fetch(ServableId(name, version)) for version in versions]
-    raise NotFound(
-        f"{directory} holds neither saved_model.pb nor folders whose names are numbers."
-        f" There is: {', '.join(store.contents(name)) or 'nothing'}"
-    )
 
 
 def _show(console: "Console", export_dir: Path, servable: "Servable") -> None:

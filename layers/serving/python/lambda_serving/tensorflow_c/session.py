@@ -195,6 +195,14 @@ def output_of(graph: int, tensor_name: str) -> Output:
     return Output(pointer, number)
 
 
+def operation_of(graph: int, name: str) -> int:
+    """The operation of that name; raises InvalidArgument if the graph has none."""
+    pointer: int | None = library().TF_GraphOperationByName(graph, name.encode())
+    if not pointer:
+        raise InvalidArgument(f"Operation {name} is not in the graph")
+    return pointer
+
+
 def _load(graph: int, options: int, export_dir: str, tags: Sequence[str]) -> tuple[int, bytes]:
     """The session's pointer and the serialized `MetaGraphDef`."""
     lib = library()

@@ -1,0 +1,136 @@
+"""`lambda-serving compile`: a SavedModel made quick to start, once and for all its starts."""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:  # see cli.inspect
+    from rich.console import Console
+    from rich.table import Table
+
+    from lambda_serving.compile.compiler import Progress
+    from lambda_serving.compile.report import Report
+
+__all__ = ["compile_command"]
+
+_QUIET_SECONDS = 2.0
+
+
+@click.command("compile")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("destination", type=click.Path(path_type=Path))
+@click.option(
+    "--saved_model_tags",
+    default="serve",
+    show_default=True,
+    help="Tags of the meta graph, comma-separated",
+)
+@click.option("--op_libraries", default="", help="Custom op libraries, comma-separated paths")
+@click.option(
+    "--cache_dir",
+    type=click.Path(path_type=Path),
+    help="Where exports made loadable are kept (default: user cache)",
+)
+def compile_command(
+    source: Path,
+    destination: Path,
+    saved_model_tags: str,
+    op_libraries: str,
+    cache_dir: Path | None,
+) -> None:
+    """Compile the SavedModel in SOURCE into the new folder DESTINATION.
+
+    SOURCE is one version (it holds saved_model.pb), or a base path, of which every version is
+    compiled into a folder of the same number below DESTINATION. The answers of both are compared
+    first; a model that cannot be compiled is copied as it is. DESTINATION.compile.json tells more.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("lambda_serving").setLevel(logging.ERROR)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # nothing half-made
+    from rich.console import Console
+
+    from lambda_serving.cli.exports import exports
+    from lambda_serving.compile.compiler import compile_saved_model
+
+    console = Console(highlight=False)
+    for export_dir in exports(source):
+        target = destination if export_dir == source else destination / export_dir.name
+        with _progress(f"{export_dir} -> {target}") as progress:
+            report = compile_saved_model(
+                export_dir,
+                target,
+                tags=saved_model_tags.split(","),
+                op_libraries=[path for path in op_libraries.split(",") if path],
+                cache=cache_dir,
+                progress=progress,
+            )
+        _show(console, target, report)
+
+
+@contextmanager
+def _progress(title: str) -> Iterator["Progress"]:
+    """What tells of stages: a line that moves; where it could not, a line for each late one."""
+    from rich.console import Console
+
+    console, start = Console(stderr=True, highlight=False), perf_counter()
+    if console.is_terminal:
+        with console.status(title) as status:
+            yield lambda stage: status.update(f"{title}: {stage}")
+        return
+
+    def tell(stage: str) -> None:
+        if (seconds := perf_counter() - start) > _QUIET_SECONDS:
+            console.print(f"{title}: {stage} ({seconds:.0f} s)", soft_wrap=True)
+
+    yield tell
+
+
+def _show(console: "Console", target: Path, report: "Report") -> None:
+    seconds = sum(report.seconds.values())
+    if report.reason is not None:
+        console.print(
+            f"{target}: left as it is, since {report.reason}", style="yellow", soft_wrap=True
+        )
+        return
+    console.print(f"{target}: compiled in {seconds:.1f} s", soft_wrap=True)
+    console.print(_table(report))
+    for name, check in report.checks.items():
+        if not check.compared:
+            console.print(
+                f"Signature {name} answered none of the {check.refused} inputs that were tried, so"
+                " its answers are not compared. Warm-up requests in the export would be tried.",
+                style="yellow",
+            )
+
+
+def _table(report: "Report") -> "Table":
+    from rich.table import Table
+
+    table = Table("", "before", "after", "")
+    before, after, frozen = report.before, report.after, report.frozen
+    assert after is not None
+    assert frozen is not None
+    table.add_row("size", _megabytes(before.bytes), _megabytes(after.bytes))
+    table.add_row("nodes", str(frozen.nodes_before), str(frozen.nodes_after))
+    for title, old, new in (
+        ("load", before.load, after.load),
+        ("first answer", before.first, after.first),
+        ("warm answer", before.warm, after.warm),
+    ):
+        if old is not None and new is not None:
+            table.add_row(title, f"{old:.3g} ms", f"{new:.3g} ms", f"{old / new:.1f}x faster")
+    largest = max((check.largest_error for check in report.checks.values()), default=0.0)
+    table.add_row("largest error", "", f"{largest:.1g}", "of the largest value")
+    return table
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"

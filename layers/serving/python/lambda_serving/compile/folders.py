@@ -1,0 +1,66 @@
+"""Folders of exports: written whole or not at all, copied with or without their graph."""
+
+import errno
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lambda_serving.errors import ResourceExhausted, Unavailable
+
+__all__ = ["copy_all", "copy_beside_graph", "size_of", "written_whole"]
+
+_GRAPH = frozenset(("saved_model.pb", "saved_model.pbtxt", "variables"))
+_FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
+
+
+@contextmanager
+def written_whole(destination: Path) -> Iterator[Path]:
+    """A folder beside `destination` that gets this name in the end, unless something fails.
+
+    Raises ResourceExhausted when the disk is full, Unavailable when it cannot be written else.
+    """
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            dir=destination.parent, prefix=f".{destination.name}-"
+        ) as folder:
+            made = Path(folder, "model")
+            made.mkdir()
+            yield made
+            made.rename(destination)
+    except OSError as error:
+        message = f"Could not write {destination}: {error.strerror or error}"
+        raise (ResourceExhausted if error.errno in _FULL else Unavailable)(message) from error
+
+
+def copy_beside_graph(export_dir: Path, destination: Path) -> None:
+    """Copies what an export has beside its graph and variables: assets, warm-up, metadata.
+
+    What is in `destination` already stays.
+    """
+    for each in export_dir.iterdir():
+        if each.name not in _GRAPH and not (destination / each.name).exists():
+            _copy(each, destination)
+
+
+def copy_all(export_dir: Path, destination: Path) -> None:
+    """Makes `destination` hold what the export does, and nothing else."""
+    shutil.rmtree(destination)
+    destination.mkdir()
+    for each in export_dir.iterdir():
+        _copy(each, destination)
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _copy(path: Path, destination: Path) -> None:
+    """The bytes alone: times and owners are not the model's."""
+    if path.is_dir():
+        shutil.copytree(path, destination / path.name, copy_function=shutil.copyfile)
+    else:
+        shutil.copyfile(path, destination / path.name)

@@ -1,0 +1,253 @@
+"""`python -m lambda_serving.compile.freeze SRC OUT TAGS LIBRARIES`: a compiled graph of SRC.
+
+SRC is a SavedModel that the graph restore loads; TAGS and LIBRARIES (of custom ops) are separated
+by commas. Writes `saved_model.pb` and `weights/` to the folder OUT. Says on standard output, a
+line of JSON each, what it is at (`{"stage": ...}`) and at the end what it did, `{"result": ...}`,
+or why such a model must stay as it is, `{"refused": ...}`.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lambda_serving.compile import rewrites
+from lambda_serving.compile.graphs import node_name, prune, reachable, tensor_names
+from lambda_serving.compile.variables import OLD_VARIABLES, freeze, variables, writers
+from lambda_serving.compile.weights import map_constants, map_variables
+from lambda_serving.dtypes import Array
+
+__all__ = ["Refused", "compiled_graph"]
+
+_MOST_CONSTANT_BYTES = 2**30
+"""Together, or the graph would not fit a protocol message. The largest stay variables."""
+_INIT_OP = "__saved_model_init_op"
+_MAIN_OPS = ("saved_model_main_op", "legacy_init_op")
+_DEVICE = "/job:localhost/replica:0/task:0/device:CPU:0"
+_CLEAN = ("dependency", "common_subgraph_elimination")
+_STALE_ATTRIBUTES = ("_class", "_output_shapes")
+"""Where a node would like to be and what its outputs are, told by nodes that go."""
+
+
+class Refused(Exception):
+    """The model cannot be compiled; the message says why."""
+
+
+def compiled_graph(source: Path, out: Path, tags: Sequence[str]) -> dict[str, Any]:
+    """Writes the compiled SavedModel to the folder `out`; what `freezing.Frozen` says of it.
+
+    Raises Refused.
+    """
+    import tensorflow as tf
+
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        _say("restoring variables")
+        meta_graph = tf.compat.v1.saved_model.load(session, tags, str(source))
+        graph, nodes_before = meta_graph.graph_def, _count(meta_graph.graph_def)
+        kept, started = _ends(meta_graph), _started(meta_graph)
+        _say("inlining functions")
+        _prepare(graph, [*kept, *started])
+        _optimise(meta_graph, ["function"])
+        _say("freezing variables")
+        values = _values(session, _constant_variables(graph, kept, started))
+    frozen_bytes = _freeze(meta_graph, values)
+    _say("optimising")
+    _optimise_all(meta_graph)
+    _say("mapping weights")
+    left = {node.name: values[node.name] for node in variables(graph) if node.name in values}
+    _check_left(graph, left, started)
+    mapped_bytes = map_variables(graph, left, out) + map_constants(graph, out, started)
+    rewrites.pack_filters(graph)
+    _write(meta_graph, out)
+    return {
+        "nodes_before": nodes_before,
+        "nodes_after": _count(graph),
+        "frozen_bytes": frozen_bytes,
+        "mapped_bytes": mapped_bytes,
+        "left_out": [f"{name} is not read as a whole, and stays a variable" for name in left],
+    }
+
+
+def _say(stage: str) -> None:
+    _print({"stage": stage})
+
+
+def _print(message: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+def _count(graph_def: Any) -> int:
+    """Nodes, those inside of functions included."""
+    return len(graph_def.node) + sum(len(each.node_def) for each in graph_def.library.function)
+
+
+def _ends(meta_graph: Any) -> set[str]:
+    """Nodes at the ends of signatures."""
+    return {
+        node_name(tensor)
+        for name, signature in meta_graph.signature_def.items()
+        if name != _INIT_OP
+        for infos in (signature.inputs, signature.outputs)
+        for info in infos.values()
+        for tensor in tensor_names(info)
+    }
+
+
+def _started(meta_graph: Any) -> set[str]:
+    """Nodes that a loader runs or feeds before anything else: they fill tables, name assets."""
+    found = {node_name(asset.tensor_info.name) for asset in meta_graph.asset_file_def}
+    if _INIT_OP in meta_graph.signature_def:
+        infos = meta_graph.signature_def[_INIT_OP].outputs.values()
+        found.update(node_name(info.name) for info in infos)
+    for key in _MAIN_OPS:
+        if key in meta_graph.collection_def:
+            found.update(map(node_name, meta_graph.collection_def[key].node_list.value))
+    return found
+
+
+def _kept(meta_graph: Any) -> list[str]:
+    """Nodes that must keep their names."""
+    return sorted(_ends(meta_graph) | _started(meta_graph))
+
+
+def _prepare(graph: Any, kept: Iterable[str]) -> None:
+    """Leaves what is needed, without what hinders inlining or speaks of nodes that go."""
+    prune(graph, kept)
+    for function in graph.library.function:
+        function.attr.pop("api_implements", None)  # a layer for GPUs in place of this one
+    bodies = (node for function in graph.library.function for node in function.node_def)
+    for node in (*graph.node, *bodies):
+        for attribute in _STALE_ATTRIBUTES:
+            node.attr.pop(attribute, None)
+
+
+def _optimise(meta_graph: Any, passes: Sequence[str]) -> None:
+    """Runs passes of TensorFlow's optimiser over the graph, in place, and prunes it."""
+    import tensorflow as tf
+    from tensorflow.python.grappler import tf_optimizer
+
+    kept = _kept(meta_graph)
+    config = tf.compat.v1.ConfigProto()
+    options = config.graph_options.rewrite_options
+    options.optimizers.extend(passes)
+    options.min_graph_nodes = -1  # small graphs as well
+    item = type(meta_graph)(graph_def=meta_graph.graph_def)
+    for name, signature in meta_graph.signature_def.items():
+        item.signature_def[name].CopyFrom(signature)
+    for asset in meta_graph.asset_file_def:  # the loader feeds it, which only inputs tell
+        info = item.signature_def["assets"].inputs[asset.tensor_info.name]
+        info.name, info.dtype = asset.tensor_info.name, tf.string.as_datatype_enum
+    item.collection_def["train_op"].node_list.value.extend(kept)
+    meta_graph.graph_def.CopyFrom(tf_optimizer.OptimizeGraph(config, item, verbose=False))
+    prune(meta_graph.graph_def, kept)
+
+
+def _constant_variables(graph: Any, ends: Iterable[str], started: set[str]) -> list[Any]:
+    """The variables that have one value for ever; raises Refused if a signature writes one.
+
+    One that is written at the start, the path of an asset, has another value in another place.
+    """
+    found = variables(graph)
+    if changing := writers(graph, ends, [node.name for node in found]):
+        raise Refused(f"it changes its variables as it answers: {', '.join(changing[:3])}")
+    return [node for node in found if not writers(graph, started, [node.name])]
+
+
+def _values(session: Any, nodes: Iterable[Any]) -> dict[str, Array]:
+    """Arrays of variables by the node that stands for them."""
+    import tensorflow as tf
+
+    tensors = {}
+    for node in nodes:
+        tensor = session.graph.get_tensor_by_name(f"{node.name}:0")
+        if node.op not in OLD_VARIABLES:
+            dtype = tf.dtypes.as_dtype(node.attr["dtype"].type)
+            tensor = tf.raw_ops.ReadVariableOp(resource=tensor, dtype=dtype)
+        tensors[node.name] = tensor
+    found: dict[str, Array] = session.run(tensors)
+    return found
+
+
+def _freeze(meta_graph: Any, values: Mapping[str, Array]) -> int:
+    """Makes constants of variables, the smallest first, as far as they fit; their bytes."""
+    import tensorflow as tf
+
+    total, constants = 0, {}
+    for name, value in sorted(values.items(), key=lambda item: (item[1].nbytes, item[0])):
+        if total + value.nbytes <= _MOST_CONSTANT_BYTES:
+            total += value.nbytes
+            constants[name] = tf.make_tensor_proto(value)
+    freeze(meta_graph.graph_def, constants)
+    prune(meta_graph.graph_def, _kept(meta_graph))
+    return total
+
+
+def _optimise_all(meta_graph: Any) -> None:
+    """Folds constants, then fuses what follows one another."""
+    graph = meta_graph.graph_def
+    _optimise(meta_graph, ["function", "constfold", *_CLEAN])
+    rewrites.fold_scales(graph)
+    rewrites.name_offsets(graph)
+    _optimise(meta_graph, ["function", "constfold", "shape", "arithmetic", "loop", *_CLEAN])
+    for node in graph.node:
+        node.device = _DEVICE  # only what is known to be on a CPU is fused
+    _optimise(meta_graph, ["remap", "constfold", "dependency", "remap"])
+    for node in graph.node:
+        node.device = ""
+
+
+def _check_left(graph: Any, left: Mapping[str, Array], started: Iterable[str]) -> None:
+    """Raises Refused for a variable that can be neither a constant nor a mapped file."""
+    old = {node.name for node in graph.node if node.op in OLD_VARIABLES}
+    early = reachable(graph, started)
+    for name, value in left.items():
+        if value.dtype == object or not value.nbytes or name in old or name in early:
+            raise Refused(
+                f"the variable {name} ({value.dtype} of shape {value.shape}) stays a variable,"
+                " and of its kind none can be mapped"
+            )
+
+
+def _write(meta_graph: Any, out: Path) -> None:
+    import tensorflow as tf
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    model = saved_model_pb2.SavedModel(saved_model_schema_version=1)
+    written = model.meta_graphs.add()
+    written.meta_info_def.tags.extend(meta_graph.meta_info_def.tags)
+    written.meta_info_def.tensorflow_version = tf.__version__
+    for name, signature in meta_graph.signature_def.items():
+        written.signature_def[name].CopyFrom(signature)
+    for key in _MAIN_OPS:
+        if key in meta_graph.collection_def:
+            written.collection_def[key].CopyFrom(meta_graph.collection_def[key])
+    written.asset_file_def.extend(meta_graph.asset_file_def)
+    written.graph_def.library.CopyFrom(meta_graph.graph_def.library)
+    written.graph_def.versions.CopyFrom(meta_graph.graph_def.versions)
+    written.graph_def.node.extend(sorted(meta_graph.graph_def.node, key=lambda node: node.name))
+    (out / "saved_model.pb").write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _main(source: str, out: str, tags: str, libraries: str) -> None:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"  # the same graph on every machine
+    _say("starting TensorFlow")
+    import tensorflow as tf
+
+    for library in filter(None, libraries.split(",")):
+        tf.load_op_library(library)
+    try:
+        result = compiled_graph(Path(source), Path(out), tags.split(","))
+    except Refused as refused:
+        _print({"refused": str(refused)})
+    except OSError as error:
+        _print({"cannot write": f"Could not write {error.filename}: {error.strerror}"})
+    else:
+        _print({"result": result})
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

@@ -1,0 +1,72 @@
+"""The process that freezes, as its parent sees it."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lambda_serving.errors import Unavailable
+
+__all__ = ["Frozen", "Stays", "freeze"]
+
+_LAST_WORDS = 500
+
+
+class Stays(Exception):
+    """The model is left as it is; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """What became of a graph: nodes, those of functions included, and bytes of its variables."""
+
+    nodes_before: int
+    nodes_after: int
+    frozen_bytes: int
+    mapped_bytes: int
+    left_out: Sequence[str]
+
+
+def freeze(
+    source: Path,
+    out: Path,
+    tags: Sequence[str],
+    op_libraries: Sequence[str],
+    stage: Callable[[str], None],
+) -> Frozen:
+    """Writes the compiled graph of a SavedModel and its weights to the folder `out`.
+
+    `stage` is told what the process is at. Raises Stays when such a model cannot be compiled, or
+    the process fails or crashes over it; Unavailable when it cannot write.
+    """
+    command = [sys.executable, "-P", "-m", "lambda_serving.compile.freeze", str(source), str(out)]
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(
+            [*command, ",".join(tags), ",".join(op_libraries)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        ) as process,
+    ):
+        try:
+            for line in process.stdout or ():
+                match json.loads(line):
+                    case {"stage": name}:
+                        stage(name)
+                    case {"refused": reason}:
+                        raise Stays(reason)
+                    case {"cannot write": reason}:
+                        raise Unavailable(reason)
+                    case {"result": result}:
+                        return Frozen(**result)
+            code = process.wait()
+        finally:
+            process.kill()
+        errors.seek(0)
+        said = errors.read().decode(errors="replace").strip().splitlines() or ["nothing"]
+        raise Stays(f"TensorFlow gave up with exit code {code}: {said[-1][-_LAST_WORDS:]}")

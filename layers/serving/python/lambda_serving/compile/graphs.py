@@ -1,0 +1,105 @@
+"""What one asks of a `GraphDef` before changing it, and the constants in it."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from lambda_serving.dtypes import Array, DType
+from lambda_serving.tensor_proto import to_array
+
+__all__ = [
+    "add_constant",
+    "constant",
+    "consumers",
+    "control_inputs",
+    "data_inputs",
+    "node_name",
+    "prune",
+    "reachable",
+    "set_inputs",
+    "tensor_names",
+]
+
+
+def node_name(tensor: str) -> str:
+    """The node of an input: `^x`, `x:1` and `x` are all of `x`."""
+    return tensor.removeprefix("^").partition(":")[0]
+
+
+def data_inputs(node: Any) -> list[str]:
+    """The inputs of a node that carry a tensor, not only an order."""
+    return [each for each in node.input if not each.startswith("^")]
+
+
+def control_inputs(node: Any) -> list[str]:
+    """The inputs of a node that carry nothing but an order."""
+    return [each for each in node.input if each.startswith("^")]
+
+
+def set_inputs(node: Any, inputs: Iterable[str]) -> None:
+    """Other inputs for a node, the tensors first."""
+    inputs = list(inputs)
+    del node.input[:]
+    node.input.extend(inputs)
+
+
+def reachable(graph: Any, names: Iterable[str]) -> set[str]:
+    """Names of the nodes that these nodes need, themselves included."""
+    nodes = {node.name: node for node in graph.node}
+    waiting = [name for name in names if name in nodes]
+    found = set(waiting)
+    while waiting:
+        for source in map(node_name, nodes[waiting.pop()].input):
+            if source not in found:
+                found.add(source)
+                waiting.append(source)
+    return found
+
+
+def prune(graph: Any, names: Iterable[str]) -> None:
+    """Drops every node that these nodes do not need."""
+    needed = reachable(graph, names)
+    kept = [node for node in graph.node if node.name in needed]
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def consumers(graph: Any) -> dict[str, list[Any]]:
+    """The nodes that take an output of each node, as often as they do."""
+    found: dict[str, list[Any]] = {node.name: [] for node in graph.node}
+    for node in graph.node:
+        for each in data_inputs(node):
+            found[node_name(each)].append(node)
+    return found
+
+
+def constant(node: Any) -> Array:
+    """The value of a `Const` node."""
+    return to_array(node.attr["value"].tensor)
+
+
+def add_constant(graph: Any, name: str, value: Array) -> str:
+    """A new `Const` node with a value that is no string; its name."""
+    node = graph.node.add(name=name, op="Const")
+    dtype = DType.of(value.dtype)
+    node.attr["dtype"].type = dtype
+    tensor = node.attr["value"].tensor
+    tensor.dtype = dtype
+    for size in value.shape:
+        tensor.tensor_shape.dim.add(size=size)
+    tensor.tensor_content = value.tobytes()
+    return name
+
+
+def tensor_names(info: Any) -> Iterator[str]:
+    """The tensors in the graph that a `TensorInfo` stands for."""
+    match info.WhichOneof("encoding"):
+        case "name":
+            yield info.name
+        case "coo_sparse":
+            sparse = info.coo_sparse
+            yield sparse.values_tensor_name
+            yield sparse.indices_tensor_name
+            yield sparse.dense_shape_tensor_name
+        case "composite_tensor":
+            for component in info.composite_tensor.components:
+                yield from tensor_names(component)

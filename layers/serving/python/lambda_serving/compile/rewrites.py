@@ -1,0 +1,129 @@
+"""What TensorFlow's own optimisers leave undone, in two places.
+
+Before they look for operations to fuse: a batch normalisation behind a convolution is by then a
+scale and an offset of each channel. They fold the scale into the filters of `Conv2D` alone, and
+know an offset by the name `BiasAdd` alone.
+
+After them: oneDNN packs the filters of a convolution once, if they are constant, else in every
+call. Its layout pass tells by the node that gives the filters. Those that are mapped are read
+from a variable, so the pass must be forestalled: the nodes get the names that it would give.
+Source: tensorflow/core/common_runtime/mkl_layout_pass.cc, CopyAttrsConvCheckConstFilter.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from lambda_serving.compile.graphs import (
+    add_constant,
+    constant,
+    consumers,
+    control_inputs,
+    data_inputs,
+    node_name,
+    set_inputs,
+)
+from lambda_serving.dtypes import Array, DType
+
+__all__ = ["fold_scales", "name_offsets", "pack_filters"]
+
+_DEPTHWISE = "DepthwiseConv2dNative"
+_CONVOLUTIONS = frozenset(("Conv2D", _DEPTHWISE))
+_FLOATS = frozenset((DType.FLOAT, DType.DOUBLE, DType.HALF, DType.BFLOAT16))
+_PACKING = {
+    "Conv2D": "_MklNativeConv2D",
+    "DepthwiseConv2dNative": "_MklNativeDepthwiseConv2dNative",
+    "_FusedConv2D": "_MklNativeFusedConv2D",
+    "_FusedDepthwiseConv2dNative": "_MklNativeFusedDepthwiseConv2dNative",
+}
+
+
+def fold_scales(graph: Any) -> None:
+    """`DepthwiseConv2dNative * scale` becomes the convolution with scaled filters."""
+    nodes, users = {node.name: node for node in graph.node}, consumers(graph)
+    for product in [node for node in graph.node if node.op == "Mul"]:
+        for convolution, scale in _with_constants(product, nodes):
+            if convolution.op != _DEPTHWISE or len(users[convolution.name]) != 1:
+                continue
+            filters = nodes[node_name(convolution.input[1])]
+            factors = _by_channel(convolution, filters, scale)
+            if factors is None:
+                continue
+            before = constant(filters)
+            scaled = before * factors.reshape(before.shape[2:])
+            filters_name = add_constant(graph, f"{product.name}/scaled_filters", scaled)
+            order = [*control_inputs(product), *control_inputs(convolution)]
+            _become(product, convolution)
+            set_inputs(product, [convolution.input[0], filters_name, *order])
+            break
+
+
+def name_offsets(graph: Any) -> None:
+    """`convolution + offset` and `matrix product + offset` become `BiasAdd`."""
+    nodes = {node.name: node for node in graph.node}
+    for total in [node for node in graph.node if node.op in {"Add", "AddV2"}]:
+        for producer, offset in _with_constants(total, nodes):
+            if producer.op not in _CONVOLUTIONS | {"MatMul"}:
+                continue
+            values = _by_channel(producer, nodes[node_name(producer.input[1])], offset)
+            if values is None:
+                continue
+            bias = add_constant(graph, f"{total.name}/bias", values)
+            set_inputs(total, [producer.name, bias, *control_inputs(total)])
+            total.op = "BiasAdd"
+            total.attr["data_format"].s = b"NHWC"
+            break
+
+
+def pack_filters(graph: Any) -> None:
+    """Convolutions keep their packed filters, which must come from what never changes."""
+    fixed = {node.name for node in graph.node if node.op in {"Const", "ReadVariableOp"}}
+    for node in graph.node:
+        if (
+            node.op in _PACKING
+            and node.attr["T"].type == DType.FLOAT
+            and node_name(node.input[1]) in fixed
+        ):
+            node.op = _PACKING[node.op]
+            node.attr["_kernel"].s = b"MklNameChangeOp"
+            node.attr["is_filter_const"].b = True
+
+
+def _with_constants(node: Any, nodes: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
+    """The other operand and the constant, if one of the two operands is one."""
+    first, second = (nodes[node_name(each)] for each in data_inputs(node))
+    if second.op == "Const":
+        yield first, second
+    if first.op == "Const":
+        yield second, first
+
+
+def _by_channel(producer: Any, filters: Any, node: Any) -> Array | None:
+    """The constant's values, if it has exactly one for each channel of the producer's output."""
+    if (
+        filters.op != "Const"
+        or producer.attr["T"].type not in _FLOATS
+        or producer.attr["data_format"].s not in {b"", b"NHWC"}
+    ):
+        return None
+    shape = [dim.size for dim in filters.attr["value"].tensor.tensor_shape.dim]
+    rank = 2 if producer.op == "MatMul" else 4
+    match producer.op:
+        case "MatMul":
+            channels = shape[0] if producer.attr["transpose_b"].b else shape[1]
+        case "Conv2D":
+            channels = shape[3]
+        case _:
+            channels = shape[2] * shape[3]
+    values = constant(node)
+    if values.size != channels or not 0 < values.ndim <= rank or values.shape[-1] != channels:
+        return None
+    return np.ascontiguousarray(values.reshape(-1))
+
+
+def _become(node: Any, other: Any) -> None:
+    """`node` is what `other` is, but for its name."""
+    name = node.name
+    node.CopyFrom(other)
+    node.name = name

@@ -1,0 +1,156 @@
+"""Inputs to compare two servables on, drawn from their signatures; the same ones every time."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lambda_serving import protos
+from lambda_serving.compile.graphs import constant, data_inputs, node_name, reachable
+from lambda_serving.dtypes import Array, DType
+from lambda_serving.servable import Signature, TensorSpec
+
+__all__ = ["ROWS", "Feature", "draw", "features", "words"]
+
+ROWS = (1, 2, 7)
+"""What dimensions of any size are, one after the other."""
+_MOST_WORDS = 100
+_SPARSE_VALUES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """What a graph parses of a `tf.Example`: so many values of a dtype under a name."""
+
+    name: str
+    dtype: DType
+    values: int
+
+
+def draw(
+    signature: Signature, examples: Sequence[Feature], vocabulary: Sequence[bytes]
+) -> Iterator[dict[str, Array]]:
+    """Inputs of each number of `ROWS`, of one if no dimension is free.
+
+    Strings are serialized `tf.Example`s where the graph parses such `examples`, else words of
+    the `vocabulary`. Nothing is drawn for dtypes that no array holds.
+    """
+    random = np.random.default_rng(0)
+    free = any(spec.shape is None or None in spec.shape for spec in signature.inputs.values())
+    for rows in ROWS if free else ROWS[:1]:
+        try:
+            yield {
+                name: _array(spec, rows, examples, vocabulary, random)
+                for name, spec in signature.inputs.items()
+            }
+        except KeyError:
+            return
+
+
+def words(export_dir: Path) -> list[bytes]:
+    """Lines of the export's text assets, which may be keys of its tables, and some others."""
+    found = [b"", b"the", b"unheard-of"]
+    for asset in sorted((export_dir / "assets").glob("*")):
+        if asset.is_file():
+            with asset.open("rb") as file:
+                found += [line.strip() for line in file.readlines(1 << 16)[:_MOST_WORDS]]
+    return found
+
+
+def features(graph: Any, outputs: Sequence[str]) -> list[Feature]:
+    """What is parsed of examples on the way to these tensors."""
+    nodes = {node.name: node for node in graph.node}
+    found: list[Feature] = []
+    for name in sorted(reachable(graph, map(node_name, outputs))):
+        match nodes[name].op:
+            case "ParseExampleV2":
+                found += _parsed(nodes, nodes[name])
+            case "ParseExample":
+                found += _parsed_by_first_version(nodes, nodes[name])
+    return found
+
+
+def _parsed(nodes: dict[str, Any], node: Any) -> Iterator[Feature]:
+    """Inputs: serialized, names, sparse keys, dense keys, ragged keys, defaults."""
+    sparse, dense, ragged = (_keys(nodes, each) for each in data_inputs(node)[2:5])
+    yield from _dense(node, dense)
+    for keys, attribute in ((sparse, "sparse_types"), (ragged, "ragged_value_types")):
+        for key, dtype in zip(keys, node.attr[attribute].list.type, strict=True):
+            yield Feature(key, DType(dtype), _SPARSE_VALUES)
+
+
+def _parsed_by_first_version(nodes: dict[str, Any], node: Any) -> Iterator[Feature]:
+    """Inputs: serialized, names, each sparse key, each dense key, defaults."""
+    sparse, dense = node.attr["Nsparse"].i, node.attr["Ndense"].i
+    keys = [key for each in data_inputs(node)[2 : 2 + sparse + dense] for key in _keys(nodes, each)]
+    yield from _dense(node, keys[sparse:])
+    for key, dtype in zip(keys[:sparse], node.attr["sparse_types"].list.type, strict=True):
+        yield Feature(key, DType(dtype), _SPARSE_VALUES)
+
+
+def _dense(node: Any, keys: Sequence[str]) -> Iterator[Feature]:
+    dtypes, shapes = node.attr["Tdense"].list.type, node.attr["dense_shapes"].list.shape
+    for key, dtype, shape in zip(keys, dtypes, shapes, strict=True):
+        sizes = [dim.size if dim.size >= 0 else 1 for dim in shape.dim]
+        yield Feature(key, DType(dtype), int(np.prod(sizes, dtype=np.int64)))
+
+
+def _keys(nodes: dict[str, Any], tensor: str) -> list[str]:
+    """Names of features in a constant; none where they are computed."""
+    node = nodes[node_name(tensor)]
+    if node.op != "Const":
+        return []
+    return [key.decode("utf-8", "replace") for key in constant(node).reshape(-1)]
+
+
+def _array(
+    spec: TensorSpec,
+    rows: int,
+    examples: Sequence[Feature],
+    vocabulary: Sequence[bytes],
+    random: np.random.Generator,
+) -> Array:
+    shape = (rows,) if spec.shape is None else tuple(rows if n is None else n for n in spec.shape)
+    if spec.dtype is DType.STRING and examples:
+        array: Array = np.empty(shape, object)
+        for index in np.ndindex(shape):
+            array[index] = _example(examples, vocabulary, random)
+        return array
+    return _values(spec.dtype, shape, vocabulary, random)
+
+
+def _values(
+    dtype: DType, shape: tuple[int, ...], vocabulary: Sequence[bytes], random: np.random.Generator
+) -> Array:
+    """Raises KeyError for a dtype that no array holds."""
+    kind = dtype.numpy.kind
+    if dtype is DType.STRING:
+        return random.choice(np.array([*vocabulary], object), shape)
+    if dtype is DType.BOOL:
+        return random.random(shape) < 0.5
+    if kind in "iu":  # small, as they may be indices; bytes are pixels
+        high = 256 if dtype is DType.UINT8 else 3
+        return random.integers(0, high, shape).astype(dtype.numpy)
+    if kind == "c":
+        return (random.normal(size=shape) + 1j * random.normal(size=shape)).astype(dtype.numpy)
+    return random.normal(size=shape).astype(dtype.numpy)
+
+
+def _example(
+    examples: Sequence[Feature], vocabulary: Sequence[bytes], random: np.random.Generator
+) -> bytes:
+    example = protos.message("tensorflow.Example")()
+    for feature in examples:
+        values = _values(feature.dtype, (feature.values,), vocabulary, random).tolist()
+        made = example.features.feature[feature.name]
+        match feature.dtype:
+            case DType.STRING:
+                made.bytes_list.value.extend(values)
+            case DType.INT64:
+                made.int64_list.value.extend(values)
+            case _:
+                made.float_list.value.extend(values)
+    serialized: bytes = example.SerializeToString(deterministic=True)
+    return serialized

@@ -1,0 +1,85 @@
+"""Weights out of a graph into files: what `compiled` says a compiled servable is."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lambda_serving.compile.graphs import constant, node_name, reachable, set_inputs
+from lambda_serving.compiled import ASSIGNMENT, FEED, WEIGHTS
+from lambda_serving.dtypes import Array, DType
+
+__all__ = ["LEAST_BYTES", "map_constants", "map_variables"]
+
+LEAST_BYTES = 32 * 1024
+"""Smaller constants stay in the graph: reading one of these from it takes TensorFlow as long as
+mapping a file does, some 0.2 ms."""
+_DIGEST_CHARACTERS = 32
+
+
+def map_constants(graph: Any, folder: Path, at_start: Iterable[str]) -> int:
+    """Moves the large constants of a graph into files below `folder`; the bytes they have.
+
+    Strings stay, and so does what is needed `at_start`, before weights are mapped: how tables
+    are filled. Constants that wait for something, as those inside of loops do, stay as well.
+    """
+    too_early = reachable(graph, at_start)
+    moved = 0
+    for node in list(graph.node):
+        if node.op != "Const" or node.name in too_early or node.input:
+            continue
+        if node.attr["dtype"].type == DType.STRING or node.ByteSize() < LEAST_BYTES:
+            continue
+        value = constant(node)
+        if value.nbytes >= LEAST_BYTES:
+            moved += value.nbytes
+            _read_from(node, _variable(graph, value, folder))
+    return moved
+
+
+def map_variables(graph: Any, values: Mapping[str, Array], folder: Path) -> int:
+    """Gives the variables that are left in a graph their values by files; the bytes they have."""
+    names = {name: _variable(graph, value, folder) for name, value in values.items()}
+    for node in graph.node:
+        inputs = [names.get(node_name(each), each) for each in node.input]
+        if inputs != list(node.input):
+            set_inputs(node, inputs)
+    kept = [node for node in graph.node if node.name not in names]
+    del graph.node[:]
+    graph.node.extend(kept)
+    return sum(value.nbytes for value in values.values())
+
+
+def _variable(graph: Any, value: Array, folder: Path) -> str:
+    """The name of a variable whose value lies in a file; equal values share one."""
+    identity = hashlib.sha256(repr((DType.of(value.dtype).name, value.shape)).encode())
+    identity.update(value.tobytes())
+    name = WEIGHTS + identity.hexdigest()[:_DIGEST_CHARACTERS]
+    if not (folder / name).exists():
+        (folder / WEIGHTS).mkdir(exist_ok=True)
+        (folder / name).write_bytes(value.tobytes())
+        _add_variable(graph, name, value)
+    return name
+
+
+def _add_variable(graph: Any, name: str, value: Array) -> None:
+    dtype = DType.of(value.dtype)
+    handle = graph.node.add(name=name, op="VarHandleOp")
+    handle.attr["shared_name"].s = name.encode()
+    feed = graph.node.add(name=name + FEED, op="Placeholder")
+    assignment = graph.node.add(name=name + ASSIGNMENT, op="AssignVariableOp")
+    assignment.input.extend((name, name + FEED))
+    for node in (handle, feed, assignment):
+        node.attr["dtype"].type = dtype
+    for node in (handle, feed):
+        for size in value.shape:
+            node.attr["shape"].shape.dim.add(size=size)
+
+
+def _read_from(node: Any, variable: str) -> None:
+    """Makes a constant the read of a variable."""
+    dtype = node.attr["dtype"].type
+    node.op = "ReadVariableOp"
+    node.attr.clear()
+    node.attr["dtype"].type = dtype
+    node.input.append(variable)

@@ -1,0 +1,89 @@
+"""What a compiled servable is: a SavedModel whose large weights are files beside its graph.
+
+`saved_model.pb` holds the frozen, optimised graph. Each weight is a variable `weights/DIGEST`,
+whose value lies in the file of that name; `weights/DIGEST/assign` gives it what is fed to
+`weights/DIGEST/value`. No path stands in the graph, so the folder may lie anywhere.
+`assets.extra/compiled.json` says that the folder is compiled, and for which TensorFlow.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from lambda_serving import protos
+from lambda_serving.dtypes import DType
+from lambda_serving.errors import DataLoss, FailedPrecondition
+from lambda_serving.tensorflow_c.mapped import MappedFile
+
+__all__ = [
+    "ASSIGNMENT",
+    "FEED",
+    "MARKER",
+    "WEIGHTS",
+    "check",
+    "is_compiled",
+    "mapped_files",
+    "mark",
+    "without_optimisers",
+]
+
+MARKER = "assets.extra/compiled.json"
+WEIGHTS, FEED, ASSIGNMENT = "weights/", "/value", "/assign"
+_FORMAT = 1
+
+
+def is_compiled(export_dir: Path) -> bool:
+    """Whether a folder is marked as compiled."""
+    return (export_dir / MARKER).exists()
+
+
+def mark(folder: Path, tensorflow_version: str) -> None:
+    """Marks a folder as compiled for this version of TensorFlow."""
+    marker = folder / MARKER
+    marker.parent.mkdir(exist_ok=True)
+    marker.write_text(json.dumps({"format": _FORMAT, "tensorflow": tensorflow_version}) + "\n")
+
+
+def check(export_dir: Path, tensorflow_version: str) -> None:
+    """Raises FailedPrecondition when the folder was compiled for another TensorFlow.
+
+    The graph holds operations that are TensorFlow's own business: another version may have other
+    ones. Raises DataLoss when the marker cannot be read.
+    """
+    try:
+        made = json.loads((export_dir / MARKER).read_bytes())
+        wanted = (made["format"], made["tensorflow"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataLoss(f"{MARKER} is not what `lambda-serving compile` writes") from error
+    if wanted != (_FORMAT, tensorflow_version):
+        raise FailedPrecondition(
+            f"It was compiled for TensorFlow {wanted[1]} (format {wanted[0]}), and this is"
+            f" TensorFlow {tensorflow_version} (format {_FORMAT}). Compile it again from its export"
+        )
+
+
+def without_optimisers(session_config: bytes) -> bytes:
+    """The `tensorflow.ConfigProto` with everything off that compiling has done already."""
+    off = protos.message("tensorflow.ConfigProto")()
+    off.graph_options.rewrite_options.disable_meta_optimizer = True
+    off.graph_options.optimizer_options.opt_level = off.graph_options.optimizer_options.L0
+    serialized: bytes = off.SerializeToString()
+    return session_config + serialized  # messages one behind the other are merged
+
+
+def mapped_files(meta_graph: bytes, export_dir: Path) -> list[MappedFile]:
+    """The weights of a compiled graph, a serialized `MetaGraphDef`."""
+    return list(_mapped_files(meta_graph, export_dir))
+
+
+def _mapped_files(meta_graph: bytes, export_dir: Path) -> Iterator[MappedFile]:
+    graph = protos.message("tensorflow.MetaGraphDef").FromString(meta_graph).graph_def
+    for node in graph.node:
+        if node.op == "VarHandleOp" and node.name.startswith(WEIGHTS):
+            yield MappedFile(
+                export_dir / node.name,
+                DType(node.attr["dtype"].type),
+                tuple(dim.size for dim in node.attr["shape"].shape.dim),
+                feed=node.name + FEED,
+                assignment=node.name + ASSIGNMENT,
+            )
