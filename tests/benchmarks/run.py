@@ -20,11 +20,18 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # as pytest has it: this is a script
 
-from benchmarks import codec, image, load, start, warm
+from benchmarks import codec, compiled, image, load, start, warm
 from benchmarks.rows import Row, Unit
 
-_BENCHMARKS = {"start": start, "warm": warm, "codec": codec, "load": load, "image": image}
-_WITHOUT_DOCKER = ("start", "warm", "codec", "load")
+_BENCHMARKS = {
+    "start": start,
+    "compiled": compiled,
+    "warm": warm,
+    "codec": codec,
+    "load": load,
+    "image": image,
+}
+_WITHOUT_DOCKER = ("start", "compiled", "warm", "codec", "load")
 _JSON = Path(__file__).parents[2] / "build/bench.json"
 
 

@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from lambda_serving.compile import rewrites
-from lambda_serving.compile.graphs import node_name, prune, reachable, tensor_names
+from lambda_serving.compile.graphs import (
+    drop_needless_order,
+    node_name,
+    prune,
+    reachable,
+    tensor_names,
+)
 from lambda_serving.compile.variables import OLD_VARIABLES, freeze, variables, writers
 from lambda_serving.compile.weights import map_constants, map_variables
 from lambda_serving.dtypes import Array
@@ -181,6 +187,7 @@ def _freeze(meta_graph: Any, values: Mapping[str, Array]) -> int:
             total += value.nbytes
             constants[name] = tf.make_tensor_proto(value)
     freeze(meta_graph.graph_def, constants)
+    drop_needless_order(meta_graph.graph_def)
     prune(meta_graph.graph_def, _kept(meta_graph))
     return total
 

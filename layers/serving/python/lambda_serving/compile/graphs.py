@@ -12,12 +12,16 @@ __all__ = [
     "consumers",
     "control_inputs",
     "data_inputs",
+    "drop_needless_order",
     "node_name",
     "prune",
     "reachable",
     "set_inputs",
     "tensor_names",
 ]
+
+
+_THERE = frozenset(("Const", "HashTableV2", "MutableHashTableV2", "Placeholder", "VarHandleOp"))
 
 
 def node_name(tensor: str) -> str:
@@ -61,6 +65,17 @@ def prune(graph: Any, names: Iterable[str]) -> None:
     kept = [node for node in graph.node if node.name in needed]
     del graph.node[:]
     graph.node.extend(kept)
+
+
+def drop_needless_order(graph: Any) -> None:
+    """Nodes no longer wait for what is there from the beginning.
+
+    Inlining makes all of a function wait for its arguments, handles of tables say.
+    """
+    there = {f"^{node.name}" for node in graph.node if node.op in _THERE and not node.input}
+    for node in graph.node:
+        if there.intersection(node.input):
+            set_inputs(node, [each for each in node.input if each not in there])
 
 
 def consumers(graph: Any) -> dict[str, list[Any]]:

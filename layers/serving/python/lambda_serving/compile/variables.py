@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from lambda_serving.compile.graphs import data_inputs, node_name, reachable, set_inputs
+from lambda_serving.compile.graphs import data_inputs, node_name, reachable
 
 __all__ = ["OLD_VARIABLES", "freeze", "variables", "writers"]
 
@@ -64,10 +64,6 @@ def freeze(graph: Any, values: Mapping[str, Any]) -> None:
             continue
         if variable in values:
             _make_constant(node, values[variable])
-    waits = {f"^{node.name}" for node in graph.node if node.op == "VarHandleOp"}
-    for node in graph.node:
-        if waits.intersection(node.input):  # a handle that is there is nothing to wait for
-            set_inputs(node, [each for each in node.input if each not in waits])
 
 
 def _origin(nodes: Mapping[str, Any], tensor: str) -> str:
