@@ -275,6 +275,103 @@ def _legacy_keras(path: Path) -> None:
     _save(path, {"serving_default": function}, kernel=kernel, bias=bias, optimiser=optimiser)
 
 
+def _shared_weights(path: Path) -> None:
+    """`y = 2 x` and, as `twice`, `4 x`, by one matrix of 64 KiB for two signatures."""
+    weights = tf.Variable(2.0 * tf.eye(128))
+    rows = tf.TensorSpec([None, 128], tf.float32)
+    signatures = {
+        "serving_default": _function(lambda x: {"y": x @ weights}, x=rows),
+        "twice": _function(lambda x: {"y": 2.0 * (x @ weights)}, x=rows),
+    }
+    _save(path, signatures, weights=weights)
+
+
+def _loop_over_variable(path: Path) -> None:
+    """`y = x + 3 n`, where a loop of three steps adds a variable of 128 times 128 values n = 2.
+
+    The loop reads the variable by its handle, once a step, so that it cannot become a constant.
+    """
+    step = tf.Variable(tf.fill([128, 128], 2.0))
+
+    def compute(x: Any) -> dict[str, Any]:
+        (y,) = tf.while_loop(lambda _: True, lambda y: [y + step[0, 0]], [x], maximum_iterations=3)
+        return {"y": y}
+
+    _save(path, {"serving_default": _function(compute, x=_VECTOR)}, step=step)
+
+
+def _counter(path: Path) -> None:
+    """`y = x + n`, where n counts the calls: a model that changes as it answers."""
+    calls = tf.Variable(0.0)
+
+    def compute(x: Any) -> dict[str, Any]:
+        return {"y": x + calls.assign_add(1.0)}
+
+    _save(path, {"serving_default": _function(compute, x=_VECTOR)}, calls=calls)
+
+
+def _dice(path: Path) -> None:
+    """`y`: as many throws as x has values, other ones each time; `x` as it came."""
+
+    def compute(x: Any) -> dict[str, Any]:
+        return {"y": tf.random.uniform(tf.shape(x), 1, 7), "x": tf.identity(x)}
+
+    _save(path, {"serving_default": _function(compute, x=_VECTOR)})
+
+
+def _positive(path: Path) -> None:
+    """`y = x + 1` for positive x; any other is refused by an assertion nothing depends on."""
+
+    def compute(x: Any) -> dict[str, Any]:
+        tf.debugging.assert_positive(x, message="positive numbers only")
+        return {"y": x + 1.0}
+
+    _save(path, {"serving_default": _function(compute, x=_VECTOR)})
+
+
+def _tf1(path: Path) -> None:
+    """As TensorFlow 1 wrote it: reference variables, a main op, a table from an asset.
+
+    `serving_default` is `y = x w + b` of [2, 2] ones and zeros; `lookup` as in `vocabulary`.
+    """
+    v1 = tf.compat.v1
+    with tempfile.TemporaryDirectory() as folder, tf.Graph().as_default():
+        words = Path(folder) / "words.txt"
+        words.write_text("a\nb\nc\n")
+        x = v1.placeholder(tf.float32, [None, 2], name="x")
+        weights = v1.get_variable("w", initializer=tf.ones([2, 2]), use_resource=False)
+        bias = v1.get_variable("b", initializer=tf.zeros([2]), use_resource=False)
+        y = v1.matmul(x, weights) + bias
+        words_in = v1.placeholder(tf.string, [None], name="words")
+        asset = tf.constant(str(words))
+        table = tf.lookup.StaticHashTable(
+            tf.lookup.TextFileInitializer(
+                asset,
+                tf.string,
+                tf.lookup.TextFileIndex.WHOLE_LINE,
+                tf.int64,
+                tf.lookup.TextFileIndex.LINE_NUMBER,
+            ),
+            -1,
+        )
+        ids = table.lookup(words_in)
+        predict = v1.saved_model.predict_signature_def
+        with v1.Session() as session:
+            session.run([v1.global_variables_initializer(), v1.tables_initializer()])
+            builder = v1.saved_model.Builder(str(path))
+            builder.add_meta_graph_and_variables(
+                session,
+                ["serve"],
+                {
+                    "serving_default": predict({"x": x}, {"y": y}),
+                    "lookup": predict({"words": words_in}, {"ids": ids}),
+                },
+                assets_collection=v1.get_collection(v1.GraphKeys.ASSET_FILEPATHS),
+                main_op=v1.tables_initializer(),
+            )
+            builder.save()
+
+
 def _warmed(path: Path) -> None:
     """`half_plus_two` with warm-up requests that succeed: predict, classify, regress."""
     _half_plus(2.0, path)
@@ -352,6 +449,12 @@ _MODELS: dict[str, Build] = {
     "keras3_export/1": _keras3_export,
     "keras3_sequential_fixed_batch/1": _keras3_sequential_fixed_batch,
     "legacy_keras/1": _legacy_keras,
+    "shared_weights/1": _shared_weights,
+    "loop_over_variable/1": _loop_over_variable,
+    "counter/1": _counter,
+    "dice/1": _dice,
+    "positive/1": _positive,
+    "tf1/1": _tf1,
     "warmed/1": _warmed,
     "warmup_fails/1": _warmup_fails,
 }

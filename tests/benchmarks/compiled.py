@@ -28,8 +28,9 @@ _DROP_CACHES = Path("/proc/sys/vm/drop_caches")
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """What is to be reached, as `Row.wanted` says it, and the calls that a warm answer is a median
-    of. The last ratio is that to the export in our runtime.
+    """What is to be reached, as `Row.wanted` says it.
+
+    The last ratio is that to the export in our runtime. `calls` are timed for a warm answer.
     """
 
     first: float

@@ -81,14 +81,15 @@ def _text(path: str) -> dict[str, Any]:
         module.vectors, module.hidden = _dense(_WORDS + 1, _WIDTH), _dense(_WIDTH, _WIDTH)
         module.classes = _dense(_WIDTH, 4)
 
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
         def classify(text: Any) -> dict[str, Any]:
             ids = module.table.lookup(tf.strings.split(tf.strings.lower(text)))
             vectors = tf.gather(module.vectors, ids)
             hidden = tf.nn.relu(tf.reduce_mean(vectors, axis=1) @ module.hidden)
             return {"scores": tf.nn.softmax(hidden @ module.classes)}
 
-        tf.saved_model.save(module, path, signatures=classify)
+        spec = tf.TensorSpec([None], tf.string, name="text")
+        function = tf.function(classify, input_signature=[spec])
+        tf.saved_model.save(module, path, signatures=function)
     return {"text": np.array([" ".join(f"word{i}" for i in range(0, 200, 10))], "S")}
 
 

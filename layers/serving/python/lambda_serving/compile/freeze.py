@@ -30,6 +30,7 @@ __all__ = ["Refused", "compiled_graph"]
 _MOST_CONSTANT_BYTES = 2**30
 """Together, or the graph would not fit a protocol message. The largest stay variables."""
 _INIT_OP = "__saved_model_init_op"
+_ASSETS = "saved_model_assets"
 _MAIN_OPS = ("saved_model_main_op", "legacy_init_op")
 _DEVICE = "/job:localhost/replica:0/task:0/device:CPU:0"
 _CLEAN = ("dependency", "common_subgraph_elimination")
@@ -52,13 +53,14 @@ def compiled_graph(source: Path, out: Path, tags: Sequence[str]) -> dict[str, An
         _say("restoring variables")
         meta_graph = tf.compat.v1.saved_model.load(session, tags, str(source))
         graph, nodes_before = meta_graph.graph_def, _count(meta_graph.graph_def)
-        kept, started = _ends(meta_graph), _started(meta_graph)
+        _name_assets(meta_graph)
+        ends, started = _ends(meta_graph), _started(meta_graph)
         _say("inlining functions")
-        _prepare(graph, [*kept, *started])
+        _prepare(graph, [*ends, *started])
         _optimise(meta_graph, ["function"])
         _say("freezing variables")
-        values = _values(session, _constant_variables(graph, kept, started))
-    frozen_bytes = _freeze(meta_graph, values)
+        values = _values(session, _constant_variables(graph, ends, started))
+    _freeze(meta_graph, values)
     _say("optimising")
     _optimise_all(meta_graph)
     _say("mapping weights")
@@ -70,7 +72,7 @@ def compiled_graph(source: Path, out: Path, tags: Sequence[str]) -> dict[str, An
     return {
         "nodes_before": nodes_before,
         "nodes_after": _count(graph),
-        "frozen_bytes": frozen_bytes,
+        "frozen_bytes": sum(values[name].nbytes for name in values.keys() - left.keys()),
         "mapped_bytes": mapped_bytes,
         "left_out": [f"{name} is not read as a whole, and stays a variable" for name in left],
     }
@@ -88,6 +90,13 @@ def _print(message: dict[str, Any]) -> None:
 def _count(graph_def: Any) -> int:
     """Nodes, those inside of functions included."""
     return len(graph_def.node) + sum(len(each.node_def) for each in graph_def.library.function)
+
+
+def _name_assets(meta_graph: Any) -> None:
+    """Tells of assets where TensorFlow 2 does; TensorFlow 1 has a collection of them."""
+    if not meta_graph.asset_file_def and _ASSETS in meta_graph.collection_def:
+        for each in meta_graph.collection_def[_ASSETS].any_list.value:
+            each.Unpack(meta_graph.asset_file_def.add())
 
 
 def _ends(meta_graph: Any) -> set[str]:
@@ -177,8 +186,8 @@ def _values(session: Any, nodes: Iterable[Any]) -> dict[str, Array]:
     return found
 
 
-def _freeze(meta_graph: Any, values: Mapping[str, Array]) -> int:
-    """Makes constants of variables, the smallest first, as far as they fit; their bytes."""
+def _freeze(meta_graph: Any, values: Mapping[str, Array]) -> None:
+    """Makes constants of variables, the smallest first, as far as they fit."""
     import tensorflow as tf
 
     total, constants = 0, {}
@@ -189,7 +198,6 @@ def _freeze(meta_graph: Any, values: Mapping[str, Array]) -> int:
     freeze(meta_graph.graph_def, constants)
     drop_needless_order(meta_graph.graph_def)
     prune(meta_graph.graph_def, _kept(meta_graph))
-    return total
 
 
 def _optimise_all(meta_graph: Any) -> None:

@@ -1,0 +1,109 @@
+"""Answers compared: what passes, what differs, what cannot be told."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lambda_serving.compile.verify import TOLERANCES, Check, Differs, check
+from lambda_serving.dtypes import Array, DType
+from lambda_serving.errors import InvalidArgument, NotFound
+from lambda_serving.servable import Servable, Signature, TensorSpec
+
+_Answer = Callable[[Array], Array]
+
+
+class _Computed:
+    """A function of one input and one output."""
+
+    is_quick = False
+
+    def __init__(self, compute: _Answer) -> None:
+        self._compute = compute
+
+    def __call__(self, inputs: Sequence[Array], timeout_ms: int) -> list[Array]:  # noqa: ARG002 nothing takes long
+        return [self._compute(inputs[0])]
+
+
+def _servable(compute: _Answer) -> Servable:
+    spec = TensorSpec(DType.FLOAT, None, "t:0")
+    signature = Signature("f", {"x": spec}, {"y": spec}, "", b"", {})
+    return Servable({"f": signature}, {"f": _Computed(compute)}, definitions={}, close=lambda: None)
+
+
+def _check(wanted: _Answer, found: _Answer, *inputs: Any) -> Check:
+    given = [{"x": np.asarray(each)} for each in inputs]
+    return check(_servable(wanted), _servable(found), "f", given)
+
+
+def _same(x: Array) -> Array:
+    return x
+
+
+def _raises(error: Exception) -> _Answer:
+    def compute(_: Array) -> Array:
+        raise error
+
+    return compute
+
+
+def test_equal_answers_pass_whatever_they_are() -> None:
+    odd = np.array([np.nan, np.inf, -np.inf, 0.0], np.float32)
+    words = np.array([b"a", b""], object)
+    result = _check(_same, lambda x: x.copy(), odd, words, [1, 2], [[True]], np.zeros((0, 2)))
+    assert result == Check(compared=5)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.complex64])
+def test_error_is_a_part_of_the_largest_value(dtype: Any) -> None:
+    limit = TOLERANCES[DType.of(np.dtype(dtype))]
+    x = np.array([1e-3, -4.0], dtype)
+    within = _check(_same, lambda x: x + dtype(2 * limit), x)
+    assert within.largest_error == pytest.approx(limit / 2, rel=0.2)
+    with pytest.raises(Differs, match=r"signature f, output y: an error of .* is tolerated"):
+        _check(_same, lambda x: x + dtype(8 * limit), x)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "got"),
+    [
+        ([1, 2], [1, 3]),
+        ([b"a"], [b"b"]),
+        ([1.0, np.nan], [1.0, 2.0]),
+        ([1.0, np.inf], [1.0, -np.inf]),
+        ([0.0], [1e-30]),
+    ],
+)
+def test_other_values_differ(wanted: list[Any], got: list[Any]) -> None:
+    kind = object if isinstance(wanted[0], bytes) else None
+    with pytest.raises(Differs, match="an error of"):
+        _check(lambda _: np.array(wanted, kind), lambda _: np.array(got, kind), 0)
+
+
+@pytest.mark.parametrize("got", [np.zeros(2, np.float64), np.zeros((1, 2), np.float32)])
+def test_other_dtype_or_shape_differs(got: Array) -> None:
+    with pytest.raises(Differs, match=r"float32 of shape \(2,\) became float"):
+        _check(lambda _: np.zeros(2, np.float32), lambda _: got, 0)
+
+
+def test_errors_of_one_kind_are_alike_and_other_outcomes_differ() -> None:
+    refuse = _raises(InvalidArgument("no"))
+    assert _check(refuse, _raises(InvalidArgument("never")), 1, 2) == Check(refused=2)
+    with pytest.raises(Differs, match="the error 'no' became the error 'gone'"):
+        _check(refuse, _raises(NotFound("gone")), 1)
+    with pytest.raises(Differs, match="the error 'no' became an answer"):
+        _check(refuse, _same, 1)
+    with pytest.raises(Differs, match="an answer became the error 'no'"):
+        _check(_same, refuse, 1)
+
+
+def test_output_that_is_never_the_same_is_compared_by_its_shape() -> None:
+    random = np.random.default_rng(0)
+
+    def throw(x: Array) -> Array:
+        return np.asarray(random.random(x.shape))
+
+    assert _check(throw, throw, [1, 2], [3]) == Check(compared=2, unstable=["y"])
+    with pytest.raises(Differs, match="shape"):
+        _check(throw, lambda _: throw(np.zeros(3)), [1, 2])
