@@ -5,13 +5,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
+import lambda_serving
+from lambda_serving.compile.compiler import compile_saved_model
 from server_process import MNIST
 
+_LIBRARY = Path(lambda_serving.__file__).parent
 _BUILD_MODELS = Path(__file__).parent / "build_models.py"
 
 
@@ -31,6 +36,30 @@ def models_dir(pytestconfig: pytest.Config) -> Path:
     if not models.exists():
         _build(models)
     return models
+
+
+@pytest.fixture(scope="session")
+def compiled_dir(models_dir: Path) -> Path:
+    """`models_dir`, each model compiled, the reports beside them; read only.
+
+    Kept as the exports are, until the library changes.
+    """
+    digest = hashlib.sha256(models_dir.name.encode())
+    for source in sorted(_LIBRARY.rglob("*.py")):
+        digest.update(source.read_bytes())
+    compiled = models_dir.parent / f"compiled-{digest.hexdigest()}"
+    if not compiled.exists():
+        unfinished = Path(tempfile.mkdtemp(dir=models_dir.parent))
+        with ThreadPoolExecutor(2) as pool:
+            compile_one = partial(_compile, models_dir, unfinished)
+            list(pool.map(compile_one, sorted(models_dir.glob("*/*"))))
+        unfinished.rename(compiled)
+    return compiled
+
+
+def _compile(models: Path, out: Path, export_dir: Path) -> None:
+    target = out / export_dir.relative_to(models)
+    compile_saved_model(export_dir, target, cache=models.parent)
 
 
 def _build(models: Path) -> None:

@@ -1,6 +1,7 @@
 """The REST API over the models of `build_models.py`, in process: no socket, no server."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from lambda_serving.model_config import ModelConfig
 from lambda_serving.store import LocalStore
 from lambda_serving.version_policy import All
 
+MakeApp = Callable[[tuple[str, ...]], httpx.ASGITransport]
 _LABELS = {"two_versions": {"stable": 1, "canary": 2}}
 _NOT_SERVED = {"warmup_fails"}  # its load fails, and so would that of all models together
 
@@ -20,23 +22,39 @@ _NOT_SERVED = {"warmup_fails"}  # its load fails, and so would that of all model
 @pytest.fixture(scope="session")
 def manager(models_dir: Path) -> Iterator[Manager]:
     """Every version of every model, loaded once for the whole run."""
+    with _loaded(models_dir, models_dir.parent) as manager:
+        yield manager
+
+
+@pytest.fixture(scope="session")
+def app(manager: Manager) -> MakeApp:
+    """Makes the way to an app that serves `manager` as a server with these flags would."""
+    return _make_app(manager)
+
+
+@pytest.fixture(scope="session")
+def compiled_app(models_dir: Path, compiled_dir: Path) -> Iterator[MakeApp]:
+    """`app` over the compiled models."""
+    with _loaded(compiled_dir, models_dir.parent) as manager:
+        yield _make_app(manager)
+
+
+@contextmanager
+def _loaded(folder: Path, cache: Path) -> Iterator[Manager]:
     models = [
-        ModelConfig(folder.name, str(folder), All(), _LABELS.get(folder.name, {}))
-        for folder in sorted(models_dir.iterdir())
-        if folder.name not in _NOT_SERVED
+        ModelConfig(model.name, str(model), All(), _LABELS.get(model.name, {}))
+        for model in sorted(folder.iterdir())
+        if model.name not in _NOT_SERVED
     ]
     store = LocalStore({model.name: model.base_path for model in models})
-    load = partial(saved_model.load, cache=models_dir.parent)  # not the user's own cache folder
+    load = partial(saved_model.load, cache=cache)  # not the user's own cache folder
     manager = Manager(store, load)
     manager.serve(models)
     yield manager
     manager.close()
 
 
-@pytest.fixture(scope="session")
-def app(manager: Manager) -> Callable[[tuple[str, ...]], httpx.ASGITransport]:
-    """Makes the way to an app that serves `manager` as a server with these flags would."""
-
+def _make_app(manager: Manager) -> MakeApp:
     @cache
     def create(flags: tuple[str, ...]) -> httpx.ASGITransport:
         # ---- THE ONE SPOT that knows how an app is made of a manager and flags ----

@@ -18,6 +18,14 @@ def test_answers_as_the_table_says(
     check(case, response.status_code, response.headers, response.content)
 
 
+@pytest.mark.parametrize("case", load_cases(), ids=attrgetter("name"))
+def test_compiled_models_answer_as_the_table_says(
+    case: Case, compiled_app: Callable[[tuple[str, ...]], httpx.ASGITransport]
+) -> None:
+    response = asyncio.run(_send(compiled_app(case.flags), case))
+    check(case, response.status_code, response.headers, response.content)
+
+
 async def _send(transport: httpx.ASGITransport, case: Case) -> httpx.Response:
     url = httpx.URL(f"http://server{case.path}")
     assert url.raw_path == case.path.encode()  # percent-escapes go out as the case has them

@@ -59,10 +59,14 @@ def load(
 
 
 def _hint(error: ServingError) -> str:
-    """What to do about one failure that TensorFlow does not say it of."""
-    if "Op type not registered" in str(error):
-        return " Name the library of this custom op in --op_libraries"
-    return ""
+    """What TensorFlow leaves unsaid of two failures."""
+    match str(error):
+        case text if "Op type not registered" in text:
+            return " Name the library of this custom op in --op_libraries"
+        case "Read less bytes than requested":
+            return ": saved_model.pb is cut short, or something else"
+        case _:
+            return ""
 
 
 def _problems(signatures: Iterable[Signature]) -> list[str]:
