@@ -60,6 +60,13 @@ def test_serve_command_of_the_readme_starts() -> None:
         assert '"AVAILABLE"' in _shell("curl -s http://localhost:8501/v1/models/MLP", url)
 
 
+def test_compile_command_of_the_readme_makes_a_base_path(tmp_path: Path) -> None:
+    [block] = [block for block in _blocks("sh", _README) if "lambda-serving compile" in block]
+    said = _shell(block.replace(" models/", f" {tmp_path}/models/"), "")
+    assert f"{tmp_path}/models/MLP/1: compiled in " in said
+    assert (tmp_path / "models/MLP/1/saved_model.pb").exists()
+
+
 def test_python_of_the_readme_runs() -> None:
     [code] = _blocks("python", _README)
     ended = subprocess.run(
