@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,7 @@ from lambda_serving.errors import (
     ServingError,
     Unavailable,
 )
+from lambda_serving.tensorflow_c import library
 from server_process import COMMAND, MNIST
 
 _STAYS = {
@@ -184,7 +186,35 @@ def test_report_tells_what_was_compared(
 def test_variable_that_a_loop_reads_is_mapped(compiled_dir: Path) -> None:
     frozen = _report(compiled_dir / "loop_over_variable" / "1")["frozen"]
     assert (frozen["frozen_bytes"], frozen["mapped_bytes"]) == (0, 128 * 128 * 4)
-    assert frozen["left_out"] == ["Variable is not read as a whole, and stays a variable"]
+    assert frozen["left_out"] == [
+        "Variable is too large for a constant, or not read as a whole, and stays a variable"
+    ]
+
+
+_FREEZE_LITTLE = """
+import sys
+from pathlib import Path
+
+from lambda_serving.compile.freeze import compiled_graph
+
+print(compiled_graph(Path(sys.argv[1]), Path(sys.argv[2]), ["serve"], most_constant_bytes=30))
+"""
+
+
+def test_variables_beyond_what_a_graph_can_hold_are_mapped(
+    models_dir: Path, tmp_path: Path
+) -> None:
+    """As with some GiB of variables: the small ones are frozen, the others stay variables."""
+    subprocess.run(
+        [sys.executable, "-c", _FREEZE_LITTLE, models_dir / "keras3_export" / "1", tmp_path],
+        check=True,
+    )
+    mark(tmp_path, library.version())
+    weights = list((tmp_path / "weights").iterdir())
+    assert sum(path.stat().st_size for path in weights) > 0
+    with saved_model.load(tmp_path) as servable:
+        answer = servable.run("", {"inputs": np.array([[1, 2, 3, 4]], np.float32)})
+    assert answer["output_0"].tolist() == [[34.0, 34.0]]
 
 
 def test_assertions_of_the_export_still_refuse(compiled_dir: Path) -> None:

@@ -75,6 +75,14 @@ def test_python_of_the_readme_runs() -> None:
     assert ended.stdout.endswith("(2, 10)\n")
 
 
+def test_timing_script_of_the_performance_page_runs() -> None:
+    [code] = _blocks("python", (_ROOT / "docs/performance.md").read_text())
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=_ROOT, capture_output=True, text=True, check=True
+    )
+    assert re.fullmatch(r"\[\d+(, \d+){4}\]\n", ended.stdout)
+
+
 def test_makefile_has_every_verb_that_the_readme_names() -> None:
     verbs = re.findall(r"^([a-z0-9-]+):", (_ROOT / "Makefile").read_text(), re.MULTILINE)
     assert set(re.findall(r"\bmake ([a-z0-9-]+)", _README)) <= set(verbs)

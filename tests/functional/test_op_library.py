@@ -11,6 +11,7 @@ import pytest
 from lambda_serving import saved_model
 from lambda_serving.errors import InvalidArgument, NotFound
 from lambda_serving.tensorflow_c.library import load_op_library
+from server_process import COMMAND
 
 _OP = """
     #include "tensorflow/c/kernels.h"
@@ -94,10 +95,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _child(program: str, folder: Path) -> str:
+def _child(program: str, folder: Path, export: Path | None = None) -> str:
     """What a Python of its own prints: an op stays registered until its process ends."""
     done = subprocess.run(
-        [sys.executable, "-c", dedent(program), str(folder / "triple.so"), str(folder / "export")],
+        [sys.executable, "-c", dedent(program), folder / "triple.so", export or folder / "export"],
         capture_output=True,
         text=True,
         check=False,
@@ -117,6 +118,21 @@ def test_model_with_a_custom_op_fails_without_its_library_and_names_the_op(folde
         f"Could not load the SavedModel in {folder / 'export'}: Op type not registered"
         " 'ServingTestTriple'"
     )
+
+
+def test_model_with_a_custom_op_compiles_with_its_library(folder: Path, tmp_path: Path) -> None:
+    def compile_to(name: str, *flags: str) -> "subprocess.CompletedProcess[str]":
+        command: list[str | Path] = [COMMAND, "compile", folder / "export", tmp_path / name, *flags]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+    without = compile_to("without")
+    assert (without.returncode, (tmp_path / "without").exists()) == (1, False)
+    assert "'ServingTestTriple'" in without.stderr
+    assert without.stderr.rstrip().endswith("Name the library of this custom op in --op_libraries")
+
+    done = compile_to("done", f"--op_libraries={folder / 'triple.so'}")
+    assert f"{tmp_path}/done: compiled in " in done.stdout
+    assert _child(_SERVE, folder, tmp_path / "done") == "[3.0, 6.0]\n"
 
 
 def test_file_that_is_no_library_is_refused(folder: Path) -> None:

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,10 @@ from lambda_serving.compile.variables import OLD_VARIABLES, freeze, variables, w
 from lambda_serving.compile.weights import map_constants, map_variables
 from lambda_serving.dtypes import Array
 
-__all__ = ["Refused", "compiled_graph"]
+__all__ = ["MOST_CONSTANT_BYTES", "Refused", "compiled_graph"]
 
-_MOST_CONSTANT_BYTES = 2**30
-"""Together, or the graph would not fit a protocol message. The largest stay variables."""
+MOST_CONSTANT_BYTES = 2**30
+"""What fits a protocol message of 2 GiB, and leaves room for what folding adds."""
 _INIT_OP = "__saved_model_init_op"
 _ASSETS = "saved_model_assets"
 _MAIN_OPS = ("saved_model_main_op", "legacy_init_op")
@@ -42,10 +43,12 @@ class Refused(Exception):
     """The model cannot be compiled; the message says why."""
 
 
-def compiled_graph(source: Path, out: Path, tags: Sequence[str]) -> dict[str, Any]:
+def compiled_graph(
+    source: Path, out: Path, tags: Sequence[str], most_constant_bytes: int = MOST_CONSTANT_BYTES
+) -> dict[str, Any]:
     """Writes the compiled SavedModel to the folder `out`; what `freezing.Frozen` says of it.
 
-    Raises Refused.
+    `most_constant_bytes` are frozen, the smallest variables first. Raises Refused.
     """
     import tensorflow as tf
 
@@ -60,7 +63,7 @@ def compiled_graph(source: Path, out: Path, tags: Sequence[str]) -> dict[str, An
         _optimise(meta_graph, ["function"])
         _say("freezing variables")
         values = _values(session, _constant_variables(graph, ends, started))
-    _freeze(meta_graph, values)
+    _freeze(meta_graph, _small(values, most_constant_bytes))
     _say("optimising")
     _optimise_all(meta_graph)
     _say("mapping weights")
@@ -74,7 +77,10 @@ def compiled_graph(source: Path, out: Path, tags: Sequence[str]) -> dict[str, An
         "nodes_after": _count(graph),
         "frozen_bytes": sum(values[name].nbytes for name in values.keys() - left.keys()),
         "mapped_bytes": mapped_bytes,
-        "left_out": [f"{name} is not read as a whole, and stays a variable" for name in left],
+        "left_out": [
+            f"{name} is too large for a constant, or not read as a whole, and stays a variable"
+            for name in left
+        ],
     }
 
 
@@ -186,15 +192,21 @@ def _values(session: Any, nodes: Iterable[Any]) -> dict[str, Array]:
     return found
 
 
+def _small(values: Mapping[str, Array], most_bytes: int) -> dict[str, Array]:
+    """The smallest of the arrays, as many as have so many bytes together."""
+    by_size = sorted(values.items(), key=lambda item: (item[1].nbytes, item[0]))
+    totals = accumulate(value.nbytes for _, value in by_size)
+    return {
+        name: value
+        for (name, value), total in zip(by_size, totals, strict=True)
+        if total <= most_bytes
+    }
+
+
 def _freeze(meta_graph: Any, values: Mapping[str, Array]) -> None:
-    """Makes constants of variables, the smallest first, as far as they fit."""
     import tensorflow as tf
 
-    total, constants = 0, {}
-    for name, value in sorted(values.items(), key=lambda item: (item[1].nbytes, item[0])):
-        if total + value.nbytes <= _MOST_CONSTANT_BYTES:
-            total += value.nbytes
-            constants[name] = tf.make_tensor_proto(value)
+    constants = {name: tf.make_tensor_proto(value) for name, value in values.items()}
     freeze(meta_graph.graph_def, constants)
     drop_needless_order(meta_graph.graph_def)
     prune(meta_graph.graph_def, _kept(meta_graph))
@@ -249,6 +261,8 @@ def _write(meta_graph: Any, out: Path) -> None:
 def _main(source: str, out: str, tags: str, libraries: str) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"  # the same graph on every machine
+    sys.stdout = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), 1)  # where libraries print, they do not print among our lines
     _say("starting TensorFlow")
     import tensorflow as tf
 

@@ -1,6 +1,7 @@
 """The process that freezes, as its parent sees it."""
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -12,7 +13,8 @@ from lambda_serving.errors import Unavailable
 
 __all__ = ["Frozen", "Stays", "freeze"]
 
-_LAST_WORDS = 500
+_MOST_CHARACTERS = 500
+_TELLING = re.compile(r"[\w.]+(Error|Exception): |F\d{4} ")
 
 
 class Stays(Exception):
@@ -68,5 +70,12 @@ def freeze(
         finally:
             process.kill()
         errors.seek(0)
-        said = errors.read().decode(errors="replace").strip().splitlines() or ["nothing"]
-        raise Stays(f"TensorFlow gave up with exit code {code}: {said[-1][-_LAST_WORDS:]}")
+        said = errors.read().decode(errors="replace")
+        raise Stays(f"TensorFlow gave up with exit code {code}: {_reason(said)}")
+
+
+def _reason(said: str) -> str:
+    """The line of an exception or of a failed check, whatever came behind it."""
+    lines = said.strip().splitlines()
+    telling = [line for line in lines if _TELLING.match(line)] or lines or ["it said nothing"]
+    return telling[-1][:_MOST_CHARACTERS]
