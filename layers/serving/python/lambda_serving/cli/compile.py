@@ -60,7 +60,7 @@ def compile_command(
     from lambda_serving.cli.exports import exports
     from lambda_serving.compile.compiler import compile_saved_model
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     for export_dir in exports(source):
         target = destination if export_dir == source else destination / export_dir.name
         with _progress(f"{export_dir} -> {target}") as progress:
@@ -80,7 +80,7 @@ def _progress(title: str) -> Iterator["Progress"]:
     """What tells of stages: a line that moves; where it could not, a line for each late one."""
     from rich.console import Console
 
-    console, start = Console(stderr=True, highlight=False), perf_counter()
+    console, start = Console(stderr=True, highlight=False, markup=False), perf_counter()
     if console.is_terminal:
         with console.status(title) as status:
             yield lambda stage: status.update(f"{title}: {stage}")

@@ -174,7 +174,10 @@ def _constant_variables(graph: Any, ends: Iterable[str], started: set[str]) -> l
     found = variables(graph)
     if changing := writers(graph, ends, [node.name for node in found]):
         raise Refused(f"it changes its variables as it answers: {', '.join(changing[:3])}")
-    return [node for node in found if not writers(graph, started, [node.name])]
+    early = reachable(graph, started)
+    return [
+        node for node in found if node.name not in early or not writers(graph, started, [node.name])
+    ]
 
 
 def _values(session: Any, nodes: Iterable[Any]) -> dict[str, Array]:
