@@ -1,14 +1,16 @@
 """Inputs drawn from signatures, and the examples that a graph parses."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from graphs import add, graph
 from lambda_serving import protos
-from lambda_serving.compile.samples import Feature, draw, features, words
+from lambda_serving.compile.samples import Feature, draw, features, strings
 from lambda_serving.dtypes import DType
 from lambda_serving.servable import Signature, TensorSpec
 
@@ -67,8 +69,15 @@ def test_strings_are_words_or_examples() -> None:
 def test_words_are_lines_of_assets(tmp_path: Path) -> None:
     (tmp_path / "assets").mkdir()
     (tmp_path / "assets/words.txt").write_bytes(b"apple\r\npear\n")
-    assert {b"apple", b"pear", b""} <= set(words(tmp_path))
-    assert words(tmp_path / "nowhere")
+    assert {b"apple", b"pear", b""} <= set(strings(tmp_path, graph()))
+    assert strings(tmp_path / "nowhere", graph())
+
+
+def test_graph_that_decodes_images_gets_one(tmp_path: Path) -> None:
+    made = graph()
+    made.library.function.add().node_def.add(op="DecodePng")
+    (image,) = strings(tmp_path, made)
+    assert Image.open(BytesIO(image)).size == (3, 3)
 
 
 def _keys(made: Any, name: str, *keys: bytes) -> str:

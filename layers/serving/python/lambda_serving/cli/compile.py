@@ -114,7 +114,7 @@ def _show(console: "Console", target: Path, report: "Report") -> None:
 def _table(report: "Report") -> "Table":
     from rich.table import Table
 
-    table = Table("", "before", "after", "")
+    table = Table("", "before", "after", "faster")
     before, after, frozen = report.before, report.after, report.frozen
     assert after is not None
     assert frozen is not None
@@ -126,9 +126,9 @@ def _table(report: "Report") -> "Table":
         ("warm answer", before.warm, after.warm),
     ):
         if old is not None and new is not None:
-            table.add_row(title, f"{old:.3g} ms", f"{new:.3g} ms", f"{old / new:.1f}x faster")
+            table.add_row(title, f"{old:.3g} ms", f"{new:.3g} ms", f"{old / new:.1f}x")
     largest = max((check.largest_error for check in report.checks.values()), default=0.0)
-    table.add_row("largest error", "", f"{largest:.1g}", "of the largest value")
+    table.add_row("largest error, of the largest value", "", f"{largest:.1g}")
     return table
 
 

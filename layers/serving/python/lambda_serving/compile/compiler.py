@@ -128,7 +128,8 @@ def _loaded(made: Path, tags: Sequence[str]) -> Servable:
     try:
         return saved_model.load(made, tags=tags, warm_up=False)
     except ServingError as error:
-        raise Stays(f"the compiled graph does not load: {error}") from error
+        reason, *_ = str(error.__cause__ or error).splitlines()  # the folder's name will go
+        raise Stays(f"the compiled graph does not load: {reason}") from error
 
 
 def _inputs(original: Servable, source: Path, made: Path) -> _Inputs:
@@ -136,7 +137,8 @@ def _inputs(original: Servable, source: Path, made: Path) -> _Inputs:
     model = protos.message("tensorflow.SavedModel").FromString(
         (made / "saved_model.pb").read_bytes()
     )
-    graph, vocabulary = model.meta_graphs[0].graph_def, samples.words(source)
+    graph = model.meta_graphs[0].graph_def
+    vocabulary = samples.strings(source, graph)
     found: dict[str, list[Mapping[str, Array]]] = {name: [] for name in original.signatures}
     for name, inputs in recorded(original, source):
         found[name].append(inputs)

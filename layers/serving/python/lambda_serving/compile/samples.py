@@ -1,5 +1,6 @@
 """Inputs to compare two servables on, drawn from their signatures; the same ones every time."""
 
+import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,18 @@ from lambda_serving.compile.graphs import constant, data_inputs, node_name, reac
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.servable import Signature, TensorSpec
 
-__all__ = ["ROWS", "Feature", "draw", "features", "words"]
+__all__ = ["ROWS", "Feature", "draw", "features", "strings"]
 
 ROWS = (1, 2, 7)
 """What dimensions of any size are, one after the other."""
 _MOST_WORDS = 100
 _SPARSE_VALUES = 2
+_DECODERS = frozenset(("DecodeImage", "DecodeJpeg", "DecodePng"))
+_IMAGE = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAMAAAADCAIAAADZSiLoAAAAJklEQVR42mNgMM1Sjer3qt/CED3haMPW"
+    "V0tv8TNse61wW8AVKAMAsfMMGNOlnVUAAAAASUVORK5CYII="
+)
+"""A PNG of three by three pixels, which TensorFlow takes for any kind of image but BMP and GIF."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +41,8 @@ def draw(
 ) -> Iterator[dict[str, Array]]:
     """Inputs of each number of `ROWS`, of one if no dimension is free.
 
-    Strings are serialized `tf.Example`s where the graph parses such `examples`, else words of
-    the `vocabulary`. Nothing is drawn for dtypes that no array holds.
+    Strings are serialized `tf.Example`s where the graph parses such `examples`, else of the
+    `vocabulary`. Nothing is drawn for dtypes that no array holds.
     """
     random = np.random.default_rng(0)
     free = any(spec.shape is None or None in spec.shape for spec in signature.inputs.values())
@@ -49,8 +56,14 @@ def draw(
             return
 
 
-def words(export_dir: Path) -> list[bytes]:
-    """Lines of the export's text assets, which may be keys of its tables, and some others."""
+def strings(export_dir: Path, graph: Any) -> list[bytes]:
+    """What strings are drawn from: images where a graph decodes any, else words.
+
+    Words are some lines of the export's text assets, which may be keys of its tables, and others.
+    """
+    bodies = (node for function in graph.library.function for node in function.node_def)
+    if any(node.op in _DECODERS for node in (*graph.node, *bodies)):
+        return [_IMAGE]
     found = [b"", b"the", b"unheard-of"]
     for asset in sorted((export_dir / "assets").glob("*")):
         if asset.is_file():
