@@ -364,6 +364,23 @@ def test_interrupted_compilation_leaves_no_version(
     assert left == [] if number != signal.SIGKILL else all(name.startswith(".1-") for name in left)
 
 
+def test_disk_that_takes_no_more_is_told_and_nothing_is_left(
+    models_dir: Path, tmp_path: Path
+) -> None:
+    source, out = models_dir / "shared_weights" / "1", tmp_path / "out"
+    limited = 'ulimit -f 32; exec "$0" "$@"'  # KiB of a file; its weights have 64
+    ended = subprocess.run(
+        ["/bin/bash", "-c", limited, COMMAND, "compile", source, out / "1"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert (ended.returncode, "Traceback" in ended.stderr) == (1, False)
+    assert f"Error: Could not write {out}/1: File too large" in ended.stderr
+    assert list(out.iterdir()) == []
+
+
 def test_command_compiles_every_version_of_a_base_path(models_dir: Path, tmp_path: Path) -> None:
     process = _start(models_dir / "two_versions", tmp_path / "out")
     said, _ = process.communicate(timeout=120)

@@ -276,7 +276,7 @@ def _main(source: str, out: str, tags: str, libraries: str) -> None:
     except Refused as refused:
         _print({"refused": str(refused)})
     except OSError as error:
-        _print({"cannot write": f"Could not write {error.filename}: {error.strerror}"})
+        _print({"cannot write": [error.errno, error.strerror]})
     else:
         _print({"result": result})
 

@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lambda_serving.errors import Unavailable
-
 __all__ = ["Frozen", "Stays", "freeze"]
 
 _MOST_CHARACTERS = 500
@@ -42,7 +40,7 @@ def freeze(
     """Writes the compiled graph of a SavedModel and its weights to the folder `out`.
 
     `stage` is told what the process is at. Raises Stays when such a model cannot be compiled, or
-    the process fails or crashes over it; Unavailable when it cannot write.
+    the process fails or crashes over it; OSError when it cannot write.
     """
     command = [sys.executable, "-P", "-m", "lambda_serving.compile.freeze", str(source), str(out)]
     with (
@@ -62,8 +60,8 @@ def freeze(
                         stage(name)
                     case {"refused": reason}:
                         raise Stays(reason)
-                    case {"cannot write": reason}:
-                        raise Unavailable(reason)
+                    case {"cannot write": [number, reason]}:
+                        raise OSError(number, reason)
                     case {"result": result}:
                         return Frozen(**result)
             code = process.wait()
