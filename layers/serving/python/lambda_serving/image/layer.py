@@ -1,0 +1,135 @@
+"""A folder as a layer of an image (OCI image spec, layer.md): a gzip of a tar.
+
+The same names and bytes give the same layer: names are sorted; times, owners and the gzip
+header's time are zero; modes are 0755 and 0644. The bytes of the gzip are those of this machine's
+zlib: another build of it may compress otherwise, which gives another digest for the same tar.
+"""
+
+import os
+import stat
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from lambda_serving.errors import Aborted, InvalidArgument, Unavailable
+from lambda_serving.image.reference import Blob
+
+__all__ = ["Layer", "packed"]
+
+_CHUNK = 2**20
+# Weights hardly compress, so more effort costs a builder's seconds and saves no bytes.
+_LEVEL = 1
+_GZIP = 31  # zlib's window of 32 kB, with the header of a gzip that has neither name nor time
+_WHITEOUT = ".wh."
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A layer: `diff_id` is the digest of the tar, `blob` is what a registry gets."""
+
+    blob: Blob
+    diff_id: str
+    file: IO[bytes]
+
+    def content(self) -> Iterator[bytes]:
+        """The blob's bytes, from the start, one reader at a time."""
+        self.file.seek(0)
+        return iter(partial(self.file.read, _CHUNK), b"")
+
+
+@contextmanager
+def packed(folder: Path, place: str) -> Iterator[Layer]:
+    """The files of `folder` as a layer that puts them at `place`, an absolute path.
+
+    What lies there in the layers below stays, unless a file has its name. The gzip is in a
+    temporary file, gone after the block. Raises InvalidArgument for a path that is not absolute
+    and for what no layer of ours holds: links, devices, names that a layer has a meaning for;
+    Aborted for a file that is written to meanwhile; Unavailable when the folder cannot be read or
+    the disk is full.
+    """
+    with tempfile.TemporaryFile() as file:
+        try:
+            layer = _pack(folder, _parts(place), file)
+        except OSError as error:
+            raise Unavailable(f"Could not pack {folder} as a layer: {error}") from error
+        yield layer
+
+
+def _pack(folder: Path, parts: tuple[str, ...], file: IO[bytes]) -> Layer:
+    """One pass: both digests are of what is written."""
+    diff_id, digest, size = sha256(), sha256(), 0
+    compressor = zlib.compressobj(_LEVEL, wbits=_GZIP)
+    for chunk in _tar(folder, parts):
+        diff_id.update(chunk)
+        compressed = compressor.compress(chunk)
+        digest.update(compressed)
+        size += file.write(compressed)
+    rest = compressor.flush()
+    digest.update(rest)
+    size += file.write(rest)
+    blob = Blob(f"sha256:{digest.hexdigest()}", size)
+    return Layer(blob, f"sha256:{diff_id.hexdigest()}", file)
+
+
+def _parts(place: str) -> tuple[str, ...]:
+    root, *parts = PurePosixPath(place).parts or ("",)
+    if root != "/" or not parts or ".." in parts or "\0" in place:
+        raise InvalidArgument(f"{place} is not the absolute path of a folder in an image")
+    return tuple(parts)
+
+
+def _tar(folder: Path, parts: tuple[str, ...]) -> Iterator[bytes]:
+    for length in range(1, len(parts) + 1):
+        yield _header("/".join(parts[:length]), tarfile.DIRTYPE)
+    yield from _below(folder, "/".join(parts))
+    yield tarfile.NUL * (2 * tarfile.BLOCKSIZE)
+
+
+def _below(folder: Path, name: str) -> Iterator[bytes]:
+    """Entries for all in a folder, which is `name` in the tar."""
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        path, entry_name = Path(entry), f"{name}/{entry.name}"
+        if entry.name.startswith(_WHITEOUT):
+            raise InvalidArgument(
+                f"{path} would delete files in an image, as the names that begin with {_WHITEOUT}"
+                " do. Rename it"
+            )
+        mode = entry.stat(follow_symlinks=False).st_mode
+        if stat.S_ISDIR(mode):
+            yield _header(entry_name, tarfile.DIRTYPE)
+            yield from _below(path, entry_name)
+        elif stat.S_ISREG(mode):
+            yield from _file(path, entry_name)
+        else:
+            raise InvalidArgument(
+                f"{path} is neither a file nor a folder, but a link or a device. Put a copy of"
+                " what it means in its place"
+            )
+
+
+def _file(path: Path, name: str) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        yield _header(name, tarfile.REGTYPE, size)
+        left = size
+        while left >= 0 and (chunk := file.read(_CHUNK)):
+            left -= len(chunk)
+            yield chunk
+    if left:
+        raise Aborted(f"{path} changed while it was read. Append it when nothing writes to it")
+    yield tarfile.NUL * (-size % tarfile.BLOCKSIZE)
+
+
+def _header(name: str, kind: bytes, size: int = 0) -> bytes:
+    """A ustar header; PAX records come before it only where it cannot hold a name or a size."""
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.size = kind, size
+    entry.mode = 0o755 if kind == tarfile.DIRTYPE else 0o644
+    return entry.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
