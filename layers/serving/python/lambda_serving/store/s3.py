@@ -4,28 +4,51 @@ What boto3 raises is told here, as one sentence that names the base path and the
 """
 
 import logging
-import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import boto3
-from boto3.s3.transfer import TransferConfig, create_transfer_manager
+from boto3.s3.transfer import (
+    ProgressCallbackInvoker,
+    TransferConfig,
+    create_transfer_manager,
+)
 from botocore import exceptions as boto_errors
 from botocore.config import Config
 from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError
 
-from lambda_serving.errors import InvalidArgument, NotFound, PermissionDenied, Unavailable
+from lambda_serving.errors import (
+    AlreadyExists,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    Unavailable,
+)
 from lambda_serving.model_spec import ServableId
+from lambda_serving.store.completeness import check_complete, check_content
 from lambda_serving.store.local import SHOWN, by_version
+from lambda_serving.store.manifest import MANIFEST, File, Manifest
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from s3transfer.manager import TransferManager
+    from s3transfer.subscribers import BaseSubscriber
 
-__all__ = ["S3Store"]
+__all__ = [
+    "Location",
+    "S3Store",
+    "connect",
+    "explained",
+    "folders_below",
+    "read_manifest",
+    "sent_to",
+    "sizes_below",
+    "transfers",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -37,16 +60,14 @@ _CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 3},
 )
 _PARALLEL = TransferConfig(max_concurrency=10)  # as many as the client keeps connections
-_SAVED_MODELS = {"saved_model.pb", "saved_model.pbtxt", "saved_model.cpb"}
-_INDEX = "variables/variables.index"
-_SHARD = re.compile(r"variables/variables\.data-[0-9]{5}-of-([0-9]{5})")
-_DENIED = (
-    PermissionDenied,
-    "access is denied. Allow s3:ListBucket on the bucket and s3:GetObject on its objects",
-)
+_READ = "s3:ListBucket on the bucket and s3:GetObject on its objects"
+_DENIED = (PermissionDenied, "access is denied. Allow {needed}")
+_EXISTS = (AlreadyExists, "there is one already")
 _REFUSALS = {
     "AccessDenied": _DENIED,
     "403": _DENIED,  # answers to HEAD have no body to name a code
+    "PreconditionFailed": _EXISTS,
+    "ConditionalRequestConflict": _EXISTS,  # it is just being put
     "NoSuchBucket": (Unavailable, "the bucket does not exist. Correct its name"),
     "ExpiredToken": (PermissionDenied, "the AWS credentials have expired. Renew them"),
     "InvalidAccessKeyId": (PermissionDenied, "AWS does not know the access key. Correct it"),
@@ -55,7 +76,7 @@ _REFUSALS = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Location:
+class Location:
     """The keys below `s3://bucket/prefix`: their prefix is empty or ends with a slash."""
 
     bucket: str
@@ -84,17 +105,17 @@ class S3Store:
         self, base_paths: Mapping[str, str], folder: Path, client: "S3Client | None" = None
     ) -> None:
         """`folder` is made when needed. Raises InvalidArgument for a URI without a bucket."""
-        self._base_paths = {name: _Location.of(uri) for name, uri in base_paths.items()}
+        self._base_paths = {name: Location.of(uri) for name, uri in base_paths.items()}
         self._folder = folder
-        with _explained(", ".join(map(str, self._base_paths.values()))):
-            self._client = client or boto3.Session().client("s3", config=_CONFIG)
+        with explained(", ".join(map(str, self._base_paths.values()))):
+            self._client = client or connect()
 
     def versions(self, name: str) -> list[int]:
         return sorted(self._folders(name))
 
     def contents(self, name: str) -> list[str]:
         base_path = self._base_paths[name]
-        with _explained(base_path):
+        with explained(base_path):
             page = self._client.list_objects_v2(
                 Bucket=base_path.bucket, Prefix=base_path.prefix, Delimiter="/"
             )
@@ -109,8 +130,8 @@ class S3Store:
         """As `Store.fetch`; a version that is in `folder` already is not looked at again.
 
         A download that fails or is interrupted leaves no files. Raises Unavailable too when the
-        version lacks files or does not fit on the disk, InvalidArgument when a key is not the
-        name of a file below the version.
+        version lacks files or does not fit on the disk, DataLoss when files are not as pushed,
+        InvalidArgument when a key is not the name of a file below the version.
         """
         target = self._folder / servable.name / str(servable.version)
         if target.exists():
@@ -122,7 +143,7 @@ class S3Store:
             raise NotFound(
                 f"Version {servable.version} of model {servable.name} is not under {base_path}"
             ) from None
-        version = _Location(base_path.bucket, f"{base_path.prefix}{folder}/")
+        version = Location(base_path.bucket, f"{base_path.prefix}{folder}/")
         try:
             self._download(version, target)
         except OSError as error:
@@ -131,38 +152,29 @@ class S3Store:
 
     def _folders(self, name: str) -> dict[int, str]:
         """What follows the prefix, up to the next slash, by version."""
-        base_path = self._base_paths[name]
-        pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=base_path.bucket, Prefix=base_path.prefix, Delimiter="/"
-        )
-        with _explained(base_path):
-            prefixes = [
-                entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", [])
-            ]
-        return by_version(
-            prefix.removeprefix(base_path.prefix).removesuffix("/") for prefix in prefixes
-        )
+        return by_version(folders_below(self._client, self._base_paths[name]))
 
-    def _download(self, version: _Location, target: Path) -> None:
+    def _download(self, version: Location, target: Path) -> None:
         """All or nothing: written beside and renamed."""
-        files = self._files(version)
-        _check_complete(version, files)
+        names = set(sizes_below(self._client, version))
+        manifest = read_manifest(self._client, version, MANIFEST) if MANIFEST in names else None
+        check_complete(version, names, manifest)
+        files = manifest.files if manifest else names
         _log.info("Downloading %s to %s", version, target)
         self._folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._folder) as unfinished:
             made = Path(unfinished, "version")
             for file in files:
                 (made / file).parent.mkdir(parents=True, exist_ok=True)
-            with (
-                _explained(version),
-                create_transfer_manager(self._client, _PARALLEL) as transfers,
-            ):
-                downloads = [
-                    transfers.download(version.bucket, version.prefix + file, str(made / file))
+            with explained(version), transfers(self._client) as manager:
+                downloads = {
+                    file: manager.download(version.bucket, version.prefix + file, str(made / file))
                     for file in files
-                ]
-                for download in downloads:
+                }
+                for file, download in downloads.items():
                     download.result()
+                    if manifest:
+                        check_content(version, file, manifest.files[file], File.of(made / file))
             target.parent.mkdir(exist_ok=True)
             try:
                 made.rename(target)
@@ -170,60 +182,83 @@ class S3Store:
                 if not target.exists():  # another thread was quicker: its copy is as good
                     raise
 
-    def _files(self, version: _Location) -> set[str]:
-        """Names of the version's objects below it, without the markers of folders."""
-        pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=version.bucket, Prefix=version.prefix
-        )
-        with _explained(version):
-            keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
-        files = {key.removeprefix(version.prefix) for key in keys if not key.endswith("/")}
-        for file in files:
-            if not {"", ".", ".."}.isdisjoint(file.split("/")) or "\0" in file:
-                raise InvalidArgument(
-                    f"The key {version.prefix}{file} in bucket {version.bucket} is not the name"
-                    f" of a file below {version}. Remove it"
-                )
-        return files
+
+def connect(read_timeout: int = 10) -> "S3Client":
+    """A client with the settings of AWS that this process was started with."""
+    return boto3.Session().client("s3", config=_CONFIG.merge(Config(read_timeout=read_timeout)))
 
 
-def _check_complete(version: _Location, files: set[str]) -> None:
-    """Raises Unavailable when an upload is under way or was broken off, as far as names tell."""
-    missing = [] if files & _SAVED_MODELS else ["saved_model.pb"]
-    shard_counts = {match[1] for file in files if (match := _SHARD.fullmatch(file))}
-    if _INDEX in files or shard_counts:
-        lacks = [sorted(_variables(count) - files) for count in shard_counts or {"00001"}]
-        missing = [*missing, *min(lacks, key=len)]
-    if missing:
-        raise Unavailable(
-            f"The copy in {version} is not complete: {', '.join(missing[:SHOWN])} is missing."
-            " Wait for the upload to end, or copy the SavedModel again"
-        )
+def transfers(client: "S3Client") -> "TransferManager":
+    """What copies files in parallel, large ones in parts; left by an error, it cancels them."""
+    return create_transfer_manager(client, _PARALLEL)
 
 
-def _variables(shard_count: str) -> set[str]:
-    """Files of a checkpoint in so many shards (core/util/tensor_bundle/naming.cc)."""
-    shards = range(int(shard_count))
-    return {_INDEX, *(f"variables/variables.data-{n:05}-of-{shard_count}" for n in shards)}
+def sent_to(sent: Callable[[int], None]) -> "BaseSubscriber":
+    """What a transfer takes among its subscribers to tell how many bytes went by."""
+    return ProgressCallbackInvoker(sent)
+
+
+def folders_below(client: "S3Client", folder: Location) -> list[str]:
+    """Names of the folders right below a folder."""
+    pages = client.get_paginator("list_objects_v2").paginate(
+        Bucket=folder.bucket, Prefix=folder.prefix, Delimiter="/"
+    )
+    with explained(folder):
+        prefixes = [entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", [])]
+    return [prefix.removeprefix(folder.prefix).removesuffix("/") for prefix in prefixes]
+
+
+def sizes_below(client: "S3Client", folder: Location) -> dict[str, int]:
+    """Sizes of the objects below a folder, by name, without the markers of folders.
+
+    Raises InvalidArgument when a key is not the name of a file below it.
+    """
+    pages = client.get_paginator("list_objects_v2").paginate(
+        Bucket=folder.bucket, Prefix=folder.prefix
+    )
+    with explained(folder):
+        sizes = {
+            entry["Key"].removeprefix(folder.prefix): entry["Size"]
+            for page in pages
+            for entry in page.get("Contents", [])
+            if not entry["Key"].endswith("/")
+        }
+    for name in sizes:
+        if not {"", ".", ".."}.isdisjoint(name.split("/")) or "\0" in name:
+            raise InvalidArgument(
+                f"The key {folder.prefix}{name} in bucket {folder.bucket} is not the name of a"
+                f" file below {folder}. Remove it"
+            )
+    return sizes
+
+
+def read_manifest(client: "S3Client", folder: Location, name: str) -> Manifest:
+    with explained(folder):
+        body = client.get_object(Bucket=folder.bucket, Key=folder.prefix + name)["Body"].read()
+    return Manifest.of_json(body, f"{folder}/{name}")
 
 
 @contextmanager
-def _explained(base_path: object) -> Iterator[None]:
-    """Tells what boto3 raises as Unavailable or PermissionDenied."""
+def explained(place: object, *, doing: str = "read", needed: str = _READ) -> Iterator[None]:
+    """Tells what boto3 raises as Unavailable or PermissionDenied, naming the rights needed.
+
+    AlreadyExists stands for an object that should have been put only if there was none.
+    """
+    failure = f"Could not {doing} {place}"
     try:
         yield
     except boto_errors.ClientError as error:
         code = error.response.get("Error", {}).get("Code", "")
         kind, reason = _REFUSALS.get(code, (Unavailable, str(error)))
-        raise kind(f"Could not read {base_path}: {reason}") from error
+        raise kind(f"{failure}: {reason.replace('{needed}', needed)}") from error
     except (
         boto_errors.NoCredentialsError,
         boto_errors.PartialCredentialsError,
         boto_errors.CredentialRetrievalError,
     ) as error:
         raise Unavailable(
-            f"Could not read {base_path}: no AWS credentials ({error}). Set AWS_PROFILE, or"
-            " AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this machine a role"
+            f"{failure}: no AWS credentials ({error}). Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and"
+            " AWS_SECRET_ACCESS_KEY, or give this machine a role"
         ) from error
     except (
         boto_errors.ConnectionError,
@@ -231,9 +266,9 @@ def _explained(base_path: object) -> Iterator[None]:
         RetriesExceededError,
     ) as error:
         raise Unavailable(
-            f"Could not read {base_path}: S3 does not answer ({error}). Check the network,"
-            " AWS_REGION and AWS_ENDPOINT_URL; in a VPC, S3 needs a gateway endpoint"
+            f"{failure}: S3 does not answer ({error}). Check the network, AWS_REGION and"
+            " AWS_ENDPOINT_URL; in a VPC, S3 needs a gateway endpoint"
         ) from error
     except (boto_errors.BotoCoreError, S3DownloadFailedError, ValueError) as error:
         # a ValueError is how botocore refuses an AWS_ENDPOINT_URL
-        raise Unavailable(f"Could not read {base_path}: {error}") from error
+        raise Unavailable(f"{failure}: {error}") from error

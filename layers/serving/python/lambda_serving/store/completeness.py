@@ -1,0 +1,59 @@
+"""Whether all of a version is there, and as it was pushed."""
+
+import re
+from collections.abc import Set as AbstractSet
+
+from lambda_serving.errors import DataLoss, Unavailable
+from lambda_serving.store.manifest import MANIFEST, PUSH, File, Manifest
+
+__all__ = ["check_complete", "check_content"]
+
+_SHOWN = 10
+_SAVED_MODELS = {"saved_model.pb", "saved_model.pbtxt", "saved_model.cpb"}
+_INDEX = "variables/variables.index"
+_SHARD = re.compile(r"variables/variables\.data-[0-9]{5}-of-([0-9]{5})")
+
+
+def check_complete(version: object, names: AbstractSet[str], manifest: Manifest | None) -> None:
+    """Raises Unavailable when files are missing from `names`, those below the version.
+
+    Without a manifest, a push has not ended or nobody pushed: then this tells, as far as names
+    do, whether an upload is under way or was broken off.
+    """
+    if manifest:
+        missing, fix = sorted(manifest.files.keys() - names), "Push it again, as a new version"
+    elif PUSH in names:
+        missing, fix = [MANIFEST], "Wait for the push to end, or push the same again to complete it"
+    else:
+        missing = _missing(names)
+        fix = "Wait for the upload to end, or copy the SavedModel again"
+    if missing:
+        raise Unavailable(
+            f"The copy in {version} is not complete: {', '.join(missing[:_SHOWN])} is missing."
+            f" {fix}"
+        )
+
+
+def check_content(version: object, name: str, listed: File, found: File) -> None:
+    """Raises DataLoss when the content of a file is not what the manifest lists."""
+    if listed != found:
+        raise DataLoss(
+            f"{name} in {version} is not what was pushed: its manifest lists {listed.size} bytes"
+            f" with sha256 {listed.sha256}, found were {found.size} with {found.sha256}. Push the"
+            " SavedModel again, as a new version"
+        )
+
+
+def _missing(names: AbstractSet[str]) -> list[str]:
+    missing = [] if names & _SAVED_MODELS else ["saved_model.pb"]
+    shard_counts = {match[1] for name in names if (match := _SHARD.fullmatch(name))}
+    if _INDEX in names or shard_counts:
+        lacks = [sorted(_variables(count) - names) for count in shard_counts or {"00001"}]
+        missing = [*missing, *min(lacks, key=len)]
+    return missing
+
+
+def _variables(shard_count: str) -> set[str]:
+    """Files of a checkpoint in so many shards (core/util/tensor_bundle/naming.cc)."""
+    shards = range(int(shard_count))
+    return {_INDEX, *(f"variables/variables.data-{n:05}-of-{shard_count}" for n in shards)}
