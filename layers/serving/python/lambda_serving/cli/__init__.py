@@ -1,4 +1,4 @@
-"""`lambda-serving`: serve, predict, inspect, compile."""
+"""`lambda-serving`: serve, predict, inspect, compile, push, reconcile."""
 
 import sys
 
@@ -7,6 +7,8 @@ import click
 from lambda_serving.cli.compile import compile_command
 from lambda_serving.cli.inspect import inspect
 from lambda_serving.cli.predict import predict
+from lambda_serving.cli.push import push
+from lambda_serving.cli.reconcile import reconcile
 from lambda_serving.cli.serve import serve
 from lambda_serving.errors import ServingError
 
@@ -23,6 +25,8 @@ _commands.add_command(serve)
 _commands.add_command(predict)
 _commands.add_command(inspect)
 _commands.add_command(compile_command)
+_commands.add_command(push)
+_commands.add_command(reconcile)
 
 
 def main() -> None:

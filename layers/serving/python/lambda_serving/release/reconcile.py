@@ -1,0 +1,39 @@
+"""Look, decide, apply, look again, until nothing is to be done or Lambda needs time."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from lambda_serving.release.actions import Action, Wait, next_action
+from lambda_serving.release.deployment import Deployment
+from lambda_serving.version_policy import VersionPolicy, aspired
+
+__all__ = ["Gateway", "reconcile"]
+
+
+class Gateway(Protocol):
+    """One model, to be seen and to be changed."""
+
+    def observe(self) -> Deployment:
+        """How it stands; raises Unavailable or PermissionDenied rather than showing less."""
+        ...
+
+    def apply(self, action: Action, seen: Deployment) -> None:
+        """Carries out an action; one that was carried out before does no harm."""
+        ...
+
+
+def reconcile(
+    policy: VersionPolicy, gateway: Gateway, tell: Callable[[Action], None] = lambda _: None
+) -> Action | None:
+    """Brings a model to the versions that its policy aspires to.
+
+    None when it is there; `Wait` when it is not, and must be looked at again later. `tell` hears
+    of each action before it is carried out. Raises what observing and applying raise.
+    """
+    while True:
+        seen = gateway.observe()
+        action = next_action(aspired(policy, seen.manifests.keys()), seen)
+        if action is None or isinstance(action, Wait):
+            return action
+        tell(action)
+        gateway.apply(action, seen)
