@@ -31,6 +31,10 @@ from lambda_serving.errors import (
     ServingError,
     Unavailable,
 )
+from lambda_serving.model_spec import ServableId
+from lambda_serving.push import push
+from lambda_serving.store import LocalStore
+from lambda_serving.store.local import LocalVersion
 from lambda_serving.tensorflow_c import library
 from server_process import COMMAND, MNIST
 
@@ -419,6 +423,14 @@ def test_command_tells_what_went_wrong(arguments: list[str], reason: str) -> Non
     _, said = process.communicate(timeout=60)
     assert (process.returncode, "Traceback" in said) == (1, False)
     assert reason in said
+
+
+def test_pushed_version_compiles_to_one_that_is_served(models_dir: Path, tmp_path: Path) -> None:
+    push(models_dir / "two_versions/2", LocalVersion(tmp_path / "pushed/2"))
+    compile_saved_model(tmp_path / "pushed/2", tmp_path / "compiled/2")
+    store = LocalStore({"half": str(tmp_path / "compiled")})
+    with saved_model.load(store.fetch(ServableId("half", 2))) as servable:
+        assert servable.run("", {"x": np.array([2], np.float32)})["y"].tolist() == [4.0]
 
 
 def test_old_variables_and_their_table_are_frozen(compiled_dir: Path) -> None:

@@ -198,6 +198,16 @@ def test_waits_for_lambda_without_doing_anything(world: _World) -> None:
     assert world.plane.calls.count("Invoke") == 0
 
 
+def test_action_that_changes_nothing_is_not_repeated_for_ever(world: _World) -> None:
+    def forget(operation: str, moment: str) -> None:
+        if (operation, moment) == ("PublishVersion", "after"):
+            world.plane.versions.pop(max(world.plane.versions))
+
+    world.plane.interfere = forget
+    with pytest.raises(Aborted, match=r"Publish\(version=1\) went through and changed nothing"):
+        world.reconcile()
+
+
 _OPERATIONS = (
     "ListVersionsByFunction",
     "GetAlias",

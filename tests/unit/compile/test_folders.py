@@ -81,6 +81,8 @@ def test_what_lies_beside_the_graph_is_copied_unless_it_is_there(tmp_path: Path)
         "assets/words.txt",
         "assets.extra/warm_up",
         "notes.txt",
+        "manifest.json",
+        "push.json",
     )
     made = _export(tmp_path / "made", "assets/ours.txt")
     copy_beside_graph(export, made)

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lambda_serving.errors import ResourceExhausted, Unavailable
+from lambda_serving.store.manifest import MANIFEST, PUSH
 
 __all__ = ["copy_all", "copy_beside_graph", "size_of", "written_whole"]
 
-_GRAPH = frozenset(("saved_model.pb", "saved_model.pbtxt", "variables"))
+_NOT_BESIDE = frozenset(("saved_model.pb", "saved_model.pbtxt", "variables", MANIFEST, PUSH))
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 
 
@@ -38,10 +39,10 @@ def written_whole(destination: Path) -> Iterator[Path]:
 def copy_beside_graph(export_dir: Path, destination: Path) -> None:
     """Copies what an export has beside its graph and variables: assets, warm-up, metadata.
 
-    What is in `destination` already stays.
+    What is in `destination` already stays. Manifests of a push are left: they list the export.
     """
     for each in export_dir.iterdir():
-        if each.name not in _GRAPH and not (destination / each.name).exists():
+        if each.name not in _NOT_BESIDE and not (destination / each.name).exists():
             _copy(each, destination)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from lambda_serving.errors import Aborted
 from lambda_serving.release.actions import Action, Wait, next_action
 from lambda_serving.release.deployment import Deployment
 from lambda_serving.version_policy import VersionPolicy, aspired
@@ -28,12 +29,17 @@ def reconcile(
     """Brings a model to the versions that its policy aspires to.
 
     None when it is there; `Wait` when it is not, and must be looked at again later. `tell` hears
-    of each action before it is carried out. Raises what observing and applying raise.
+    of each action before it is carried out. Raises what observing and applying raise, and Aborted
+    for an action that changed nothing.
     """
+    before: Action | None = None
     while True:
         seen = gateway.observe()
         action = next_action(aspired(policy, seen.manifests.keys()), seen)
         if action is None or isinstance(action, Wait):
             return action
+        if action == before:
+            raise Aborted(f"{action} went through and changed nothing. Look at it before going on")
         tell(action)
         gateway.apply(action, seen)
+        before = action
