@@ -144,7 +144,7 @@ def test_pushed_versions_go_live_one_after_the_other_and_back(
 
     assert release()[:2] == (0, "")  # nothing is pushed yet
     assert _command("push", models_dir / "two_versions/1", f"{bucket}/1")[0] == 0
-    assert release("--dry-run")[:2] == (0, "Next: Build(version=1)\n")
+    assert release("--dry-run")[1].splitlines()[-1] == "Next: Build(version=1)"
     code, said, _ = release()
     assert (code, said.splitlines()[-1]) == (0, "Point(function_version=2)")
     assert _answer(plane) == {"predictions": [3.0]}
@@ -153,6 +153,12 @@ def test_pushed_versions_go_live_one_after_the_other_and_back(
     assert release()[0] == 0
     assert _answer(plane) == {"predictions": [4.0]}
     assert release()[:2] == (0, "")
+    *table, last = release("--dry-run")[1].splitlines()
+    assert last == "Nothing is to be done"
+    assert [line.split("│")[1:4] for line in table if line.startswith("│")] == [
+        [" 2       ", " live  ", " 3                "],
+        [" 1       ", " warm  ", " 2                "],
+    ]
 
     assert release("--version=1")[1] == "Point(function_version=2)\n"
     assert _answer(plane) == {"predictions": [3.0]}

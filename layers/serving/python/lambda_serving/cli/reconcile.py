@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:  # see cli.inspect
+    from rich.table import Table
+
+    from lambda_serving.release.deployment import Deployment, Record
     from lambda_serving.release.gateway import AwsGateway
     from lambda_serving.version_policy import VersionPolicy
 
 __all__ = ["reconcile"]
 
 _PATIENCE_SECONDS = 3.0
+_SHOWN = len("sha256:") + 12
 _STILL_WAITING = 3
 """Exit code when Lambda needs more time than `--wait` gave it."""
 
@@ -35,7 +39,7 @@ _STILL_WAITING = 3
 @click.option(
     "--wait", default=300, show_default=True, help="Seconds that Lambda may take for its part"
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would be done next")
+@click.option("--dry-run", is_flag=True, help="Only show how things stand and what comes next")
 def reconcile(
     base_path: str,
     function: str,
@@ -67,12 +71,42 @@ def reconcile(
 
 
 def _show_next(policy: "VersionPolicy", gateway: "AwsGateway") -> None:
+    from rich.console import Console
+
     from lambda_serving.release.actions import next_action
     from lambda_serving.version_policy import aspired
 
     seen = gateway.observe()
+    Console(markup=False, highlight=False).print(_table(seen))
     action = next_action(aspired(policy, seen.manifests.keys()), seen)
     click.echo(f"Next: {action}" if action else "Nothing is to be done")
+
+
+def _table(seen: "Deployment") -> "Table":
+    """A line for each version that was pushed, the largest first."""
+    from rich.table import Table
+
+    table = Table("version", "state", "function version", "image", "error")
+    for version in sorted(seen.manifests, reverse=True):
+        record, published = seen.record(version), seen.published(version)
+        number = published.number if published else None
+        image, error = (record.image, record.error) if record else (None, None)
+        table.add_row(
+            str(version),
+            _state(record, is_live=number is not None and number == seen.live),
+            str(number or ""),
+            (image or "")[:_SHOWN],
+            error,
+        )
+    return table
+
+
+def _state(record: "Record | None", *, is_live: bool) -> str:
+    if is_live:
+        return "live"
+    if record is None:
+        return "pushed"
+    return "failed" if record.error else "warm" if record.warm else "built"
 
 
 def _go(policy: "VersionPolicy", gateway: "AwsGateway", wait: int) -> bool:
