@@ -7,7 +7,13 @@ import pytest
 
 from graphs import add, constants, graph, node
 from lambda_serving.compile.graphs import constant
-from lambda_serving.compile.rewrites import fold_scales, name_offsets, pack_filters
+from lambda_serving.compile.rewrites import (
+    Shapes,
+    fold_scales,
+    fuse_sums,
+    name_offsets,
+    pack_filters,
+)
 from lambda_serving.dtypes import Array, DType
 
 _DEPTHWISE = "DepthwiseConv2dNative"
@@ -135,3 +141,73 @@ def test_filters_are_packed_if_they_never_change(source: str, dtype: DType, op: 
     packed = op.startswith("_Mkl")
     assert convolution.attr["is_filter_const"].b is packed
     assert convolution.attr["_kernel"].s == (b"MklNameChangeOp" if packed else b"")
+
+
+def _summed(*, relu: bool, other: str = "x") -> Any:
+    """`total`, of two packed convolutions of a placeholder and of `other`."""
+    made = graph()
+    constants(made, filters=_FILTERS, bias=[0.0, 0.0])
+    add(made, "Placeholder", "x")
+    for name, source in (("one", "x"), ("two", "pooled"), ("three", other)):
+        convolution = add(
+            made, "_MklNativeFusedConv2D", name, source, "filters", "bias", T=DType.FLOAT
+        )
+        convolution.attr["fused_ops"].list.s.extend([b"BiasAdd"] if name == "one" else [b"Relu"])
+        convolution.attr["TArgs"].list.type.append(DType.FLOAT)
+    add(made, "MaxPool", "pooled", "x")
+    add(made, "AddV2", "total", "two" if other == "x" else "three", "one")
+    if relu:
+        add(made, "Relu", "active", "total")
+    return made
+
+
+def _known(_: str) -> tuple[int | None, ...]:
+    return (None, 7, 7, 2)
+
+
+@pytest.mark.parametrize(("relu", "name"), [(False, "total"), (True, "active")])
+def test_sum_of_branches_is_part_of_the_convolution(relu: bool, name: str) -> None:  # noqa: FBT001 a parameter
+    made = _summed(relu=relu)
+    fuse_sums(made, _known, [])
+    fused = node(made, name)
+    assert (fused.op, list(fused.input)) == (
+        "_MklNativeFusedConv2D",
+        ["x", "filters", "bias", "two"],
+    )
+    assert list(fused.attr["fused_ops"].list.s) == [b"BiasAdd", b"Add", *[b"Relu"][: int(relu)]]
+    assert (fused.attr["num_args"].i, len(fused.attr["TArgs"].list.type)) == (2, 2)
+    names = {each.name for each in made.node}
+    assert names & {"one", "total", "active"} == {name}
+
+
+def test_sum_that_must_stay_keeps_its_name_and_its_relu() -> None:
+    made = _summed(relu=True)
+    fuse_sums(made, _known, ["total"])
+    assert node(made, "total").op == "_MklNativeFusedConv2D"
+    assert (node(made, "active").op, list(node(made, "active").input)) == ("Relu", ["total"])
+
+
+@pytest.mark.parametrize(
+    ("other", "shapes", "kept"),
+    [
+        ("elsewhere", _known, []),
+        ("x", lambda _: None, []),
+        ("x", lambda _: (None, None, None, 2), []),
+        ("x", lambda name: (None, 7, 7, 2) if name == "one" else (None, 1, 1, 2), []),
+        ("x", _known, ["one"]),
+    ],
+)
+def test_sum_of_what_may_have_another_shape_or_must_stay_is_left(
+    other: str, shapes: Shapes, kept: list[str]
+) -> None:
+    made = _summed(relu=False, other=other)
+    add(made, "Placeholder", "elsewhere")
+    fuse_sums(made, shapes, kept)
+    assert node(made, "total").op == "AddV2"
+
+
+def test_convolution_that_others_use_is_left() -> None:
+    made = _summed(relu=False)
+    add(made, "Neg", "also", "one")
+    fuse_sums(made, _known, [])
+    assert node(made, "total").op == "AddV2"

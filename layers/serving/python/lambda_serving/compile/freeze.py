@@ -71,6 +71,7 @@ def compiled_graph(
     _check_left(graph, left, started)
     mapped_bytes = map_variables(graph, left, out) + map_constants(graph, out, started)
     rewrites.pack_filters(graph)
+    rewrites.fuse_sums(graph, _shapes(graph), _kept(meta_graph))
     _write(meta_graph, out)
     return {
         "nodes_before": nodes_before,
@@ -227,6 +228,20 @@ def _optimise_all(meta_graph: Any) -> None:
     _optimise(meta_graph, ["remap", "constfold", "dependency", "remap"])
     for node in graph.node:
         node.device = ""
+
+
+def _shapes(graph: Any) -> rewrites.Shapes:
+    import tensorflow as tf
+
+    with tf.Graph().as_default() as imported:
+        tf.import_graph_def(graph, name="")
+
+    def shape(tensor: str) -> Sequence[int | None] | None:
+        name = tensor if ":" in tensor else f"{tensor}:0"
+        found = imported.get_tensor_by_name(name).shape
+        return None if found.rank is None else found.as_list()
+
+    return shape
 
 
 def _check_left(graph: Any, left: Mapping[str, Array], started: Iterable[str]) -> None:

@@ -4,13 +4,17 @@ Before they look for operations to fuse: a batch normalisation behind a convolut
 scale and an offset of each channel. They fold the scale into the filters of `Conv2D` alone, and
 know an offset by the name `BiasAdd` alone.
 
-After them: oneDNN packs the filters of a convolution once, if they are constant, else in every
+After them, where branches of a network are summed: the optimiser does not see that what is summed
+has one shape, as the number of rows is not known; here it is enough that both have it of the same
+tensor. The sum, and a `Relu` behind it, become part of a convolution before it.
+
+And oneDNN packs the filters of a convolution once, if they are constant, else in every
 call. Its layout pass tells by the node that gives the filters. Those that are mapped are read
 from a variable, so the pass must be forestalled: the nodes get the names that it would give.
 Source: tensorflow/core/common_runtime/mkl_layout_pass.cc, CopyAttrsConvCheckConstFilter.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,11 +30,28 @@ from lambda_serving.compile.graphs import (
 )
 from lambda_serving.dtypes import Array, DType
 
-__all__ = ["fold_scales", "name_offsets", "pack_filters"]
+__all__ = ["Shapes", "fold_scales", "fuse_sums", "name_offsets", "pack_filters"]
+
+Shapes = Callable[[str], Sequence[int | None] | None]
+"""The shape of a tensor as far as it is known, None for an unknown rank."""
 
 _DEPTHWISE = "DepthwiseConv2dNative"
 _CONVOLUTIONS = frozenset(("Conv2D", _DEPTHWISE))
 _FLOATS = frozenset((DType.FLOAT, DType.DOUBLE, DType.HALF, DType.BFLOAT16))
+_KEEP_ROWS = frozenset(
+    (
+        "_MklNativeConv2D",
+        "_MklNativeDepthwiseConv2dNative",
+        "_MklNativeFusedConv2D",
+        "_MklNativeFusedDepthwiseConv2dNative",
+        "_MklSwish",
+        "AvgPool",
+        "LeakyRelu",
+        "MaxPool",
+        "Relu",
+        "Relu6",
+    )
+)
 _PACKING = {
     "Conv2D": "_MklNativeConv2D",
     "DepthwiseConv2dNative": "_MklNativeDepthwiseConv2dNative",
@@ -88,6 +109,70 @@ def pack_filters(graph: Any) -> None:
             node.op = _PACKING[node.op]
             node.attr["_kernel"].s = b"MklNameChangeOp"
             node.attr["is_filter_const"].b = True
+
+
+def fuse_sums(graph: Any, shapes: Shapes, kept: Collection[str]) -> None:
+    """`convolution + other`, and `Relu` of it, become the convolution, if it is a packed one.
+
+    `kept` are nodes that must stay.
+    """
+    nodes, users = {node.name: node for node in graph.node}, consumers(graph)
+    gone: set[str] = set()
+    for total in [node for node in graph.node if node.op == "AddV2" and not control_inputs(node)]:
+        for first, second in (total.input, reversed(total.input)):
+            convolution = nodes[node_name(first)]
+            if (
+                not _takes_a_sum(convolution)
+                or len(users[convolution.name]) != 1
+                or convolution.name in kept
+                or not _same_shape(shapes(first), shapes(second))
+                or not _same_rows(nodes, first, second)
+            ):
+                continue
+            last, then = total, [b"Add"]
+            match users[total.name]:
+                case [user] if user.op == "Relu" and total.name not in kept:
+                    last, then = user, [b"Add", b"Relu"]
+            _become(last, convolution)
+            last.input.append(second)
+            last.attr["num_args"].i = 2
+            last.attr["TArgs"].list.type.append(DType.FLOAT)
+            last.attr["fused_ops"].list.s.extend(then)
+            gone |= {convolution.name, total.name} - {last.name}
+            break
+    left = [node for node in graph.node if node.name not in gone]
+    del graph.node[:]
+    graph.node.extend(left)
+
+
+def _takes_a_sum(node: Any) -> bool:
+    fused = [b"BiasAdd"]
+    return (
+        node.op == "_MklNativeFusedConv2D"
+        and list(node.attr["fused_ops"].list.s) == fused
+        and not control_inputs(node)
+    )
+
+
+def _same_shape(one: Sequence[int | None] | None, other: Sequence[int | None] | None) -> bool:
+    """Whether all but the numbers of rows are known and equal."""
+    if one is None or other is None or len(one) != 4 or None in one[1:]:
+        return False
+    return list(one[1:]) == list(other[1:])
+
+
+def _same_rows(nodes: dict[str, Any], one: str, other: str) -> bool:
+    """Whether both have as many rows as some tensor that both are made of."""
+    before = set(_with_rows_of(nodes, one))
+    return any(tensor in before for tensor in _with_rows_of(nodes, other))
+
+
+def _with_rows_of(nodes: dict[str, Any], tensor: str) -> Iterator[str]:
+    """The tensor, and those before it from which it has its rows."""
+    yield tensor
+    while (node := nodes[node_name(tensor)]).op in _KEEP_ROWS:
+        tensor = node.input[0]
+        yield tensor
 
 
 def _with_constants(node: Any, nodes: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
