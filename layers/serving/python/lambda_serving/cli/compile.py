@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lambda_serving.cli.options import loading
+
 if TYPE_CHECKING:  # see cli.inspect
     from rich.console import Console
     from rich.table import Table
@@ -27,18 +29,7 @@ _QUIET_SECONDS = 2.0
 @click.command("compile")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("destination", type=click.Path(path_type=Path))
-@click.option(
-    "--saved_model_tags",
-    default="serve",
-    show_default=True,
-    help="Tags of the meta graph, comma-separated",
-)
-@click.option("--op_libraries", default="", help="Custom op libraries, comma-separated paths")
-@click.option(
-    "--cache_dir",
-    type=click.Path(path_type=Path),
-    help="Where exports made loadable are kept (default: user cache)",
-)
+@loading
 def compile_command(
     source: Path,
     destination: Path,

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lambda_serving.errors import Unimplemented
+
 if TYPE_CHECKING:  # see cli.inspect
     from rich.table import Table
 
@@ -125,11 +127,17 @@ def _go(policy: "VersionPolicy", gateway: "AwsGateway", wait: int) -> bool:
 def _gateway(
     base_path: str, function: str, repository: str, base_tag: str, op_libraries: Sequence[str]
 ) -> Iterator["AwsGateway"]:
-    from lambda_serving.builder import RegistryBuilder
-    from lambda_serving.image import Registry, open_client
-    from lambda_serving.release import gateway
-    from lambda_serving.release.bucket import BucketReleases
-    from lambda_serving.store import open_store
+    try:
+        from lambda_serving.builder import RegistryBuilder
+        from lambda_serving.image import Registry, open_client
+        from lambda_serving.release import gateway
+        from lambda_serving.release.bucket import BucketReleases
+        from lambda_serving.store import open_store
+    except ModuleNotFoundError as error:
+        raise Unimplemented(
+            f"A release needs more than is installed ({error}):"
+            " pip install 'lambda-serving[compile,release]'"
+        ) from error
 
     releases = BucketReleases(base_path)
     with tempfile.TemporaryDirectory(prefix="lambda-serving-") as downloads, open_client() as http:
