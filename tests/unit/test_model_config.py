@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from lambda_serving.errors import InvalidArgument, NotFound
-from lambda_serving.model_config import ModelConfig, check, read
-from lambda_serving.version_policy import All, Latest, Specific
+from lambda_serving.model_config import ModelConfig, check, edited, parse, read
+from lambda_serving.version_policy import All, Latest, Specific, VersionPolicy
 
 _ALL_FORMS = """
 model_config_list {
@@ -81,3 +81,83 @@ def test_one_name_twice_is_refused() -> None:
 def test_relative_base_path_is_refused() -> None:
     with pytest.raises(InvalidArgument, match=r"absolute path or URI; got base_path\(\)=saved$"):
         check([ModelConfig("m", "saved")])
+
+
+_ORIGIN = "s3://bucket/models.config"
+
+
+def test_models_need_no_base_path_to_be_parsed() -> None:
+    text = "model_config_list { config { name: 'm' model_platform: 'tensorflow' } }"
+    assert parse(text, _ORIGIN) == [ModelConfig("m", "")]
+    assert parse("model_config_list {}", _ORIGIN) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "The config file s3://bucket/models.config has no model_config_list"),
+        (
+            "model_config_list {\n  config { nmae: 'a' } }",
+            "The config file s3://bucket/models.config is not valid: 2:12 : .*nmae",
+        ),
+        (b"\xff", "The config file s3://bucket/models.config is not valid: "),
+        (
+            "model_config_list { config { name: 'm' model_platform: 'caffe' } }",
+            "Model m in s3://bucket/models.config has model_platform 'caffe'; it must be",
+        ),
+    ],
+)
+def test_what_cannot_be_parsed_names_its_origin(text: str | bytes, message: str) -> None:
+    with pytest.raises(InvalidArgument, match=f"^{message}"):
+        parse(text, _ORIGIN)
+
+
+@pytest.mark.parametrize(
+    "policy", [Latest(1), Latest(3), All(), Specific(frozenset({7, 42})), Specific(frozenset())]
+)
+@pytest.mark.parametrize("name", ["b", "new", "Größe"])
+def test_edited_text_has_the_policy_and_labels_of_one_model(
+    name: str, policy: VersionPolicy
+) -> None:
+    model = ModelConfig(name, f"/m/{name}", policy, {"canary": 43})
+    others = [each for each in parse(_ALL_FORMS, _ORIGIN) if each.name != name]
+    found = parse(edited(_ALL_FORMS, _ORIGIN, model), _ORIGIN)
+    assert [each for each in found if each.name == name] == [model]
+    assert [each for each in found if each.name != name] == others
+
+
+def test_edited_text_keeps_all_other_fields() -> None:
+    text = """
+    model_config_list {
+      config {
+        name: "a" base_path: "/elsewhere/a" model_platform: "tensorflow"
+        logging_config { sampling_config { sampling_rate: 0.5 } }
+        version_labels { key: "old" value: 1 }
+      }
+    }
+    """
+    assert edited(text, _ORIGIN, ModelConfig("a", "s3://bucket/a", All())) == (
+        """model_config_list {
+  config {
+    name: "a"
+    base_path: "/elsewhere/a"
+    model_platform: "tensorflow"
+    logging_config {
+      sampling_config {
+        sampling_rate: 0.5
+      }
+    }
+    model_version_policy {
+      all {
+      }
+    }
+  }
+}
+"""
+    )
+
+
+def test_added_model_is_one_that_a_server_takes(tmp_path: Path) -> None:
+    model = ModelConfig("m", "s3://bucket/m", Specific(frozenset({2})), {"stable": 2})
+    text = edited("model_config_list {}", _ORIGIN, model)
+    assert read(_file(tmp_path, text)) == [model]

@@ -12,7 +12,9 @@ from lambda_serving import proto_text, protos
 from lambda_serving.errors import InvalidArgument
 from lambda_serving.version_policy import All, Latest, Specific, VersionPolicy
 
-__all__ = ["ModelConfig", "check", "read"]
+__all__ = ["ModelConfig", "check", "edited", "parse", "read"]
+
+_PLATFORM = "tensorflow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +28,41 @@ class ModelConfig:
 
 
 def read(path: Path) -> list[ModelConfig]:
-    """The models of a `ModelServerConfig` in protobuf text.
+    """The models that a server should serve, of a `ModelServerConfig` in protobuf text.
 
-    Raises what `proto_text.read` and `check` raise.
+    Raises what `proto_text.read`, `parse` and `check` raise.
     """
-    config = proto_text.read(path, protos.message("tensorflow.serving.ModelServerConfig"))
-    if config.WhichOneof("config") != "model_config_list":
-        raise InvalidArgument(f"The config file {path} has no model_config_list")
-    models = [_model(model) for model in config.model_config_list.config]
+    models = _models(proto_text.read(path, _message()), path)
     check(models)
     return models
+
+
+def parse(text: str | bytes, origin: object) -> list[ModelConfig]:
+    """The models of a `ModelServerConfig` in protobuf text, wherever they lie.
+
+    A file that is not for a server alone need not pass `check`. Raises InvalidArgument, naming
+    `origin`, for what is no such message or has no list of models, and for another platform.
+    """
+    return _models(proto_text.parse(text, _message(), origin), origin)
+
+
+def edited(text: str | bytes, origin: object, model: ModelConfig) -> str:
+    """The text with the policy and the labels of `model`; all else says what it said.
+
+    Comments are lost. A model that is not listed is added, as a server would need it. Raises what
+    `proto_text.parse` raises.
+    """
+    config = proto_text.parse(text, _message(), origin)
+    listed = config.model_config_list.config
+    entry = next((each for each in listed if each.name == model.name), None)
+    if entry is None:
+        entry = listed.add(name=model.name, base_path=model.base_path, model_platform=_PLATFORM)
+    if _policy(entry.model_version_policy) != model.policy:
+        policy = type(entry.model_version_policy)(**_choice(model.policy))
+        entry.model_version_policy.CopyFrom(policy)
+    entry.version_labels.clear()
+    entry.version_labels.update(model.labels)
+    return proto_text.written(config)
 
 
 def check(models: Sequence[ModelConfig]) -> None:
@@ -58,11 +85,21 @@ def check(models: Sequence[ModelConfig]) -> None:
             )
 
 
-def _model(model: Any) -> ModelConfig:
-    if model.model_platform != "tensorflow":
+def _message() -> Any:
+    return protos.message("tensorflow.serving.ModelServerConfig")
+
+
+def _models(config: Any, origin: object) -> list[ModelConfig]:
+    if config.WhichOneof("config") != "model_config_list":
+        raise InvalidArgument(f"The config file {origin} has no model_config_list")
+    return [_model(model, origin) for model in config.model_config_list.config]
+
+
+def _model(model: Any, origin: object) -> ModelConfig:
+    if model.model_platform != _PLATFORM:
         raise InvalidArgument(
-            f"Model {model.name} has model_platform {model.model_platform!r};"
-            ' it must be "tensorflow"'
+            f"Model {model.name} in {origin} has model_platform {model.model_platform!r};"
+            f' it must be "{_PLATFORM}"'
         )
     return ModelConfig(
         model.name, model.base_path, _policy(model.model_version_policy), dict(model.version_labels)
@@ -77,3 +114,14 @@ def _policy(policy: Any) -> VersionPolicy:
             return Specific(frozenset(policy.specific.versions))
         case _:
             return Latest(policy.latest.num_versions or 1)
+
+
+def _choice(policy: VersionPolicy) -> dict[str, dict[str, object]]:
+    """Fields of the message that `_policy` reads as this policy."""
+    match policy:
+        case All():
+            return {"all": {}}
+        case Specific(versions):
+            return {"specific": {"versions": sorted(versions)}}
+        case Latest(num_versions):
+            return {"latest": {"num_versions": num_versions}}

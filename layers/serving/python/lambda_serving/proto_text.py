@@ -5,20 +5,36 @@ from typing import Any
 
 from lambda_serving.errors import InvalidArgument, NotFound
 
-__all__ = ["read"]
+__all__ = ["parse", "read", "written"]
 
 
 def read(path: Path, message: Any) -> Any:
     """The file as a message of class `message`.
 
-    Raises NotFound when it cannot be read, InvalidArgument, with line and column, when it is not
-    such a message.
+    Raises NotFound when it cannot be read, and what `parse` raises.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise NotFound(f"Could not read the config file {path}: {error.strerror}") from error
+    return parse(content, message, path)
+
+
+def parse(text: str | bytes, message: Any, origin: object) -> Any:
+    """The text, UTF-8 where it is bytes, as a message of class `message`.
+
+    Raises InvalidArgument, with `origin`, line and column, when it is not such a message.
     """
     from google.protobuf import text_format  # only a config file pays for the import
 
     try:
-        return text_format.Parse(path.read_text(), message())
-    except OSError as error:
-        raise NotFound(f"Could not read the config file {path}: {error.strerror}") from error
+        return text_format.Parse(text, message())
     except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise InvalidArgument(f"The config file {path} is not valid: {error}") from error
+        raise InvalidArgument(f"The config file {origin} is not valid: {error}") from error
+
+
+def written(message: Any) -> str:
+    """The message as text that `parse` takes."""
+    from google.protobuf import text_format
+
+    return text_format.MessageToString(message, as_utf8=True)

@@ -1,4 +1,4 @@
-"""`lambda-serving`: serve, predict, inspect, compile, push, reconcile."""
+"""`lambda-serving`: serve, predict, inspect, compile; push, reconcile and what is released."""
 
 import sys
 
@@ -6,6 +6,7 @@ import click
 
 from lambda_serving.cli.compile import compile_command
 from lambda_serving.cli.inspect import inspect
+from lambda_serving.cli.policy import label, rollback, set_policy
 from lambda_serving.cli.predict import predict
 from lambda_serving.cli.push import push
 from lambda_serving.cli.reconcile import reconcile
@@ -27,6 +28,9 @@ _commands.add_command(inspect)
 _commands.add_command(compile_command)
 _commands.add_command(push)
 _commands.add_command(reconcile)
+_commands.add_command(set_policy)
+_commands.add_command(label)
+_commands.add_command(rollback)
 
 
 def main() -> None:

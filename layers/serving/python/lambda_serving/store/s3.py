@@ -68,6 +68,7 @@ _REFUSALS = {
     "403": _DENIED,  # answers to HEAD have no body to name a code
     "PreconditionFailed": _EXISTS,
     "ConditionalRequestConflict": _EXISTS,  # it is just being put
+    "NoSuchKey": (NotFound, "there is no such object"),
     "NoSuchBucket": (Unavailable, "the bucket does not exist. Correct its name"),
     "ExpiredToken": (PermissionDenied, "the AWS credentials have expired. Renew them"),
     "InvalidAccessKeyId": (PermissionDenied, "AWS does not know the access key. Correct it"),

@@ -1,0 +1,214 @@
+"""`lambda-serving set-policy`, `label`, `rollback`: which versions of a model are released."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import click
+
+from lambda_serving.errors import FailedPrecondition, InvalidArgument, NotFound, Unimplemented
+
+if TYPE_CHECKING:  # see cli.inspect
+    from lambda_serving.model_config import ModelConfig
+    from lambda_serving.release.policy_file import PolicyFile
+    from lambda_serving.version_policy import VersionPolicy
+
+__all__ = ["label", "rollback", "set_policy"]
+
+_LABEL = re.compile(r"[A-Za-z0-9_-]{1,100}")
+_MAX_COUNT = 2**32 - 1
+_MAX_VERSION = 2**63 - 1
+
+
+@click.command("set-policy")
+@click.argument("base_path")
+@click.argument(
+    "words", nargs=-1, required=True, metavar="latest [N] | all | specific VERSION,VERSION"
+)
+def set_policy(base_path: str, words: tuple[str, ...]) -> None:
+    """Set which versions of the model in BASE_PATH, s3://bucket/prefix/NAME, are released.
+
+    They are the N largest ones (1 without N), all, or those named. The policy is kept in
+    models.config beside the model, of which comments are not kept. A release function notices
+    the change by itself.
+    """
+    policy = _policy(words)
+    _show(base_path, _open(base_path).change(lambda model: replace(model, policy=policy)))
+
+
+@click.command()
+@click.argument("base_path")
+@click.argument("labels", nargs=-1, metavar="[NAME=VERSION]...")
+@click.option("--remove", multiple=True, metavar="NAME", help="Take this label away; repeatable")
+def label(base_path: str, labels: tuple[str, ...], remove: tuple[str, ...]) -> None:
+    """Set labels of versions of the model in BASE_PATH, s3://bucket/prefix/NAME.
+
+    Without any, what is set is shown. Labels are kept in models.config beside the model, of which
+    comments are not kept. A release function notices the change by itself.
+    """
+    added = _labels(labels)
+    if both := added.keys() & set(remove):
+        raise click.UsageError(f"{', '.join(sorted(both))} cannot be set and removed at once.")
+
+    def edit(model: "ModelConfig") -> "ModelConfig":
+        if missing := set(remove) - model.labels.keys():
+            raise NotFound(
+                f"{base_path} has no label {', '.join(sorted(missing))}. It has {_shown(model)}"
+            )
+        kept = {name: version for name, version in model.labels.items() if name not in remove}
+        return replace(model, labels=kept | added)
+
+    _show(base_path, _open(base_path).change(edit))
+
+
+@click.command()
+@click.argument("base_path")
+@click.option("--version", type=int, help="Go to this version; the one before without it")
+def rollback(base_path: str, version: int | None) -> None:
+    """Go back to the version before the live one of the model in BASE_PATH, s3://bucket/prefix/NAME.
+
+    It is the largest one below that is complete and did not fail, and stays the only one that is
+    released, whatever is pushed, until `set-policy BASE_PATH latest`. This is kept in
+    models.config beside the model, of which comments are not kept. A release function notices the
+    change by itself.
+    """
+    from lambda_serving.version_policy import Specific
+
+    file = _open(base_path)
+    failures = _failures(base_path)
+    if version is None:
+        version = _before(file.read(), failures)
+    else:
+        _check(version, base_path, failures)
+    policy = Specific(frozenset({version}))
+    _show(base_path, file.change(lambda model: replace(model, policy=policy)))
+    click.echo(
+        f"Back to version {version}. To return: lambda-serving set-policy {base_path} latest"
+    )
+
+
+def _open(base_path: str) -> "PolicyFile":
+    if not base_path.startswith("s3://"):
+        raise InvalidArgument(f"BASE_PATH must be s3://BUCKET/PREFIX/NAME, and {base_path} is not")
+    try:
+        from lambda_serving.release.policy_file import PolicyFile  # boto3 takes 0.3 s to import
+    except ModuleNotFoundError as error:
+        raise Unimplemented(
+            f"Base paths in s3:// need boto3 ({error}): pip install 'lambda-serving[s3]'"
+        ) from error
+    return PolicyFile(base_path)
+
+
+def _policy(words: Sequence[str]) -> "VersionPolicy":
+    from lambda_serving.version_policy import All, Latest, Specific
+
+    match words:
+        case ["latest"]:
+            return Latest()
+        case ["latest", count]:
+            return Latest(_number(count, 1, _MAX_COUNT))
+        case ["all"]:
+            return All()
+        case ["specific", versions]:
+            return Specific(frozenset(map(_version, versions.split(","))))
+        case _:
+            raise click.UsageError(
+                "The policy is latest, latest N, all, or specific VERSION,VERSION,"
+                f" and not {' '.join(words)!r}."
+            )
+
+
+def _version(text: str) -> int:
+    return _number(text, 0, _MAX_VERSION)
+
+
+def _number(text: str, low: int, high: int) -> int:
+    if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
+        raise click.UsageError(f"{text!r} must be a number of at least {low} and at most {high}.")
+    return int(text)
+
+
+def _labels(assignments: Sequence[str]) -> dict[str, int]:
+    labels = dict[str, int]()
+    for assignment in assignments:
+        name, equals, version = assignment.partition("=")
+        if not equals:
+            raise click.UsageError(f"A label is set by NAME=VERSION, and not by {assignment!r}.")
+        if not _LABEL.fullmatch(name):
+            raise click.UsageError(
+                f"The label {name!r} must be 1 to 100 of A-Z, a-z, 0-9, _ and -: it becomes"
+                " a part of URLs and of an alias."
+            )
+        if name in labels:
+            raise click.UsageError(f"The label {name} is set twice.")
+        labels[name] = _version(version)
+    return labels
+
+
+def _failures(base_path: str) -> dict[int, str | None]:
+    """Why complete versions failed as they are; None for those that did not, or not yet."""
+    from lambda_serving.release.bucket import BucketReleases
+
+    releases = BucketReleases(base_path)
+    complete = releases.versions().complete
+    records = releases.records(complete)
+    return {
+        version: record.error
+        if (record := records.get(version)) and record.content == content
+        else None
+        for version, content in complete.items()
+    }
+
+
+def _before(model: "ModelConfig", failures: Mapping[int, str | None]) -> int:
+    """The largest version that did not fail, below the largest aspired one that did not."""
+    from lambda_serving.version_policy import aspired
+
+    good = sorted(version for version, error in failures.items() if error is None)
+    live = next((each for each in aspired(model.policy, failures) if each in good), None)
+    if live is None:
+        raise FailedPrecondition(
+            f"Which version of {model.base_path} is live cannot be told: of {_rule(model.policy)}"
+            f" none is complete and did not fail. Name one with --version: {_listed(good)}"
+        )
+    if not (below := [version for version in good if version < live]):
+        raise FailedPrecondition(
+            f"{model.base_path} has no version before {live} that is complete and did not fail"
+        )
+    return below[-1]
+
+
+def _check(version: int, base_path: str, failures: Mapping[int, str | None]) -> None:
+    if version not in failures:
+        raise NotFound(
+            f"{base_path} has no complete version {version}. Complete: {_listed(failures)}"
+        )
+    if error := failures[version]:
+        raise FailedPrecondition(f"Version {version} of {base_path} failed: {error}")
+
+
+def _listed(versions: Sequence[int] | Mapping[int, object]) -> str:
+    return ", ".join(map(str, sorted(versions))) or "none"
+
+
+def _show(base_path: str, model: "ModelConfig") -> None:
+    click.echo(f"{base_path}: {_rule(model.policy)}; {_shown(model)}")
+
+
+def _rule(policy: "VersionPolicy") -> str:
+    """As `set-policy` takes it."""
+    from lambda_serving.version_policy import Latest, Specific
+
+    match policy:
+        case Latest(num_versions):
+            return f"latest {num_versions}"
+        case Specific(versions):
+            return f"specific {','.join(map(str, sorted(versions)))}"
+        case _:
+            return "all"
+
+
+def _shown(model: "ModelConfig") -> str:
+    labels = " ".join(f"{name}={version}" for name, version in sorted(model.labels.items()))
+    return f"labels {labels}" if labels else "no labels"
