@@ -1,0 +1,14 @@
+"""A stand-in for Lambda's control plane and CodeDeploy, to which boto3 speaks over HTTP.
+
+It keeps what moto does not: a published version keeps its image, code and versions take a while,
+an alias moves only for who has its revision, what an alias points to cannot be deleted, and a
+deployment of CodeDeploy moves an alias bit by bit. What is asked and what is answered is checked
+against botocore's models of the services.
+"""
+
+from aws_plane.function import Alias, Function, Version
+from aws_plane.plane import Deployment, Plane
+from aws_plane.refused import Refused
+from aws_plane.server import serving
+
+__all__ = ["Alias", "Deployment", "Function", "Plane", "Refused", "Version", "serving"]

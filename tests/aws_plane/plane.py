@@ -1,0 +1,126 @@
+"""All that the stand-in knows, and what a test does to it that no client of AWS can."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from random import Random
+from threading import RLock, Thread
+from typing import Any
+
+from aws_plane.function import Alias, Function, Run, Version
+
+__all__ = ["UNFINISHED", "Deployment", "Plane"]
+
+UNFINISHED = frozenset({"Created", "InProgress"})
+_ALARM = (
+    "One or more alarms have been activated according to the Amazon CloudWatch metrics you"
+    " selected, and the affected deployments have been stopped."
+)
+
+
+def _no_run(image: str, event: Any, qualifier: str) -> Any:
+    raise RuntimeError(f"{image} is not to be run: {qualifier} got {event}")
+
+
+@dataclass(slots=True)
+class Deployment:
+    """A deployment of CodeDeploy: an alias on its way from a version to another."""
+
+    group: tuple[str, str]
+    revision: dict[str, Any]
+    function: str
+    alias: str
+    current: int
+    target: int
+    status: str = "Created"
+    error: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Plane:
+    """Functions by name, CodeDeploy's groups as (application, group), and its deployments by id.
+
+    Functions run by `run` unless they have their own. New code and versions are ready after
+    `looks`: answers that tell their state. Versions of images in `broken` never become ready, for
+    the reason given there; those in `missing_images` are refused. An alias with weights draws by
+    `random`. `calls` are the names of operations so far; `interfere` is called with the name
+    "before" and "after" each, and may raise `Refused`. `failures` are what went wrong in the
+    stand-in itself; `serving` raises the first at its end.
+    """
+
+    run: Run = _no_run
+    looks: int = 1
+    random: Random = field(default_factory=lambda: Random(0))  # noqa: S311 no secret
+    broken: dict[str, str] = field(default_factory=dict)
+    missing_images: set[str] = field(default_factory=set)
+    interfere: Callable[[str, str], None] = lambda _, __: None
+    calls: list[str] = field(default_factory=list)
+    functions: dict[str, Function] = field(default_factory=dict)
+    groups: set[tuple[str, str]] = field(default_factory=set)
+    deployments: dict[str, Deployment] = field(default_factory=dict)
+    failures: list[Exception] = field(default_factory=list)
+    background: list[Thread] = field(default_factory=list)
+    lock: RLock = field(default_factory=RLock)
+
+    def add(
+        self,
+        name: str,
+        image: str,
+        *,
+        environment: Mapping[str, str] | None = None,
+        memory: int = 1024,
+        run: Run | None = None,
+        alias: bool = True,
+    ) -> Function:
+        """A function as a template leaves it: version 1, to which the alias `live` points."""
+        latest = Version(image, environment=environment or {}, memory=memory)
+        function = Function(name, latest, run or self.run, self.random, self.lock)
+        function.publish("the template's")
+        if alias:
+            function.point("live", 1)
+        self.functions[name] = function
+        return function
+
+    def add_group(self, application: str, group: str) -> None:
+        """A deployment group of CodeDeploy, and its application."""
+        self.groups.add((application, group))
+
+    def shift(self, deployment_id: str, weight: float) -> None:
+        """CodeDeploy gives the new version that share of the invocations."""
+        with self.lock:
+            deployment = self._unfinished(deployment_id)
+            deployment.status = "InProgress"
+            self._point(deployment, deployment.current, {deployment.target: weight})
+
+    def finish(self, deployment_id: str) -> None:
+        """CodeDeploy is done: the alias points to the new version."""
+        with self.lock:
+            deployment = self._unfinished(deployment_id)
+            deployment.status = "Succeeded"
+            self._point(deployment, deployment.target, {})
+
+    def alarm(self, deployment_id: str) -> None:
+        """An alarm goes off: CodeDeploy stops, and everything is as it was."""
+        self.end(deployment_id, "Stopped", "ALARM_ACTIVE", _ALARM)
+
+    def fail(self, deployment_id: str, code: str, message: str) -> None:
+        """A hook or CodeDeploy itself fails, and everything is as it was."""
+        self.end(deployment_id, "Failed", code, message)
+
+    def end(
+        self, deployment_id: str, status: str, code: str, message: str, *, roll_back: bool = True
+    ) -> None:
+        """The deployment ends early; not rolled back, the alias stays where it has come to."""
+        with self.lock:
+            deployment = self._unfinished(deployment_id)
+            deployment.status, deployment.error = status, {"code": code, "message": message}
+            if roll_back:
+                self._point(deployment, deployment.current, {})
+
+    def _unfinished(self, deployment_id: str) -> Deployment:
+        deployment = self.deployments[deployment_id]
+        assert deployment.status in UNFINISHED, f"{deployment_id} is {deployment.status}"
+        return deployment
+
+    def _point(self, deployment: Deployment, number: int, weights: dict[int, float]) -> Alias:
+        function = self.functions[deployment.function]
+        return function.point(deployment.alias, number, weights)

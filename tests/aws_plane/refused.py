@@ -1,0 +1,32 @@
+"""What AWS answers to who cannot have what they ask for."""
+
+__all__ = ["Refused", "conflict", "invalid", "not_found", "outdated"]
+
+
+class Refused(Exception):
+    """An error of AWS: its HTTP status, its code, its message."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message = status, code, message
+
+
+def not_found(message: str) -> Refused:
+    return Refused(404, "ResourceNotFoundException", message)
+
+
+def conflict(message: str) -> Refused:
+    return Refused(409, "ResourceConflictException", message)
+
+
+def invalid(message: str) -> Refused:
+    return Refused(400, "InvalidParameterValueException", message)
+
+
+def outdated() -> Refused:
+    return Refused(
+        412,
+        "PreconditionFailedException",
+        "The Revision Id provided does not match the latest Revision Id. Call the"
+        " GetFunction/GetAlias API to retrieve the latest Revision Id",
+    )
