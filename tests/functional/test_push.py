@@ -128,6 +128,63 @@ def test_what_does_not_load_is_not_pushed(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [source]
 
 
+def _golden(models_dir: Path, folder: Path, model: str, *pairs: tuple[str, str]) -> Path:
+    """A copy of a model that carries these requests and responses."""
+    source = folder / "saved"
+    shutil.copytree(models_dir / model, source)
+    (source / "assets.extra").mkdir()
+    lines = (f'{{"request": {asked}, "response": {answered}}}\n' for asked, answered in pairs)
+    (source / "assets.extra/golden.jsonl").write_text("".join(lines))
+    return source
+
+
+_ROWS = ('{"instances": [1.0, 2.0, 5.0]}', '{"predictions": [2.5, 3, 4.5004]}')
+_NAMED = ('{"signature_name": "serving_default", "inputs": {"x": [NaN]}}', '{"outputs": [NaN]}')
+_REFUSAL = 'JSON Value: \\"x\\" Type: String is not of expected type: float'
+_REFUSED = ('{"inputs": ["x"]}', f'{{"error": "{_REFUSAL}"}}')
+
+
+def test_golden_pairs_that_are_answered_are_told(models_dir: Path, tmp_path: Path) -> None:
+    source = _golden(models_dir, tmp_path, "half_plus_two/123", _ROWS, _NAMED, _REFUSED)
+    code, told, _ = _push(source, tmp_path / "models/1")
+    assert code == 0
+    assert told.endswith(" MiB. Golden pairs checked: 3\n")
+    assert (tmp_path / "models/1/assets.extra/golden.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered", "reason"),
+    [
+        ('{"instances": [1.0]}', '{"predictions": [2.6]}', "predictions[0] is 2.5, expected 2.6"),
+        ('{"inputs": [1, 9]}', '{"outputs": [2.5]}', "outputs has the length 2, expected 1"),
+        (
+            _REFUSED[0],
+            '{"outputs": [1.0]}',
+            f'outputs is missing; error, not expected, is "{_REFUSAL}"',
+        ),
+    ],
+)
+def test_who_answers_otherwise_is_not_pushed(
+    models_dir: Path, tmp_path: Path, asked: str, answered: str, reason: str
+) -> None:
+    source = _golden(models_dir, tmp_path, "half_plus_two/123", _ROWS, (asked, answered))
+    code, told, said = _push(source, tmp_path / "models/1")
+    assert (code, told) == (1, "")
+    assert said.splitlines()[-1] == (
+        f"Error: The model answers otherwise than {source}/assets.extra/golden.jsonl has it, line"
+        f" 2: {reason}. Mend one of them"
+    )
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_golden_pairs_that_are_none_are_not_pushed(models_dir: Path, tmp_path: Path) -> None:
+    source = _golden(models_dir, tmp_path, "half_plus_two/123", ("[1.0]", "[2.5]"))
+    code, _, said = _push(source, tmp_path / "models/1")
+    assert code == 1
+    assert "/assets.extra/golden.jsonl, line 1: request must be there and be an object" in said
+    assert list(tmp_path.iterdir()) == [source]
+
+
 @pytest.mark.parametrize(
     ("source", "destination", "reason"),
     [

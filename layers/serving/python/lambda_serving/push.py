@@ -1,14 +1,18 @@
 """A SavedModel becomes a version in a store: checked, copied, and only then complete."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
-from lambda_serving import saved_model
-from lambda_serving.errors import AlreadyExists
+from lambda_serving import codec, golden, saved_model
+from lambda_serving.errors import AlreadyExists, FailedPrecondition, ServingError
+from lambda_serving.golden import GOLDEN
 from lambda_serving.servable import Servable
-from lambda_serving.store.manifest import MANIFEST, PUSH, File, Found, Manifest, differing
+from lambda_serving.store.manifest import MANIFEST, PUSH, File, Found, Manifest, Reading, differing
 from lambda_serving.store.version import VersionFolder
 
 __all__ = ["Progress", "Pushed", "push"]
@@ -21,13 +25,15 @@ _SHOWN = 10
 class Pushed:
     """The files of the version, which of them were copied now, and problems, with their fix.
 
-    `new` is False when the version was complete before: then nothing was done.
+    `new` is False when the version was complete before: then nothing was done. `golden_pairs` is
+    how many the export carries, all of which the model answers as it should.
     """
 
     manifest: Manifest
     new: bool = True
     copied: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    golden_pairs: int = 0
 
 
 def push(
@@ -38,12 +44,14 @@ def push(
 ) -> Pushed:
     """Copies the SavedModel in `source` to the folder of `version`, its manifest last.
 
-    It is loaded first, warm-up included. Files that a broken-off push left there are not copied
-    again. `progress` is called with what is done now, how many bytes of it, and of how many.
+    It is loaded first, warm-up included, and asked what its golden pairs ask. Files that a
+    broken-off push left there are not copied again. `progress` is called with what is done now,
+    how many bytes of it, and of how many.
 
     Raises AlreadyExists when other bytes are there or are being pushed there, Aborted when
-    `source` changes meanwhile, what `Manifest.of` and `load` say of it, what the store refuses.
-    Then there is no manifest: to readers, the version is not complete.
+    `source` changes meanwhile, FailedPrecondition when the model answers otherwise than a golden
+    pair, what `Manifest.of`, `golden.read` and `load` say of it, what the store refuses. Then
+    there is no manifest: to readers, the version is not complete.
     """
     progress("reading", 0, 0)
     manifest = Manifest.of(source)
@@ -51,14 +59,43 @@ def push(
     _check_ours(version, found, manifest)
     if found.complete:
         return Pushed(manifest, new=False)
+    pairs = _golden(source, manifest)
     progress("loading", 0, 0)
     with load(source) as servable:
         problems = tuple(servable.problems)
+        _check_golden(servable, pairs, source / GOLDEN)
     _check_same(version, PUSH, version.put_manifest(PUSH, manifest), manifest)
     left = {name: file for name, file in manifest.files.items() if name not in found.files}
     version.put(source, left, _sum(left, progress))
     _check_same(version, MANIFEST, version.put_manifest(MANIFEST, manifest), manifest)
-    return Pushed(manifest, copied=tuple(left), problems=problems)
+    return Pushed(manifest, copied=tuple(left), problems=problems, golden_pairs=len(pairs))
+
+
+def _golden(source: Path, manifest: Manifest) -> list[golden.Pair]:
+    if GOLDEN not in manifest.files:
+        return []
+    path = source / GOLDEN
+    return golden.read(Reading(path, manifest.files[GOLDEN]).read(), path)
+
+
+def _check_golden(servable: Servable, pairs: Sequence[golden.Pair], path: Path) -> None:
+    """Raises FailedPrecondition for an answer that is not the pair's."""
+    if told := golden.check(pairs, partial(_answer, servable)):
+        raise FailedPrecondition(
+            f"The model answers otherwise than {path} has it, {told}. Mend one of them"
+        )
+
+
+def _answer(servable: Servable, request: Any) -> Any:
+    """The body that `rest` answers a predict request by, errors included."""
+    try:
+        document = codec.parse(json.dumps(request).encode())
+        signature = servable.signature(document.signature_name)
+        form, inputs = codec.decode(document, signature)
+        text = codec.encode(servable.run(signature.name, inputs), form)
+    except ServingError as error:
+        return {"error": str(error)}
+    return json.loads(text.decode("utf-8", "replace"))
 
 
 def _sum(files: Mapping[str, File], progress: Progress) -> Callable[[int], None]:

@@ -22,6 +22,9 @@ __all__ = ["predict"]
 @click.option("--signature_name", default="", help="Which signature; serving_default without it")
 @click.option("--version", type=int, help="Which version; the latest without it")
 @click.option("--label", help="Which version, by its label")
+@click.option(
+    "--golden", is_flag=True, help="Print request and answer, a line for assets.extra/golden.jsonl"
+)
 def predict(
     model_name: str,
     data: str,
@@ -29,6 +32,8 @@ def predict(
     signature_name: str,
     version: int | None,
     label: str | None,
+    *,
+    golden: bool,
 ) -> None:
     """Ask MODEL_NAME for a prediction and print the answer.
 
@@ -44,7 +49,7 @@ def predict(
         target += f"/labels/{quote(label, safe='')}"
     body = _body(_read(data), signature_name)
     answer = _post(url.rstrip("/") + target + ":predict", json.dumps(body).encode())
-    click.echo(answer)
+    click.echo(_pair(body, answer) if golden else answer)
 
 
 def _read(data: str) -> str:
@@ -65,6 +70,13 @@ def _body(text: str, signature_name: str) -> dict[str, Any]:
         raise InvalidArgument(f"The data is not JSON: {error}") from error
     body = data if isinstance(data, dict) else {"instances": data}
     return {"signature_name": signature_name, **body} if signature_name else body
+
+
+def _pair(request: dict[str, Any], answer: str) -> str:
+    try:
+        return json.dumps({"request": request, "response": json.loads(answer)})
+    except ValueError as error:
+        raise Unknown(f"The answer is not JSON: {error}") from error
 
 
 def _post(url: str, body: bytes) -> str:

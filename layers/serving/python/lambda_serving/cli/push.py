@@ -39,6 +39,10 @@ def push(
     DESTINATION is s3://BUCKET/PREFIX/VERSION or a folder of this machine. The model is loaded as
     the server loads it, warm-up included, then copied, its manifest last. A broken-off push goes
     on where it stopped; the same files again are no change, other files are refused.
+
+    A SavedModel may have requests and the answers to them in assets.extra/golden.jsonl, one
+    {"request": {...}, "response": {...}} a line; predict --golden prints such lines. A model that
+    answers otherwise is not pushed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("lambda_serving").setLevel(logging.ERROR)  # problems are shown below
@@ -112,4 +116,5 @@ def _show(version: str, pushed: "Pushed") -> None:
         return
     before = count - len(pushed.copied)
     rest = f", {before} of them were there already" if before else ""
-    click.echo(f"{version}: pushed {count} files, {size:.1f} MiB{rest}")
+    pairs = f". Golden pairs checked: {pushed.golden_pairs}" if pushed.golden_pairs else ""
+    click.echo(f"{version}: pushed {count} files, {size:.1f} MiB{rest}{pairs}")

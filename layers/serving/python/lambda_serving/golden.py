@@ -1,0 +1,201 @@
+"""Golden pairs: requests of predict that a SavedModel carries, and how it must answer them.
+
+The file is JSON lines: `{"request": {"instances": [[1.0]]}, "response": {"predictions": [2.5]}}`,
+and `"tolerance": 0.01` if need be. Request and response are whole bodies. Blank lines are skipped.
+
+Numbers are equal when they differ by no more than `tolerance` times the largest magnitude that the
+response has in the same output; two integers, as those of int64 are written, only when they are
+the same. `NaN` and the infinities equal themselves, and null, which stands for them where JSON is
+strict, as in answers of a function's direct invoke. All else must be the same, but for the order
+of members.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from math import isfinite, isnan
+from typing import Any
+
+from lambda_serving.errors import InvalidArgument
+
+__all__ = ["GOLDEN", "MAX_BYTES", "MAX_PAIRS", "Pair", "check", "difference", "read"]
+
+GOLDEN = "assets.extra/golden.jsonl"
+MAX_BYTES = 5 * 2**20
+"""Of the whole file, so that any of its requests fits an invoke of Lambda, which takes 6 MB."""
+MAX_PAIRS = 100
+_TOLERANCE = 1e-3
+"""Ten times what compiling tolerates of float32, as other processors round differently, too. It
+is one digit of half; bfloat16, with a digit of 8e-3, needs a `tolerance`."""
+_SHOWN = 200
+_Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What line `line` of the file, from 1 on, says."""
+
+    line: int
+    request: Any
+    response: Any
+    tolerance: float
+
+
+def read(content: bytes, origin: object) -> list[Pair]:
+    """The pairs in a file's content.
+
+    Raises InvalidArgument for what is not as said above, is over 5 MiB or has over 100 pairs;
+    the message names `origin` and the line.
+    """
+    if len(content) > MAX_BYTES:
+        raise InvalidArgument(
+            f"{origin} has {len(content)} bytes, and {MAX_BYTES} are the most. Keep fewer pairs"
+        )
+    lines = [(n, line) for n, line in enumerate(content.split(b"\n"), 1) if line.strip()]
+    if len(lines) > MAX_PAIRS:
+        raise InvalidArgument(
+            f"{origin} has {len(lines)} pairs, and {MAX_PAIRS} are the most. Keep fewer"
+        )
+    return [_pair(number, line, f"{origin}, line {number}") for number, line in lines]
+
+
+def difference(pair: Pair, answer: Any) -> str | None:
+    """The first place where `answer` is not the pair's response, as a sentence of bounded length.
+
+    Such as `line 3: predictions[0][2] is 0.12, expected 0.11`.
+    """
+    largest: dict[_Path, float] = {}
+    for path, value, _ in _walk(pair.response, pair.response):
+        if _is_number(value) and isfinite(number := _float(value)):
+            largest[_output(path)] = max(abs(number), largest.get(_output(path), 0.0))
+    for path, want, got in _walk(pair.response, answer):
+        if not _alike(want, got, pair.tolerance * largest.get(_output(path), 0.0)):
+            return f"line {pair.line}: {_told(path, want, got)}"
+    return None
+
+
+def check(pairs: Iterable[Pair], answer: Callable[[Any], Any]) -> str | None:
+    """Asks `answer` for each request; the first difference. Raises what `answer` raises."""
+    differences = (difference(pair, answer(pair.request)) for pair in pairs)
+    return next(filter(None, differences), None)
+
+
+def _pair(number: int, line: bytes, origin: str) -> Pair:
+    try:
+        document = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InvalidArgument(f"{origin} is not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise InvalidArgument(f'{origin} is not an object: {{"request": ..., "response": ...}}')
+    for name in ("request", "response"):
+        if not isinstance(document.get(name), dict):
+            raise InvalidArgument(f"{origin}: {name} must be there and be an object, a whole body")
+    if others := sorted(document.keys() - {"request", "response", "tolerance"}):
+        raise InvalidArgument(
+            f"{origin} has the member {_shown(others[0])}. There are request, response, tolerance"
+        )
+    tolerance = document.get("tolerance", _TOLERANCE)
+    if not (_is_number(tolerance) and isfinite(value := _float(tolerance)) and value > 0):
+        raise InvalidArgument(
+            f"{origin}: tolerance must be a positive number, and is {_shown(tolerance)}"
+        )
+    return Pair(number, document["request"], document["response"], value)
+
+
+def _walk(want: Any, got: Any) -> Iterator[tuple[_Path, Any, Any]]:
+    """Path and both values of all that has nothing inside to be compared, front to back.
+
+    Keeps a stack of its own: a document may be nested as deeply as Python reads it.
+    """
+    around = [iter([(_Path(), want, got)])]
+    while around:
+        for path, some, other in around[-1]:
+            inner = _inner(path, some, other)
+            if inner is not None:
+                around.append(inner)
+                break
+            yield path, some, other
+        else:
+            around.pop()
+
+
+def _inner(path: _Path, want: Any, got: Any) -> Iterator[tuple[_Path, Any, Any]] | None:
+    """What is inside two objects of the same members, or two lists of the same length."""
+    match want, got:
+        case dict(), dict() if want.keys() == got.keys():
+            return (((*path, name), value, got[name]) for name, value in want.items())
+        case list(), list() if len(want) == len(got):
+            both = zip(want, got, strict=True)
+            return (((*path, index), *values) for index, values in enumerate(both))
+    return None
+
+
+def _output(path: _Path) -> _Path:
+    """Names an output, in rows as in columns: the members on the way to a value of it."""
+    return tuple(part for part in path if isinstance(part, str))
+
+
+def _alike(want: Any, got: Any, allowed: float) -> bool:
+    if isinstance(want, dict | list) or isinstance(got, dict | list):
+        return False
+    if not (_is_number(want) and _is_number(got)):
+        same = type(want) is type(got) and want == got
+        return same or {_strict(want), _strict(got)} == {None}
+    if isinstance(want, int) and isinstance(got, int):
+        return want == got
+    some, other = _float(want), _float(got)
+    if isnan(some) or isnan(other):
+        return isnan(some) and isnan(other)
+    return some == other or abs(some - other) <= allowed
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _float(number: float) -> float:
+    """Infinite for integers too large, as for all numbers that TensorFlow Serving reads."""
+    return float(str(number)) if isinstance(number, int) else number
+
+
+def _strict(value: Any) -> Any:
+    return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def _told(path: _Path, want: Any, got: Any) -> str:
+    place = _place(path)
+    match want, got:
+        case dict(), dict():
+            lacking = [name for name in want if name not in got][:1]
+            more = [name for name in got if name not in want][:1]
+            told = [f"{_place((*path, name))} is missing" for name in lacking]
+            told += [
+                f"{_place((*path, name))}, not expected, is {_shown(got[name])}" for name in more
+            ]
+            return "; ".join(told)
+        case list(), list():
+            return f"{place} has the length {len(got)}, expected {len(want)}"
+    return f"{place} is {_shown(got)}, expected {_shown(want)}"
+
+
+def _place(path: _Path) -> str:
+    if not path:
+        return "the answer"
+    parts = [
+        f".{part}" if isinstance(part, str) and part.isidentifier() else f"[{json.dumps(part)}]"
+        for part in path
+    ]
+    return _cut("".join(parts).removeprefix("."))
+
+
+def _shown(value: Any) -> str:
+    match value:
+        case dict():
+            return "an object"
+        case list():
+            return f"a list of {len(value)}"
+    return _cut(json.dumps(value))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
