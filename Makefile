@@ -30,7 +30,8 @@ lock: setup ## write requirements/*.txt anew from pyproject.toml
 	$(COMPILE) --upgrade --extra dev -o requirements/dev.txt pyproject.toml
 	$(COMPILE) --extra server --extra compile -c requirements/dev.txt -o requirements/server.txt pyproject.toml
 	$(COMPILE) --extra function --extra s3 -c requirements/dev.txt -o requirements/function.txt pyproject.toml
-	$(COMPILE) --extra compile --extra function --extra s3 -c requirements/dev.txt -o requirements/compile.txt pyproject.toml
+	$(COMPILE) --extra compile --extra function --extra release -c requirements/dev.txt -o requirements/compile.txt pyproject.toml
+	printf '%s\n' aws-lambda-powertools protobuf | $(COMPILE) -c requirements/dev.txt -o layers/serving/python/requirements.txt -
 	echo aws-sam-cli | $(COMPILE) --upgrade -o requirements/sam.txt -
 
 protos: setup ## write protos.binpb anew, in a throw-away environment with TensorFlow Serving's stubs
@@ -53,9 +54,10 @@ check: setup .venv-sam/.done ## style, types, import arrows, templates
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	.venv-sam/bin/cfn-lint template.yaml infra/model.yaml
+	.venv-sam/bin/cfn-lint template.yaml infra/*.yaml
 	$(SAM) validate --lint
 	$(SAM) validate --lint --template infra/model.yaml
+	$(SAM) validate --lint --template infra/release.yaml
 	$(BIN)/pytest -q tests/unit/infra
 
 bench-image: setup .venv-sam/.done ## size, cold start, memory and cost of the image (Docker)

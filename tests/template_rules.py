@@ -13,11 +13,13 @@ import yaml
 
 __all__ = [
     "View",
+    "events_reach_all_models",
     "image_names_are_unique",
     "integrations_fit_the_quota",
     "logs_are_kept_apart_and_not_for_ever",
     "model_blocks_are_short",
     "policies_have_no_wildcards",
+    "queues_lose_nothing",
     "routes_are_legal",
     "start_api_sees_all_routes",
     "timeouts_fit",
@@ -29,7 +31,20 @@ _MAX_INTEGRATIONS = 300  # of an HTTP API; a hard quota
 _MAX_SECONDS = 29  # of a function behind an API that waits for 30
 _MAX_BLOCK_LINES = 8  # of a model in the root template
 _ROUTE_PART = re.compile(r"\{[\w.:-]+\+?\}|[a-zA-Z0-9.:_-]+")  # as API Gateway's error text says
-_ARGUED: dict[str, str] = {}
+_ARN = "arn:aws:{}:us-east-1:123456789012:{}"
+_ARGUED = {
+    "arn:aws:s3:::Models/models/*": "of this stack's own bucket, and versions come and go",
+    "arn:aws:s3:::Models/models/_releases/*": "as above",
+    _ARN.format("lambda", "function:local-*"): "of models with this stack's tag, with any alias",
+    _ARN.format("lambda", "function:local-*:*"): "as above, versions and aliases alone",
+    _ARN.format("ecr", "repository/*"): "of those with the tag of this stack's companion",
+    "ecr:GetAuthorizationToken on *": "a login is to the registry, there is no resource",
+    "arn:aws:apigateway:us-east-1::/apis/Api/integrations/*": "of this API, made when needed",
+    "arn:aws:apigateway:us-east-1::/apis/Api/routes/*": "as above",
+    _ARN.format("codedeploy", "deploymentgroup:local/*"): "of this stack's application",
+    _ARN.format("codedeploy", "deploymentconfig:CodeDeployDefault.Lambda*"): "AWS's, to be read",
+    "cloudwatch:DescribeAlarms on *": "lists, which no resource narrows",
+}
 """Wildcards that policies may have: action, resource or managed policy, and why."""
 
 
@@ -87,6 +102,7 @@ def image_names_are_unique(view: View) -> list[str]:
         resource["Metadata"].get("DockerImage", name).lower()
         for resources in view["stacks"].values()
         for name, resource in resources.items()
+        if resource["Type"] == "AWS::Lambda::Function"
         if "Dockerfile" in resource.get("Metadata", {})
     )
     return [
@@ -123,13 +139,22 @@ def _listed(value: Any) -> list[str]:
     return [str(each) for each in (value if isinstance(value, list) else [value])]
 
 
+def _grants(statement: dict[str, Any]) -> Iterator[str]:
+    """Actions, resources and principals; of all resources, each action on them."""
+    for key in ("Action", "NotAction", "Resource", "NotResource", "Principal"):
+        for grant in _listed(statement.get(key, [])):
+            if (key, grant) == ("Resource", "*"):
+                yield from (f"{action} on *" for action in _listed(statement.get("Action", [])))
+            else:
+                yield grant
+
+
 def policies_have_no_wildcards(view: View) -> list[str]:
     grants = [
         grant
         for part in _dicts(view["stacks"])
-        for key in ("Action", "NotAction", "Resource", "NotResource", "Principal")
-        if part.get("Effect") == "Allow" and key in part
-        for grant in _listed(part[key])
+        if part.get("Effect") == "Allow"
+        for grant in _grants(part)
     ]
     managed = [
         arn
@@ -149,6 +174,8 @@ def logs_are_kept_apart_and_not_for_ever(view: View) -> list[str]:
     groups = dict(_of_type(view, "AWS::Logs::LogGroup"))
     used: Counter[str] = Counter()
     for name, function in _of_type(view, "AWS::Lambda::Function"):
+        if function.get("ReservedConcurrentExecutions") == 0:
+            continue  # it never runs
         group = function.get("LoggingConfig", {}).get("LogGroup")
         used[f"{name.rpartition('/')[0]}/{group}"] += 1
     return (
@@ -159,6 +186,68 @@ def logs_are_kept_apart_and_not_for_ever(view: View) -> list[str]:
         ]
         + [f"{name}: not a log group here" for name in used if name not in groups]
         + [f"{name}: of {count} functions" for name, count in used.items() if count > 1]
+    )
+
+
+def queues_lose_nothing(view: View) -> list[str]:
+    queues = dict(_of_type(view, "AWS::SQS::Queue"))
+    watched = {
+        f"{name.rpartition('/')[0]}/{_logical_id(dimension['Value'])}"
+        for name, alarm in _of_type(view, "AWS::CloudWatch::Alarm")
+        for dimension in alarm["Dimensions"]
+        if dimension["Name"] == "QueueName"
+    }
+    redriven = {
+        name: f"{name.rpartition('/')[0]}/{_logical_id(redrive['deadLetterTargetArn'])}"
+        for name, queue in queues.items()
+        if (redrive := queue.get("RedrivePolicy"))
+    }
+    return (
+        [
+            f"{name}: not encrypted"
+            for name, queue in queues.items()
+            if not (queue.get("SqsManagedSseEnabled") or "KmsMasterKeyId" in queue)
+        ]
+        + [
+            f"{name}: neither has a queue for dead letters nor is one"
+            for name in queues
+            if name not in redriven and name not in redriven.values()
+        ]
+        + [f"{name}: no alarm" for name in redriven.values() if name not in watched]
+    )
+
+
+def _logical_id(reference: Any) -> str:
+    """Of a resource in the same stack: AWS SAM makes up an ARN, or leaves `Fn::GetAtt` as it is."""
+    if isinstance(reference, dict):
+        return str(reference["Fn::GetAtt"][0])
+    return str(reference).rpartition(":")[2]
+
+
+def events_reach_all_models(view: View) -> list[str]:
+    """An event goes to each model that it concerns, as it is, and later ones are no doubles."""
+    targets = [
+        (name, target)
+        for name, rule in _of_type(view, "AWS::Events::Rule")
+        for target in rule["Targets"]
+    ]
+    return (
+        [
+            f"{name}: no message group"
+            for name, target in targets
+            if not target.get("SqsParameters", {}).get("MessageGroupId")
+        ]
+        + [
+            f"{name}: events without their id are taken for doubles"
+            for name, target in targets
+            if {"Input", "InputPath", "InputTransformer"} & target.keys()
+        ]
+        + [
+            f"{name}: takes the same event for another model for a double"
+            for name, queue in _of_type(view, "AWS::SQS::Queue")
+            if queue.get("ContentBasedDeduplication")
+            and queue.get("DeduplicationScope") != "messageGroup"
+        ]
     )
 
 
@@ -179,5 +268,7 @@ def model_blocks_are_short(view: View) -> list[str]:
     return [
         f"{name}: {lengths[name]} lines"
         for name, resource in view["stacks"][""].items()
-        if resource["Type"] == "AWS::CloudFormation::Stack" and lengths[name] > _MAX_BLOCK_LINES
+        if resource["Type"] == "AWS::CloudFormation::Stack"
+        and resource["Properties"]["TemplateURL"].endswith("model.yaml")
+        and lengths[name] > _MAX_BLOCK_LINES
     ]

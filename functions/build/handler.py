@@ -1,0 +1,7 @@
+"""The image of a model version: fetched, compiled, put on the base image."""
+
+import os
+
+from lambda_serving import building
+
+handler = building.start(os.environ)

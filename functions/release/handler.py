@@ -1,0 +1,7 @@
+"""Changes of models, from a queue, as what is served."""
+
+import os
+
+from lambda_serving.release import worker
+
+handler = worker.start(os.environ)

@@ -1,0 +1,244 @@
+"""What reaches a release and what a release may do, by the templates."""
+
+import json
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+import pytest
+from moto.events.models import EventPattern
+
+import events
+from template_rules import View
+
+_REGION = "us-east-1:123456789012"
+_FUNCTION = f"arn:aws:lambda:{_REGION}:function:"
+_API = "arn:aws:apigateway:us-east-1::/apis/"
+_GROUP = f"arn:aws:codedeploy:{_REGION}:deploymentgroup:"
+_COMPANION = """
+import sys
+from samcli.lib.bootstrap.companion_stack.data_types import CompanionStack
+print(CompanionStack(sys.argv[1]).stack_name, end="")
+"""
+_OURS = {"aws:ResourceTag/lambda-serving": "local"}
+_OTHERS = {"aws:ResourceTag/lambda-serving": "local-two"}
+
+
+def _properties(view: View, stack: str, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = view["stacks"][stack][name]["Properties"]
+    return found
+
+
+def _concerns(view: View, event: Any) -> list[str]:
+    """The models whose rules send an event on."""
+    return [
+        model
+        for model in ("MLP", "HalfPlusTwo")
+        if EventPattern.load(
+            json.dumps(_properties(view, model, "Changes")["EventPattern"])
+        ).matches_event(event)
+    ]
+
+
+def _may(
+    view: View, role: str, action: str, resource: str, context: Mapping[str, str] | None = None
+) -> bool:
+    """Whether a role of the release may do this to that, as IAM reads its policy."""
+    [policy] = _properties(view, "Release", role)["Policies"]
+    return any(
+        action in _list(statement["Action"])
+        and any(fnmatchcase(resource, str(each)) for each in _list(statement["Resource"]))
+        and all(
+            fnmatchcase((context or {}).get(key, ""), wanted)
+            for conditions in statement.get("Condition", {}).values()
+            for key, wanted in conditions.items()
+        )
+        for statement in policy["PolicyDocument"]["Statement"]
+    )
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+@pytest.mark.parametrize(
+    ("key", "models"),
+    [
+        ("models/MLP/2/saved_model.pb", ["MLP"]),
+        ("models/HalfPlusTwo/1/manifest.json", ["HalfPlusTwo"]),
+        ("models/_releases/MLP/2.json", ["MLP"]),
+        ("models/models.config", ["MLP", "HalfPlusTwo"]),
+        ("models/MLP2/1/saved_model.pb", []),
+        ("models/MLP", []),
+        ("elsewhere/models/MLP/2/saved_model.pb", []),
+    ],
+)
+@pytest.mark.parametrize("name", ["object-created", "object-deleted"])
+def test_object_concerns_the_models_of_its_key(
+    name: str, key: str, models: list[str], view: View
+) -> None:
+    event = events.load(name)
+    event["detail"]["object"]["key"] = key
+    assert _concerns(view, event) == models
+
+
+def test_object_of_another_bucket_concerns_nobody(view: View) -> None:
+    event = events.load("object-created")
+    event["detail"]["bucket"]["name"] = "Others"
+    assert _concerns(view, event) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "models"),
+    [
+        ("CREATE_COMPLETE", ["MLP", "HalfPlusTwo"]),
+        ("UPDATE_COMPLETE", ["MLP", "HalfPlusTwo"]),
+        ("UPDATE_ROLLBACK_COMPLETE", ["MLP", "HalfPlusTwo"]),
+        ("UPDATE_IN_PROGRESS", []),
+        ("DELETE_COMPLETE", []),
+    ],
+)
+def test_end_of_a_deployment_concerns_all_models(
+    status: str, models: list[str], view: View
+) -> None:
+    event = events.load("stack-status")
+    event["detail"]["status-details"]["status"] = status
+    assert _concerns(view, event) == models
+
+
+def test_deployment_of_a_nested_stack_concerns_nobody(view: View) -> None:
+    event = events.load("stack-status")
+    event["detail"]["stack-id"] = event["detail"]["stack-id"].replace("local/", "local-MLP-1/")
+    assert _concerns(view, event) == []
+
+
+@pytest.mark.parametrize(
+    ("application", "group", "models"),
+    [
+        ("local", "local-MLP", ["MLP"]),
+        ("local", "local-MLP2", []),
+        ("others", "local-MLP", []),
+    ],
+)
+def test_shift_of_traffic_concerns_its_model(
+    application: str, group: str, models: list[str], view: View
+) -> None:
+    event = events.load("deployment-state")
+    event["detail"] |= {"application": application, "deploymentGroup": group}
+    assert _concerns(view, event) == models
+
+
+def test_every_model_has_a_look_once_an_hour(view: View) -> None:
+    for model in ("MLP", "HalfPlusTwo"):
+        rule = _properties(view, model, "Changes")
+        [target] = rule["Targets"]
+        assert rule["ScheduleExpression"] == "rate(1 hour)"
+        assert target["SqsParameters"] == {"MessageGroupId": model}
+
+
+def test_queue_takes_events_of_this_stacks_rules_alone(view: View) -> None:
+    [statement] = _properties(view, "Release", "ChangesPolicy")["PolicyDocument"]["Statement"]
+    pattern = statement["Condition"]["ArnLike"]["aws:SourceArn"]
+    rule = _properties(view, "MLP", "Changes")["Name"]
+    assert statement["Principal"] == {"Service": "events.amazonaws.com"}
+    assert fnmatchcase(f"arn:aws:events:{_REGION}:rule/{rule}", pattern)
+    another = rule.replace("local", "local-two")
+    assert not fnmatchcase(f"arn:aws:events:{_REGION}:rule/{another}", pattern)
+
+
+def test_messages_stay_hidden_for_six_runs_of_the_function(view: View) -> None:
+    seconds = _properties(view, "Release", "ReleaseFunction")["Timeout"]
+    assert _properties(view, "Release", "Changes")["VisibilityTimeout"] == 6 * seconds
+    mapping = _properties(view, "Release", "ReleaseFunctionChanges")
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+
+
+def test_longest_names_are_legal(view: View) -> None:
+    system, model = "s" * 23, "m" * 40
+    names = [
+        _properties(view, "MLP", "PredictFunction")["FunctionName"],
+        _properties(view, "MLP", "Changes")["Name"],
+    ]
+    assert [len(name.replace("local", system).replace("MLP", model)) for name in names] == [
+        64,
+        64,
+    ]  # the most for either
+
+
+@pytest.mark.parametrize(
+    ("action", "resource", "context"),
+    [
+        ("lambda:UpdateFunctionCode", f"{_FUNCTION}local-MLP", _OURS),
+        ("lambda:InvokeFunction", f"{_FUNCTION}local-MLP:3", _OURS),
+        ("lambda:AddPermission", f"{_FUNCTION}local-MLP:version-2", _OURS),
+        ("lambda:DeleteFunction", f"{_FUNCTION}local-MLP:3", _OURS),
+        ("s3:GetObject", "arn:aws:s3:::Models/models/models.config", {}),
+        ("s3:PutObject", "arn:aws:s3:::Models/models/_releases/MLP/2.json", {}),
+        ("s3:ListBucket", "arn:aws:s3:::Models", {"s3:prefix": "models/MLP/"}),
+        ("apigateway:POST", f"{_API}Api/routes", {}),
+        ("apigateway:DELETE", f"{_API}Api/integrations/abc", {}),
+        ("codedeploy:CreateDeployment", f"{_GROUP}local/local-MLP", {}),
+    ],
+)
+def test_release_may(action: str, resource: str, context: Mapping[str, str], view: View) -> None:
+    assert _may(view, "ReleaseRole", action, resource, context)
+
+
+@pytest.mark.parametrize(
+    ("action", "resource", "context"),
+    [
+        ("lambda:DeleteFunction", f"{_FUNCTION}local-MLP", _OURS),
+        ("lambda:CreateFunction", f"{_FUNCTION}local-MLP", _OURS),
+        ("lambda:UpdateFunctionConfiguration", f"{_FUNCTION}local-MLP", _OURS),
+        ("lambda:UpdateFunctionCode", f"{_FUNCTION}local-two-MLP", _OTHERS),
+        ("lambda:DeleteFunction", f"{_FUNCTION}local-two-MLP:3", _OTHERS),
+        ("lambda:UpdateFunctionCode", f"{_FUNCTION}local-stranger", {}),
+        ("lambda:UpdateFunctionCode", f"{_FUNCTION}local_release", {}),
+        ("s3:PutObject", "arn:aws:s3:::Models/models/MLP/2/manifest.json", {}),
+        ("s3:DeleteObject", "arn:aws:s3:::Models/models/_releases/MLP/2.json", {}),
+        ("s3:ListBucket", "arn:aws:s3:::Models", {"s3:prefix": ""}),
+        ("apigateway:DELETE", f"{_API}Api", {}),
+        ("apigateway:POST", f"{_API}Other/routes", {}),
+        ("codedeploy:CreateDeployment", f"{_GROUP}local-two/local-two-MLP", {}),
+    ],
+)
+def test_release_may_not(
+    action: str, resource: str, context: Mapping[str, str], view: View
+) -> None:
+    assert not _may(view, "ReleaseRole", action, resource, context)
+
+
+@pytest.mark.parametrize(
+    ("role", "action"), [("ReleaseRole", "ecr:BatchDeleteImage"), ("BuildRole", "ecr:PutImage")]
+)
+def test_images_are_those_of_repositories_that_sam_made_for_the_stack(
+    role: str, action: str, sam_says: Callable[..., str], view: View
+) -> None:
+    repository = f"arn:aws:ecr:{_REGION}:repository/any"
+    allowed = {
+        stack: _may(
+            view,
+            role,
+            action,
+            repository,
+            {"aws:ResourceTag/AwsSamCliCompanionStack": sam_says("-c", _COMPANION, stack)},
+        )
+        for stack in ("local", "local-two", "lo")
+    }
+    assert allowed == {"local": True, "local-two": False, "lo": False}
+    assert not _may(view, role, action, repository)
+
+
+def test_build_writes_records_and_no_models(view: View) -> None:
+    bucket = "arn:aws:s3:::Models/models"
+    assert _may(view, "BuildRole", "s3:GetObject", f"{bucket}/MLP/2/saved_model.pb")
+    assert _may(view, "BuildRole", "s3:PutObject", f"{bucket}/_releases/MLP/2.json")
+    assert not _may(view, "BuildRole", "s3:PutObject", f"{bucket}/MLP/2/saved_model.pb")
+
+
+def test_traffic_is_shifted_in_the_group_that_the_release_looks_for(view: View) -> None:
+    group = _properties(view, "MLP", "ShiftedTraffic")
+    application = _properties(view, "Release", "Shifting")["ApplicationName"]
+    assert view["stacks"]["MLP"]["ShiftedTraffic"]["Condition"] == "IsShifted"
+    assert (application, group["ApplicationName"]) == ("local", "local")
+    assert group["DeploymentGroupName"] == "PredictFunction"  # a reference: the function's name
