@@ -1,21 +1,31 @@
-"""The predict image: what is in it, and that Lambda's emulator can run it."""
+"""The images: what is in them, and that Lambda's emulator can run them."""
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import containers
+import docker_engine
 import events
 from docker_engine import docker
 
+_FUNCTIONS = Path(__file__).parents[2] / "functions"
 _MODEL_FILES = ["assets.extra/compiled.json", "fingerprint.pb", "saved_model.pb", "weights/DIGEST"]
 
 
 @pytest.fixture(scope="module")
 def config(predict_image: str) -> dict[str, Any]:
     return containers.config(predict_image)
+
+
+@pytest.fixture(scope="module")
+def build_image(docker: None) -> str:  # noqa: ARG001 the engine must answer
+    """The image of the function that compiles models."""
+    image, dockerfile = "lambda-serving-build", "functions/predict/Dockerfile"
+    return docker_engine.build(image, dockerfile, "--target=build")
 
 
 def _in(image: str, *command: str) -> list[str]:
@@ -73,3 +83,26 @@ def test_model_folder_without_versions_is_told_at_the_start(predict_image: str) 
     with containers.running(predict_image, nowhere) as function:
         answer = function.invoke(events.load("predict"))
     assert "/models/nowhere" in answer["errorMessage"]
+
+
+def test_each_image_holds_its_own_handler_alone(predict_image: str, build_image: str) -> None:
+    for name, image in (("predict", predict_image), ("build", build_image)):
+        found = _in(
+            image, "find", "/var/task", "-name", "handler.py", "-not", "-path", "*_serving/*"
+        )
+        assert found == ["/var/task/handler.py"]
+        written = (_FUNCTIONS / name / "handler.py").read_text().splitlines()
+        assert _in(image, "cat", *found) == written
+
+
+def test_build_image_refuses_what_is_no_order(build_image: str) -> None:
+    environment = {"MODELS": "s3://models/models", "AWS_DEFAULT_REGION": "eu-west-1"}
+    assert containers.config(build_image)["Cmd"] == ["handler.handler"]
+    with containers.running(build_image, environment) as function:
+        answer = function.invoke({"no": "order"})
+    assert answer["errorType"] == "InvalidArgument"
+
+
+def test_build_image_has_all_of_tensorflow(build_image: str) -> None:
+    program = "import tensorflow as tf; print(int(tf.constant(1) + 1))"
+    assert _in(build_image, "python3", "-c", program) == ["2"]

@@ -91,6 +91,14 @@ def _wait(url: str) -> None:
 
 
 @pytest.mark.usefixtures("build")
+def test_layer_holds_what_releases_need_beside_boto3() -> None:
+    layer = _ROOT / ".aws-sam/build/Release/ServingLayer/python"
+    found = {path.name for path in layer.iterdir() if re.fullmatch(r"\w+", path.name)}
+    assert found == {"aws_lambda_powertools", "google", "jmespath", "lambda_serving"}
+    assert (layer / "lambda_serving/protos.binpb").exists()
+
+
+@pytest.mark.usefixtures("build")
 def test_invoke_answers_the_event_of_the_readme() -> None:
     said = _sam("local", "invoke", "MLP/PredictFunction", "-e", "tests/data/events/predict.json")
     returned = json.loads(said.strip().splitlines()[-1])
