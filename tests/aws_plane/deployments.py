@@ -153,6 +153,17 @@ def _group(plane: Plane, given: Given) -> tuple[str, str]:
     return application, group
 
 
+def _get_group(plane: Plane, given: Given) -> Given:
+    application, group = _group(plane, given)
+    return {
+        "deploymentGroupInfo": {
+            "applicationName": application,
+            "deploymentGroupName": group,
+            "computePlatform": "Lambda",
+        }
+    }
+
+
 def _deployment(plane: Plane, given: Given) -> Deployment:
     deployment_id = given["deploymentId"]
     if deployment_id not in plane.deployments:
@@ -169,6 +180,7 @@ def _refused(error: str, message: str) -> Refused:
 OPERATIONS: Mapping[str, Callable[[Plane, Given], Given]] = {
     "CreateDeployment": _create,
     "GetDeployment": _get,
+    "GetDeploymentGroup": _get_group,
     "ListDeployments": _list,
     "StopDeployment": _stop,
 }

@@ -28,7 +28,15 @@ from lambda_serving.settings import Settings
 from server_process import MNIST
 
 _ROOT = Path(__file__).parents[2]
-_CONTEXT = cast("LambdaContext", SimpleNamespace(aws_request_id="1"))
+_ARN = "arn:aws:lambda:eu-west-1:123456789012:function:system-half_plus_two"
+
+
+def _context(alias: str) -> LambdaContext:
+    called = SimpleNamespace(aws_request_id="1", invoked_function_arn=f"{_ARN}:{alias}")
+    return cast("LambdaContext", called)
+
+
+_CONTEXT = _context("live")
 _CORS = "--rest_api_enable_cors_support=true"
 
 
@@ -265,3 +273,31 @@ def test_failing_start_ends_with_the_sentence_that_says_why(
     code, _, said = _start(**environment)
     assert code == 1
     assert reason in said.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("alias", "path", "status"),
+    [
+        ("label-stable", "/labels/stable", 200),
+        ("label-stable", "/labels/stable/metadata", 200),
+        ("label-stable", "/labels/stables/metadata", 400),
+        ("label-stable", "/labels/canary/metadata", 400),
+        ("live", "/labels/stable/metadata", 400),
+        ("version-123", "/versions/123", 200),
+        ("version-123", "/versions/124", 404),
+    ],
+)
+def test_alias_of_a_label_stands_for_that_label(
+    alias: str, path: str, status: int, handler: Callable[[tuple[str, ...]], Handler]
+) -> None:
+    event = events.payload_2("GET", f"/v1/models/half_plus_two{path}", {}, b"")
+    assert handler(())(event, _context(alias))["statusCode"] == status
+
+
+def test_predict_by_label_answers_as_its_version(
+    handler: Callable[[tuple[str, ...]], Handler],
+) -> None:
+    path = "/v1/models/half_plus_two/labels/stable:predict"
+    event = events.payload_2("POST", path, {}, b'{"instances": [1.0]}')
+    answer = handler(())(event, _context("label-stable"))
+    assert json.loads(answer["body"]) == {"predictions": [2.5]}

@@ -1,15 +1,16 @@
-"""The release of versions of a model, on a stand-in of Lambda that boto3 speaks to."""
+"""Releases on stand-ins of AWS that boto3 speaks to: every step, and a death at every call."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 
-from lambda_plane import Plane, Refused, serving
+import cloud
+from aws_plane import Alias, Function, Plane, Refused
+from cloud import SYSTEM, Cloud
 from lambda_serving.errors import (
     Aborted,
     InvalidArgument,
@@ -18,132 +19,181 @@ from lambda_serving.errors import (
     ServingError,
     Unavailable,
 )
+from lambda_serving.golden import GOLDEN
 from lambda_serving.model_spec import ServableId
-from lambda_serving.release.actions import Action, Build, Point, Publish, Retire, Update, Wait, Warm
-from lambda_serving.release.deployment import Record
+from lambda_serving.release.actions import (
+    Action,
+    Build,
+    Expose,
+    Point,
+    Publish,
+    Retire,
+    Shift,
+    Update,
+    Wait,
+    Warm,
+    Withdraw,
+)
+from lambda_serving.release.build import Order
 from lambda_serving.release.gateway import AwsGateway
+from lambda_serving.release.policy_file import PolicyFile
 from lambda_serving.release.reconcile import reconcile
+from lambda_serving.release.system import Clients, System
 from lambda_serving.version_policy import Latest, Specific, VersionPolicy
 
 _REPOSITORY = "registry/models"
-
-
-class _Store:
-    """Versions that are complete, and what is recorded of them."""
-
-    def __init__(self, **manifests: str) -> None:
-        self.complete = {int(version[1:]): digest for version, digest in manifests.items()}
-        self.recorded: dict[int, Record] = {}
-
-    def manifests(self) -> Mapping[int, str]:
-        return self.complete
-
-    def records(self) -> Mapping[int, Record]:
-        return dict(self.recorded)
-
-    def record(self, version: int, record: Record) -> None:
-        self.recorded[version] = record
+_BASE = f"{_REPOSITORY}@sha256:base"
 
 
 class _Images:
     """An image is the model version in it."""
 
+    elsewhere = False
+
     def __init__(self) -> None:
         self.failures: dict[int, ServingError] = {}
         self.built: list[int] = []
+        self.prefix = ""
 
-    def base(self) -> str:
-        return "sha256:base"
-
-    def build(self, servable: ServableId) -> str:
-        self.built.append(servable.version)
-        if failure := self.failures.get(servable.version):
+    def build(self, order: Order) -> str:
+        assert order.base.startswith(f"{_REPOSITORY}@sha256:")
+        self.built.append(order.version)
+        if failure := self.failures.get(order.version):
             raise failure
-        return f"sha256:{servable.version}"
+        return f"sha256:{self.prefix}{order.version}"
 
 
-def _run(image: str, event: Any) -> Any:
+def _run(image: str, event: Any, _: str) -> Any:
     """A function that serves the version in its image; version 66 does not answer."""
     version = image.rpartition(":")[2]
     if version == "66":
         raise RuntimeError("Could not load the SavedModel in /models/MLP/66")
-    if event["path"] != f"/v1/models/MLP/versions/{version}":
-        return {"statusCode": 404, "body": {"error": "another version"}}
-    return {"statusCode": 200, "body": {"model_version_status": []}}
+    if event["path"] == f"/v1/models/MLP/versions/{version}":
+        return {"statusCode": 200, "body": {"model_version_status": []}}
+    if event["path"] == f"/v1/models/MLP/versions/{version}:predict":
+        return {"statusCode": 200, "body": {"predictions": [float(version)]}}
+    return {"statusCode": 404, "body": {"error": "another version"}}
 
 
 @dataclasses.dataclass
 class _World:
-    plane: Plane
-    store: _Store
+    cloud: Cloud
     images: _Images
+    function: Function
     gateway: AwsGateway
+    reported: list[tuple[ServableId, str]]
 
-    def reconcile(self, policy: VersionPolicy = Latest()) -> list[Action]:  # noqa: B008 a value
-        """All actions until nothing is to be done, however often Lambda needs time."""
-        done: list[Action] = []
-        for _ in range(20):
-            if reconcile(policy, self.gateway, done.append) is None:
-                return done
-        raise AssertionError(f"no end: {done}")
+    @property
+    def plane(self) -> Plane:
+        return self.cloud.plane
+
+    @property
+    def live(self) -> int:
+        return self.function.aliases["live"].function_version
 
     @property
     def live_image(self) -> str:
-        return self.plane.versions[self.plane.live].image
+        return self.function.versions[self.live].image
+
+    def push(self, version: int, content: str = "{}", **files: str) -> None:
+        """A version that is complete."""
+        for name, body in {**files, "manifest.json": content}.items():
+            key = f"models/MLP/{version}/{name}"
+            self.cloud.s3.put_object(Bucket=self.cloud.bucket, Key=key, Body=body.encode())
+
+    def wish(self, policy: VersionPolicy, **labels: int) -> None:
+        PolicyFile(f"{self.cloud.models}/MLP", self.cloud.s3).change(
+            lambda model: dataclasses.replace(model, policy=policy, labels=labels)
+        )
+
+    def update(self, version: int) -> None:
+        """Pushes a version, and gives it a label that takes the one before's place."""
+        self.push(version)
+        self.wish(Latest(2), **{f"new{version}": version})
+        self.reconcile()
+
+    def die_at(self, operation: str, moment: str) -> None:
+        """The next call of that operation ends a run, before or after it took effect."""
+
+        def die(called: str, when: str) -> None:
+            if (called, when) == (operation, moment):
+                self.plane.interfere = lambda *_: None
+                raise Refused(400, "SomethingException", "try again")
+
+        self.plane.interfere = die
+
+    def reconcile(self) -> list[Action]:
+        """All actions until nothing is to be done, however often Lambda needs time."""
+        done: list[Action] = []
+        for _ in range(20):
+            if reconcile(self.gateway, done.append) is None:
+                return done
+        raise AssertionError(f"no end: {done}")
+
+    def record(self, version: int) -> dict[str, Any]:
+        """What a record says, but for times and what makes no difference."""
+        found = self.cloud.record("MLP", version)
+        told = {key: found[key] for key in ("state", "image", "warm", "error")}
+        return {key: value for key, value in told.items() if value is not None}
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[str]:
+    with cloud.moto() as endpoint:
+        yield endpoint
 
 
 @contextmanager
-def _world(store: _Store) -> Iterator[_World]:
-    images = _Images()
-    plane = Plane("system-MLP", f"{_REPOSITORY}@sha256:template", _run)
-    config = Config(retries={"total_max_attempts": 1})
-    with serving(plane) as endpoint:
-        client = boto3.client(
-            "lambda",
-            endpoint_url=endpoint,
-            region_name="eu-west-1",
-            aws_access_key_id="test",
-            aws_secret_access_key="test",  # noqa: S106 nobody checks it
-            config=config,
+def _world(moto: str) -> Iterator[_World]:
+    plane, images = Plane(run=_run), _Images()
+    with cloud.running(plane, moto) as deployed:
+        deployed.deploy_base(_BASE)
+        function = deployed.deploy_model("MLP", f"{_REPOSITORY}@sha256:template")
+        reported: list[tuple[ServableId, str]] = []
+        gateway = System(SYSTEM, deployed.models, deployed.api_id).gateway(
+            "MLP", Clients.connect(), lambda *told: reported.append(told), images
         )
-        gateway = AwsGateway(
-            "MLP", "system-MLP", _REPOSITORY, functions=client, releases=store, builder=images
-        )
-        yield _World(plane, store, images, gateway)
-        client.close()
+        yield _World(deployed, images, function, gateway, reported)
 
 
 @pytest.fixture
-def world() -> Iterator[_World]:
-    with _world(_Store(v1="m1")) as world:
+def world(moto: str) -> Iterator[_World]:
+    with _world(moto) as world:
+        world.push(1)
         yield world
 
 
 def test_first_version_is_built_published_warmed_and_pointed_to(world: _World) -> None:
     assert world.reconcile() == [Build(1), Update(1), Publish(1), Warm(1, 2), Point(2)]
     assert world.live_image == f"{_REPOSITORY}@sha256:1"
-    assert world.store.recorded == {
-        1: Record("m1", "sha256:base", image="sha256:1", warm=2),
-    }
-    assert world.plane.versions[2].description == "model version 1, manifest m1, image sha256:1"
+    assert world.record(1) == {"state": "AVAILABLE", "image": "sha256:1", "warm": 2}
+    assert world.cloud.record("MLP", 1)["seconds"].keys() == {"build", "warm"}
+    content = world.gateway.observe().versions[1]
+    assert world.function.versions[2].description == (
+        f"model version 1, content {content}, image sha256:1"
+    )
     assert world.reconcile() == []
 
 
 def test_new_version_takes_over_and_the_one_before_stays_for_going_back(world: _World) -> None:
     world.reconcile()
-    world.store.complete[2] = "m2"
+    world.push(2)
     assert world.reconcile() == [Build(2), Update(2), Publish(2), Warm(2, 3), Point(3)]
-    world.store.complete[3] = "m3"
+    world.push(3)
     assert world.reconcile() == [Build(3), Update(3), Publish(3), Warm(3, 4), Point(4), Retire(2)]
-    assert world.reconcile(Specific(frozenset({2}))) == [Point(3)]
+    world.wish(Specific(frozenset({2})))
+    assert world.reconcile() == [Point(3)]
     assert world.live_image == f"{_REPOSITORY}@sha256:2"
 
 
-def test_version_that_is_retired_is_published_again_when_it_is_asked_for(world: _World) -> None:
+def test_version_that_was_retired_is_built_again_when_it_is_asked_for(world: _World) -> None:
     for version in (1, 2, 3):
-        world.store.complete[version] = f"m{version}"
+        world.push(version)
         world.reconcile()
-    assert world.reconcile(Specific(frozenset({1}))) == [
+    assert world.record(1) == {"state": "UNBUILT"}
+    world.wish(Specific(frozenset({1})))
+    assert world.reconcile() == [
+        Build(1),
         Update(1),
         Publish(1),
         Warm(1, 5),
@@ -152,104 +202,245 @@ def test_version_that_is_retired_is_published_again_when_it_is_asked_for(world: 
     ]
 
 
+def test_versions_that_are_wanted_beside_the_live_one_have_routes(world: _World) -> None:
+    world.push(2)
+    world.wish(Latest(2), stable=1)
+    world.reconcile()
+    assert world.live_image == f"{_REPOSITORY}@sha256:2"
+    assert world.function.aliases["version-1"].function_version == 3
+    assert world.function.aliases["label-stable"].function_version == 3
+    routes = {
+        route["RouteKey"]: (route["AuthorizationType"], route["Target"])
+        for route in world.cloud.api.get_routes(ApiId=world.cloud.api_id)["Items"]
+    }
+    path = "/v1/models/MLP/labels/stable"
+    keys = [f"POST {path}:{verb}" for verb in ("predict", "classify", "regress")]
+    keys += [f"GET {path}", f"ANY {path}/{{proxy+}}"]
+    assert len({routes[key] for key in keys}) == 1
+    [(authorization, target)] = {routes[key] for key in keys}
+    integration = world.cloud.api.get_integration(
+        ApiId=world.cloud.api_id, IntegrationId=target.partition("/")[2]
+    )
+    assert integration["IntegrationUri"] == world.function.arn("label-stable")
+    assert authorization == "AWS_IAM"
+    [statement] = world.function.policies["label-stable"].values()
+    assert "/*/*/v1/models/MLP/labels/stable*" in json.dumps(statement)
+    assert world.reconcile() == []
+
+
+def test_routes_go_when_their_version_is_not_wanted_any_more(world: _World) -> None:
+    before = len(world.cloud.api.get_routes(ApiId=world.cloud.api_id)["Items"])
+    world.push(2)
+    world.wish(Latest(2), stable=1)
+    world.reconcile()
+    world.wish(Latest())
+    assert world.reconcile() == [Withdraw("label-stable"), Withdraw("version-1")]
+    assert len(world.cloud.api.get_routes(ApiId=world.cloud.api_id)["Items"]) == before
+    assert len(world.cloud.api.get_integrations(ApiId=world.cloud.api_id)["Items"]) == 1
+    assert world.function.aliases.keys() == {"live"}
+
+
+def test_label_moves_with_the_policy(world: _World) -> None:
+    world.push(2)
+    world.wish(Latest(2), stable=1)
+    world.reconcile()
+    world.wish(Latest(2), stable=2)
+    assert world.reconcile() == [Expose("label-stable", 2)]
+
+
+def test_deployed_settings_go_live(world: _World) -> None:
+    world.reconcile()
+    world.function.latest.memory = 2048
+    assert world.reconcile() == [Publish(1), Warm(1, 3), Point(3), Retire(2)]
+    assert world.function.versions[world.live].memory == 2048
+
+
+def test_deployed_code_goes_live_with_the_model_in_it(world: _World) -> None:
+    world.reconcile()
+    world.images.prefix = "new"
+    world.function.run = lambda _, event, __: {"statusCode": 200, "body": event}
+    world.cloud.deploy_base(f"{_REPOSITORY}@sha256:new")
+    world.function.latest.image = f"{_REPOSITORY}@sha256:template2"
+    assert world.reconcile() == [Build(1), Update(1), Publish(1), Warm(1, 3), Point(3), Retire(2)]
+    assert world.live_image == f"{_REPOSITORY}@sha256:new1"
+
+
 def test_version_that_cannot_be_built_is_recorded_and_passed_over(world: _World) -> None:
     world.reconcile()
-    world.store.complete[2] = "m2"
+    world.push(2)
     world.images.failures[2] = InvalidArgument("corrupt")
     assert world.reconcile() == [Build(2)]
-    assert world.store.recorded[2].error == "corrupt"
+    assert world.record(2) == {"state": "FAILED", "error": "corrupt"}
+    assert world.reported == [(ServableId("MLP", 2), "corrupt")]
     assert world.reconcile() == []
     assert world.images.built == [1, 2]
     assert world.live_image == f"{_REPOSITORY}@sha256:1"
-    world.store.complete[2] = "mended"
+    world.push(2, "mended")
     del world.images.failures[2]
     assert world.reconcile()[-1] == Point(3)
 
 
 def test_version_that_does_not_answer_never_sees_traffic(world: _World) -> None:
     world.reconcile()
-    world.store.complete[66] = "m66"
+    world.push(66)
     assert world.reconcile() == [Build(66), Update(66), Publish(66), Warm(66, 3)]
-    assert world.store.recorded[66].error == (
-        "It does not answer: Could not load the SavedModel in /models/MLP/66"
-    )
+    error = "It does not answer: Could not load the SavedModel in /models/MLP/66"
+    assert world.record(66)["error"] == error
+    assert world.reported == [(ServableId("MLP", 66), error)]
     assert world.live_image == f"{_REPOSITORY}@sha256:1"
+
+
+@pytest.mark.parametrize(
+    ("expected", "error"),
+    [
+        ("2.0", None),
+        ("3.0", "It does not answer as it should: line 1: predictions[0] is 2.0, expected 3.0"),
+        ("x", "golden.jsonl, line 1 is not JSON"),
+    ],
+)
+def test_golden_answers_are_asked_for_before_traffic(
+    expected: str, error: str | None, world: _World
+) -> None:
+    world.reconcile()
+    pair = f'{{"request": {{"instances": [1.0]}}, "response": {{"predictions": [{expected}]}}}}'
+    world.push(2, **{GOLDEN: pair})
+    world.reconcile()
+    assert world.live == (2 if error else 3)
+    assert (error or "") in world.record(2).get("error", "")
 
 
 def test_version_that_lambda_cannot_start_is_recorded_with_its_reason(world: _World) -> None:
     world.reconcile()
-    world.store.complete[2] = "m2"
+    world.push(2)
     world.plane.broken[f"{_REPOSITORY}@sha256:2"] = "The image is too large"
     world.reconcile()
-    assert world.store.recorded[2].error == ("Lambda could not start it: The image is too large")
+    assert world.record(2)["error"] == "Lambda could not start it: The image is too large"
     assert world.live_image == f"{_REPOSITORY}@sha256:1"
 
 
 def test_nothing_changes_while_the_store_is_empty(world: _World) -> None:
     world.reconcile()
-    world.store.complete.clear()
+    world.cloud.s3.delete_object(Bucket=world.cloud.bucket, Key="models/MLP/1/manifest.json")
     assert world.reconcile() == []
     assert world.live_image == f"{_REPOSITORY}@sha256:1"
 
 
 def test_waits_for_lambda_without_doing_anything(world: _World) -> None:
     world.plane.looks = 3
-    assert reconcile(Latest(), world.gateway) == Wait()
+    assert reconcile(world.gateway) == Wait("Lambda updates the function", 5)
     assert world.plane.calls.count("Invoke") == 0
+
+
+def test_stops_before_its_time_is_up(world: _World) -> None:
+    left = iter([True, False])
+    done: list[Action] = []
+    outcome = reconcile(world.gateway, done.append, lambda: next(left))
+    assert (done, outcome) == ([Build(1)], Wait("the time of this run is up", 0))
 
 
 def test_action_that_changes_nothing_is_not_repeated_for_ever(world: _World) -> None:
     def forget(operation: str, moment: str) -> None:
         if (operation, moment) == ("PublishVersion", "after"):
-            world.plane.versions.pop(max(world.plane.versions))
+            world.function.versions.pop(max(world.function.versions))
 
     world.plane.interfere = forget
     with pytest.raises(Aborted, match=r"Publish\(version=1\) went through and changed nothing"):
         world.reconcile()
 
 
+def test_traffic_shifts_by_code_deploy_and_goes_back_at_once(world: _World) -> None:
+    world.reconcile()
+    world.plane.add_group(SYSTEM, f"{SYSTEM}-MLP")
+    world.push(2)
+    done: list[Action] = []
+    while (outcome := reconcile(world.gateway, done.append)) and outcome.seconds:
+        pass
+    assert outcome == Wait("CodeDeploy moves traffic to version 2")
+    assert done[-1] == Shift(2, 3)
+    [shift] = world.plane.deployments
+    world.plane.shift(shift, 0.1)
+    assert reconcile(world.gateway) == outcome
+    world.plane.finish(shift)
+    assert world.reconcile() == []
+    assert world.live == 3
+    world.wish(Specific(frozenset({1})))
+    assert world.reconcile() == [Point(2)]
+
+
+def test_shift_that_an_alarm_ends_fails_the_version(world: _World) -> None:
+    world.reconcile()
+    world.plane.add_group(SYSTEM, f"{SYSTEM}-MLP")
+    world.push(2)
+    while (outcome := reconcile(world.gateway)) and outcome.seconds:
+        pass
+    [shift] = world.plane.deployments
+    world.plane.shift(shift, 0.1)
+    world.plane.alarm(shift)
+    world.reconcile()
+    assert "ALARM_ACTIVE" in world.record(2)["error"]
+    assert world.function.aliases["live"] == Alias(2, {}, world.function.aliases["live"].revision)
+    assert world.reconcile() == []
+
+
+def test_shift_is_stopped_when_the_version_before_is_asked_back(world: _World) -> None:
+    world.reconcile()
+    world.plane.add_group(SYSTEM, f"{SYSTEM}-MLP")
+    world.push(2)
+    while (outcome := reconcile(world.gateway)) and outcome.seconds:
+        pass
+    [shift] = world.plane.deployments
+    world.plane.shift(shift, 0.1)
+    world.wish(Specific(frozenset({1})))
+    world.reconcile()
+    assert world.plane.deployments[shift].status == "Stopped"
+    assert (world.live, world.function.aliases["live"].weights) == (2, {})
+
+
 _OPERATIONS = (
-    "ListVersionsByFunction",
-    "GetAlias",
-    "UpdateFunctionCode",
-    "GetFunction",
-    "PublishVersion",
-    "Invoke",
-    "UpdateAlias",
+    "AddPermission",
+    "CreateAlias",
+    "DeleteAlias",
     "DeleteFunction",
+    "GetFunction",
+    "GetFunctionConfiguration",
+    "Invoke",
+    "ListAliases",
+    "ListVersionsByFunction",
+    "PublishVersion",
+    "UpdateAlias",
+    "UpdateFunctionCode",
 )
 
 
-@pytest.mark.parametrize("operation", _OPERATIONS)
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_run_that_dies_at_any_call_is_made_good_by_the_next(operation: str, moment: str) -> None:
-    with _world(_Store(v1="m1", v2="m2")) as world:
-        for version in (1, 2):
-            world.reconcile(Specific(frozenset({version})))
-        world.store.complete[3] = "m3"
-        died: list[str] = []
-
-        def die(called: str, when: str) -> None:
-            if (called, when) == (operation, moment) and not died:
-                died.append(called)
-                raise Refused(500, "ServiceException", "try again")
-
-        world.plane.interfere = die
-        with pytest.raises(Unavailable, match="try again"):
+def test_run_that_dies_at_any_call_is_made_good_by_the_next(moment: str, moto: str) -> None:
+    """Of updates that also move a label, expose a version, withdraw one and retire one."""
+    with _world(moto) as world:
+        for version in (1, 2, 3):
+            world.update(version)
+        for version, operation in enumerate(_OPERATIONS, 4):
+            world.die_at(operation, moment)
+            with pytest.raises(Unavailable, match="try again"):
+                world.update(version)
+            assert world.live_image in {
+                f"{_REPOSITORY}@sha256:{number}" for number in (version - 1, version)
+            }
             world.reconcile()
-        assert world.live_image in {f"{_REPOSITORY}@sha256:{version}" for version in (2, 3)}
-        world.reconcile()
-        assert world.live_image == f"{_REPOSITORY}@sha256:3"
+            assert world.live_image == f"{_REPOSITORY}@sha256:{version}"
+            aliases = world.function.aliases
+            assert aliases.keys() == {"live", f"version-{version - 1}", f"label-new{version}"}
+            assert aliases[f"label-new{version}"].function_version == world.live
+            assert [*world.function.versions][1:] == [world.live - 2, world.live - 1, world.live]
 
 
 def test_alias_that_somebody_else_moved_is_looked_at_again(world: _World) -> None:
     def move(operation: str, _: str) -> None:
         if operation == "UpdateAlias":
-            world.plane.revision += 1
+            world.function.aliases["live"].revision += 1
             world.plane.interfere = lambda _, __: None
 
     world.plane.interfere = move
-    with pytest.raises(Aborted, match="another revision"):
+    with pytest.raises(Aborted, match="PreconditionFailedException"):
         world.reconcile()
     assert world.reconcile() == [Point(2)]
 
@@ -259,7 +450,7 @@ def test_alias_that_somebody_else_moved_is_looked_at_again(world: _World) -> Non
     [
         ("AccessDeniedException", PermissionDenied),
         ("ResourceNotFoundException", NotFound),
-        ("TooManyRequestsException", Unavailable),
+        ("SomethingException", Unavailable),
     ],
 )
 def test_refusal_of_lambda_is_told(world: _World, code: str, error: type[ServingError]) -> None:
@@ -277,4 +468,12 @@ def test_store_that_cannot_be_reached_is_no_failure_of_the_model(world: _World) 
     world.images.failures[1] = Unavailable("the registry does not answer")
     with pytest.raises(Unavailable, match="registry"):
         world.reconcile()
-    assert world.store.recorded == {}
+    assert world.reported == []
+    del world.images.failures[1]
+    assert world.reconcile()[0] == Build(1)
+
+
+def test_model_without_its_alias_is_told(world: _World) -> None:
+    del world.function.aliases["live"]
+    with pytest.raises(NotFound, match="Model MLP has no alias live. Deploy the stack again"):
+        world.reconcile()

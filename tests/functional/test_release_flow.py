@@ -1,9 +1,11 @@
-"""A push becomes the live version: bucket, registry, images and handler real, Lambda a stand-in."""
+"""A push becomes the live version, by events alone: registry, images, handlers real.
+
+S3, its events and queue are moto's, Lambda's control plane is `aws_plane`.
+"""
 
 import hashlib
 import io
 import json
-import os
 import re
 import subprocess
 import tarfile
@@ -12,16 +14,15 @@ from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-import boto3
 import httpx
 import pytest
-from moto.server import ThreadedMotoServer
 
+import cloud
 import emulator
 import registry
-from lambda_plane import Plane, serving
+from aws_plane import Plane
+from cloud import SYSTEM, Cloud
 from lambda_serving.store.manifest import MANIFEST, Manifest
 from server_process import COMMAND
 
@@ -68,30 +69,15 @@ def _descriptor(media_type: str, blob: bytes) -> dict[str, Any]:
     return {"mediaType": media_type, "digest": _digest(blob), "size": len(blob)}
 
 
-@pytest.fixture
-def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The base path of the model, in a bucket of moto's server; settings of AWS that lead there."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "nowhere"))
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://{host}:{port}")
-    client = boto3.client("s3")
-    name = f"flow-{uuid4()}"
-    client.create_bucket(Bucket=name)
-    client.close()
-    yield f"s3://{name}/models/half"
-    server.stop()
+@pytest.fixture(scope="module")
+def moto() -> Iterator[str]:
+    with cloud.moto() as endpoint:
+        yield endpoint
 
 
 @pytest.fixture
-def plane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plane]:
-    """The function, whose versions run the handler on what is in their image, emulated."""
+def deployed(moto: str, repository: str, tmp_path: Path) -> Iterator[Cloud]:
+    """The model `half`, whose versions run the handler on what is in their image, emulated."""
     transport = httpx.HTTPTransport(retries=5)  # until the emulator listens
     with ExitStack() as stack, httpx.Client(transport=transport, timeout=60) as client:
 
@@ -102,16 +88,23 @@ def plane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plane]:
             environment = {"MODEL_NAME": "half", "MODEL_BASE_PATH": f"{folder}/models/half"}
             return stack.enter_context(emulator.running(environment))
 
-        def run(image: str, event: Any) -> Any:
+        def run(image: str, event: Any, _: str) -> Any:
             returned = emulator.invoke(client, start(image), event)
             if "errorMessage" in returned:
                 raise RuntimeError(returned["errorMessage"])
             return returned
 
-        plane = Plane("system-half", "127.0.0.1/models@sha256:template", run)
-        with serving(plane) as endpoint:
-            monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", endpoint)
-            yield plane
+        deployed = stack.enter_context(cloud.running(Plane(run=run), moto))
+        deployed.deploy_base(f"{repository}@{_digest_of(repository)}")
+        deployed.deploy_build()
+        deployed.deploy_model("half", f"{repository}@sha256:template")
+        yield deployed
+
+
+def _digest_of(repository: str) -> str:
+    host, _, name = repository.partition("/")
+    answer = httpx.head(f"http://{host}/v2/{name}/manifests/base", headers={"Accept": _MANIFEST})
+    return answer.headers["Docker-Content-Digest"]
 
 
 def _unpack_last_layer(image: str, folder: Path) -> None:
@@ -131,76 +124,105 @@ def _command(*arguments: str | Path) -> tuple[int, str, str]:
     return ended.returncode, ended.stdout, ended.stderr
 
 
-def _answer(plane: Plane) -> Any:
-    return plane.invoke({"instances": [2.0]})
+def _answer(deployed: Cloud) -> Any:
+    return deployed.plane.functions[f"{SYSTEM}-half"].invoke({"instances": [2.0]})
+
+
+def _copy(export: Path, deployed: Cloud, version: int) -> None:
+    """As `aws s3 sync` does."""
+    for path in filter(Path.is_file, export.rglob("*")):
+        key = f"models/half/{version}/{path.relative_to(export)}"
+        deployed.s3.put_object(Bucket=deployed.bucket, Key=key, Body=path.read_bytes())
 
 
 def test_pushed_versions_go_live_one_after_the_other_and_back(
-    models_dir: Path, bucket: str, repository: str, plane: Plane
+    models_dir: Path, deployed: Cloud
 ) -> None:
-    def release(*flags: str) -> tuple[int, str, str]:
-        where = (f"--function={plane.name}", f"--repository={repository}")
-        return _command("reconcile", bucket, *where, *flags)
-
-    assert release()[:2] == (0, "")  # nothing is pushed yet
-    assert _command("push", models_dir / "two_versions/1", f"{bucket}/1")[0] == 0
-    assert release("--dry-run")[1].splitlines()[-1] == "Next: Build(version=1)"
-    code, said, _ = release()
-    assert (code, said.splitlines()[-1]) == (0, "Point(function_version=2)")
-    assert _answer(plane) == {"predictions": [3.0]}
-
-    assert _command("push", models_dir / "two_versions/2", f"{bucket}/2")[0] == 0
-    assert release()[0] == 0
-    assert _answer(plane) == {"predictions": [4.0]}
-    assert release()[:2] == (0, "")
-    *table, last = release("--dry-run")[1].splitlines()
-    assert last == "Nothing is to be done"
-    assert [line.split("│")[1:4] for line in table if line.startswith("│")] == [
-        [" 2       ", " live  ", " 3                "],
-        [" 1       ", " warm  ", " 2                "],
+    base_path, stack = f"{deployed.models}/half", f"--stack={SYSTEM}"
+    for version, answer in ((1, 3.0), (2, 4.0)):
+        source = models_dir / "two_versions" / str(version)
+        assert _command("push", source, f"{base_path}/{version}")[0] == 0
+        deployed.settle()
+        assert _answer(deployed) == {"predictions": [answer]}
+    code, said, _ = _command("status", base_path, stack)
+    *table, last = said.splitlines()
+    assert (code, last) == (0, "Nothing is to be done")
+    cells = [[cell.strip() for cell in line.split("│")[1:6]] for line in table if "│" in line]
+    assert cells == [
+        ["2", "AVAILABLE", "", "live", "3"],
+        ["1", "AVAILABLE", "", "", "2"],
     ]
 
-    assert release("--version=1")[1] == "Point(function_version=2)\n"
-    assert _answer(plane) == {"predictions": [3.0]}
+    assert _command("rollback", base_path)[0] == 0
+    assert _command("reconcile", base_path, stack, "--dry-run")[1] == "Point(function_version=2)\n"
+    deployed.settle()
+    assert _answer(deployed) == {"predictions": [3.0]}
+
+
+def test_same_bytes_pushed_twice_change_nothing(models_dir: Path, deployed: Cloud) -> None:
+    source, version = models_dir / "two_versions/1", f"{deployed.models}/half/1"
+    assert _command("push", source, version)[0] == 0
+    deployed.settle()
+    before = deployed.record("half", 1)
+    calls = len(deployed.plane.calls)
+    assert "Nothing to do" in _command("push", source, version)[1]
+    deployed.s3.delete_object(Bucket=deployed.bucket, Key="models/_releases/half/1.json")
+    deployed.settle()  # so it is built again, to the same image
+    assert deployed.record("half", 1)["image"] == before["image"]
+    assert not {"UpdateFunctionCode", "PublishVersion"} & {*deployed.plane.calls[calls:]}
+
+
+def test_lost_event_is_made_good_once_an_hour(models_dir: Path, deployed: Cloud) -> None:
+    assert _command("push", models_dir / "two_versions/1", f"{deployed.models}/half/1")[0] == 0
+    deployed.sqs.purge_queue(QueueUrl=deployed.queue_url)
+    deployed.settle()
+    assert deployed.plane.functions[f"{SYSTEM}-half"].aliases["live"].function_version == 1
+    deployed.repair("half")
+    deployed.settle()
+    assert _answer(deployed) == {"predictions": [3.0]}
 
 
 def test_version_whose_warm_up_fails_is_refused_and_recorded(
-    models_dir: Path, bucket: str, repository: str, plane: Plane
+    models_dir: Path, deployed: Cloud
 ) -> None:
-    export = models_dir / "warmup_fails/1"
-    code, _, said = _command("push", export, f"{bucket}/1")
+    export, base_path = models_dir / "warmup_fails/1", f"{deployed.models}/half"
+    code, _, said = _command("push", export, f"{base_path}/1")
     assert code == 1
     assert re.search("Warm-up record 0 .* failed: Matrix size-incompatible", said)
 
-    name = bucket.removeprefix("s3://").partition("/")[0]
-    client = boto3.client("s3")
-    for path in filter(Path.is_file, export.rglob("*")):  # as who does not use this command
-        key = f"models/half/1/{path.relative_to(export)}"
-        client.put_object(Bucket=name, Key=key, Body=path.read_bytes())
-    manifest = Manifest.of(export).to_json()
-    client.put_object(Bucket=name, Key=f"models/half/1/{MANIFEST}", Body=manifest)
-
-    where = (f"--function={plane.name}", f"--repository={repository}")
-    code, said, _ = _command("reconcile", bucket, *where)
-    assert (code, said.splitlines()[-1]) == (0, "Warm(version=1, function_version=2)")
-    record = client.get_object(Bucket=name, Key="models/_releases/half/1.json")
-    document = json.loads(record["Body"].read())
-    client.close()
+    _copy(export, deployed, 1)
+    manifest = Manifest.of(export).to_json()  # without it, it would have to settle
+    key = f"models/half/1/{MANIFEST}"
+    deployed.s3.put_object(Bucket=deployed.bucket, Key=key, Body=manifest)
+    deployed.settle()
+    document = deployed.record("half", 1)
     assert document["state"] == "FAILED"
     assert "Warm-up record 0" in document["error"]
-    assert plane.live == 1
+    assert deployed.plane.functions[f"{SYSTEM}-half"].aliases["live"].function_version == 1
+
+
+def test_reconcile_by_hand_builds_on_this_machine(models_dir: Path, deployed: Cloud) -> None:
+    base_path = f"{deployed.models}/half"
+    assert _command("push", models_dir / "two_versions/1", f"{base_path}/1")[0] == 0
+    code, said, _ = _command("reconcile", base_path, f"--stack={SYSTEM}", "--local")
+    assert (code, said.splitlines()[-1]) == (0, "Point(function_version=2)")
+    assert _answer(deployed) == {"predictions": [3.0]}
 
 
 @pytest.mark.parametrize(
-    ("flags", "reason"),
+    ("arguments", "reason"),
     [
-        (["--function=nowhere", "--repository=127.0.0.1:9/x"], "asked about function nowhere"),
-        (["--function=system-half"], "Missing option '--repository'"),
+        (["{models}/half", "--stack=nowhere"], "asked about stack nowhere"),
+        (
+            ["s3://elsewhere/half", f"--stack={SYSTEM}"],
+            "The models of stack system are in {models}",
+        ),
+        (["{models}/nobody", f"--stack={SYSTEM}"], "asked about function system-nobody"),
+        (["{models}/half"], "Missing option '--stack'"),
     ],
 )
-def test_what_is_wrong_is_told(bucket: str, plane: Plane, flags: list[str], reason: str) -> None:
-    assert plane.name == "system-half"
-    code, _, said = _command("reconcile", bucket, *flags)
+def test_what_is_wrong_is_told(deployed: Cloud, arguments: list[str], reason: str) -> None:
+    code, _, said = _command("status", *(each.format(models=deployed.models) for each in arguments))
     assert code != 0
     assert "Traceback" not in said
-    assert reason in said
+    assert reason.format(models=deployed.models) in said

@@ -9,6 +9,7 @@ from lambda_serving.compile.compiler import compile_saved_model
 from lambda_serving.compile.report import Report
 from lambda_serving.image import Registry, append
 from lambda_serving.model_spec import ServableId
+from lambda_serving.release.build import Order
 from lambda_serving.store import Store
 
 __all__ = ["RegistryBuilder"]
@@ -16,37 +17,37 @@ __all__ = ["RegistryBuilder"]
 
 @dataclass(frozen=True, slots=True)
 class RegistryBuilder:
-    """`release.gateway.Builder` that fetches a version from `store` and compiles it here.
+    """`release.build.Builder` that fetches a version from `store` and compiles it here.
 
-    Its image is tagged `NAME-VERSION` in `repository`, `HOST/NAME`; `base_tag` is the tag there of
-    the image without a model. `tell` hears what became of each version. Raises what the store,
-    compiling and the registry raise.
+    Its image is tagged `NAME-VERSION`, beside the base image; `registry` opens the one that a base
+    image is in. `tell` hears what became of each version. Raises what the store, compiling and
+    the registry raise.
     """
 
-    registry: Registry
-    repository: str
-    base_tag: str
+    registry: Callable[[str], Registry]
     store: Store
     op_libraries: Sequence[str] = ()
     tell: Callable[[ServableId, Report], None] = lambda *_: None
 
-    def base(self) -> str:
-        return self.registry.digest(f"{self.repository}:{self.base_tag}")
+    @property
+    def elsewhere(self) -> bool:
+        return False
 
-    def build(self, servable: ServableId) -> str:
-        name, version = servable.name, servable.version
+    def build(self, order: Order) -> str:
+        name, version = order.name, order.version
+        repository = order.base.partition("@")[0]
         with tempfile.TemporaryDirectory(prefix="lambda-serving-build-") as folder:
             compiled = Path(folder, "model")
             report = compile_saved_model(
-                self.store.fetch(servable), compiled, op_libraries=self.op_libraries
+                self.store.fetch(order.servable), compiled, op_libraries=self.op_libraries
             )
-            self.tell(servable, report)
+            self.tell(order.servable, report)
             appended = append(
-                self.registry,
-                f"{self.repository}:{self.base_tag}",
+                self.registry(order.base),
+                order.base,
                 compiled,
                 f"/models/{name}/{version}",
-                f"{self.repository}:{name}-{version}",
+                f"{repository}:{name}-{version}",
                 {"MODEL_NAME": name, "MODEL_BASE_PATH": f"/models/{name}"},
             )
         return appended.digest

@@ -3,6 +3,7 @@
 Source: config/model_server_config.proto, model_servers/server_core.cc.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +13,12 @@ from lambda_serving import proto_text, protos
 from lambda_serving.errors import InvalidArgument
 from lambda_serving.version_policy import All, Latest, Specific, VersionPolicy
 
-__all__ = ["ModelConfig", "check", "edited", "parse", "read"]
+__all__ = ["LABEL", "ModelConfig", "check", "edited", "parse", "read"]
 
 _PLATFORM = "tensorflow"
+
+LABEL = re.compile(r"[A-Za-z0-9_-]{1,100}")
+"""What a label of a release may be: it becomes a part of URLs and of an alias."""
 
 
 @dataclass(frozen=True, slots=True)

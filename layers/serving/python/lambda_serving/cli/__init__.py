@@ -9,7 +9,7 @@ from lambda_serving.cli.inspect import inspect
 from lambda_serving.cli.policy import label, rollback, set_policy
 from lambda_serving.cli.predict import predict
 from lambda_serving.cli.push import push
-from lambda_serving.cli.reconcile import reconcile
+from lambda_serving.cli.reconcile import reconcile, status
 from lambda_serving.cli.serve import serve
 from lambda_serving.errors import ServingError
 
@@ -27,6 +27,7 @@ _commands.add_command(predict)
 _commands.add_command(inspect)
 _commands.add_command(compile_command)
 _commands.add_command(push)
+_commands.add_command(status)
 _commands.add_command(reconcile)
 _commands.add_command(set_policy)
 _commands.add_command(label)

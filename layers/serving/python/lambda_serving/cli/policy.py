@@ -1,6 +1,5 @@
 """`lambda-serving set-policy`, `label`, `rollback`: which versions of a model are released."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -16,7 +15,6 @@ if TYPE_CHECKING:  # see cli.inspect
 
 __all__ = ["label", "rollback", "set_policy"]
 
-_LABEL = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _MAX_COUNT = 2**32 - 1
 _MAX_VERSION = 2**63 - 1
 
@@ -130,12 +128,14 @@ def _number(text: str, low: int, high: int) -> int:
 
 
 def _labels(assignments: Sequence[str]) -> dict[str, int]:
+    from lambda_serving.model_config import LABEL
+
     labels = dict[str, int]()
     for assignment in assignments:
         name, equals, version = assignment.partition("=")
         if not equals:
             raise click.UsageError(f"A label is set by NAME=VERSION, and not by {assignment!r}.")
-        if not _LABEL.fullmatch(name):
+        if not LABEL.fullmatch(name):
             raise click.UsageError(
                 f"The label {name!r} must be 1 to 100 of A-Z, a-z, 0-9, _ and -: it becomes"
                 " a part of URLs and of an alias."

@@ -1,158 +1,196 @@
-"""`lambda-serving reconcile`: the newest pushed version of a model becomes the live one."""
+"""`lambda-serving status` and `reconcile`: how a model's release stands, and a hand for it."""
 
 import logging
 import os
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from lambda_serving.errors import Unimplemented
+from lambda_serving.errors import InvalidArgument, Unimplemented
 
 if TYPE_CHECKING:  # see cli.inspect
     from rich.table import Table
 
-    from lambda_serving.release.deployment import Deployment, Record
+    from lambda_serving.release.build import Builder
+    from lambda_serving.release.deployment import Deployment
     from lambda_serving.release.gateway import AwsGateway
-    from lambda_serving.version_policy import VersionPolicy
 
-__all__ = ["reconcile"]
+__all__ = ["reconcile", "status"]
 
 _PATIENCE_SECONDS = 3.0
 _SHOWN = len("sha256:") + 12
 _STILL_WAITING = 3
-"""Exit code when Lambda needs more time than `--wait` gave it."""
+"""Exit code when others need more time than `--wait` gave them."""
+
+_STACK = click.option(
+    "--stack", required=True, help="The deployed stack's name, as sam deploy was given it"
+)
 
 
 @click.command()
 @click.argument("base_path")
-@click.option("--function", required=True, help="The function's name, as STACK-MODEL")
-@click.option("--repository", required=True, help="Where its images are: HOST/NAME, in ECR")
-@click.option(
-    "--base_tag", default="base", show_default=True, help="Tag there of the image without a model"
-)
-@click.option("--version", type=int, help="Serve this version; the largest one without it")
-@click.option("--op_libraries", default="", help="Custom op libraries, comma-separated paths")
-@click.option(
-    "--wait", default=300, show_default=True, help="Seconds that Lambda may take for its part"
-)
-@click.option("--dry-run", is_flag=True, help="Only show how things stand and what comes next")
+@_STACK
+def status(base_path: str, stack: str) -> None:
+    """Show each version of the model in BASE_PATH, s3://bucket/prefix/NAME, and what is next."""
+    from rich.console import Console
+
+    from lambda_serving.release.plan import plan
+
+    seen = _gateway(base_path, stack).observe()
+    Console(markup=False, highlight=False).print(_table(seen))
+    next_one = next(iter(plan(seen)), None)
+    click.echo(f"Next: {next_one}" if next_one else "Nothing is to be done")
+
+
+@click.command()
+@click.argument("base_path")
+@_STACK
+@click.option("--local", is_flag=True, help="Compile and append images here, not in the stack")
+@click.option("--op_libraries", default="", help="With --local: custom op libraries, as of serve")
+@click.option("--wait", default=900, show_default=True, help="Seconds that all of it may take")
+@click.option("--dry-run", is_flag=True, help="Only print the actions, as if each went well")
 def reconcile(
     base_path: str,
-    function: str,
-    repository: str,
-    base_tag: str,
-    version: int | None,
+    stack: str,
+    local: bool,  # noqa: FBT001 as click passes it
     op_libraries: str,
     wait: int,
     dry_run: bool,  # noqa: FBT001 as click passes it
 ) -> None:
-    """Make the newest version in BASE_PATH, s3://bucket/prefix/NAME, the one that is served.
+    """Do now what the stack's release function does for BASE_PATH, s3://bucket/prefix/NAME.
 
-    Each version that was pushed there is compiled, put on the base image, published, asked
+    Each version that the policy wants is compiled, put on the base image, published, asked
     whether it answers, and only then made live. One that fails is recorded under _releases and
     never sees traffic. Run it again after a failure: it goes on where things stand.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("lambda_serving").setLevel(logging.ERROR)
-    from lambda_serving.version_policy import Latest, Specific
-
-    policy = Latest() if version is None else Specific(frozenset({version}))
     libraries = [path for path in op_libraries.split(",") if path]
-    with _gateway(base_path, function, repository, base_tag, libraries) as gateway:
+    with _builder(base_path, libraries) if local else nullcontext() as builder:
+        gateway = _gateway(base_path, stack, builder)
         if dry_run:
-            _show_next(policy, gateway)
-        elif not _go(policy, gateway, wait):
-            click.echo("Lambda is not ready yet. Run this again to go on", err=True)
+            from lambda_serving.release.plan import plan
+
+            for action in plan(gateway.observe()):
+                click.echo(action)
+        elif not _go(gateway, wait):
+            click.echo("Not everything is ready yet. Run this again to go on", err=True)
             sys.exit(_STILL_WAITING)
 
 
-def _show_next(policy: "VersionPolicy", gateway: "AwsGateway") -> None:
-    from rich.console import Console
-
-    from lambda_serving.release.actions import next_action
-    from lambda_serving.version_policy import aspired
-
-    seen = gateway.observe()
-    Console(markup=False, highlight=False).print(_table(seen))
-    action = next_action(aspired(policy, seen.manifests.keys()), seen)
-    click.echo(f"Next: {action}" if action else "Nothing is to be done")
-
-
 def _table(seen: "Deployment") -> "Table":
-    """A line for each version that was pushed, the largest first."""
+    """A line for each version there is, the largest first."""
     from rich.table import Table
 
-    table = Table("version", "state", "function version", "image", "error")
-    for version in sorted(seen.manifests, reverse=True):
-        record, published = seen.record(version), seen.published(version)
+    table = Table(
+        "version", "state", "labels", "traffic", "function version", "image", "age", "error"
+    )
+    for version in sorted({*seen.versions, *seen.settling}, reverse=True):
+        record = seen.record(version)
+        published = seen.published(version)
         number = published.number if published else None
-        image, error = (record.image, record.error) if record else (None, None)
         table.add_row(
             str(version),
-            _state(record, is_live=number is not None and number == seen.live),
+            _state(version, seen),
+            ", ".join(sorted(label for label, of in seen.labels.items() if of == version)),
+            _traffic(number, seen),
             str(number or ""),
-            (image or "")[:_SHOWN],
-            error,
+            ((record.image if record else None) or "")[:_SHOWN],
+            _age(seen.now - record.changed) if record else "",
+            record.error if record else None,
         )
     return table
 
 
-def _state(record: "Record | None", *, is_live: bool) -> str:
-    if is_live:
-        return "live"
-    if record is None:
-        return "pushed"
-    return "failed" if record.error else "warm" if record.warm else "built"
+def _state(version: int, seen: "Deployment") -> str:
+    from lambda_serving.release.records import state_of
+
+    if version in seen.settling:
+        return "COPYING"
+    record = seen.record(version)
+    return state_of(record) if record else "PUSHED"
 
 
-def _go(policy: "VersionPolicy", gateway: "AwsGateway", wait: int) -> bool:
+def _traffic(number: int | None, seen: "Deployment") -> str:
+    """What part of the requests that name no version goes to a function version."""
+    from lambda_serving.release.deployment import LIVE
+
+    live = seen.aliases[LIVE]
+    if number is not None and number == live.function_version:
+        return "live, in part" if live.shares else "live"
+    return "in part" if number in live.shares else ""
+
+
+def _age(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{int(seconds / size)} {unit}"
+    return f"{int(seconds)} s"
+
+
+def _go(gateway: "AwsGateway", wait: int) -> bool:
     """Whether the model is where it should be, after as many looks as the time allows."""
     from lambda_serving.release.reconcile import reconcile
 
-    pause = threading.Event()
-    for _ in range(1 + int(wait / _PATIENCE_SECONDS)):
-        if reconcile(policy, gateway, click.echo) is None:
-            return True
+    pause, end = threading.Event(), time.monotonic() + wait
+    while outcome := reconcile(gateway, click.echo):
+        if time.monotonic() + _PATIENCE_SECONDS > end:
+            click.echo(f"Waiting: {outcome.what}", err=True)
+            return False
         pause.wait(_PATIENCE_SECONDS)
-    return False
+    return True
+
+
+def _gateway(base_path: str, stack: str, builder: "Builder | None" = None) -> "AwsGateway":
+    """To the model of the base path; raises InvalidArgument if it is not one of the stack's."""
+    with _needed_packages():
+        from lambda_serving.release.system import Clients, System
+
+    clients = Clients.connect()
+    system = System.deployed(stack, clients.functions)
+    models, _, model = base_path.rstrip("/").rpartition("/")
+    if models != system.models.rstrip("/"):
+        raise InvalidArgument(
+            f"The models of stack {stack} are in {system.models}, so a base path of it is"
+            f" {system.models}/NAME, not {base_path}"
+        )
+    return system.gateway(
+        model,
+        clients,
+        lambda servable, error: click.secho(f"{servable} failed: {error}", err=True, fg="red"),
+        builder,
+    )
 
 
 @contextmanager
-def _gateway(
-    base_path: str, function: str, repository: str, base_tag: str, op_libraries: Sequence[str]
-) -> Iterator["AwsGateway"]:
-    try:
+def _builder(base_path: str, op_libraries: Sequence[str]) -> Iterator["Builder"]:
+    """Builds here, with this machine's rights in the registry."""
+    with _needed_packages():
         from lambda_serving.builder import RegistryBuilder
         from lambda_serving.image import Registry, open_client
-        from lambda_serving.release import gateway
-        from lambda_serving.release.bucket import BucketReleases
+        from lambda_serving.release import images
         from lambda_serving.store import open_store
+    name = base_path.rstrip("/").rpartition("/")[2]
+    with tempfile.TemporaryDirectory(prefix="lambda-serving-") as downloads, open_client() as http:
+        store = open_store({name: base_path}, Path(downloads))
+        yield RegistryBuilder(
+            lambda base: Registry(http, images.passwords(base)), store, op_libraries
+        )
+
+
+@contextmanager
+def _needed_packages() -> Iterator[None]:
+    try:
+        yield
     except ModuleNotFoundError as error:
         raise Unimplemented(
             f"A release needs more than is installed ({error}):"
             " pip install 'lambda-serving[compile,release]'"
         ) from error
-
-    releases = BucketReleases(base_path)
-    with tempfile.TemporaryDirectory(prefix="lambda-serving-") as downloads, open_client() as http:
-        builder = RegistryBuilder(
-            Registry(http, gateway.registry_passwords(repository)),
-            repository,
-            base_tag,
-            open_store({releases.name: base_path}, Path(downloads)),
-            op_libraries,
-        )
-        yield gateway.AwsGateway(
-            releases.name,
-            function,
-            repository,
-            functions=gateway.connect(),
-            releases=releases,
-            builder=builder,
-        )

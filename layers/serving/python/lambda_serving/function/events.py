@@ -17,6 +17,7 @@ from mangum import Mangum
 from mangum.types import LambdaContext, LambdaHandler, Response, Scope
 
 from lambda_serving.errors import InvalidArgument, PayloadTooLarge
+from lambda_serving.model_spec import ServableId
 
 __all__ = ["MAX_ANSWER", "Adapter", "Event"]
 
@@ -50,11 +51,14 @@ class _Request:
 
 
 class Adapter(Mangum):
-    """Mangum, with direct invokes of the model `model_name` and refusals of broken events."""
+    """Mangum, with direct invokes of the model served and refusals of broken events.
 
-    def __init__(self, app: Any, model_name: str) -> None:
+    An alias `label-L` of the function stands for that label: a release made it point here.
+    """
+
+    def __init__(self, app: Any, served: ServableId) -> None:
         super().__init__(app, lifespan="off")  # Lambda has no start-up and shut-down to tell of
-        self._model_name = model_name
+        self._served = served
 
     def infer(self, event: Event, context: LambdaContext) -> LambdaHandler:
         """What is needed of an event; raises InvalidArgument for one that is no request."""
@@ -64,11 +68,11 @@ class Adapter(Mangum):
                 f' {{"instances": [...]}}, but a JSON {type(event).__name__}'
             )
         if "requestContext" not in event:
-            return cast("LambdaHandler", _direct(event, self._model_name))
+            return cast("LambdaHandler", _direct(event, self._served.name))
         try:
             handler = super().infer(event, context)
             scope = handler.scope
-            scope["raw_path"] = _raw_path(event)
+            scope["raw_path"] = self._at_version(_raw_path(event), context)
             scope["method"] = str.upper(scope["method"])  # raises when it is no text
             return cast("LambdaHandler", _Request(scope, _body(event), handler))
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
@@ -77,6 +81,15 @@ class Adapter(Mangum):
                 "The event is not an HTTP request of API Gateway, a function URL or a load"
                 f" balancer{reason}"
             ) from error
+
+    def _at_version(self, path: bytes, context: LambdaContext) -> bytes:
+        """The path with the label, by which the function was called, as the version it is of."""
+        _, _, label = context.invoked_function_arn.rpartition(":label-")
+        place = f"/labels/{label}".encode()
+        before, found, after = path.partition(place)
+        if not label or not found or after[:1] not in {b"", b":", b"/"}:
+            return path
+        return before + f"/versions/{self._served.version}".encode() + after
 
 
 def _raw_path(event: Event) -> bytes:

@@ -22,8 +22,9 @@ class Handler:
     """Answers events over the model that `manager` has loaded, one at a time."""
 
     def __init__(self, manager: Manager, settings: Settings) -> None:
-        self._adapter = Adapter(create_app(manager, RestOptions.of(settings)), settings.model_name)
-        self._telemetry = Telemetry(manager.get(ModelSpec(settings.model_name)).id)
+        served = manager.get(ModelSpec(settings.model_name)).id
+        self._adapter = Adapter(create_app(manager, RestOptions.of(settings)), served)
+        self._telemetry = Telemetry(served)
         register_after_restore(random.seed)  # environments of one snapshot must not draw alike
 
     def __call__(self, event: Event, context: LambdaContext) -> Any:

@@ -1,80 +1,130 @@
-"""What a bucket tells of a model: its complete versions, and the records of their releases.
+"""What a bucket tells of a model: its versions, and the records of their releases.
 
-Versions are complete by their manifest, `NAME/VERSION/manifest.json`; records lie beside the
-model, `_releases/NAME/VERSION.json`, where no base path reaches.
+A version that was pushed is complete by its manifest. One that came otherwise, as by
+`aws s3 sync`, is complete when no file of the SavedModel is missing and nothing has changed for
+`SETTLED_SECONDS`. One request lists all versions of a model. Records lie beside the model,
+`_releases/NAME/VERSION.json`, where no base path reaches.
 """
 
-from collections.abc import Iterator, Mapping
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from lambda_serving.errors import InvalidArgument
+from lambda_serving.errors import InvalidArgument, NotFound, Unavailable
+from lambda_serving.golden import GOLDEN
 from lambda_serving.release.deployment import Record
 from lambda_serving.release.records import of_json, to_json
+from lambda_serving.store.completeness import check_complete
 from lambda_serving.store.local import by_version
-from lambda_serving.store.manifest import MANIFEST
-from lambda_serving.store.s3 import (
-    Location,
-    connect,
-    explained,
-    folders_below,
-    read_manifest,
-    sizes_below,
-)
+from lambda_serving.store.manifest import MANIFEST, PUSH
+from lambda_serving.store.s3 import Location, Object, connect, explained, objects_below
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-__all__ = ["BucketReleases"]
+__all__ = ["SETTLED_SECONDS", "BucketReleases", "Versions"]
 
+SETTLED_SECONDS = 60.0
 _RECORDS = "_releases"
 
 
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """Complete versions with what tells their content, and for others when they may be so."""
+
+    complete: Mapping[int, str]
+    settling: Mapping[int, float]
+
+
 class BucketReleases:
-    """`gateway.Releases` of a base path `s3://bucket/prefix/NAME`.
+    """The model of a base path `s3://bucket/prefix/NAME`.
 
     Raises InvalidArgument for a base path without a name, and what `store.s3` makes of S3's
     errors.
     """
 
-    def __init__(self, base_path: str, client: "S3Client | None" = None) -> None:
+    def __init__(
+        self,
+        base_path: str,
+        client: "S3Client | None" = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._base_path = Location.of(base_path)
         above, _, self.name = self._base_path.prefix.rstrip("/").rpartition("/")
         if not self.name:
             raise InvalidArgument(f"{base_path} names no model: s3://BUCKET/PREFIX/NAME")
         prefix = f"{above}/" if above else ""
         self._records = Location(self._base_path.bucket, f"{prefix}{_RECORDS}/{self.name}/")
+        self._clock = clock
         with explained(self._base_path):
             self._client = client or connect()
 
-    def manifests(self) -> Mapping[int, str]:
-        """Two requests for each version that is complete, and one for the base path."""
-        return dict(self._manifests())
+    def versions(self) -> Versions:
+        """A request for every thousand files of the model."""
+        files: dict[str, dict[str, Object]] = {}
+        for name, found in objects_below(self._client, self._base_path).items():
+            folder, _, rest = name.partition("/")
+            if rest:
+                files.setdefault(folder, {})[rest] = found
+        complete: dict[int, str] = {}
+        settling: dict[int, float] = {}
+        for version, folder in by_version(files).items():
+            if MANIFEST in files[folder]:
+                complete[version] = files[folder][MANIFEST].tag
+            elif self._has_all(folder, files[folder]):
+                changed = max(each.changed for each in files[folder].values())
+                left = changed + SETTLED_SECONDS - self._clock()
+                if left > 0:
+                    settling[version] = left
+                else:
+                    complete[version] = _content(files[folder])
+        return Versions(complete, settling)
 
-    def records(self) -> Mapping[int, Record]:
-        names = by_version(
-            name.removesuffix(".json") for name in sizes_below(self._client, self._records)
-        )
-        return {version: self._record(f"{name}.json") for version, name in names.items()}
+    def records(self, versions: Iterable[int]) -> Mapping[int, Record]:
+        """What is recorded of these versions; a request for each."""
+        found = {version: self._record(version) for version in sorted(versions)}
+        return {version: record for version, record in found.items() if record}
 
     def record(self, version: int, record: Record) -> None:
+        """Replaces the record of a version."""
         with explained(self._records, doing="write", needed="s3:PutObject on its objects"):
             self._client.put_object(
                 Bucket=self._records.bucket,
                 Key=f"{self._records.prefix}{version}.json",
-                Body=to_json(record),
+                Body=to_json(replace(record, changed=self._clock())),
                 ContentType="application/json",
             )
 
-    def _manifests(self) -> Iterator[tuple[int, str]]:
-        for version, name in by_version(folders_below(self._client, self._base_path)).items():
-            folder = Location(self._base_path.bucket, f"{self._base_path.prefix}{name}/")
-            if MANIFEST in sizes_below(self._client, folder):
-                yield version, read_manifest(self._client, folder, MANIFEST).digest
+    def golden(self, version: int) -> bytes | None:
+        """The requests and answers that a version carries, if it does."""
+        return self._get(self._base_path, f"{version}/{GOLDEN}")
 
-    def _record(self, name: str) -> Record:
-        with explained(self._records):
-            answer = self._client.get_object(
-                Bucket=self._records.bucket, Key=self._records.prefix + name
-            )
-            content = answer["Body"].read()
-        return of_json(content, f"{self._records}/{name}")
+    def _has_all(self, folder: str, files: Mapping[str, Object]) -> bool:
+        if PUSH in files:
+            return False
+        try:
+            check_complete(f"{self._base_path}/{folder}", files.keys(), None)
+        except Unavailable:
+            return False
+        return True
+
+    def _record(self, version: int) -> Record | None:
+        name = f"{version}.json"
+        content = self._get(self._records, name)
+        return None if content is None else of_json(content, f"{self._records}/{name}")
+
+    def _get(self, folder: Location, name: str) -> bytes | None:
+        try:
+            with explained(folder):
+                return self._client.get_object(Bucket=folder.bucket, Key=folder.prefix + name)[
+                    "Body"
+                ].read()
+        except NotFound:
+            return None
+
+
+def _content(files: Mapping[str, Object]) -> str:
+    told = "".join(f"{name}\0{found.size}\0{found.tag}\n" for name, found in sorted(files.items()))
+    return hashlib.sha256(told.encode()).hexdigest()

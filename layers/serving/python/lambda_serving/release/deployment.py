@@ -2,13 +2,25 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Self
 
-__all__ = ["Deployment", "FunctionVersion", "Origin", "Record", "State"]
+__all__ = [
+    "LIVE",
+    "Alias",
+    "Deployment",
+    "FunctionVersion",
+    "Origin",
+    "Progress",
+    "Record",
+    "State",
+]
 
-_DESCRIPTION = re.compile(r"model version (\d+), manifest (\S+), image (\S+)")
+LIVE = "live"
+"""The alias that takes the requests which name neither version nor label."""
+_DESCRIPTION = re.compile(r"model version (\d+), content (\S+), image (\S+)")
 
 
 class State(Enum):
@@ -16,6 +28,7 @@ class State(Enum):
 
     PENDING = "Pending"
     ACTIVE = "Active"
+    INACTIVE = "Inactive"  # asleep after weeks without a request
     FAILED = "Failed"
 
 
@@ -24,15 +37,15 @@ class Origin:
     """What a function version was made of.
 
     Lambda keeps it as the version's description, so that it can be read without a database.
-    `manifest` and `image` are digests, `sha256:...`.
+    `content` tells the files of the model version, `image` is a digest, `sha256:...`.
     """
 
     model_version: int
-    manifest: str
+    content: str
     image: str
 
     def __str__(self) -> str:
-        return f"model version {self.model_version}, manifest {self.manifest}, image {self.image}"
+        return f"model version {self.model_version}, content {self.content}, image {self.image}"
 
     @classmethod
     def of(cls, description: str) -> Self | None:
@@ -45,56 +58,100 @@ class Origin:
 class Record:
     """What was recorded of a model version, `_releases/NAME/VERSION.json`.
 
-    It holds for one manifest on one base image; of others it says nothing. `image` is the digest
+    It holds for one content on one base image; of others it says nothing. `image` is the digest
     of what was built, `warm` the function version that was warmed, `error` why the version will
-    not be tried again.
+    not be tried again. While a build is under way, `asked` is when it was asked for, `builds` how
+    often. `shift` is the deployment of CodeDeploy that moves traffic to it. `seconds` tells how
+    long steps took, `changed` when the record was written; both times are seconds since 1970.
     """
 
-    manifest: str
+    content: str
     base: str
     image: str | None = None
     warm: int | None = None
     error: str | None = None
+    asked: float | None = None
+    builds: int = 0
+    shift: str | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    changed: float = 0
 
 
 @dataclass(frozen=True, slots=True)
 class FunctionVersion:
-    """A published version of the function; `reason` is Lambda's, for one that failed."""
+    """A published version of the function.
+
+    `settings` tells memory, environment and the like apart, as they were when it was published;
+    `reason` is Lambda's, for one that failed.
+    """
 
     number: int
     origin: Origin
     state: State
+    settings: str = ""
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """Where an alias points; `shares` are the function versions that get part of its requests.
+
+    It moves only if nobody else has moved it since it had this `revision`.
+    """
+
+    function_version: int
+    revision: str = ""
+    shares: AbstractSet[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How a deployment of CodeDeploy fares: under way, `done`, or `failed` for a reason."""
+
+    done: bool = False
+    failed: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
     """One look at a model.
 
-    `base` is the digest of the image without a model, `manifests` those of the complete versions.
-    `code` is the digest of the image that the function has, `$LATEST`, and `updating` says that
-    Lambda is still at giving it to it. `live` is the function version that the alias of this name
-    points to, `revision` the alias's: it moves only if nobody else has moved it since.
+    `versions` are those that are complete, with what tells their content; of `settling` ones it
+    will be known in so many seconds. `aspired` are the versions that the policy wants out of
+    both, largest first. `base` is the digest of the image without a model.
+
+    `code` is the digest of the image that the function has, `$LATEST`, `settings` are its
+    settings, and `updating` says that Lambda is still at giving it to it; it is published only
+    with this `revision`. `exposed` are aliases that have routes of their own. With `shifting`,
+    traffic moves by CodeDeploy, whose deployments are in `shifts`. `now` is in seconds since 1970.
     """
 
     base: str
-    manifests: Mapping[int, str]
+    versions: Mapping[int, str]
+    aspired: Sequence[int] = ()
+    labels: Mapping[str, int] = field(default_factory=dict)
+    settling: Mapping[int, float] = field(default_factory=dict)
     records: Mapping[int, Record] = field(default_factory=dict)
     function_versions: Sequence[FunctionVersion] = ()
     code: str = ""
+    settings: str = ""
     updating: bool = False
-    live: int | None = None
     revision: str = ""
+    aliases: Mapping[str, Alias] = field(default_factory=dict)
+    exposed: AbstractSet[str] = frozenset()
+    shifting: bool = False
+    shifts: Mapping[str, Progress] = field(default_factory=dict)
+    now: float = 0
 
     def record(self, version: int) -> Record | None:
         """What is recorded of a version as it is now."""
         record = self.records.get(version)
-        if record and (record.manifest, record.base) == (self.manifests.get(version), self.base):
+        if record and (record.content, record.base) == (self.versions.get(version), self.base):
             return record
         return None
 
     def published(self, version: int) -> FunctionVersion | None:
-        """The newest function version of a model version as it was built last.
+        """The newest function version of a model version as it was built and is set now.
 
         Of its origin the image counts: other files may well compile to the same one, and Lambda
         publishes the same image only once.
@@ -105,5 +162,20 @@ class Deployment:
             each
             for each in self.function_versions
             if (each.origin.model_version, each.origin.image) == (version, image)
+            and each.settings == self.settings
         ]
         return max(found, key=lambda each: each.number, default=None)
+
+    def ready(self, version: int) -> FunctionVersion | None:
+        """The function version of a model version that lacks nothing and did not fail."""
+        record, published = self.record(version), self.published(version)
+        is_warm = record and published and record.error is None and record.warm == published.number
+        return published if is_warm else None
+
+    def addressed(self) -> AbstractSet[int]:
+        """The function versions that an alias points to, be it in part."""
+        return {
+            number
+            for alias in self.aliases.values()
+            for number in (alias.function_version, *alias.shares)
+        }

@@ -1,250 +1,204 @@
-"""A model on AWS: its store and records in S3, its function in Lambda. The release's AWS calls."""
+"""A model on AWS: its store and records in S3, its function in Lambda, its routes and images."""
 
-import base64
-import json
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
 
-import boto3
-from botocore import exceptions as boto_errors
-
-from lambda_serving.errors import Aborted, NotFound, PermissionDenied, ServingError, Unavailable
+from lambda_serving.errors import NotFound, PermissionDenied, ServingError, Unavailable
+from lambda_serving.model_config import ModelConfig
 from lambda_serving.model_spec import ServableId
 from lambda_serving.release.actions import (
     Action,
     Build,
+    Expose,
     Fail,
+    Halt,
     Point,
     Publish,
     Retire,
+    Shift,
     Update,
     Wait,
+    Wake,
     Warm,
+    Withdraw,
 )
-from lambda_serving.release.deployment import (
-    Deployment,
-    FunctionVersion,
-    Origin,
-    Record,
-    State,
-)
+from lambda_serving.release.bucket import Versions
+from lambda_serving.release.build import Builder, Order
+from lambda_serving.release.deployment import LIVE, Deployment, Origin, Progress, Record
+from lambda_serving.release.functions import ModelFunction
+from lambda_serving.release.routes import Routes
+from lambda_serving.release.shifts import Shifts
+from lambda_serving.release.warming import trouble
+from lambda_serving.version_policy import aspired
 
-if TYPE_CHECKING:
-    from mypy_boto3_lambda import LambdaClient
-
-__all__ = ["ALIAS", "AwsGateway", "Builder", "Releases", "connect", "registry_passwords"]
-
-ALIAS = "live"
-_ECR = re.compile(r"\d{12}\.dkr\.ecr[.-].*")
-_STATES = {
-    "Active": State.ACTIVE,
-    "Inactive": State.ACTIVE,  # asleep after weeks without a request; an invocation wakes it
-    "Pending": State.PENDING,
-}
+__all__ = ["AwsGateway", "Releases"]
 
 
 class Releases(Protocol):
-    """What is complete in the store, and what was recorded of it."""
+    """What the store holds of a model, and what was recorded of it."""
 
-    def manifests(self) -> Mapping[int, str]:
-        """Digests of the manifests of the model's complete versions."""
-        ...
+    def versions(self) -> Versions: ...
 
-    def records(self) -> Mapping[int, Record]:
-        """The records of its versions."""
+    def records(self, versions: Iterable[int]) -> Mapping[int, Record]:
+        """What is recorded of these versions."""
         ...
 
     def record(self, version: int, record: Record) -> None:
         """Replaces the record of a version."""
         ...
 
-
-class Builder(Protocol):
-    """Makes images of model versions."""
-
-    def base(self) -> str:
-        """The digest of the image that models are put on."""
-        ...
-
-    def build(self, servable: ServableId) -> str:
-        """The digest of the image with that model version; raises what makes it impossible."""
+    def golden(self, version: int) -> bytes | None:
+        """The requests and answers that a version carries, if it does."""
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
 class AwsGateway:
-    """`reconcile.Gateway` of the model `name`, served by the function `function_name`.
+    """`reconcile.Gateway` of the model `name`.
 
-    `repository` is the images' in ECR, `HOST/NAME`. Errors of AWS are told as Unavailable,
-    PermissionDenied, NotFound for a function or an alias that is not there, Aborted when
-    somebody else changed the function meanwhile.
+    `policy` reads which versions are wanted, `base` the image without a model,
+    `REPOSITORY@DIGEST`; `delete_image` takes repository and digest; `report` hears why a version
+    will not do. Raises what `aws.explained` and the releases raise.
     """
 
-    def __init__(
-        self,
-        name: str,
-        function_name: str,
-        repository: str,
-        *,
-        functions: "LambdaClient",
-        releases: Releases,
-        builder: Builder,
-    ) -> None:
-        self._name = name
-        self._function_name = function_name
-        self._repository = repository
-        self._functions = functions
-        self._releases = releases
-        self._builder = builder
+    name: str
+    function: ModelFunction
+    routes: Routes
+    shifts: Shifts
+    releases: Releases
+    builder: Builder
+    policy: Callable[[], ModelConfig]
+    base: Callable[[], str]
+    delete_image: Callable[[str, str], None]
+    report: Callable[[ServableId, str], None]
+    clock: Callable[[], float] = time.time
 
     def observe(self) -> Deployment:
-        with self._explained():
-            latest = self._functions.get_function(FunctionName=self._function_name)
-            published = list(self._published())
-            alias = self._functions.get_alias(FunctionName=self._function_name, Name=ALIAS)
+        policy, versions = self.policy(), self.releases.versions()
+        wanted = aspired(policy.policy, {*versions.complete, *versions.settling})
+        published = self.function.published()
+        records = self.releases.records(
+            {*wanted, *(each.origin.model_version for each in published)}
+        )
+        latest, aliases = self.function.latest(), self.function.aliases()
+        if LIVE not in aliases:
+            raise NotFound(f"Model {self.name} has no alias {LIVE}. Deploy the stack again")
+        has_addresses = len(aliases) > 1 or len(wanted) > 1 or policy.labels
+        shifts = {record.shift for record in records.values() if record.shift}
         return Deployment(
-            base=self._builder.base(),
-            manifests=self._releases.manifests(),
-            records=self._releases.records(),
+            base=self.base().partition("@")[2],
+            versions=versions.complete,
+            aspired=wanted,
+            labels=policy.labels,
+            settling=versions.settling,
+            records=records,
             function_versions=published,
-            code=latest["Code"]["ResolvedImageUri"].rpartition("@")[2],
-            updating=latest["Configuration"]["LastUpdateStatus"] == "InProgress",
-            live=int(alias["FunctionVersion"]),
-            revision=alias["RevisionId"],
+            code=latest.image,
+            settings=latest.settings,
+            updating=latest.updating,
+            revision=latest.revision,
+            aliases=aliases,
+            exposed=self.routes.exposed() if has_addresses else frozenset(),
+            shifting=self.shifts.wanted(),
+            shifts={shift: self.shifts.state(shift) for shift in shifts},
+            now=self.clock(),
         )
 
-    def apply(self, action: Action, seen: Deployment) -> None:
+    def apply(self, action: Action, seen: Deployment) -> None:  # noqa: C901, PLR0912 a table
         match action:
             case Build(version):
                 self._build(version, seen)
             case Update(version):
-                self._update(seen.records[version])
+                repository = self.base().partition("@")[0]
+                self.function.update(f"{repository}@{seen.records[version].image}")
             case Publish(version):
-                self._publish(version, seen.records[version])
+                record = seen.records[version]
+                origin = Origin(version, record.content, record.image or "")
+                self.function.publish(origin, seen.revision)
             case Warm(version, function_version):
                 self._warm(version, function_version, seen.records[version])
+            case Wake(function_version):
+                self.function.wake(function_version)
             case Fail(version, error):
-                self._releases.record(version, replace(seen.records[version], error=error))
+                self._fail(version, seen.records[version], error)
             case Point(function_version):
-                self._point(function_version, seen.revision)
+                self.function.point(LIVE, function_version, seen.aliases[LIVE])
+            case Shift(version, function_version):
+                self._shift(version, function_version, seen)
+            case Halt():
+                self._halt(seen)
+            case Expose(alias, function_version):
+                self.function.point(alias, function_version, seen.aliases.get(alias))
+                self.routes.add(alias, self.function.arn())
+            case Withdraw(alias):
+                self.routes.remove(alias, self.function.arn())
+                self.function.drop_alias(alias)
             case Retire(function_version):
-                with self._explained():
-                    self._functions.delete_function(
-                        FunctionName=self._function_name, Qualifier=str(function_version)
-                    )
+                self._retire(function_version, seen)
             case Wait():
                 pass
 
-    def _explained(self) -> AbstractContextManager[None]:
-        return _explained(f"function {self._function_name}")
-
-    def _published(self) -> Iterator[FunctionVersion]:
-        """The published versions that a release made."""
-        paginator = self._functions.get_paginator("list_versions_by_function")
-        for page in paginator.paginate(FunctionName=self._function_name):
-            for found in page["Versions"]:
-                if origin := Origin.of(found.get("Description", "")):
-                    yield FunctionVersion(
-                        int(found["Version"]),
-                        origin,
-                        _STATES.get(found["State"], State.FAILED),
-                        found.get("StateReason", ""),
-                    )
-
     def _build(self, version: int, seen: Deployment) -> None:
-        record = Record(seen.manifests[version], seen.base)
+        """What is built elsewhere is recorded before it is asked for: it may be there at once."""
+        before = seen.record(version) or Record(seen.versions[version], seen.base)
+        started = self.clock()
+        record = replace(before, asked=started, builds=before.builds + 1)
+        if self.builder.elsewhere:
+            self.releases.record(version, record)
         try:
-            image = self._builder.build(ServableId(self._name, version))
+            image = self.builder.build(Order(self.name, version, record.content, self.base()))
         except (Unavailable, PermissionDenied):
-            raise  # of the way there, not of the model: the next run tries again
+            self.releases.record(version, before)  # of the way there: the next run tries again
+            raise
         except ServingError as error:
-            self._releases.record(version, replace(record, error=str(error)))
+            self._fail(version, record, str(error))
         else:
-            self._releases.record(version, replace(record, image=image))
-
-    def _update(self, record: Record) -> None:
-        with self._explained():
-            self._functions.update_function_code(
-                FunctionName=self._function_name,
-                ImageUri=f"{self._repository}@{record.image}",
-            )
-
-    def _publish(self, version: int, record: Record) -> None:
-        """Only if the function still has that image: its code's digest is the image's."""
-        image = record.image or ""
-        with self._explained():
-            self._functions.publish_version(
-                FunctionName=self._function_name,
-                CodeSha256=image.removeprefix("sha256:"),
-                Description=str(Origin(version, record.manifest, image)),
-            )
+            if image is not None:
+                self._done(version, Record(record.content, record.base, image), "build", started)
 
     def _warm(self, version: int, function_version: int, record: Record) -> None:
-        """Has that very function version load its model and say that it answers."""
-        event = {"path": f"/v1/models/{self._name}/versions/{version}", "method": "GET"}
-        with self._explained():
-            answer = self._functions.invoke(
-                FunctionName=self._function_name,
-                Qualifier=str(function_version),
-                Payload=json.dumps(event).encode(),
-            )
-            told = json.loads(answer["Payload"].read())
-        if "FunctionError" in answer or told.get("statusCode") != 200:
-            error = told.get("errorMessage") or told.get("body")
-            self._releases.record(version, replace(record, error=f"It does not answer: {error}"))
+        started = self.clock()
+        error = trouble(
+            self.function,
+            function_version,
+            ServableId(self.name, version),
+            self.releases.golden(version),
+        )
+        if error is None:
+            self._done(version, replace(record, warm=function_version), "warm", started)
         else:
-            self._releases.record(version, replace(record, warm=function_version))
+            self._fail(version, record, error)
 
-    def _point(self, function_version: int, revision: str) -> None:
-        with self._explained():
-            self._functions.update_alias(
-                FunctionName=self._function_name,
-                Name=ALIAS,
-                FunctionVersion=str(function_version),
-                RoutingConfig={"AdditionalVersionWeights": {}},
-                RevisionId=revision,
-            )
+    def _fail(self, version: int, record: Record, error: str) -> None:
+        """Told before it is recorded, so that whoever dies between tells it once more."""
+        self.report(ServableId(self.name, version), error)
+        self.releases.record(version, replace(record, asked=None, error=error))
 
+    def _done(self, version: int, record: Record, step: str, started: float) -> None:
+        seconds = {**record.seconds, step: round(self.clock() - started, 3)}
+        self.releases.record(version, replace(record, seconds=seconds))
 
-def connect() -> "LambdaClient":
-    """A client with the settings of AWS that this process was started with."""
-    with _explained("this account"):
-        return boto3.Session().client("lambda")
+    def _shift(self, version: int, function_version: int, seen: Deployment) -> None:
+        before = seen.aliases[LIVE].function_version
+        shift = self.shifts.start(before, function_version)
+        self.releases.record(version, replace(seen.records[version], shift=shift))
 
+    def _halt(self, seen: Deployment) -> None:
+        """Forgets what is stopped, or it would count as a failure of its version."""
+        self.shifts.stop()
+        for version, record in seen.records.items():
+            if record.shift and seen.shifts[record.shift] == Progress():
+                self.releases.record(version, replace(record, shift=None))
 
-def registry_passwords(repository: str) -> dict[str, tuple[str, str]]:
-    """User and password for the registry of a repository, if it is ECR; others are anonymous."""
-    host = repository.partition("/")[0]
-    if not _ECR.fullmatch(host):
-        return {}
-    with _explained("this account"):
-        answer = boto3.Session().client("ecr").get_authorization_token()
-    user, _, password = (
-        base64.b64decode(answer["authorizationData"][0]["authorizationToken"])
-        .decode()
-        .partition(":")
-    )
-    return {host: (user, password)}
-
-
-@contextmanager
-def _explained(what: str) -> Iterator[None]:
-    """Tells what boto3 raises as our errors."""
-    try:
-        yield
-    except boto_errors.ClientError as error:
-        code, said = error.response["Error"]["Code"], error.response["Error"]["Message"]
-        kind = _REFUSALS.get(code, Unavailable)
-        raise kind(f"AWS, asked about {what}: {said} ({code})") from error
-    except boto_errors.BotoCoreError as error:
-        raise Unavailable(f"AWS, asked about {what}: {error}") from error
-
-
-_REFUSALS: Mapping[str, type[ServingError]] = {
-    "AccessDeniedException": PermissionDenied,
-    "PreconditionFailedException": Aborted,
-    "ResourceConflictException": Aborted,
-    "ResourceNotFoundException": NotFound,
-}
+    def _retire(self, function_version: int, seen: Deployment) -> None:
+        """The image first: who dies between finds the function version again, and the image."""
+        [found] = [each for each in seen.function_versions if each.number == function_version]
+        version, image = found.origin.model_version, found.origin.image
+        if image not in {each.origin.image for each in seen.function_versions if each is not found}:
+            record = seen.records.get(version)
+            if record and record.image == image:
+                self.releases.record(version, replace(record, image=None, warm=None))
+            self.delete_image(self.base().partition("@")[0], image)
+        self.function.drop_version(function_version)

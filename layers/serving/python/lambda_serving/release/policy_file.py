@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from lambda_serving.errors import Aborted, AlreadyExists, InvalidArgument, NotFound
-from lambda_serving.model_config import ModelConfig, edited, parse
+from lambda_serving.model_config import LABEL, ModelConfig, edited, parse
 from lambda_serving.store.s3 import Location, connect, explained
 
 if TYPE_CHECKING:
@@ -69,6 +69,12 @@ class PolicyFile:
         found = [model for model in parse(text, self) if model.name == self.name]
         if len(found) > 1:
             raise InvalidArgument(f"Illegal to list model {self.name} multiple times in {self}")
+        labels = found[0].labels if found else ()
+        if bad := [label for label in labels if not LABEL.fullmatch(label)]:
+            raise InvalidArgument(
+                f"The label {bad[0]!r} of model {self.name} in {self} must be 1 to 100 of A-Z, a-z,"
+                " 0-9, _ and -"
+            )
         base_path = str(self._base_path)  # a server's, in the file, may be another
         return (
             replace(found[0], base_path=base_path) if found else ModelConfig(self.name, base_path)

@@ -1,4 +1,4 @@
-"""Look, decide, apply, look again, until nothing is to be done or Lambda needs time."""
+"""Look, decide, apply, look again, until nothing is to be done or others need time."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -6,7 +6,6 @@ from typing import Protocol
 from lambda_serving.errors import Aborted
 from lambda_serving.release.actions import Action, Wait, next_action
 from lambda_serving.release.deployment import Deployment
-from lambda_serving.version_policy import VersionPolicy, aspired
 
 __all__ = ["Gateway", "reconcile"]
 
@@ -24,18 +23,20 @@ class Gateway(Protocol):
 
 
 def reconcile(
-    policy: VersionPolicy, gateway: Gateway, tell: Callable[[Action], None] = lambda _: None
-) -> Action | None:
+    gateway: Gateway,
+    tell: Callable[[Action], None] = lambda _: None,
+    is_time_left: Callable[[], bool] = lambda: True,
+) -> Wait | None:
     """Brings a model to the versions that its policy aspires to.
 
     None when it is there; `Wait` when it is not, and must be looked at again later. `tell` hears
-    of each action before it is carried out. Raises what observing and applying raise, and Aborted
-    for an action that changed nothing.
+    of each action before it is carried out; `is_time_left` is asked before. Raises what observing
+    and applying raise, and Aborted for an action that changed nothing.
     """
     before: Action | None = None
-    while True:
+    while is_time_left():
         seen = gateway.observe()
-        action = next_action(aspired(policy, seen.manifests.keys()), seen)
+        action = next_action(seen)
         if action is None or isinstance(action, Wait):
             return action
         if action == before:
@@ -43,3 +44,4 @@ def reconcile(
         tell(action)
         gateway.apply(action, seen)
         before = action
+    return Wait("the time of this run is up", 0)

@@ -40,10 +40,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Location",
+    "Object",
     "S3Store",
     "connect",
     "explained",
     "folders_below",
+    "objects_below",
     "read_manifest",
     "sent_to",
     "sizes_below",
@@ -93,6 +95,18 @@ class Location:
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """What a listing tells of an object; `changed` in seconds since 1970.
+
+    `tag` is S3's ETag, which is another one when the content is.
+    """
+
+    size: int
+    tag: str
+    changed: float
 
 
 class S3Store:
@@ -210,7 +224,12 @@ def folders_below(client: "S3Client", folder: Location) -> list[str]:
 
 
 def sizes_below(client: "S3Client", folder: Location) -> dict[str, int]:
-    """Sizes of the objects below a folder, by name, without the markers of folders.
+    """Sizes of the objects below a folder, by name; raises as `objects_below` does."""
+    return {name: found.size for name, found in objects_below(client, folder).items()}
+
+
+def objects_below(client: "S3Client", folder: Location) -> dict[str, Object]:
+    """The objects below a folder, by name, without the markers of folders.
 
     Raises InvalidArgument when a key is not the name of a file below it.
     """
@@ -218,19 +237,21 @@ def sizes_below(client: "S3Client", folder: Location) -> dict[str, int]:
         Bucket=folder.bucket, Prefix=folder.prefix
     )
     with explained(folder):
-        sizes = {
-            entry["Key"].removeprefix(folder.prefix): entry["Size"]
+        found = {
+            entry["Key"].removeprefix(folder.prefix): Object(
+                entry["Size"], entry["ETag"].strip('"'), entry["LastModified"].timestamp()
+            )
             for page in pages
             for entry in page.get("Contents", [])
             if not entry["Key"].endswith("/")
         }
-    for name in sizes:
+    for name in found:
         if not {"", ".", ".."}.isdisjoint(name.split("/")) or "\0" in name:
             raise InvalidArgument(
                 f"The key {folder.prefix}{name} in bucket {folder.bucket} is not the name of a"
                 f" file below {folder}. Remove it"
             )
-    return sizes
+    return found
 
 
 def read_manifest(client: "S3Client", folder: Location, name: str) -> Manifest:

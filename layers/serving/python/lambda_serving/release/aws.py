@@ -1,0 +1,51 @@
+"""What all calls of AWS have in common: a client, and errors told as ours."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import boto3
+from botocore import exceptions as boto_errors
+from botocore.config import Config
+
+from lambda_serving.errors import Aborted, NotFound, PermissionDenied, ServingError, Unavailable
+
+__all__ = ["connect", "explained"]
+
+# A model may take all of its time to answer when it is warmed.
+_CONFIG = Config(
+    connect_timeout=3, read_timeout=70, retries={"mode": "standard", "total_max_attempts": 4}
+)
+_REFUSALS: Mapping[str, type[ServingError]] = {
+    "AccessDenied": PermissionDenied,
+    "AccessDeniedException": PermissionDenied,
+    "ApplicationDoesNotExistException": NotFound,
+    "DeploymentGroupDoesNotExistException": NotFound,
+    "NotFoundException": NotFound,
+    "PreconditionFailedException": Aborted,
+    "ResourceConflictException": Aborted,
+    "ResourceNotFoundException": NotFound,
+}
+
+
+def connect(service: Any) -> Any:
+    """A client with the settings of AWS that this process was started with."""
+    with explained("this account"):
+        return boto3.Session().client(service, config=_CONFIG)
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Tells what boto3 raises as our errors.
+
+    Unavailable, PermissionDenied, NotFound for what is not there, Aborted when somebody else
+    changed it meanwhile.
+    """
+    try:
+        yield
+    except boto_errors.ClientError as error:
+        code, said = error.response["Error"]["Code"], error.response["Error"]["Message"]
+        kind = _REFUSALS.get(code, Unavailable)
+        raise kind(f"AWS, asked about {what}: {said} ({code})") from error
+    except boto_errors.BotoCoreError as error:
+        raise Unavailable(f"AWS, asked about {what}: {error}") from error

@@ -1,0 +1,181 @@
+"""The function of a model, its published versions and its aliases: the calls of Lambda."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lambda_serving.errors import Aborted
+from lambda_serving.release.aws import explained
+from lambda_serving.release.deployment import Alias, FunctionVersion, Origin, State
+
+if TYPE_CHECKING:
+    from mypy_boto3_lambda import LambdaClient
+
+__all__ = ["Latest", "ModelFunction", "image_of"]
+
+_STATES = {
+    "Active": State.ACTIVE,
+    "Inactive": State.INACTIVE,
+    "Pending": State.PENDING,
+}
+_SETTINGS = (  # of a function, beside its image: what a version keeps from when it was published
+    "Architectures",
+    "Environment",
+    "EphemeralStorage",
+    "FileSystemConfigs",
+    "ImageConfigResponse",
+    "LoggingConfig",
+    "MemorySize",
+    "Role",
+    "Timeout",
+    "TracingConfig",
+    "VpcConfig",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """The function as it would be published: `image` is a digest."""
+
+    image: str
+    settings: str
+    updating: bool
+    revision: str
+
+
+class ModelFunction:
+    """The function `name`. Every method raises what `aws.explained` says."""
+
+    def __init__(self, name: str, client: "LambdaClient") -> None:
+        self._name = name
+        self._client = client
+
+    def latest(self) -> Latest:
+        with self._explained():
+            found = self._client.get_function(FunctionName=self._name)
+        configuration = found["Configuration"]
+        return Latest(
+            found["Code"]["ResolvedImageUri"].rpartition("@")[2],
+            _settings(configuration),
+            configuration["LastUpdateStatus"] == "InProgress",
+            configuration["RevisionId"],
+        )
+
+    def published(self) -> list[FunctionVersion]:
+        """The published versions that a release made.
+
+        Lambda's list tells no states, so each of them is asked for.
+        """
+        with self._explained():
+            pages = self._client.get_paginator("list_versions_by_function").paginate(
+                FunctionName=self._name
+            )
+            found = [each for page in pages for each in page["Versions"]]
+        origins = {each["Version"]: Origin.of(each.get("Description", "")) for each in found}
+        return [self._version(number, origin) for number, origin in origins.items() if origin]
+
+    def aliases(self) -> dict[str, Alias]:
+        with self._explained():
+            pages = self._client.get_paginator("list_aliases").paginate(FunctionName=self._name)
+            found = [each for page in pages for each in page["Aliases"]]
+        return {each["Name"]: _alias(each) for each in found}
+
+    def update(self, image: str) -> None:
+        """Gives it the image, `REPOSITORY@DIGEST`."""
+        with self._explained():
+            self._client.update_function_code(FunctionName=self._name, ImageUri=image)
+
+    def publish(self, origin: Origin, revision: str) -> None:
+        """Only if it is still what it was with that revision."""
+        with self._explained():
+            self._client.publish_version(
+                FunctionName=self._name, RevisionId=revision, Description=str(origin)
+            )
+
+    def arn(self) -> str:
+        with self._explained():
+            return self._client.get_function_configuration(FunctionName=self._name)["FunctionArn"]
+
+    def wake(self, function_version: int) -> None:
+        """Asks one that is asleep, which Lambda refuses and makes it ready."""
+        with suppress(Aborted, RuntimeError):
+            self.invoke(function_version, {"method": "GET", "path": "/healthz"})
+
+    def invoke(self, function_version: int, event: Any) -> Any:
+        """What it returns for an event.
+
+        Raises RuntimeError, with what Lambda says, when it fails.
+        """
+        with self._explained():
+            answer = self._client.invoke(
+                FunctionName=self._name,
+                Qualifier=str(function_version),
+                Payload=json.dumps(event).encode(),
+            )
+            returned = json.loads(answer["Payload"].read())
+        if "FunctionError" in answer:
+            raise RuntimeError(returned.get("errorMessage") or "Lambda ended it without a word")
+        return returned
+
+    def point(self, alias: str, function_version: int, seen: Alias | None) -> None:
+        """Has an alias point there, alone; makes it if it was not seen."""
+        with self._explained():
+            if seen is None:
+                self._client.create_alias(
+                    FunctionName=self._name, Name=alias, FunctionVersion=str(function_version)
+                )
+            else:
+                self._client.update_alias(
+                    FunctionName=self._name,
+                    Name=alias,
+                    FunctionVersion=str(function_version),
+                    RoutingConfig={"AdditionalVersionWeights": {}},
+                    RevisionId=seen.revision,
+                )
+
+    def drop_alias(self, alias: str) -> None:
+        with self._explained():
+            self._client.delete_alias(FunctionName=self._name, Name=alias)
+
+    def drop_version(self, function_version: int) -> None:
+        with self._explained():
+            self._client.delete_function(FunctionName=self._name, Qualifier=str(function_version))
+
+    def _version(self, number: str, origin: Origin) -> FunctionVersion:
+        with self._explained():
+            found = self._client.get_function_configuration(
+                FunctionName=self._name, Qualifier=number
+            )
+        return FunctionVersion(
+            int(number),
+            origin,
+            _STATES.get(found["State"], State.FAILED),
+            _settings(found),
+            found.get("StateReason", ""),
+        )
+
+    def _explained(self) -> AbstractContextManager[None]:
+        return explained(f"function {self._name}")
+
+
+def image_of(function_name: str, client: "LambdaClient") -> str:
+    """The image of a function, `REPOSITORY@DIGEST`; raises what `aws.explained` says."""
+    with explained(f"function {function_name}"):
+        return client.get_function(FunctionName=function_name)["Code"]["ResolvedImageUri"]
+
+
+def _settings(configuration: Mapping[str, Any]) -> str:
+    """A digest of the settings that a deployment may change."""
+    told = {key: configuration.get(key) for key in _SETTINGS}
+    told["SnapStart"] = configuration.get("SnapStart", {}).get("ApplyOn")
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def _alias(found: Mapping[str, Any]) -> Alias:
+    weights = found.get("RoutingConfig", {}).get("AdditionalVersionWeights", {})
+    return Alias(
+        int(found["FunctionVersion"]), found.get("RevisionId", ""), frozenset(map(int, weights))
+    )
