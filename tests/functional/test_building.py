@@ -1,0 +1,130 @@
+"""The build function's handler: what it records, what it leaves for another try."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from lambda_serving.building import build, start
+from lambda_serving.errors import (
+    DataLoss,
+    InvalidArgument,
+    PermissionDenied,
+    ServingError,
+    Unavailable,
+)
+from lambda_serving.model_spec import ServableId
+from lambda_serving.release.bucket import BucketReleases
+from lambda_serving.release.build import Order
+from lambda_serving.release.deployment import Record
+from lambda_serving.release.report import Reporter
+
+if TYPE_CHECKING:
+    from mypy_boto3_events import EventBridgeClient
+
+_ORDER = Order("MLP", 2, "content", "registry/models@sha256:base")
+
+
+class _Builder:
+    elsewhere = False
+
+    def __init__(self, outcome: str | ServingError) -> None:
+        self.outcome = outcome
+
+    def build(self, order: Order) -> str:
+        assert order == _ORDER
+        if isinstance(self.outcome, ServingError):
+            raise self.outcome
+        return self.outcome
+
+
+@pytest.fixture
+def releases(monkeypatch: pytest.MonkeyPatch) -> Iterator[BucketReleases]:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with mock_aws():
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="bucket")
+        yield BucketReleases("s3://bucket/models/MLP", client)
+        client.close()
+
+
+def _build(outcome: str | ServingError, releases: BucketReleases) -> list[tuple[ServableId, str]]:
+    """What was reported."""
+    told: list[tuple[ServableId, str]] = []
+    build(_ORDER, _Builder(outcome), releases, lambda *each: told.append(each))
+    return told
+
+
+def test_image_is_recorded_for_its_content_and_base(releases: BucketReleases) -> None:
+    assert _build("sha256:image", releases) == []
+    [record] = releases.records([2]).values()
+    assert record.seconds.keys() == {"build"}
+    assert replace(record, seconds={}, changed=0) == Record(
+        "content", "sha256:base", image="sha256:image"
+    )
+
+
+def test_what_is_wrong_with_the_model_is_recorded_and_reported(releases: BucketReleases) -> None:
+    assert _build(DataLoss("not what was pushed"), releases) == [
+        (ServableId("MLP", 2), "not what was pushed")
+    ]
+    assert releases.records([2])[2].error == "not what was pushed"
+
+
+@pytest.mark.parametrize("kind", [Unavailable, PermissionDenied])
+def test_what_is_no_fault_of_the_model_is_left_to_another_try(
+    kind: type[ServingError], releases: BucketReleases
+) -> None:
+    with pytest.raises(kind):
+        _build(kind("the registry does not answer"), releases)
+    assert releases.records([2]) == {}
+
+
+@pytest.mark.parametrize(
+    "event", [None, [], {}, {"name": "MLP", "version": "2", "content": "c", "base": "b"}]
+)
+def test_event_that_is_no_order_is_told(event: Any) -> None:
+    with pytest.raises(InvalidArgument, match="The event is no order of an image"):
+        Order.of(event)
+
+
+def test_environment_without_models_is_told() -> None:
+    with pytest.raises(InvalidArgument, match="environment lacks MODELS"):
+        start({"SYSTEM": "s"})
+
+
+@mock_aws
+def test_failure_is_an_event_a_metric_and_a_line_in_the_log(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    client: EventBridgeClient = boto3.client("events", region_name="us-east-1")
+    put: list[Any] = []
+    client.meta.events.register(
+        "before-parameter-build.events.PutEvents",
+        lambda params, **_: put.extend(params["Entries"]),
+    )
+    Reporter("system", client)(ServableId("MLP", 2), "corrupt")
+    client.close()
+    [entry] = put
+    assert (entry["Source"], entry["DetailType"]) == ("lambda-serving", "Model Version Failed")
+    assert json.loads(entry["Detail"]) == {
+        "system": "system",
+        "model": "MLP",
+        "version": 2,
+        "error": "corrupt",
+    }
+    metric = json.loads(capsys.readouterr().out)
+    assert (metric["ReleaseFailures"], metric["service"]) == ([1.0], "lambda_serving_release")
+    [described] = metric["_aws"]["CloudWatchMetrics"]
+    assert (described["Namespace"], described["Dimensions"]) == ("LambdaServing", [["service"]])
+    assert "{name: MLP version: 2} failed: corrupt" in caplog.text
