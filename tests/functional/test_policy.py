@@ -261,12 +261,12 @@ def test_invalid_text_is_refused_and_stays(
 
 
 def _run(command: Command, *arguments: str) -> str:
-    """What the command prints; raises as it does, SystemExit for a wrong usage."""
+    """What the command prints as its result; raises as it does."""
     ended = CliRunner().invoke(command, arguments)
     if isinstance(ended.exception, ServingError):
         raise ended.exception
     assert (ended.exit_code, ended.exception) == (0, None), ended.output
-    return ended.output
+    return ended.stdout
 
 
 def _misused(command: Command, *arguments: str) -> str:
@@ -370,6 +370,24 @@ def four_versions(client: "S3Client", bucket: str, base_path: str) -> str:
 def _push(client: "S3Client", bucket: str, version: int) -> None:
     manifest = json.dumps({"files": {f"{version}": {"size": 0, "sha256": "0" * 64}}})
     client.put_object(Bucket=bucket, Key=f"models/MLP/{version}/manifest.json", Body=manifest)
+
+
+@pytest.mark.parametrize(
+    ("policy", "labels", "warned"),
+    [
+        (["latest"], ["new=4"], []),
+        (["latest"], ["stable=3"], ["version 3 is not released, so the label stable has no URL"]),
+        (["latest", "2"], ["stable=3"], []),
+        (["all"], ["next=9"], ["version 9 is not released"]),
+    ],
+)
+def test_label_of_a_version_without_a_url_is_a_warning(
+    policy: list[str], labels: list[str], warned: list[str], four_versions: str
+) -> None:
+    _run(set_policy, four_versions, *policy)
+    said = CliRunner().invoke(label, [four_versions, *labels]).stderr
+    assert len(said.splitlines()) == len(warned)
+    assert all(each in said for each in warned)
 
 
 def test_rollback_goes_to_the_good_version_before(four_versions: str) -> None:

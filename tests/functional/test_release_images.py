@@ -30,7 +30,8 @@ def ecr(monkeypatch: pytest.MonkeyPatch) -> "Iterator[ECRClient]":
 
 
 def _put(ecr: "ECRClient", tag: str) -> str:
-    manifest = {"schemaVersion": 2, "config": {"digest": tag}, "layers": []}
+    layers = [{"digest": f"sha256:{tag}", "size": 1}]  # which moto makes the digest of
+    manifest = {"schemaVersion": 2, "config": {"digest": "sha256:0", "size": 1}, "layers": layers}
     put = ecr.put_image(
         repositoryName="stack/models",
         imageTag=tag,

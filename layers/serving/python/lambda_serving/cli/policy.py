@@ -57,7 +57,15 @@ def label(base_path: str, labels: tuple[str, ...], remove: tuple[str, ...]) -> N
         kept = {name: version for name, version in model.labels.items() if name not in remove}
         return replace(model, labels=kept | added)
 
-    _show(base_path, _open(base_path).change(edit))
+    model = _open(base_path).change(edit)
+    _show(base_path, model)
+    for name in _unreleased(model, added):
+        click.secho(
+            f"Warning: version {added[name]} is not released, so the label {name} has no URL yet."
+            f" Push it, or have `set-policy {base_path} latest 2` or the like take it in",
+            err=True,
+            fg="yellow",
+        )
 
 
 @click.command()
@@ -144,6 +152,16 @@ def _labels(assignments: Sequence[str]) -> dict[str, int]:
             raise click.UsageError(f"The label {name} is set twice.")
         labels[name] = _version(version)
     return labels
+
+
+def _unreleased(model: "ModelConfig", labels: Mapping[str, int]) -> list[str]:
+    """The labels of versions that are not complete, or that the policy does not want."""
+    if not labels:
+        return []
+    from lambda_serving.version_policy import aspired
+
+    released = aspired(model.policy, _failures(model.base_path))
+    return [name for name, version in labels.items() if version not in released]
 
 
 def _failures(base_path: str) -> dict[int, str | None]:
