@@ -10,8 +10,9 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 from types import SimpleNamespace
@@ -24,20 +25,28 @@ from moto.server import ThreadedMotoServer
 
 from aws_plane import Function, Plane, serving
 from lambda_serving import building
+from lambda_serving.errors import ServingError
 from lambda_serving.release import worker
+from lambda_serving.release.deployment import Origin
 
-__all__ = ["SYSTEM", "Cloud", "moto", "running"]
+__all__ = ["ACCOUNT", "REGION", "SYSTEM", "Cloud", "moto", "running"]
 
 SYSTEM = "system"
 _MODEL_TEMPLATE = Path(__file__).parents[1] / "infra/model.yaml"
-_REGION, _ACCOUNT = "eu-west-1", "123456789012"
-_STACK = f"arn:aws:cloudformation:{_REGION}:{_ACCOUNT}:stack/{SYSTEM}/1"
-_VISIBILITY_SECONDS, _FUNCTION_SECONDS = 20, 120
+REGION, ACCOUNT = "eu-west-1", "123456789012"
+_STACK = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{SYSTEM}/1"
+_FUNCTION_SECONDS = 120
+_RETRIES = 2  # of an asynchronous invocation, by Lambda
 
 
 @dataclass
 class Cloud:
-    """A stack named `SYSTEM`; models lie in `models`, an address `s3://bucket/models`."""
+    """A stack named `SYSTEM`; models lie in `models`, an address `s3://bucket/models`.
+
+    The release function is `handler`; its messages are invisible for `visibility_seconds` while
+    it is at them. Those that it puts off are handed over at once if time is `hurried`.
+    `build_errors` are what the build function raised.
+    """
 
     plane: Plane
     models: str
@@ -48,7 +57,10 @@ class Cloud:
     sqs: Any
     events: Any
     api: Any
-    handler: worker.Worker | None = None
+    handler: Callable[[Any, Any], Any] | None = None
+    visibility_seconds: int = 20
+    hurried: bool = False
+    build_errors: list[Exception] = field(default_factory=list)
 
     @property
     def bucket(self) -> str:
@@ -64,11 +76,19 @@ class Cloud:
         self.plane.add(f"{SYSTEM}_base", image, alias=False)
 
     def deploy_build(self) -> None:
-        """The build function, which runs its handler here."""
+        """The build function, which runs its handler here, and again when it fails."""
         handler = building.start(self.environment)
-        self.plane.add(
-            f"{SYSTEM}_build", "build", alias=False, run=lambda _, event, __: handler(event, None)
-        )
+
+        def run(_: str, event: Any, __: str) -> None:
+            for _attempt in range(1 + _RETRIES):
+                try:
+                    handler(event, None)
+                except ServingError as error:
+                    self.build_errors.append(error)
+                else:
+                    return
+
+        self.plane.add(f"{SYSTEM}_build", "build", alias=False, run=run)
 
     def deploy_model(self, name: str, image: str) -> Function:
         """A model's stack: function, routes and the rule for its changes."""
@@ -110,7 +130,7 @@ class Cloud:
             QueueUrl=self.queue_url,
             MaxNumberOfMessages=10,
             AttributeNames=["All"],
-            VisibilityTimeout=_VISIBILITY_SECONDS,
+            VisibilityTimeout=self.visibility_seconds,
         ).get("Messages", [])
         if not batch:
             return False
@@ -137,7 +157,31 @@ class Cloud:
                 self.sqs.delete_message(
                     QueueUrl=self.queue_url, ReceiptHandle=record["receiptHandle"]
                 )
+            elif self.hurried:
+                self.sqs.change_message_visibility(
+                    QueueUrl=self.queue_url,
+                    ReceiptHandle=record["receiptHandle"],
+                    VisibilityTimeout=0,
+                )
         return True
+
+    @contextmanager
+    def pumping(self) -> Iterator[None]:
+        """Messages are handed over by a thread beside, as they come."""
+        stopped = threading.Event()
+
+        def pump() -> None:
+            while not stopped.is_set():
+                if not self.pump():
+                    stopped.wait(0.05)
+
+        with ThreadPoolExecutor(1) as pool:
+            pumped = pool.submit(pump)
+            try:
+                yield
+            finally:
+                stopped.set()
+        pumped.result()
 
     def settle(self, until: Callable[[], bool] = lambda: True, seconds: float = 120) -> None:
         """Hands over messages until there are none, nothing is built, and `until` holds."""
@@ -153,6 +197,14 @@ class Cloud:
         counts = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
         messages = sum(int(found["Attributes"][name]) for name in counts)
         return messages + sum(each.is_alive() for each in self.plane.background)
+
+    def live(self, model: str) -> int | None:
+        """The model version that the alias `live` points to, None for the template's."""
+        function = self.plane.functions[f"{SYSTEM}-{model}"]
+        with self.plane.lock:
+            number = function.aliases["live"].function_version
+            origin = Origin.of(function.versions[number].description)
+        return origin.model_version if origin else None
 
     def record(self, model: str, version: int) -> Any:
         """The release record of a version, as the document that it is."""
@@ -179,7 +231,7 @@ def running(plane: Plane, moto: str) -> Iterator[Cloud]:
             _environment(
                 AWS_ACCESS_KEY_ID="test",
                 AWS_SECRET_ACCESS_KEY="test",  # noqa: S106 nobody checks it
-                AWS_DEFAULT_REGION=_REGION,
+                AWS_DEFAULT_REGION=REGION,
                 AWS_CONFIG_FILE=os.devnull,
                 AWS_ENDPOINT_URL=moto,
                 AWS_ENDPOINT_URL_CODEDEPLOY=endpoint,
@@ -190,7 +242,7 @@ def running(plane: Plane, moto: str) -> Iterator[Cloud]:
             stack.enter_context(_client(name)) for name in ("s3", "sqs", "events", "apigatewayv2")
         )
         bucket = f"models-{uuid4()}"
-        s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": _REGION})
+        s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
         s3.put_bucket_notification_configuration(
             Bucket=bucket, NotificationConfiguration={"EventBridgeConfiguration": {}}
         )

@@ -4,19 +4,21 @@ import json
 import re
 import socket
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from time import monotonic, perf_counter
 from typing import Any
 
 import emulator
 from docker_engine import docker
 
-__all__ = ["Function", "config", "running"]
+__all__ = ["Environments", "Function", "config", "running", "scaled"]
 
 _START_SECONDS, _ANSWER_SECONDS = 30, 60
+_MOST = 2  # environments of one image
 _PATH = "/2015-03-31/functions/function/invocations"
 _BILLED = re.compile(r"Billed Duration: (\d+) ms")
 _PEAK = re.compile(r"VmHWM:\s+(\d+) kB")
@@ -31,9 +33,12 @@ class Function:
     started: float
     """`perf_counter` when Docker was told to start it."""
 
-    def invoke(self, event: Any) -> Any:
-        """What the function returns, be it that it does not start."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=_ANSWER_SECONDS)
+    def invoke(self, event: Any, seconds: float = _ANSWER_SECONDS) -> Any:
+        """What the function returns, be it that it does not start.
+
+        Raises TimeoutError after so many seconds, and what `http.client` raises of one that ends.
+        """
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=seconds)
         try:
             connection.request("POST", _PATH, json.dumps(event))
             return json.loads(connection.getresponse().read())
@@ -48,6 +53,90 @@ class Function:
         """The most memory that the function's process held."""
         statuses = docker("exec", self.container, "sh", "-c", "cat /proc/[0-9]*/status")
         return 1024 * max(int(found) for found in _PEAK.findall(statuses))
+
+
+class Environments:
+    """Runs functions of images, as `aws_plane` wants it, in Lambda's way.
+
+    An event goes to an environment that is idle, or to a new one, `_MOST` of an image; with all of
+    them busy it waits. One that fails, or takes longer than `seconds`, is done away with. `ran` is
+    images and qualifiers, in order.
+    """
+
+    def __init__(self, seconds: float = _ANSWER_SECONDS) -> None:
+        self.seconds = seconds
+        self.ran: list[tuple[str, str]] = []
+        self._stacks = dict[Function, ExitStack]()
+        self._idle = dict[tuple[str, str], list[Function]]()
+        self._count = Counter[tuple[str, str]]()
+        self._changed = threading.Condition()
+        self._images = set[str]()
+        self._pulling = threading.Lock()
+
+    def run(self, image: str, event: Any, qualifier: str) -> Any:
+        """Raises RuntimeError, with what Lambda says, for a function error."""
+        self.ran.append((image, qualifier))
+        # the emulator tells the function no alias, but takes any name, of which it makes the ARN
+        name = f"function:{qualifier}" if qualifier.startswith("label-") else "function"
+        kind = (image, name)
+        function = self._take(kind)
+        try:
+            returned = function.invoke(event, self.seconds)
+        except TimeoutError:
+            self._drop(kind, function)
+            raise RuntimeError(f"Task timed out after {self.seconds:.2f} seconds") from None
+        except (OSError, ValueError, HTTPException) as error:
+            self._drop(kind, function)
+            raise RuntimeError("Runtime exited with error: signal: killed") from error
+        if isinstance(returned, dict) and "errorMessage" in returned:
+            self._drop(kind, function)
+            raise RuntimeError(returned["errorMessage"])
+        with self._changed:
+            self._idle.setdefault(kind, []).append(function)
+            self._changed.notify()
+        return returned
+
+    def close(self) -> None:
+        """Nothing of it is left, the images neither."""
+        for stack in self._stacks.values():
+            stack.close()
+        for image in self._images:
+            docker("rmi", "--force", image)
+
+    def _take(self, kind: tuple[str, str]) -> Function:
+        with self._changed:
+            while not self._idle.get(kind) and self._count[kind] == _MOST:
+                self._changed.wait()
+            if idle := self._idle.get(kind):
+                return idle.pop()
+            self._count[kind] += 1
+        return self._start(*kind)
+
+    def _start(self, image: str, name: str) -> Function:
+        with self._pulling:
+            if image not in self._images:
+                docker("pull", "--quiet", image)
+                self._images.add(image)
+        with ExitStack() as stack:
+            function = stack.enter_context(running(image, {"AWS_LAMBDA_FUNCTION_NAME": name}))
+            self._stacks[function] = stack.pop_all()
+        return function
+
+    def _drop(self, kind: tuple[str, str], function: Function) -> None:
+        self._stacks.pop(function).close()
+        with self._changed:
+            self._count[kind] -= 1
+            self._changed.notify()
+
+
+@contextmanager
+def scaled() -> Iterator[Environments]:
+    """Environments of functions, gone after the block."""
+    environments = Environments()
+    try:
+        yield environments
+    finally:
+        environments.close()
 
 
 def config(image: str) -> dict[str, Any]:

@@ -9,6 +9,15 @@ against botocore's models of the services.
 from aws_plane.function import Alias, Function, Version
 from aws_plane.plane import Deployment, Plane
 from aws_plane.refused import Refused
-from aws_plane.server import serving
+from aws_plane.server import listening, serving
 
-__all__ = ["Alias", "Deployment", "Function", "Plane", "Refused", "Version", "serving"]
+__all__ = [
+    "Alias",
+    "Deployment",
+    "Function",
+    "Plane",
+    "Refused",
+    "Version",
+    "listening",
+    "serving",
+]

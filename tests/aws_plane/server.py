@@ -12,7 +12,7 @@ from aws_plane import aliases, deployments, functions, wire
 from aws_plane.plane import Plane
 from aws_plane.refused import Refused
 
-__all__ = ["serving"]
+__all__ = ["listening", "serving"]
 
 _OPERATIONS = {**functions.OPERATIONS, **aliases.OPERATIONS, **deployments.OPERATIONS}
 
@@ -23,21 +23,29 @@ def serving(plane: Plane) -> Iterator[str]:
 
     Raises what failed in the stand-in itself meanwhile, in the functions that it ran too.
     """
-    handler = type("Handler", (_Handler,), {"plane": plane})
+    try:
+        with listening(type("Handler", (_Handler,), {"plane": plane})) as port:
+            yield f"http://127.0.0.1:{port}"
+    finally:
+        for each in plane.background:
+            each.join()
+    if plane.failures:
+        raise plane.failures[0]
+
+
+@contextmanager
+def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
+    """The port of a server that has `handler` answer, a thread for each connection."""
     server = _Server(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield server.server_port
     finally:
         server.shutdown()
         thread.join()
         server.hang_up()
         server.server_close()
-        for each in plane.background:
-            each.join()
-    if plane.failures:
-        raise plane.failures[0]
 
 
 def _perform(plane: Plane, operation: str, given: Mapping[str, Any]) -> Mapping[str, Any]:

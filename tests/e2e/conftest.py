@@ -4,7 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
+import cloud
 import docker_engine
+import registry
+from lambda_serving.image import Registry, open_client
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +23,26 @@ def predict_image(docker: None) -> str:  # noqa: ARG001 the engine must answer
     """The image of a function with the sample model in it."""
     image, dockerfile = "lambda-serving-predict", "functions/predict/Dockerfile"
     return docker_engine.build(image, dockerfile, "--target=predict")
+
+
+@pytest.fixture(scope="session")
+def base(docker: None) -> Iterator[str]:  # noqa: ARG001 the engine must answer
+    """The image of a function without a model in a registry, as `HOST/models@DIGEST`."""
+    image = docker_engine.build(
+        "lambda-serving-base", "functions/predict/Dockerfile", "--target=serving"
+    )
+    with registry.running() as host, open_client() as client:
+        tag = f"{host}/models:base"
+        docker_engine.docker("tag", image, tag)
+        try:
+            docker_engine.docker("push", "--quiet", tag)
+        finally:
+            docker_engine.docker("rmi", tag)
+        yield f"{host}/models@{Registry(client).digest(tag)}"
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    """The endpoint of moto's server."""
+    with cloud.moto() as endpoint:
+        yield endpoint

@@ -1,0 +1,153 @@
+"""Versions change under load, with real parts: registry, images in Docker, handlers, HTTP.
+
+Only AWS is stood in for: S3, events, queue and API by moto, Lambda's control plane by `aws_plane`,
+its machines by containers.
+"""
+
+import json
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+import httpx
+import pytest
+
+import cloud
+import containers
+import front
+import load
+from aws_plane import Plane
+from cloud import Cloud
+from containers import Environments
+from load import Answer
+from server_process import COMMAND
+
+_RATE, _LEAST_RATE = 60, 50
+_PATH, _BODY = "/v1/models/half:predict", b'{"instances": [10.0]}'
+_SOURCES = ("two_versions/1", "two_versions/2", "identity_float32/1")
+_VERSIONS = {7.0: 1, 8.0: 2, 10.0: 3}  # by what they answer
+_SECONDS = 60
+_PHASE_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Switch:
+    """The alias was moved to a version, between these two times."""
+
+    version: int
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Stack:
+    cloud: Cloud
+    environments: Environments
+    port: int
+    switches: list[_Switch]
+
+    @property
+    def base_path(self) -> str:
+        return f"{self.cloud.models}/half"
+
+    def push(self, source: Path, version: int) -> None:
+        self.command("push", source, f"{self.base_path}/{version}")
+
+    def command(self, *arguments: str | Path) -> None:
+        subprocess.run([COMMAND, *arguments], check=True, capture_output=True, timeout=_SECONDS)
+
+    def ask(self, path: str) -> httpx.Response:
+        url = f"http://127.0.0.1:{self.port}/v1/models/half{path}"
+        return httpx.post(url, content=_BODY, timeout=_SECONDS)
+
+    def wait(self, until: Callable[[], bool]) -> None:
+        deadline, pause = monotonic() + _SECONDS, threading.Event()
+        while not until():
+            assert monotonic() < deadline, self.cloud.plane.calls[-20:]
+            pause.wait(0.02)
+
+    def wait_for_switch_to(self, version: int) -> None:
+        """And some load on it."""
+        self.wait(lambda: bool(self.switches) and self.switches[-1].version == version)
+        end = self.switches[-1].after + _PHASE_SECONDS
+        self.wait(lambda: monotonic() > end)
+
+
+@pytest.fixture
+def stack(base: str, moto: str) -> Iterator[_Stack]:
+    with (
+        containers.scaled() as environments,
+        cloud.running(Plane(run=environments.run), moto) as deployed,
+        front.running(deployed) as port,
+    ):
+        deployed.deploy_base(base)
+        deployed.deploy_build()
+        deployed.deploy_model("half", f"{base.partition('@')[0]}@sha256:template")
+        with _watched(deployed) as switches, deployed.pumping():
+            yield _Stack(deployed, environments, port, switches)
+
+
+@contextmanager
+def _watched(deployed: Cloud) -> Iterator[list[_Switch]]:
+    """Every move of the alias `live`, as Lambda is asked for it."""
+    switches: list[_Switch] = []
+    began = 0.0
+
+    def watch(operation: str, moment: str) -> None:
+        nonlocal began
+        if (operation, moment) == ("UpdateAlias", "before"):
+            began = monotonic()
+        elif operation == "UpdateAlias":
+            version = deployed.live("half")
+            if version and (not switches or switches[-1].version != version):
+                switches.append(_Switch(version, began, monotonic()))
+
+    deployed.plane.interfere = watch
+    yield switches
+
+
+def test_hot_update_under_load_loses_nothing_and_mixes_nothing(
+    stack: _Stack, models_dir: Path
+) -> None:
+    first, second, third = (models_dir / source for source in _SOURCES)
+    stack.command("set-policy", stack.base_path, "latest", "2")
+    stack.push(first, 1)
+    stack.wait_for_switch_to(1)
+    with load.steady(stack.port, _PATH, _BODY, _RATE) as sent:
+        stack.push(second, 2)
+        stack.wait_for_switch_to(2)
+        assert stack.ask("/versions/1:predict").json() == {"predictions": [7.0]}
+        stack.command("label", stack.base_path, "stable=1")
+        stack.wait(lambda: stack.ask("/labels/stable:predict").status_code == 200)
+        assert stack.ask("/labels/stable:predict").json() == {"predictions": [7.0]}
+        stack.push(third, 3)
+        stack.wait_for_switch_to(3)
+        assert stack.ask("/versions/2:predict").json() == {"predictions": [8.0]}
+        stack.command("rollback", stack.base_path)
+        stack.wait_for_switch_to(2)
+    assert [switch.version for switch in stack.switches] == [1, 2, 3, 2]
+    assert sent.failures() == []
+    assert sent.rate() > _LEAST_RATE
+    _check_order(sent.answers, stack.switches)
+
+
+def _check_order(answers: Sequence[Answer], switches: Sequence[_Switch]) -> None:
+    """One after the other, every version answers what is asked while it is live, and alone.
+
+    While the alias moves, the version before or the one after does.
+    """
+    seen: dict[int, set[int]] = {number: set() for number in range(len(switches))}
+    for answer in answers:
+        [prediction] = json.loads(answer.body)["predictions"]
+        version = _VERSIONS[prediction]
+        first = max(n for n, each in enumerate(switches) if each.after <= answer.began)
+        last = max(n for n, each in enumerate(switches) if each.before <= answer.ended)
+        if first == last:
+            seen[first].add(version)
+        else:
+            assert version in {each.version for each in switches[first : last + 1]}, answer
+    assert [*seen.values()] == [{each.version} for each in switches]

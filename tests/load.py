@@ -1,0 +1,84 @@
+"""Requests that are sent at a steady rate, whatever becomes of those before."""
+
+import itertools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from itertools import pairwise
+from time import monotonic
+
+__all__ = ["Answer", "Load", "steady"]
+
+_THREADS = 16
+_SECONDS = 30
+_HEADERS = {"Content-Type": "application/json"}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """When a request was sent and answered, by `monotonic`; the status is 0 if it was not."""
+
+    began: float
+    ended: float
+    status: int
+    body: str
+
+
+class Load:
+    """POSTs of one body to one path, by `_THREADS` threads with a connection each."""
+
+    def __init__(self, port: int, path: str, body: bytes, rate: float) -> None:
+        self.answers: list[Answer] = []
+        self.stopped = threading.Event()
+        self._port, self._path, self._body, self._rate = port, path, body, rate
+        self._numbers, self._start = itertools.count(), monotonic()
+
+    def send(self) -> None:
+        """Sends every request that is this thread's turn, until it is stopped."""
+        connection = HTTPConnection("127.0.0.1", self._port, timeout=_SECONDS)
+        while True:
+            due = self._start + next(self._numbers) / self._rate
+            if self.stopped.wait(max(0, due - monotonic())):
+                break
+            self.answers.append(self._ask(connection))
+        connection.close()
+
+    def failures(self) -> list[Answer]:
+        return [answer for answer in self.answers if answer.status != 200]
+
+    def rate(self) -> float:
+        """Requests sent a second."""
+        sent = sorted(answer.began for answer in self.answers)
+        return (len(sent) - 1) / (sent[-1] - sent[0])
+
+    def longest_gap(self) -> float:
+        """Seconds without an answer."""
+        return max(b - a for a, b in pairwise(sorted(answer.ended for answer in self.answers)))
+
+    def _ask(self, connection: HTTPConnection) -> Answer:
+        began = monotonic()
+        try:
+            connection.request("POST", self._path, self._body, _HEADERS)
+            response = connection.getresponse()
+            status, body = response.status, response.read().decode()
+        except (OSError, HTTPException) as error:
+            connection.close()
+            status, body = 0, repr(error)
+        return Answer(began, monotonic(), status, body)
+
+
+@contextmanager
+def steady(port: int, path: str, body: bytes, rate: float) -> Iterator[Load]:
+    """So many requests a second to that port of this machine for as long as the block lasts."""
+    load = Load(port, path, body, rate)
+    threads = [threading.Thread(target=load.send) for _ in range(_THREADS)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield load
+    finally:
+        load.stopped.set()
+        for thread in threads:
+            thread.join()
