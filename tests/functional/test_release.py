@@ -318,6 +318,15 @@ def test_version_that_lambda_cannot_start_is_recorded_with_its_reason(world: _Wo
     assert world.live_image == f"{_REPOSITORY}@sha256:1"
 
 
+def test_image_that_lambda_does_not_take_fails_its_version(world: _World) -> None:
+    world.reconcile()
+    world.push(2)
+    world.plane.missing_images.add(f"{_REPOSITORY}@sha256:2")
+    assert world.reconcile() == [Build(2), Update(2)]
+    assert "does not exist" in world.record(2)["error"]
+    assert world.live_image == f"{_REPOSITORY}@sha256:1"
+
+
 def test_nothing_changes_while_the_store_is_empty(world: _World) -> None:
     world.reconcile()
     world.cloud.s3.delete_object(Bucket=world.cloud.bucket, Key="models/MLP/1/manifest.json")

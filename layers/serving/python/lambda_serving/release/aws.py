@@ -8,7 +8,14 @@ import boto3
 from botocore import exceptions as boto_errors
 from botocore.config import Config
 
-from lambda_serving.errors import Aborted, NotFound, PermissionDenied, ServingError, Unavailable
+from lambda_serving.errors import (
+    Aborted,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ServingError,
+    Unavailable,
+)
 
 __all__ = ["connect", "explained"]
 
@@ -21,6 +28,7 @@ _REFUSALS: Mapping[str, type[ServingError]] = {
     "AccessDeniedException": PermissionDenied,
     "ApplicationDoesNotExistException": NotFound,
     "DeploymentGroupDoesNotExistException": NotFound,
+    "InvalidParameterValueException": InvalidArgument,
     "NotFoundException": NotFound,
     "PreconditionFailedException": Aborted,
     "ResourceConflictException": Aborted,
@@ -38,8 +46,8 @@ def connect(service: Any) -> Any:
 def explained(what: str) -> Iterator[None]:
     """Tells what boto3 raises as our errors.
 
-    Unavailable, PermissionDenied, NotFound for what is not there, Aborted when somebody else
-    changed it meanwhile.
+    Unavailable, PermissionDenied, NotFound for what is not there, InvalidArgument for what AWS
+    will not take, Aborted when somebody else changed it meanwhile.
     """
     try:
         yield

@@ -5,7 +5,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from lambda_serving.errors import NotFound, PermissionDenied, ServingError, Unavailable
+from lambda_serving.errors import (
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ServingError,
+    Unavailable,
+)
 from lambda_serving.model_config import ModelConfig
 from lambda_serving.model_spec import ServableId
 from lambda_serving.release.actions import (
@@ -111,8 +117,7 @@ class AwsGateway:
             case Build(version):
                 self._build(version, seen)
             case Update(version):
-                repository = self.base().partition("@")[0]
-                self.function.update(f"{repository}@{seen.records[version].image}")
+                self._update(version, seen.records[version])
             case Publish(version):
                 record = seen.records[version]
                 origin = Origin(version, record.content, record.image or "")
@@ -157,6 +162,13 @@ class AwsGateway:
         else:
             if image is not None:
                 self._done(version, Record(record.content, record.base, image), "build", started)
+
+    def _update(self, version: int, record: Record) -> None:
+        repository = self.base().partition("@")[0]
+        try:
+            self.function.update(f"{repository}@{record.image}")
+        except InvalidArgument as error:  # it is too large, or somebody deleted it
+            self._fail(version, record, str(error))
 
     def _warm(self, version: int, function_version: int, record: Record) -> None:
         started = self.clock()
