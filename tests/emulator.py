@@ -6,14 +6,19 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import httpx
 
-__all__ = ["BINARY", "invoke", "running"]
+import registry
+
+__all__ = ["BINARY", "images", "invoke", "running"]
 
 _ROOT = Path(__file__).parents[1]
 _ARCHITECTURE = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
@@ -23,6 +28,7 @@ BINARY = (
     / f"samcli/local/rapid/aws-lambda-rie-{_ARCHITECTURE}"
 )
 _PATH = "/2015-03-31/functions/function/invocations"
+_LISTENS_SECONDS, _ANSWERS_SECONDS = 30, 60
 
 
 @contextmanager
@@ -51,15 +57,58 @@ def running(environment: Mapping[str, str]) -> Iterator[str]:
         start_new_session=True,
     )
     try:
+        _wait(process, api)
         yield f"http://{api}{_PATH}"
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
+@contextmanager
+def images(
+    folder: Path, unpack: Callable[[str, Path], Mapping[str, str]] = registry.unpack
+) -> Iterator[Callable[[str, Any, str], Any]]:
+    """What runs the functions of images, as `aws_plane` wants it; all stop with the block.
+
+    An image is unpacked below `folder` and started when it is first asked. Here are our code and
+    libraries, and from the image its model.
+    """
+    with ExitStack() as stack, httpx.Client(timeout=_ANSWERS_SECONDS) as client:
+
+        @cache
+        def start(image: str) -> str:
+            root = folder / image.rpartition(":")[2]
+            environment = unpack(image, root)
+            base_path = f"{root}{environment['MODEL_BASE_PATH']}"
+            return stack.enter_context(running({**environment, "MODEL_BASE_PATH": base_path}))
+
+        def run(image: str, event: Any, _: str) -> Any:
+            returned = invoke(client, start(image), event)
+            if "errorMessage" in returned:
+                raise RuntimeError(returned["errorMessage"])
+            return returned
+
+        yield run
+
+
 def invoke(client: httpx.Client, url: str, event: Any) -> Any:
     """What the function returns; one at a time, as the emulator takes no more."""
     return client.post(url, json=event).json()
+
+
+def _wait(process: subprocess.Popen[bytes], api: str) -> None:
+    """Until it listens."""
+    host, port = api.split(":")
+    deadline, pause = monotonic() + _LISTENS_SECONDS, threading.Event()
+    while True:
+        try:
+            socket.create_connection((host, int(port))).close()
+        except ConnectionRefusedError:
+            if process.poll() is not None or monotonic() > deadline:
+                raise AssertionError("the emulator did not start") from None
+            pause.wait(0.01)
+        else:
+            return
 
 
 def _free_port() -> int:

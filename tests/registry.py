@@ -1,22 +1,31 @@
 """Debian's docker-registry, a real registry of images, as a process of its own."""
 
+import hashlib
+import io
 import json
 import re
 import shutil
 import subprocess
+import tarfile
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
-__all__ = ["PASSWORD", "USER", "running"]
+import httpx
+
+__all__ = ["PASSWORD", "USER", "put_base", "running", "unpack"]
 
 USER, PASSWORD = "AWS", "token-of-ecr"
 _HASH = "$2b$04$h8xHscnPE0Ol6yZxbzdf2.VKVofcjm52BquXYHxii2s0xL8czud7."
 _LISTENING = re.compile(r"listening on (127\.0\.0\.1:[0-9]+)")
 _START_SECONDS, _STOP_SECONDS = 30, 30
+_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+_CONFIG = "application/vnd.oci.image.config.v1+json"
+_LAYER = "application/vnd.oci.image.layer.v1.tar"
 
 
 @contextmanager
@@ -62,3 +71,58 @@ def _host(process: subprocess.Popen[bytes], log: Path) -> str:
             raise AssertionError(f"docker-registry did not start:\n{log.read_text()}")
         pause.wait(0.02)
     return match[1]
+
+
+def put_base(repository: str) -> str:
+    """An image in `HOST/NAME` that holds next to nothing, as `HOST/NAME@DIGEST`."""
+    tar = io.BytesIO()
+    tarfile.open(fileobj=tar, mode="w").close()
+    layer = tar.getvalue()
+    config = json.dumps(
+        {
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {},
+            "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
+        }
+    ).encode()
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": _MANIFEST,
+        "config": _descriptor(_CONFIG, config),
+        "layers": [_descriptor(_LAYER, layer)],
+    }
+    content = json.dumps(manifest).encode()
+    with _client(repository) as client:
+        for blob in (layer, config):
+            upload = httpx.URL(client.post("blobs/uploads/").headers["Location"])
+            target = upload.copy_merge_params({"digest": _digest(blob)})
+            client.put(target, content=blob).raise_for_status()
+        headers = {"Content-Type": _MANIFEST}
+        client.put("manifests/base", content=content, headers=headers).raise_for_status()
+    return f"{repository}@{_digest(content)}"
+
+
+def unpack(image: str, folder: Path) -> dict[str, str]:
+    """Unpacks the last layer of `HOST/NAME@DIGEST`; the environment that the image sets."""
+    repository, _, digest = image.partition("@")
+    with _client(repository) as client:
+        manifest = client.get(f"manifests/{digest}", headers={"Accept": _MANIFEST}).json()
+        layer = client.get(f"blobs/{manifest['layers'][-1]['digest']}").content
+        config = client.get(f"blobs/{manifest['config']['digest']}").json()["config"]
+    with tarfile.open(fileobj=io.BytesIO(layer)) as tar:
+        tar.extractall(folder, filter="data")
+    return dict(each.split("=", 1) for each in config.get("Env", []))
+
+
+def _client(repository: str) -> httpx.Client:
+    host, _, name = repository.partition("/")
+    return httpx.Client(base_url=f"http://{host}/v2/{name}/")
+
+
+def _digest(blob: bytes) -> str:
+    return f"sha256:{hashlib.sha256(blob).hexdigest()}"
+
+
+def _descriptor(media_type: str, blob: bytes) -> dict[str, Any]:
+    return {"mediaType": media_type, "digest": _digest(blob), "size": len(blob)}

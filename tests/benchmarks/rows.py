@@ -1,4 +1,4 @@
-"""What a benchmark finds: a figure of ours beside the peer's."""
+"""What a benchmark finds: a figure of ours beside the peer's, if there is a peer."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -15,6 +15,7 @@ class Unit(Enum):
     MEGABYTES = "MB"
     RATE = "requests/s"
     DOLLARS = "USD"
+    REQUESTS = "requests"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +31,14 @@ class Figure:
 class Row:
     """One line of the table.
 
-    The ratio says how many times faster we are; for memory it is our share of the peer's, and
-    `wanted` is then the most it may be, else the least.
+    The ratio says how many times faster we are; for memory and requests it is our share of the
+    peer's, and `wanted` is then the most it may be, else the least.
     """
 
     what: str
     unit: Unit
     ours: Figure
-    peer: Figure
+    peer: Figure | None = None
     wanted: float | None = None
 
     @classmethod
@@ -54,19 +55,28 @@ class Row:
         ours, peer = zip(*pairs, strict=True)
         return cls(what, unit, _figure(ours, percent), _figure(peer, percent), wanted)
 
+    @classmethod
+    def alone(cls, what: str, unit: Unit, samples: Sequence[float]) -> Self:
+        """The row of samples of ours, to which there is no peer: their median."""
+        return cls(what, unit, _figure(samples, 50))
+
     @property
-    def ratio(self) -> float:
+    def is_share(self) -> bool:
+        return self.unit in {Unit.MEGABYTES, Unit.REQUESTS}
+
+    @property
+    def ratio(self) -> float | None:
+        if self.peer is None:
+            return None
         if self.unit is Unit.MILLISECONDS:
             return self.peer.value / self.ours.value
         return self.ours.value / self.peer.value
 
     @property
     def reached(self) -> bool:
-        if self.wanted is None:
+        if self.wanted is None or self.ratio is None:
             return True
-        return (
-            self.ratio <= self.wanted if self.unit is Unit.MEGABYTES else self.ratio >= self.wanted
-        )
+        return self.ratio <= self.wanted if self.is_share else self.ratio >= self.wanted
 
     def document(self) -> dict[str, Any]:
         """The row as JSON takes it."""

@@ -20,8 +20,8 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # as pytest has it: this is a script
 
-from benchmarks import codec, compiled, image, load, start, warm
-from benchmarks.rows import Row, Unit
+from benchmarks import codec, compiled, image, load, release, start, warm
+from benchmarks.rows import Figure, Row
 
 _BENCHMARKS = {
     "start": start,
@@ -29,9 +29,10 @@ _BENCHMARKS = {
     "warm": warm,
     "codec": codec,
     "load": load,
+    "release": release,
     "image": image,
 }
-_WITHOUT_DOCKER = ("start", "compiled", "warm", "codec", "load")
+_WITHOUT_DOCKER = ("start", "compiled", "warm", "codec", "load", "release")
 _JSON = Path(__file__).parents[2] / "build/bench.json"
 
 
@@ -61,11 +62,21 @@ def _table(rows: Iterable[Row]) -> Table:
     for row in rows:
         table.add_row(
             row.what,
-            *(f"{_number(side.value)} {row.unit.value}" for side in (row.ours, row.peer)),
-            f"[{'green' if row.reached else 'red'}]{row.ratio:.2f}",
+            *(_figure(side, row) for side in (row.ours, row.peer)),
+            ""
+            if row.ratio is None
+            else f"[{'green' if row.reached else 'red'}]{_ratio(row.ratio)}",
             _wanted(row),
         )
     return table
+
+
+def _figure(figure: Figure | None, row: Row) -> str:
+    return f"{_number(figure.value)} {row.unit.value}" if figure else ""
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.2f}" if value >= 0.01 else f"{value:.2g}"
 
 
 def _number(value: float) -> str:
@@ -75,7 +86,7 @@ def _number(value: float) -> str:
 def _wanted(row: Row) -> str:
     if row.wanted is None:
         return ""
-    return f"{'<=' if row.unit is Unit.MEGABYTES else '>='} {row.wanted:g}"
+    return f"{'<=' if row.is_share else '>='} {row.wanted:.3g}"
 
 
 def _machine() -> dict[str, Any]:

@@ -3,19 +3,12 @@
 S3, its events and queue are moto's, Lambda's control plane is `aws_plane`.
 """
 
-import hashlib
-import io
-import json
 import re
 import subprocess
-import tarfile
 from collections.abc import Iterator
-from contextlib import ExitStack
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 import cloud
@@ -26,47 +19,12 @@ from cloud import SYSTEM, Cloud
 from lambda_serving.store.manifest import MANIFEST, Manifest
 from server_process import COMMAND
 
-_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-_CONFIG = "application/vnd.oci.image.config.v1+json"
-_LAYER = "application/vnd.oci.image.layer.v1.tar"
-
 
 @pytest.fixture
-def repository() -> Iterator[str]:
-    """A repository with an image `base` that holds next to nothing."""
-    with registry.running() as host, httpx.Client(base_url=f"http://{host}/v2/models/") as client:
-        tar = io.BytesIO()
-        tarfile.open(fileobj=tar, mode="w").close()
-        layer = tar.getvalue()
-        config = json.dumps(
-            {
-                "architecture": "amd64",
-                "os": "linux",
-                "config": {},
-                "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
-            }
-        ).encode()
-        for blob in (layer, config):
-            upload = httpx.URL(client.post("blobs/uploads/").headers["Location"])
-            target = upload.copy_merge_params({"digest": _digest(blob)})
-            client.put(target, content=blob).raise_for_status()
-        manifest = {
-            "schemaVersion": 2,
-            "mediaType": _MANIFEST,
-            "config": _descriptor(_CONFIG, config),
-            "layers": [_descriptor(_LAYER, layer)],
-        }
-        headers = {"Content-Type": _MANIFEST}
-        client.put("manifests/base", content=json.dumps(manifest), headers=headers)
-        yield f"{host}/models"
-
-
-def _digest(blob: bytes) -> str:
-    return f"sha256:{hashlib.sha256(blob).hexdigest()}"
-
-
-def _descriptor(media_type: str, blob: bytes) -> dict[str, Any]:
-    return {"mediaType": media_type, "digest": _digest(blob), "size": len(blob)}
+def base() -> Iterator[str]:
+    """An image in a registry that holds next to nothing."""
+    with registry.running() as host:
+        yield registry.put_base(f"{host}/models")
 
 
 @pytest.fixture(scope="module")
@@ -76,45 +34,13 @@ def moto() -> Iterator[str]:
 
 
 @pytest.fixture
-def deployed(moto: str, repository: str, tmp_path: Path) -> Iterator[Cloud]:
+def deployed(moto: str, base: str, tmp_path: Path) -> Iterator[Cloud]:
     """The model `half`, whose versions run the handler on what is in their image, emulated."""
-    transport = httpx.HTTPTransport(retries=5)  # until the emulator listens
-    with ExitStack() as stack, httpx.Client(transport=transport, timeout=60) as client:
-
-        @cache
-        def start(image: str) -> str:
-            folder = tmp_path / image.rpartition(":")[2]
-            _unpack_last_layer(image, folder)
-            environment = {"MODEL_NAME": "half", "MODEL_BASE_PATH": f"{folder}/models/half"}
-            return stack.enter_context(emulator.running(environment))
-
-        def run(image: str, event: Any, _: str) -> Any:
-            returned = emulator.invoke(client, start(image), event)
-            if "errorMessage" in returned:
-                raise RuntimeError(returned["errorMessage"])
-            return returned
-
-        deployed = stack.enter_context(cloud.running(Plane(run=run), moto))
-        deployed.deploy_base(f"{repository}@{_digest_of(repository)}")
+    with emulator.images(tmp_path) as run, cloud.running(Plane(run=run), moto) as deployed:
+        deployed.deploy_base(base)
         deployed.deploy_build()
-        deployed.deploy_model("half", f"{repository}@sha256:template")
+        deployed.deploy_model("half", f"{base.partition('@')[0]}@sha256:template")
         yield deployed
-
-
-def _digest_of(repository: str) -> str:
-    host, _, name = repository.partition("/")
-    answer = httpx.head(f"http://{host}/v2/{name}/manifests/base", headers={"Accept": _MANIFEST})
-    return answer.headers["Docker-Content-Digest"]
-
-
-def _unpack_last_layer(image: str, folder: Path) -> None:
-    repository, _, digest = image.partition("@")
-    host, _, name = repository.partition("/")
-    with httpx.Client(base_url=f"http://{host}/v2/{name}/") as client:
-        manifest = client.get(f"manifests/{digest}", headers={"Accept": _MANIFEST}).json()
-        layer = client.get(f"blobs/{manifest['layers'][-1]['digest']}").content
-    with tarfile.open(fileobj=io.BytesIO(layer)) as tar:
-        tar.extractall(folder, filter="data")
 
 
 def _command(*arguments: str | Path) -> tuple[int, str, str]:
