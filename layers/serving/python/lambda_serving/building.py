@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lambda_serving.builder import RegistryBuilder
+from lambda_serving.compile.report import Report
 from lambda_serving.errors import InvalidArgument, PermissionDenied, ServingError, Unavailable
 from lambda_serving.image import Registry, open_client
 from lambda_serving.model_spec import ServableId
@@ -26,6 +27,8 @@ from lambda_serving.release.report import Reporter
 from lambda_serving.store import open_store
 
 __all__ = ["build", "start"]
+
+_log = logging.getLogger(__name__)
 
 
 def build(
@@ -61,7 +64,7 @@ def start(environ: Mapping[str, str]) -> Callable[[Any, Any], None]:
     if not (models := environ.get("MODELS")):
         raise InvalidArgument("The build function's environment lacks MODELS, s3://BUCKET/PREFIX")
     logging.getLogger("lambda_serving").setLevel(logging.INFO)
-    report = Reporter(environ.get("SYSTEM", ""), connect("events"))
+    report = Reporter(environ.get("SYSTEM", ""), *connect("events"))
     libraries = [path for path in environ.get("OP_LIBRARIES", "").split(",") if path]
 
     def handler(event: Any, _: Any) -> None:
@@ -75,7 +78,13 @@ def start(environ: Mapping[str, str]) -> Callable[[Any, Any], None]:
                 lambda base: Registry(http, images.passwords(base)),
                 open_store({order.name: base_path}, Path(downloads)),
                 libraries,
+                _tell,
             )
             build(order, builder, BucketReleases(base_path), report)
 
     return handler
+
+
+def _tell(servable: ServableId, compiled: Report) -> None:
+    outcome = f"left as it is: {compiled.reason}" if compiled.reason else "compiled"
+    _log.info("%s: %s; seconds: %s", servable, outcome, dict(compiled.seconds))

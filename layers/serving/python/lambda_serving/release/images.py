@@ -2,7 +2,6 @@
 
 import base64
 import re
-from typing import Any
 
 from lambda_serving.release.aws import connect, explained
 
@@ -20,20 +19,22 @@ def passwords(repository: str) -> dict[str, tuple[str, str]]:
     if not match:
         return {}
     with explained("ECR"):
-        answer = connect("ecr").get_authorization_token()
+        [ecr] = connect("ecr")
+        answer = ecr.get_authorization_token()
     token = base64.b64decode(answer["authorizationData"][0]["authorizationToken"]).decode()
     user, _, password = token.partition(":")
     return {match["host"]: (user, password)}
 
 
-def delete(repository: str, digest: str, client: Any = None) -> None:
+def delete(repository: str, digest: str) -> None:
     """Deletes an image and its tags from ECR; in other registries it stays.
 
     One that is not there is as good as deleted. Raises what `aws.explained` says.
     """
     if match := _ECR.match(repository):
         with explained(f"repository {repository}"):
-            (client or connect("ecr")).batch_delete_image(
+            [ecr] = connect("ecr")
+            ecr.batch_delete_image(
                 registryId=match["account"],
                 repositoryName=match["name"],
                 imageIds=[{"imageDigest": digest}],

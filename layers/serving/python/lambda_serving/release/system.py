@@ -40,7 +40,8 @@ class Clients:
     def connect(cls) -> Self:
         with explained("this account"):
             bucket = s3.connect()
-        return cls(connect("apigatewayv2"), connect("codedeploy"), connect("lambda"), bucket)
+        api, codedeploy, functions = connect("apigatewayv2", "codedeploy", "lambda")
+        return cls(api, codedeploy, functions, bucket)
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,6 @@ def start(environ: Mapping[str, str]) -> Worker:
     """The handler of the release function; raises what `System.of` raises."""
     system, clients = System.of(environ), Clients.connect()
     _log.setLevel(logging.INFO)
-    reporter = Reporter(system.name, connect("events"))
-    return Worker(
-        lambda model: system.gateway(model, clients, reporter), connect("sqs"), reporter.count
-    )
+    events, queue = connect("events", "sqs")
+    reporter = Reporter(system.name, events)
+    return Worker(lambda model: system.gateway(model, clients, reporter), queue, reporter.count)
