@@ -126,12 +126,7 @@ class Cloud:
 
     def pump(self) -> bool:
         """One batch of messages to the function; whether there was any."""
-        batch = self.sqs.receive_message(
-            QueueUrl=self.queue_url,
-            MaxNumberOfMessages=10,
-            AttributeNames=["All"],
-            VisibilityTimeout=self.visibility_seconds,
-        ).get("Messages", [])
+        batch = self._receive()
         if not batch:
             return False
         records = [
@@ -154,9 +149,7 @@ class Cloud:
         kept = {each["itemIdentifier"] for each in failed}
         for record in records:
             if record["messageId"] not in kept:
-                self.sqs.delete_message(
-                    QueueUrl=self.queue_url, ReceiptHandle=record["receiptHandle"]
-                )
+                self._delete(record["receiptHandle"])
             elif self.hurried:
                 self.sqs.change_message_visibility(
                     QueueUrl=self.queue_url,
@@ -164,6 +157,17 @@ class Cloud:
                     VisibilityTimeout=0,
                 )
         return True
+
+    def lose(self, seconds: float = 60) -> list[str]:
+        """Takes all messages out of the queue, be it when they are visible again; their bodies."""
+        bodies, end, pause = list[str](), monotonic() + seconds, threading.Event()
+        while self.waiting():
+            assert monotonic() < end, f"{self.waiting()} messages are left"
+            for each in self._receive():
+                bodies.append(each["Body"])
+                self._delete(each["ReceiptHandle"])
+            pause.wait(0.05)
+        return bodies
 
     @contextmanager
     def pumping(self) -> Iterator[None]:
@@ -210,6 +214,17 @@ class Cloud:
         """The release record of a version, as the document that it is."""
         key = f"models/_releases/{model}/{version}.json"
         return json.loads(self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read())
+
+    def _receive(self) -> Any:
+        return self.sqs.receive_message(
+            QueueUrl=self.queue_url,
+            MaxNumberOfMessages=10,
+            AttributeNames=["All"],
+            VisibilityTimeout=self.visibility_seconds,
+        ).get("Messages", [])
+
+    def _delete(self, receipt: str) -> None:
+        self.sqs.delete_message(QueueUrl=self.queue_url, ReceiptHandle=receipt)
 
 
 @contextmanager

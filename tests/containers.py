@@ -6,6 +6,7 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
@@ -18,7 +19,6 @@ from docker_engine import docker
 __all__ = ["Environments", "Function", "config", "running", "scaled"]
 
 _START_SECONDS, _ANSWER_SECONDS = 30, 60
-_MOST = 2  # environments of one image
 _PATH = "/2015-03-31/functions/function/invocations"
 _BILLED = re.compile(r"Billed Duration: (\d+) ms")
 _PEAK = re.compile(r"VmHWM:\s+(\d+) kB")
@@ -58,14 +58,12 @@ class Function:
 class Environments:
     """Runs functions of images, as `aws_plane` wants it, in Lambda's way.
 
-    An event goes to an environment that is idle, or to a new one, `_MOST` of an image; with all of
-    them busy it waits. One that fails, or takes longer than `seconds`, is done away with. `ran` is
-    images and qualifiers, in order.
+    An event goes to an environment that is idle, or to a new one, `most` of an image; with all of
+    them busy it waits. One that fails, or takes too long, is done away with.
     """
 
-    def __init__(self, seconds: float = _ANSWER_SECONDS) -> None:
-        self.seconds = seconds
-        self.ran: list[tuple[str, str]] = []
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._stacks = dict[Function, ExitStack]()
         self._idle = dict[tuple[str, str], list[Function]]()
         self._count = Counter[tuple[str, str]]()
@@ -73,18 +71,17 @@ class Environments:
         self._images = set[str]()
         self._pulling = threading.Lock()
 
-    def run(self, image: str, event: Any, qualifier: str) -> Any:
+    def run(self, image: str, event: Any, qualifier: str, seconds: float = _ANSWER_SECONDS) -> Any:
         """Raises RuntimeError, with what Lambda says, for a function error."""
-        self.ran.append((image, qualifier))
         # the emulator tells the function no alias, but takes any name, of which it makes the ARN
         name = f"function:{qualifier}" if qualifier.startswith("label-") else "function"
         kind = (image, name)
         function = self._take(kind)
         try:
-            returned = function.invoke(event, self.seconds)
+            returned = function.invoke(event, seconds)
         except TimeoutError:
             self._drop(kind, function)
-            raise RuntimeError(f"Task timed out after {self.seconds:.2f} seconds") from None
+            raise RuntimeError(f"Task timed out after {seconds:.2f} seconds") from None
         except (OSError, ValueError, HTTPException) as error:
             self._drop(kind, function)
             raise RuntimeError("Runtime exited with error: signal: killed") from error
@@ -98,19 +95,23 @@ class Environments:
 
     def close(self) -> None:
         """Nothing of it is left, the images neither."""
-        for stack in self._stacks.values():
-            stack.close()
-        for image in self._images:
-            docker("rmi", "--force", image)
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(ExitStack.close, self._stacks.values()))
+        if self._images:
+            docker("rmi", "--force", *self._images)
 
     def _take(self, kind: tuple[str, str]) -> Function:
         with self._changed:
-            while not self._idle.get(kind) and self._count[kind] == _MOST:
+            while not self._idle.get(kind) and self._count[kind] == self._most:
                 self._changed.wait()
             if idle := self._idle.get(kind):
                 return idle.pop()
             self._count[kind] += 1
-        return self._start(*kind)
+        try:
+            return self._start(*kind)
+        except Exception:
+            self._uncount(kind)
+            raise
 
     def _start(self, image: str, name: str) -> Function:
         with self._pulling:
@@ -124,15 +125,18 @@ class Environments:
 
     def _drop(self, kind: tuple[str, str], function: Function) -> None:
         self._stacks.pop(function).close()
+        self._uncount(kind)
+
+    def _uncount(self, kind: tuple[str, str]) -> None:
         with self._changed:
             self._count[kind] -= 1
             self._changed.notify()
 
 
 @contextmanager
-def scaled() -> Iterator[Environments]:
-    """Environments of functions, gone after the block."""
-    environments = Environments()
+def scaled(most: int) -> Iterator[Environments]:
+    """Environments of functions, `most` of an image, gone after the block."""
+    environments = Environments(most)
     try:
         yield environments
     finally:

@@ -80,7 +80,7 @@ class _Stack:
 @pytest.fixture
 def stack(base: str, moto: str) -> Iterator[_Stack]:
     with (
-        containers.scaled() as environments,
+        containers.scaled(most=2) as environments,
         cloud.running(Plane(run=environments.run), moto) as deployed,
         front.running(deployed) as port,
     ):
