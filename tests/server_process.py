@@ -3,11 +3,13 @@
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
+from time import monotonic
 
-__all__ = ["COMMAND", "MNIST", "Server", "running"]
+__all__ = ["COMMAND", "MNIST", "Server", "running", "until"]
 
 COMMAND = Path(sys.executable).with_name("lambda-serving")
 MNIST = Path(__file__).parents[1] / "examples/mnist"
@@ -36,3 +38,11 @@ def _address(process: subprocess.Popen[str]) -> str:
         if match := _LISTENING.search(line):
             return match[1]
     raise AssertionError(f"the server ended: {''.join(said)}")
+
+
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Returns once `condition` holds, looked at again and again."""
+    deadline, pause = monotonic() + seconds, Event()
+    while not condition():
+        assert monotonic() < deadline, f"it does not hold after {seconds} s"
+        pause.wait(0.02)

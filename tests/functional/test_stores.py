@@ -52,7 +52,7 @@ from lambda_serving.store.manifest import MANIFEST, PUSH, File, Found, Manifest
 from lambda_serving.store.s3 import S3Store
 from lambda_serving.store.s3_version import S3Version
 from lambda_serving.store.version import VersionFolder
-from server_process import MNIST, running
+from server_process import MNIST, running, until
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -134,6 +134,45 @@ class StoreContract:
         put({"41/saved_model.pb": b""})
         with pytest.raises(NotFound, match=r"^Version 4 of model m is not under .*/models/m$"):
             store.fetch(ServableId("m", 4))
+
+    @pytest.mark.parametrize(
+        ("files", "missing"),
+        [
+            ({"1/assets/words": b""}, "saved_model.pb"),
+            ({f"1/{file}": b"" for file in _FILES[1:]}, "saved_model.pb"),
+            ({f"1/{file}": b"" for file in _FILES[:2]}, "variables/variables.data-00000-of-00001"),
+            (
+                {f"1/{_FILES[0]}": b"", f"1/{_FILES[2]}": b""},
+                "variables/variables.index",
+            ),
+            (
+                {
+                    "1/saved_model.pbtxt": b"",
+                    "1/variables/variables.index": b"",
+                    "1/variables/variables.data-00001-of-00003": b"",
+                },
+                "variables/variables.data-00000-of-00003, variables/variables.data-00002-of-00003",
+            ),
+        ],
+    )
+    def test_partial_copy_is_refused_with_what_is_missing(
+        self, store: Store, put: _Put, files: dict[str, bytes], missing: str
+    ) -> None:
+        put(files)
+        with pytest.raises(Unavailable, match=r"/models/m/1 is not complete: ") as refused:
+            store.fetch(ServableId("m", 1))
+        assert f"not complete: {missing} is missing" in str(refused.value)
+
+    def test_shards_of_an_older_checkpoint_do_not_matter(self, store: Store, put: _Put) -> None:
+        put({**_EXPORT, "1/variables/variables.data-00000-of-00002": b""})
+        assert len(_content(store.fetch(ServableId("m", 1)))) == 4
+
+    def test_what_was_released_is_fetched_as_it_is_then(self, store: Store, put: _Put) -> None:
+        put(_EXPORT)
+        store.fetch(ServableId("m", 1))
+        store.release(ServableId("m", 1))
+        put({"1/saved_model.pb": b"mended"})
+        assert _content(store.fetch(ServableId("m", 1)))["saved_model.pb"] == b"mended"
 
     @pytest.fixture
     def source(self, tmp_path: Path) -> Path:
@@ -551,6 +590,21 @@ class TestS3Store(_BucketContract, GuardedContract):
         )
         assert (store.versions("m"), found) == ([1], [1])
 
+    def test_marker_of_a_folder_is_no_version_yet(
+        self, store: Store, put: _Put, folder: Path
+    ) -> None:
+        put({"1/": b""})
+        with pytest.raises(Unavailable, match=r"not complete: saved_model.pb is missing"):
+            store.fetch(ServableId("m", 1))
+        assert not folder.exists()
+
+    def test_released_download_is_removed(self, store: Store, put: _Put, folder: Path) -> None:
+        put({f"{version}/saved_model.pb": b"" for version in (1, 2)})
+        for version in (1, 2):
+            store.fetch(ServableId("m", version))
+        store.release(ServableId("m", 1))
+        assert [path.name for path in (folder / "m").iterdir()] == ["2"]
+
     def test_second_fetch_asks_nothing(
         self, client: "S3Client", store: Store, put: _Put, folder: Path
     ) -> None:
@@ -568,39 +622,6 @@ class TestS3Store(_BucketContract, GuardedContract):
             both = list(pool.map(store.fetch, [ServableId("m", 1)] * 2))
         assert both == [folder / "m/1"] * 2
         assert [*folder.iterdir(), *folder.glob("m/*")] == [folder / "m", folder / "m/1"]
-
-    @pytest.mark.parametrize(
-        ("files", "missing"),
-        [
-            ({"1/": b""}, "saved_model.pb"),
-            ({f"1/{file}": b"" for file in _FILES[1:]}, "saved_model.pb"),
-            ({f"1/{file}": b"" for file in _FILES[:2]}, "variables/variables.data-00000-of-00001"),
-            (
-                {f"1/{_FILES[0]}": b"", f"1/{_FILES[2]}": b""},
-                "variables/variables.index",
-            ),
-            (
-                {
-                    "1/saved_model.pbtxt": b"",
-                    "1/variables/variables.index": b"",
-                    "1/variables/variables.data-00001-of-00003": b"",
-                },
-                "variables/variables.data-00000-of-00003, variables/variables.data-00002-of-00003",
-            ),
-        ],
-    )
-    def test_partial_copy_is_refused_with_what_is_missing(
-        self, store: Store, put: _Put, folder: Path, files: dict[str, bytes], missing: str
-    ) -> None:
-        put(files)
-        with pytest.raises(Unavailable, match=r"s3://.*/models/m/1 is not complete: ") as refused:
-            store.fetch(ServableId("m", 1))
-        assert f"not complete: {missing} is missing" in str(refused.value)
-        assert not folder.exists()
-
-    def test_shards_of_an_older_checkpoint_do_not_matter(self, store: Store, put: _Put) -> None:
-        put({**_EXPORT, "1/variables/variables.data-00000-of-00002": b""})
-        assert len(_content(store.fetch(ServableId("m", 1)))) == 4
 
     @pytest.mark.parametrize("name", ["../../evil", "a/../../../evil", "/etc/evil", "./a", "a//b"])
     def test_keys_that_leave_the_folder_are_refused(
@@ -816,3 +837,29 @@ def test_serve_takes_a_bucket_and_cleans_up(
         assert process.wait(60) == 0
     assert row.index(max(row)) == 7
     assert list(tmp_path.iterdir()) == []
+
+
+def test_serve_follows_a_bucket_and_keeps_only_what_is_loaded(
+    client: "S3Client",
+    bucket: str,
+    uploaded: str,
+    endpoint: str,
+    aws: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    aws.setenv("AWS_ENDPOINT_URL", endpoint)
+    aws.setenv("TMPDIR", str(tmp_path))
+    flags = (f"--model_base_path={uploaded}", "--bucket_poll_wait_seconds=1")
+    with running("--model_name=MLP", *flags) as (url, _):
+        keys = [each["Key"] for each in client.list_objects_v2(Bucket=bucket)["Contents"]]
+        for key in sorted(keys, reverse=True):  # what the index names comes before it
+            copy = key.replace("MLP/1/", "MLP/2/")
+            client.copy({"Bucket": bucket, "Key": key}, bucket, copy)
+        ended = {"2": "AVAILABLE", "1": "END"}
+        until(lambda: _states(f"{url}/v1/models/MLP") == ended)
+        assert [path.name for path in tmp_path.glob("*/MLP/*")] == ["2"]
+
+
+def _states(url: str) -> dict[str, str]:
+    statuses = httpx.get(url).json()["model_version_status"]
+    return {each["version"]: each["state"] for each in statuses}

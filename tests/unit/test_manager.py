@@ -1,5 +1,5 @@
+import gc
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -8,53 +8,26 @@ from lambda_serving.errors import (
     FailedPrecondition,
     InvalidArgument,
     NotFound,
-    ServingError,
     Unavailable,
 )
 from lambda_serving.manager import Manager, State, VersionStatus
 from lambda_serving.model_config import ModelConfig
 from lambda_serving.model_spec import ModelSpec, ServableId
-from lambda_serving.servable import Servable
 from lambda_serving.version_policy import All
-
-
-class _Store:
-    """Versions by model; a version's folder is named after it."""
-
-    def __init__(self, versions: dict[str, list[int]]) -> None:
-        self._versions = versions
-
-    def versions(self, name: str) -> list[int]:
-        return self._versions[name]
-
-    def contents(self, name: str) -> list[str]:
-        return ["tmp", name]
-
-    def fetch(self, servable: ServableId) -> Path:
-        return Path(servable.name, str(servable.version))
-
-
-def _loader(closed: list[Path], broken: dict[str, ServingError]) -> Callable[[Path], Servable]:
-    def load(path: Path) -> Servable:
-        if error := broken.get(str(path)):
-            raise error
-        return Servable({}, {}, definitions={}, close=lambda: closed.append(path))
-
-    return load
+from memory_store import MemoryLoader, MemoryStore
 
 
 @pytest.fixture
-def closed() -> list[Path]:
-    return []
+def loader() -> MemoryLoader:
+    return MemoryLoader()
 
 
-def _manager(versions: dict[str, list[int]], closed: list[Path], **broken: ServingError) -> Manager:
-    by_path = {name.replace("_", "/"): error for name, error in broken.items()}
-    return Manager(_Store(versions), _loader(closed, by_path))
+def _manager(versions: dict[str, list[int]], loader: MemoryLoader) -> Manager:
+    return Manager(MemoryStore(versions), loader)
 
 
-def test_serves_the_latest_of_what_the_policy_aspires(closed: list[Path]) -> None:
-    manager = _manager({"m": [1, 2, 3]}, closed)
+def test_serves_the_latest_of_what_the_policy_aspires(loader: MemoryLoader) -> None:
+    manager = _manager({"m": [1, 2, 3]}, loader)
     manager.serve([ModelConfig("m", "/m", All())])
     assert manager.get(ModelSpec("m")).id == ServableId("m", 3)
     assert manager.get(ModelSpec("m", version=1)).id == ServableId("m", 1)
@@ -62,16 +35,16 @@ def test_serves_the_latest_of_what_the_policy_aspires(closed: list[Path]) -> Non
     assert manager.statuses("m") == [VersionStatus(v, State.AVAILABLE) for v in (3, 2, 1)]
 
 
-def test_labels_lead_to_their_versions(closed: list[Path]) -> None:
-    manager = _manager({"m": [1, 2]}, closed)
+def test_labels_lead_to_their_versions(loader: MemoryLoader) -> None:
+    manager = _manager({"m": [1, 2]}, loader)
     manager.serve([ModelConfig("m", "/m", All(), {"stable": 1})])
     assert manager.get(ModelSpec("m", label="stable")).id.version == 1
     with pytest.raises(InvalidArgument):
         manager.get(ModelSpec("m", label="canary"))
 
 
-def test_label_of_a_version_that_is_not_loaded_fails_the_start(closed: list[Path]) -> None:
-    manager = _manager({"m": [1]}, closed)
+def test_label_of_a_version_that_is_not_loaded_fails_the_start(loader: MemoryLoader) -> None:
+    manager = _manager({"m": [1]}, loader)
     model = ModelConfig("m", "/m", All(), {"canary": 2})
     with pytest.raises(FailedPrecondition, match="assign label canary to version 2 of model m"):
         manager.serve([model])
@@ -80,31 +53,32 @@ def test_label_of_a_version_that_is_not_loaded_fails_the_start(closed: list[Path
         manager.get(ModelSpec("m", label="canary"))
 
 
-def test_one_failing_version_leaves_the_others_available(closed: list[Path]) -> None:
-    broken = DataLoss("shard missing")
-    manager = _manager({"m": [1, 2], "n": [1]}, closed, m_2=broken)
+def test_one_failing_version_leaves_the_others_available(loader: MemoryLoader) -> None:
+    loader.broken["m/2"] = DataLoss("shard missing")
+    manager = _manager({"m": [1, 2], "n": [1]}, loader)
     with pytest.raises(Unavailable) as raised:
         manager.serve([ModelConfig("m", "/m", All()), ModelConfig("n", "/n")])
     assert str(raised.value) == (
         "1 servable(s) did not become available: {name: m version: 2} due to error: shard missing"
     )
-    assert manager.statuses("m") == [
-        VersionStatus(2, State.END, broken),
-        VersionStatus(1, State.AVAILABLE),
-    ]
+    failed, available = manager.statuses("m")
+    assert (failed.version, failed.state, failed.error_code) == (2, State.END, "DATA_LOSS")
+    assert str(failed.error) == "shard missing"
+    assert available == VersionStatus(1, State.AVAILABLE)
     assert manager.get(ModelSpec("m")).id.version == 1
     assert manager.get(ModelSpec("n")).id.version == 1
 
 
-def test_base_path_without_versions_is_told_with_the_expected_layout(closed: list[Path]) -> None:
+def test_base_path_without_versions_is_told_with_the_expected_layout(loader: MemoryLoader) -> None:
     with pytest.raises(
         NotFound, match="No versions of servable m .* /m/1/saved_model.pb. There is: tmp, m$"
     ):
-        _manager({"m": []}, closed).serve([ModelConfig("m", "/m")])
+        _manager({"m": []}, loader).serve([ModelConfig("m", "/m")])
 
 
-def test_is_ready_when_every_model_answers(closed: list[Path]) -> None:
-    manager = _manager({"m": [1], "n": [1]}, closed, n_1=DataLoss("broken"))
+def test_is_ready_when_every_model_answers(loader: MemoryLoader) -> None:
+    manager = _manager({"m": [1], "n": [1]}, loader)
+    loader.broken["n/1"] = DataLoss("broken")
     assert not manager.ready()
     manager.serve([ModelConfig("m", "/m")])
     assert manager.ready()
@@ -113,8 +87,8 @@ def test_is_ready_when_every_model_answers(closed: list[Path]) -> None:
     assert not manager.ready()
 
 
-def test_status_of_what_is_unknown_is_not_found(closed: list[Path]) -> None:
-    manager = _manager({"m": [1]}, closed)
+def test_status_of_what_is_unknown_is_not_found(loader: MemoryLoader) -> None:
+    manager = _manager({"m": [1]}, loader)
     manager.serve([ModelConfig("m", "/m")])
     with pytest.raises(NotFound, match="^Could not find any versions of model x$"):
         manager.statuses("x")
@@ -122,11 +96,91 @@ def test_status_of_what_is_unknown_is_not_found(closed: list[Path]) -> None:
         manager.statuses("m", 9)
 
 
-def test_close_unloads_every_version(closed: list[Path]) -> None:
-    manager = _manager({"m": [1, 2]}, closed)
+def test_close_unloads_every_version(loader: MemoryLoader) -> None:
+    manager = _manager({"m": [1, 2]}, loader)
     manager.serve([ModelConfig("m", "/m", All())])
     manager.close()
-    assert sorted(closed) == [Path("m/1"), Path("m/2")]
+    assert sorted(loader.closed) == ["m/1", "m/2"]
     assert manager.statuses("m") == [VersionStatus(2, State.END), VersionStatus(1, State.END)]
     with pytest.raises(NotFound):
         manager.get(ModelSpec("m"))
+
+
+def test_draining_is_not_ready_but_answers(loader: MemoryLoader) -> None:
+    manager = _manager({"m": [1]}, loader)
+    manager.serve([ModelConfig("m", "/m")])
+    manager.drain()
+    assert not manager.ready()
+    assert manager.get(ModelSpec("m")).id.version == 1
+
+
+def test_unloaded_version_ends_when_its_last_caller_lets_go(loader: MemoryLoader) -> None:
+    store, ends = MemoryStore({"m": [1]}), list[Callable[[], None]]()
+    manager = Manager(store, loader)
+    manager.serve([ModelConfig("m", "/m")])
+    servable = manager.get(ModelSpec("m")).servable
+    gc.disable()  # reference counts alone do it
+    try:
+        manager.unload(ServableId("m", 1), ends.append)
+        with pytest.raises(NotFound):
+            manager.get(ModelSpec("m"))
+        assert (ends, manager.statuses("m")) == ([], [VersionStatus(1, State.UNLOADING)])
+        del servable
+        [end] = ends
+    finally:
+        gc.enable()
+    assert loader.closed == []
+    end()
+    assert (loader.closed, store.released) == (["m/1"], [ServableId("m", 1)])
+    assert manager.statuses("m") == [VersionStatus(1, State.END)]
+
+
+def test_files_of_a_load_that_failed_are_released(loader: MemoryLoader) -> None:
+    store = MemoryStore({"m": [1]})
+    loader.broken["m/1"] = DataLoss("broken")
+    manager = Manager(store, loader)
+    with pytest.raises(DataLoss):
+        manager.load(ServableId("m", 1), manager.fetch(ServableId("m", 1)))
+    assert store.released == [ServableId("m", 1)]
+
+
+def test_new_configuration_replaces_labels_and_what_must_be_ready(loader: MemoryLoader) -> None:
+    store = MemoryStore({"m": [1], "n": [1]})
+    manager = Manager(store, loader)
+    manager.serve([ModelConfig("m", "/m", labels={"old": 1}), ModelConfig("n", "/n")])
+    manager.configure([ModelConfig("m", "/m", labels={"new": 1})], store)
+    assert manager.get(ModelSpec("m", label="new")).id.version == 1
+    with pytest.raises(InvalidArgument):
+        manager.get(ModelSpec("m", label="old"))
+    manager.unload(ServableId("n", 1), lambda end: end())
+    assert manager.ready()
+
+
+@pytest.mark.parametrize("labels_may_wait", [False, True])
+def test_label_in_use_cannot_move_to_a_version_that_is_not_loaded(
+    loader: MemoryLoader,
+    labels_may_wait: bool,  # noqa: FBT001 - as pytest passes it
+) -> None:
+    store = MemoryStore({"m": [1]})
+    manager = Manager(store, loader)
+    manager.serve([ModelConfig("m", "/m", labels={"stable": 1})])
+    moved = ModelConfig("m", "/m", labels={"stable": 2})
+    with pytest.raises(FailedPrecondition) as raised:
+        manager.configure([moved], store, labels_may_wait=labels_may_wait)
+    assert str(raised.value) == (
+        "Request to assign label to version 2 of model m, which is not currently available for"
+        " inference"
+    )
+    assert manager.get(ModelSpec("m", label="stable")).id.version == 1
+
+
+def test_new_label_may_wait_for_its_version(loader: MemoryLoader) -> None:
+    store = MemoryStore({"m": [1]})
+    manager = Manager(store, loader)
+    manager.serve([ModelConfig("m", "/m")])
+    labelled = ModelConfig("m", "/m", labels={"canary": 2})
+    with pytest.raises(FailedPrecondition):
+        manager.configure([labelled], store)
+    manager.configure([labelled], store, labels_may_wait=True)
+    with pytest.raises(NotFound):
+        manager.get(ModelSpec("m", label="canary"))

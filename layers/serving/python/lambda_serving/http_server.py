@@ -1,9 +1,14 @@
 """The REST API on a socket."""
 
+import asyncio
 import logging
+import os
 import signal
 import socket
+import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import FrameType
 
 import uvicorn
@@ -15,10 +20,14 @@ from lambda_serving.settings import Settings
 __all__ = ["run"]
 
 _log = logging.getLogger(__name__)
+_FAREWELL_TICKS, _TICK_SECONDS = 20, 0.05
 
 
 def run(manager: Manager, settings: Settings, listener: socket.socket) -> None:
-    """Answers on `listener` until SIGINT or SIGTERM; requests in flight finish."""
+    """Answers on `listener` until SIGINT or SIGTERM; then requests in flight finish.
+
+    Nothing that hangs keeps the process alive: it ends `settings.drain_seconds` later.
+    """
     with ThreadPoolExecutor(settings.rest_api_num_threads, "predict") as executor:
         app = create_app(manager, RestOptions.of(settings), executor)
         executor.submit(getattr, app, "pages")  # so that the first health check does not wait
@@ -34,7 +43,48 @@ def run(manager: Manager, settings: Settings, listener: socket.socket) -> None:
         _log.info("Exporting HTTP/REST API at: http://%s:%s", host, port)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _stopped)
-        uvicorn.Server(config).run(sockets=[listener])
+        _Server(config, partial(_drain, manager, settings.drain_seconds)).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Calls `stopping` as soon as a signal comes, and takes leave of its clients."""
+
+    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._stopping()
+        super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Before anything is cut off, the next answer on each connection says that it ends.
+
+        A connection on which nothing is asked for a moment ends without.
+        """
+        await asyncio.sleep(0)  # who waits to be accepted is, and not reset
+        for server in self.servers:
+            server.close()
+        state = self.server_state
+        state.default_headers = [*state.default_headers, (b"connection", b"close")]
+        for _ in range(_FAREWELL_TICKS):
+            if state.connections:
+                await asyncio.sleep(_TICK_SECONDS)
+        await super().shutdown(sockets)
+
+
+def _drain(manager: Manager, seconds: int) -> None:
+    _log.info("Requests in flight have %d s to finish", seconds)
+    manager.drain()
+    give_up = threading.Timer(seconds, _give_up, [seconds])
+    give_up.daemon = True
+    give_up.start()
+
+
+def _give_up(seconds: int) -> None:
+    _log.error("Not all has ended in --drain_seconds=%d: the rest is cut off", seconds)
+    logging.shutdown()
+    os._exit(1)  # what hangs in TensorFlow cannot be ended otherwise
 
 
 def _stopped(_: int, __: FrameType | None) -> None:

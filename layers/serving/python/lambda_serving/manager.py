@@ -1,49 +1,25 @@
-"""Holds the loaded versions of each model and says how each one fares.
+"""Holds the loaded versions of each model, loads and unloads one at a time when told to.
 
-Reference counting is Python's: a caller that holds a `Loaded` may finish with it whatever
-happens to the version meanwhile.
+Reference counting is Python's: a caller that holds a `Loaded`, or its servable, finishes with it
+whatever happens to the version meanwhile. Unloading takes the version away from new callers and
+closes it when the last one that held it has let go; nothing is counted, and `get` takes no lock.
+Source: core/basic_manager.h.
 """
 
-import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 
-from lambda_serving.errors import Code, FailedPrecondition, NotFound, ServingError, Unavailable
+from lambda_serving.errors import FailedPrecondition, NotFound, ServingError, Unavailable
 from lambda_serving.model_config import ModelConfig
 from lambda_serving.model_spec import ModelSpec, ServableId
 from lambda_serving.servable import Servable
+from lambda_serving.servable_state import ServableStates, State, VersionStatus
 from lambda_serving.store import Store
 from lambda_serving.version_policy import Specific, aspired, resolve
 
-__all__ = ["Loaded", "Manager", "State", "VersionStatus"]
-
-_log = logging.getLogger(__name__)
-
-
-class State(Enum):
-    """Where a version stands in its life (apis/get_model_status.proto)."""
-
-    START = "START"
-    LOADING = "LOADING"
-    AVAILABLE = "AVAILABLE"
-    UNLOADING = "UNLOADING"
-    END = "END"
-
-
-@dataclass(frozen=True, slots=True)
-class VersionStatus:
-    """One line of the status call; `error` is there when a load failed."""
-
-    version: int
-    state: State
-    error: ServingError | None = None
-
-    @property
-    def error_code(self) -> str:
-        return Code(self.error.code).name if self.error else "OK"
+__all__ = ["Loaded", "Manager", "State", "VersionStatus", "did_not_become_available", "no_versions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +34,16 @@ class Manager:
     """Loads what the configuration aspires to and hands out what is loaded."""
 
     def __init__(self, store: Store, load: Callable[[Path], Servable]) -> None:
-        self._store = store
+        self.states = ServableStates()
+        self.store = store
+        """Where the models lie that were configured last."""
         self._load = load
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of writers: readers find whole mappings, old or new
+        self._served: frozenset[str] = frozenset()
         self._loaded: dict[str, dict[int, Loaded]] = {}
         self._labels: dict[str, Mapping[str, int]] = {}
-        self._statuses: dict[str, dict[int, VersionStatus]] = {}
+        self._origins: dict[ServableId, Store] = {}
+        self._draining = False
 
     def serve(self, models: Sequence[ModelConfig], *, labels_may_wait: bool = False) -> None:
         """Loads every aspired version of every model, largest version first.
@@ -74,16 +54,33 @@ class Manager:
         """
         failures = [failure for model in models for failure in self._serve_model(model)]
         if failures:
-            raise Unavailable(
-                f"{len(failures)} servable(s) did not become available: {'; '.join(failures)}"
-            )
-        for model in models:
-            for label, version in model.labels.items():
-                if version not in self._loaded[model.name] and not labels_may_wait:
-                    raise FailedPrecondition(
-                        f"Request to assign label {label} to version {version} of model"
-                        f" {model.name}, which is not currently available for inference"
-                    )
+            raise Unavailable(did_not_become_available(failures))
+        for model, label in self._labels_of_nothing(models):
+            if not labels_may_wait:
+                raise FailedPrecondition(
+                    f"Request to assign label {label} to version {model.labels[label]} of model"
+                    f" {model.name}, which is not currently available for inference"
+                )
+
+    def configure(
+        self, models: Sequence[ModelConfig], store: Store, *, labels_may_wait: bool = False
+    ) -> None:
+        """Makes these, which lie in `store`, the models that are served; loads nothing.
+
+        Raises FailedPrecondition for a label whose version is not loaded, before anything
+        changes. With `labels_may_wait` only labels in use must stay on loaded versions
+        (model_servers/server_core.cc, UpdateModelVersionLabelMap).
+        """
+        for model, label in self._labels_of_nothing(models):
+            if not labels_may_wait or label in self._labels.get(model.name, {}):
+                raise FailedPrecondition(
+                    f"Request to assign label to version {model.labels[label]} of model"
+                    f" {model.name}, which is not currently available for inference"
+                )
+        with self._lock:
+            self.store = store
+            self._labels = {model.name: dict(model.labels) for model in models}
+            self._served = frozenset(self._labels)
 
     def get(self, spec: ModelSpec) -> Loaded:
         """The loaded version that `spec` means; raises as `version_policy.resolve` does."""
@@ -98,22 +95,17 @@ class Manager:
         }
 
     def statuses(self, name: str, version: int | None = None) -> list[VersionStatus]:
-        """Every known version of a model, or one of them, largest first.
-
-        Raises NotFound in the words of servables/tensorflow/get_model_status_impl.cc.
-        """
-        known = self._statuses.get(name, {})
-        if version is not None:
-            if version not in known:
-                raise NotFound(f"Could not find version {version} of model {name}")
-            return [known[version]]
-        if not known:
-            raise NotFound(f"Could not find any versions of model {name}")
-        return [known[number] for number in sorted(known, reverse=True)]
+        """As `ServableStates.of`."""
+        return self.states.of(name, version)
 
     def ready(self) -> bool:
-        """Whether every model has a version that answers."""
-        return bool(self._statuses) and all(self._loaded.get(name) for name in self._statuses)
+        """Whether every model has a version that answers, and the process is not to end."""
+        served = self._served
+        return bool(served) and not self._draining and all(map(self._loaded.get, served))
+
+    def drain(self) -> None:
+        """From now on not ready, so that no more requests are sent here."""
+        self._draining = True
 
     def close(self) -> None:
         """Unloads everything; requests in flight finish first."""
@@ -121,47 +113,88 @@ class Manager:
             loaded, self._loaded = self._loaded, {}
         for versions in loaded.values():
             for version in versions.values():
-                self._report(version.id, State.UNLOADING)
-                version.servable.close()
-                self._report(version.id, State.END)
+                self.states.report(version.id, State.UNLOADING)
+                self._finish(version.id, version.servable.close)
+
+    def fetch(self, servable_id: ServableId) -> Path:
+        """The version's files, as `Store.fetch`; kept until it is unloaded or `load` fails."""
+        store = self.store
+        path = store.fetch(servable_id)
+        self._origins[servable_id] = store
+        return path
+
+    def load(self, servable_id: ServableId, path: Path) -> None:
+        """Makes a version that was fetched available; raises what loading it raises."""
+        try:
+            loaded = Loaded(servable_id, self._load(path))
+        except BaseException:
+            self._release(servable_id)
+            raise
+        with self._lock:
+            versions = self._loaded.get(servable_id.name, {})
+            self._loaded[servable_id.name] = {**versions, servable_id.version: loaded}
+        self.states.report(servable_id, State.AVAILABLE)
+
+    def unload(
+        self, servable_id: ServableId, dropped: Callable[[Callable[[], None]], object]
+    ) -> None:
+        """Takes a loaded version away; `dropped` gets what ends it, once no caller holds it.
+
+        It is called by the thread that let go last, wherever that stands: it must not block.
+        """
+        self.states.report(servable_id, State.UNLOADING)
+        with self._lock:
+            versions = dict(self._loaded[servable_id.name])
+            servable = versions.pop(servable_id.version).servable
+            self._loaded[servable_id.name] = versions
+        servable.when_dropped(lambda close: dropped(lambda: self._finish(servable_id, close)))
 
     def _serve_model(self, model: ModelConfig) -> list[str]:
         """Loads a model's aspired versions; a sentence for each that failed."""
-        versions = aspired(model.policy, self._store.versions(model.name))
+        versions = aspired(model.policy, self.store.versions(model.name))
         if not versions:
-            raise NotFound(_no_versions(model, self._store.contents(model.name)))
+            raise NotFound(no_versions(model, self.store.contents(model.name)))
         with self._lock:
             self._labels[model.name] = dict(model.labels)
+            self._served |= {model.name}
         ids = [ServableId(model.name, version) for version in versions]
         return [
             f"{each} due to error: {error}" for each in ids if (error := self._serve_version(each))
         ]
 
     def _serve_version(self, servable_id: ServableId) -> ServingError | None:
-        self._report(servable_id, State.LOADING)
+        self.states.report(servable_id, State.LOADING)
         try:
-            servable = self._load(self._store.fetch(servable_id))
+            self.load(servable_id, self.fetch(servable_id))
         except ServingError as error:
-            self._report(servable_id, State.END, error)
+            self.states.report(servable_id, State.END, error)
             return error
-        with self._lock:
-            versions = self._loaded.get(servable_id.name, {})
-            loaded = Loaded(servable_id, servable)
-            self._loaded[servable_id.name] = {**versions, servable_id.version: loaded}
-        self._report(servable_id, State.AVAILABLE)
         return None
 
-    def _report(
-        self, servable_id: ServableId, state: State, error: ServingError | None = None
-    ) -> None:
-        _log.info("%s: %s%s", servable_id, state.value, f" ({error})" if error else "")
-        with self._lock:
-            versions = self._statuses.get(servable_id.name, {})
-            status = VersionStatus(servable_id.version, state, error)
-            self._statuses[servable_id.name] = {**versions, servable_id.version: status}
+    def _labels_of_nothing(
+        self, models: Sequence[ModelConfig]
+    ) -> Iterator[tuple[ModelConfig, str]]:
+        for model in models:
+            for label, version in model.labels.items():
+                if version not in self._loaded.get(model.name, {}):
+                    yield model, label
+
+    def _finish(self, servable_id: ServableId, close: Callable[[], None]) -> None:
+        close()
+        self._release(servable_id)
+        self.states.report(servable_id, State.END)
+
+    def _release(self, servable_id: ServableId) -> None:
+        self._origins.pop(servable_id).release(servable_id)
 
 
-def _no_versions(model: ModelConfig, contents: Sequence[str]) -> str:
+def did_not_become_available(failures: Sequence[str]) -> str:
+    """The sentence for loads that failed (model_servers/server_core.cc), of those for each."""
+    return f"{len(failures)} servable(s) did not become available: {'; '.join(failures)}"
+
+
+def no_versions(model: ModelConfig, contents: Sequence[str]) -> str:
+    """The sentence for a base path without versions to serve, and what there is instead."""
     there = ", ".join(contents) or "nothing"
     if isinstance(model.policy, Specific) and model.policy.versions:
         wanted = ", ".join(map(str, sorted(model.policy.versions)))

@@ -1,5 +1,6 @@
 """A loaded model version: named functions, arrays in, arrays out."""
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +119,13 @@ class Servable:
     def close(self) -> None:
         """Give back the session and its memory; the servable answers nothing after this."""
         self._close()
+
+    def when_dropped(self, dropped: Callable[[Callable[[], None]], object]) -> None:
+        """Calls `dropped` with `close` of what is left when the last reference to this is gone.
+
+        It is called by the thread that let go last, whatever that was doing: it must not block.
+        """
+        weakref.finalize(self, dropped, self._close).atexit = False
 
     def __enter__(self) -> Self:
         return self

@@ -85,6 +85,26 @@ class Settings:
     )
     model_version: int = _flag(0, "Serve this version only; 0 is the largest [ours]", 0)
     model_config_file: str = _flag("", "ModelServerConfig in protobuf text, for several models")
+    model_config_file_poll_wait_seconds: int = _flag(
+        0, "Seconds after which that file is read again; 0 is never", 0
+    )
+    file_system_poll_wait_seconds: int = _flag(
+        1, "Seconds after which versions are looked for again; 0 or less is never"
+    )
+    bucket_poll_wait_seconds: int = _flag(
+        30, "The same in buckets, where each look is a request, if it is longer [ours]", 1
+    )
+    max_num_load_retries: int = _flag(
+        5, "Times the load of a new version is tried again after it failed", 0
+    )
+    load_retry_interval_micros: int = _flag(
+        60_000_000, "Microseconds between those; 0 or less is none"
+    )
+    num_load_threads: int = _flag(0, "Versions that are loaded at once while serving; 0 is one", 0)
+    num_unload_threads: int = _flag(0, "Versions that are unloaded at once; 0 is one", 0)
+    drain_seconds: int = _flag(
+        30, "Seconds that requests in flight may take after SIGTERM [ours]", 1
+    )
     allow_version_labels_for_unavailable_models: bool = _flag(
         default=False, help="A label may name a version that is not loaded"
     )

@@ -34,6 +34,10 @@ class Store(Protocol):
         """
         ...
 
+    def release(self, servable: ServableId) -> None:
+        """Says that what was fetched is not needed any more; a download of it is removed."""
+        ...
+
 
 def open_store(base_paths: Mapping[str, str], folder: Path) -> Store:
     """The store of these base paths, by model: folders of this machine, `s3://bucket/prefix`.
@@ -75,3 +79,6 @@ class _ByModel:
 
     def fetch(self, servable: ServableId) -> Path:
         return self._stores[servable.name].fetch(servable)
+
+    def release(self, servable: ServableId) -> None:
+        self._stores[servable.name].release(servable)

@@ -47,7 +47,7 @@ class LocalStore:
         return sorted(self._names(name))[:SHOWN]
 
     def fetch(self, servable: ServableId) -> Path:
-        """As `Store.fetch`; a version that was not pushed is not looked into."""
+        """As `Store.fetch`; of a version that was not pushed only the names of files are known."""
         base_path = self._base_paths[servable.name]
         try:
             folder = base_path / by_version(self._names(servable.name))[servable.version]
@@ -56,8 +56,11 @@ class LocalStore:
                 f"Version {servable.version} of model {servable.name} is not under {base_path}"
             ) from None
         with _explained(f"read {folder}"):
-            _check_pushed(folder)
+            _check(folder)
         return folder
+
+    def release(self, servable: ServableId) -> None:
+        """Nothing was copied."""
 
     def _names(self, name: str) -> list[str]:
         base_path = self._base_paths[name]
@@ -119,15 +122,16 @@ class LocalVersion:
                 yield Path(folder, "unfinished")
 
 
-def _check_pushed(folder: Path) -> None:
+def _check(folder: Path) -> None:
     manifest = _manifest(folder, MANIFEST)
     if manifest:
         names = {name for name in manifest.files if (folder / name).is_file()}
         check_complete(folder, names, manifest)
         for name, listed in manifest.files.items():
             check_content(folder, name, listed, File.of(folder / name))
-    elif (folder / PUSH).is_file():
-        check_complete(folder, {PUSH}, None)
+    elif folder.is_dir():
+        files = (path for path in folder.rglob("*") if path.is_file())
+        check_complete(folder, {path.relative_to(folder).as_posix() for path in files}, None)
 
 
 def _manifest(folder: Path, name: str) -> Manifest | None:

@@ -4,6 +4,7 @@ What boto3 raises is told here, as one sentence that names the base path and the
 """
 
 import logging
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -164,6 +165,9 @@ class S3Store:
         except OSError as error:
             raise Unavailable(f"Could not store {version} in {target}: {error}") from error
         return target
+
+    def release(self, servable: ServableId) -> None:
+        shutil.rmtree(self._folder / servable.name / str(servable.version), ignore_errors=True)
 
     def _folders(self, name: str) -> dict[int, str]:
         """What follows the prefix, up to the next slash, by version."""

@@ -14,7 +14,7 @@ from time import perf_counter
 from lambda_serving import protos
 from lambda_serving.dtypes import Array
 from lambda_serving.errors import FailedPrecondition, InvalidArgument
-from lambda_serving.tensorflow_c.library import Buffer, Output, library, status
+from lambda_serving.tensorflow_c.library import Buffer, Output, library, status, trim_memory
 from lambda_serving.tensorflow_c.tensors import array_of, new_tensor
 
 __all__ = ["Session", "SessionFunction", "load_session"]
@@ -112,6 +112,7 @@ class Session:
             self._closed = True
             self._idle.wait_for(lambda: self._running == 0)
         self._release()
+        trim_memory()
 
 
 @dataclass(frozen=True, slots=True)

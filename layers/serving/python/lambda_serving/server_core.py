@@ -1,0 +1,123 @@
+"""The models of a long-lived server from its start on: as folders, buckets and its config say.
+
+Source: model_servers/server_core.{h,cc}.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Self
+
+from lambda_serving.aspired_versions_manager import AspiredVersionsManager, Retries
+from lambda_serving.errors import ServingError, Unavailable
+from lambda_serving.manager import Manager, did_not_become_available
+from lambda_serving.model_config import ModelConfig, check
+from lambda_serving.settings import Settings
+from lambda_serving.source import Source, Waits
+from lambda_serving.store import Store
+
+__all__ = ["ServerCore"]
+
+_log = logging.getLogger(__name__)
+
+
+class ServerCore:
+    """Follows, inside a `with` block, what changes about the models that `manager` serves.
+
+    One thread looks for versions, one decides what to load and to unload, one reads the config
+    file when it is to be read again; loads and unloads have threads of their own.
+    """
+
+    def __init__(
+        self,
+        manager: Manager,
+        models: Sequence[ModelConfig],
+        settings: Settings,
+        open_store: Callable[[Sequence[ModelConfig]], Store],
+    ) -> None:
+        self._manager = manager
+        self._models = list(models)
+        self._settings = settings
+        self._open_store = open_store
+        self._reloading = threading.Lock()
+        self._stopping = threading.Event()
+        self._said = ""
+        self._loads = ThreadPoolExecutor(settings.num_load_threads or 1, "load")
+        self._unloads = ThreadPoolExecutor(settings.num_unload_threads or 1, "unload")
+        self._versions = AspiredVersionsManager(
+            manager, loads=self._loads, unloads=self._unloads, retries=_retries(settings)
+        )
+        self._source = Source(
+            self._versions.aspire,
+            Waits(settings.file_system_poll_wait_seconds, settings.bucket_poll_wait_seconds),
+        )
+        self._source.configure(models, manager.store)
+        self._threads = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._run("manager", self._versions.run)
+        if self._settings.file_system_poll_wait_seconds > 0:
+            self._run("source", self._poll_versions)
+        if self._settings.model_config_file and self._settings.model_config_file_poll_wait_seconds:
+            self._run("config", self._poll_config)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._versions.stop()
+        self._threads.close()
+        self._loads.shutdown(cancel_futures=True)
+        self._unloads.shutdown()
+
+    def reload(self, models: Sequence[ModelConfig]) -> None:
+        """Makes these the models that are served, in place of all others; waits for new ones.
+
+        Raises, before anything changes, what `check` and opening the store raise, and
+        FailedPrecondition for a label whose version is not loaded now. Raises Unavailable when a
+        version of a new model did not load, which is tried again nevertheless.
+        """
+        with self._reloading:
+            check(models)
+            store = self._open_store(models)
+            labels_may_wait = self._settings.allow_version_labels_for_unavailable_models
+            self._manager.configure(models, store, labels_may_wait=labels_may_wait)
+            new = {model.name for model in models} - {model.name for model in self._models}
+            self._models = list(models)
+            self._source.configure(models, store)
+            self._source.poll()
+            problems = [problem for name in sorted(new) if (problem := self._source.problem(name))]
+            if failures := problems + self._versions.settle(new):
+                raise Unavailable(did_not_become_available(failures))
+
+    def read_config(self) -> None:
+        """Reloads what the config file says now; a file that does not do is told of, once."""
+        try:
+            models = self._settings.models()
+            if models != self._models:
+                self.reload(models)
+        except ServingError as error:
+            if str(error) != self._said:
+                _log.error("%s", error)
+            self._said = str(error)
+        else:
+            self._said = ""
+
+    def _poll_versions(self) -> None:
+        while not self._stopping.wait(self._source.poll()):
+            pass
+
+    def _poll_config(self) -> None:
+        while not self._stopping.wait(self._settings.model_config_file_poll_wait_seconds):
+            self.read_config()
+
+    def _run(self, name: str, target: Callable[[], None]) -> None:
+        thread = threading.Thread(target=target, name=name)
+        thread.start()
+        self._threads.callback(thread.join)
+
+
+def _retries(settings: Settings) -> Retries:
+    seconds = max(settings.load_retry_interval_micros, 0) / 1e6
+    return Retries(settings.max_num_load_retries, seconds)

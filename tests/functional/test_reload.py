@@ -1,0 +1,282 @@
+"""Versions and models that come and go under a server that answers meanwhile, and its end."""
+
+import shutil
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+from uuid import uuid4
+
+import httpx
+import psutil
+import pytest
+
+from lambda_serving import saved_model
+from lambda_serving.manager import Manager
+from lambda_serving.model_config import ModelConfig
+from lambda_serving.model_spec import ServableId
+from lambda_serving.store import LocalStore
+from lambda_serving.store.manifest import MANIFEST, PUSH, Manifest
+from server_process import MNIST, running, until
+
+_ENDLESS = {"instances": [2**63 - 1]}  # of model while_loop: no power of two is that large
+_BOUND_MB = 5  # ten versions that stayed would be 20
+
+
+class _Client:
+    """Asks one server about its models, by one connection."""
+
+    def __init__(self, http: httpx.Client) -> None:
+        self._http = http
+
+    def ask(self, model: str = "m") -> httpx.Response:
+        return self._http.post(f"/v1/models/{model}:predict", json={"instances": [2.0]})
+
+    def states(self, model: str = "m") -> dict[int, str]:
+        answer = self._http.get(f"/v1/models/{model}").json()
+        return {int(each["version"]): each["state"] for each in answer["model_version_status"]}
+
+    def error(self, version: int) -> tuple[str, str]:
+        answer = self._http.get(f"/v1/models/m/versions/{version}").json()
+        [status] = answer["model_version_status"]
+        return status["status"]["error_code"], status["status"]["error_message"]
+
+    def ready(self) -> int:
+        return self._http.get("/readyz").status_code
+
+
+@contextmanager
+def _client(url: str) -> Iterator[_Client]:
+    with httpx.Client(base_url=url, timeout=60) as http:
+        yield _Client(http)
+
+
+@contextmanager
+def _serving(base_path: Path, *flags: str) -> Iterator[_Client]:
+    """A server of model `m`."""
+    with (
+        running("--model_name=m", f"--model_base_path={base_path}", *flags) as (url, process),
+        _read(process),
+        _client(url) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def _read(process: "subprocess.Popen[str]") -> Iterator[list[str]]:
+    """What the server says, read so that it never waits; complete when the block ends."""
+    said: list[str] = []
+    assert process.stderr
+    reader = Thread(target=said.extend, args=(process.stderr,))
+    reader.start()
+    try:
+        yield said
+    finally:
+        process.kill()
+        reader.join()
+
+
+def _put(source: Path, target: Path) -> None:
+    """As versions should come: copied beside, then renamed."""
+    target.parent.mkdir(exist_ok=True)
+    beside = target.parent / f"tmp-{uuid4()}"
+    shutil.copytree(source, beside)
+    beside.rename(target)
+
+
+def _take(version: Path, to: Path) -> None:
+    version.rename(to / str(uuid4()))
+
+
+@pytest.fixture
+def versions(models_dir: Path) -> Path:
+    """Version 1 of it answers 3.0 to 2.0, version 2 answers 4.0."""
+    return models_dir / "two_versions"
+
+
+@pytest.fixture
+def base_path(tmp_path: Path, versions: Path) -> Path:
+    """The base path of a model that has version 1."""
+    _put(versions / "1", tmp_path / "m" / "1")
+    return tmp_path / "m"
+
+
+def test_no_request_fails_while_versions_and_models_come_and_go(
+    base_path: Path, versions: Path, models_dir: Path, tmp_path: Path
+) -> None:
+    one = f'config {{ name: "m" base_path: "{base_path}" model_platform: "tensorflow" }}'
+    other = one.replace('"m"', '"half"').replace(str(base_path), str(models_dir / "half_plus_two"))
+    config = tmp_path / "models.config"
+    config.write_text(f"model_config_list {{ {one} }}")
+    flags = ("--model_config_file_poll_wait_seconds=1", f"--model_config_file={config}")
+    with (
+        running(*flags) as (url, process),
+        _read(process),
+        _client(url) as client,
+        ThreadPoolExecutor() as pool,
+    ):
+        stop = Event()
+        asking = [pool.submit(_ask_until, stop, url) for _ in range(3)]
+        try:
+            _put(versions / "2", base_path / "2")
+            until(lambda: client.states() == {2: "AVAILABLE", 1: "END"})
+            config.write_text(f"model_config_list {{ {one} {other} }}")
+            until(lambda: client.ask("half").status_code == 200)
+            _take(base_path / "2", tmp_path)
+            until(lambda: client.states() == {2: "END", 1: "AVAILABLE"})
+            config.write_text(f"model_config_list {{ {one} }}")
+            until(lambda: client.states("half") == {123: "END"})
+        finally:
+            stop.set()
+        answers = sum((each.result() for each in asking), Counter[str]())
+    assert answers.keys() == {'{"predictions":[3.0]}', '{"predictions":[4.0]}'}
+
+
+def _ask_until(stop: Event, url: str) -> Counter[str]:
+    answers = Counter[str]()
+    with _client(url) as client:
+        while not stop.is_set():
+            answers[client.ask().text] += 1
+    return answers
+
+
+def test_request_in_flight_finishes_on_the_version_it_began_with(
+    models_dir: Path, tmp_path: Path
+) -> None:
+    _put(models_dir / "while_loop" / "1", tmp_path / "m" / "1")
+    flags = (f"--model_base_path={tmp_path / 'm'}", "--rest_api_timeout_in_ms=4000")
+    with (
+        running("--model_name=m", *flags) as (url, process),
+        _read(process),
+        _client(url) as client,
+        ThreadPoolExecutor() as pool,
+    ):
+        endless = pool.submit(httpx.post, f"{url}/v1/models/m:predict", json=_ENDLESS, timeout=60)
+        _until_busy(process)
+        _put(models_dir / "while_loop" / "1", tmp_path / "m" / "2")
+        until(lambda: client.states() == {2: "AVAILABLE", 1: "UNLOADING"})
+        assert not endless.done()
+        assert endless.result().status_code == 504  # by its own timeout
+        until(lambda: client.states() == {2: "AVAILABLE", 1: "END"})
+
+
+def _until_busy(process: "subprocess.Popen[str]") -> None:
+    """Until something in the server has computed for a while."""
+    server = psutil.Process(process.pid)
+    start = server.cpu_times().user
+    until(lambda: server.cpu_times().user > start + 0.5)
+
+
+def test_version_that_does_not_load_leaves_the_old_one_serving(base_path: Path) -> None:
+    flags = ("--max_num_load_retries=1", "--load_retry_interval_micros=0")
+    with _serving(base_path, *flags) as client:
+        (base_path / "tmp").mkdir()
+        (base_path / "tmp/saved_model.pb").write_bytes(b"\x00not a model")
+        (base_path / "tmp").rename(base_path / "2")
+        until(lambda: client.states() == {2: "END", 1: "AVAILABLE"})
+        code, message = client.error(2)
+        assert code != "OK"
+        assert "Can't parse" in message
+        assert client.ask().json() == {"predictions": [3.0]}
+        assert client.ready() == 200
+
+
+def test_copied_version_is_taken_when_it_is_complete(base_path: Path, versions: Path) -> None:
+    with _serving(base_path) as client:
+        (base_path / "2").mkdir()
+        until(lambda: client.states() == {2: "START", 1: "AVAILABLE"})
+        until(lambda: "saved_model.pb is missing" in client.error(2)[1])
+        shutil.copytree(versions / "2", base_path / "2", dirs_exist_ok=True)
+        until(lambda: client.states() == {2: "AVAILABLE", 1: "END"})
+        assert client.ask().json() == {"predictions": [4.0]}
+
+
+def test_pushed_version_is_taken_with_its_manifest(base_path: Path, versions: Path) -> None:
+    manifest = Manifest.of(versions / "2").to_json()
+    _put(versions / "2", base_path / "push")
+    (base_path / "push" / PUSH).write_bytes(manifest)
+    with _serving(base_path) as client:
+        (base_path / "push").rename(base_path / "2")
+        until(lambda: client.states().get(2) == "START" and client.error(2)[0] == "UNAVAILABLE")
+        assert client.ask().json() == {"predictions": [3.0]}
+        (base_path / "2" / MANIFEST).write_bytes(manifest)
+        until(lambda: client.states() == {2: "AVAILABLE", 1: "END"})
+
+
+def test_base_path_that_vanishes_changes_nothing_and_an_empty_one_unloads(
+    base_path: Path, versions: Path, tmp_path: Path
+) -> None:
+    with (
+        running("--model_name=m", f"--model_base_path={base_path}") as (url, process),
+        _read(process) as said,
+        _client(url) as client,
+    ):
+        gone = tmp_path / "gone"
+        base_path.rename(gone)
+        until(lambda: any("Could not read the base path" in line for line in said))
+        assert client.states() == {1: "AVAILABLE"}
+        gone.rename(base_path)
+        _take(base_path / "1", tmp_path)
+        until(lambda: client.states() == {1: "END"})
+        assert (client.ready(), client.ask().status_code) == (503, 404)
+        _put(versions / "2", base_path / "2")
+        until(lambda: client.ready() == 200)
+        assert client.ask().json() == {"predictions": [4.0]}
+
+
+def test_nothing_is_looked_for_without_a_wait(base_path: Path, versions: Path) -> None:
+    with _serving(base_path, "--file_system_poll_wait_seconds=0") as client:
+        _put(versions / "2", base_path / "2")
+        for _ in range(50):
+            assert client.states() == {1: "AVAILABLE"}
+
+
+def test_stopping_is_not_ready_at_once_and_finishes_what_was_asked(models_dir: Path) -> None:
+    base_path = f"--model_base_path={models_dir / 'while_loop'}"
+    with (
+        running("--model_name=m", base_path, "--rest_api_timeout_in_ms=3000") as (url, process),
+        _read(process),
+        _client(url) as client,
+        ThreadPoolExecutor() as pool,
+    ):
+        endless = pool.submit(httpx.post, f"{url}/v1/models/m:predict", json=_ENDLESS, timeout=60)
+        _until_busy(process)
+        assert client.ready() == 200
+        process.send_signal(signal.SIGTERM)
+        assert client.ready() == 503  # on the connection that there was
+        assert endless.result().status_code == 504
+        assert process.wait(60) == 0
+
+
+def test_stopping_ends_even_if_a_request_does_not(models_dir: Path) -> None:
+    base_path = f"--model_base_path={models_dir / 'while_loop'}"
+    flags = (base_path, "--rest_api_timeout_in_ms=0", "--drain_seconds=1")
+    with (
+        running("--model_name=m", *flags) as (url, process),
+        _read(process) as said,
+        ThreadPoolExecutor() as pool,
+    ):
+        endless = pool.submit(httpx.post, f"{url}/v1/models/m:predict", json=_ENDLESS, timeout=60)
+        _until_busy(process)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 1
+        with pytest.raises(httpx.TransportError):
+            endless.result()
+    assert "Not all has ended in --drain_seconds=1: the rest is cut off" in said[-1]
+
+
+def test_memory_of_unloaded_versions_is_given_back() -> None:
+    base_path, process = str(MNIST / "saved"), psutil.Process()
+    manager = Manager(LocalStore({"m": base_path}), saved_model.load)
+    manager.serve([ModelConfig("m", base_path)])
+    sizes = []
+    for _ in range(15):
+        manager.unload(ServableId("m", 1), lambda end: end())
+        manager.load(ServableId("m", 1), manager.fetch(ServableId("m", 1)))
+        sizes.append(process.memory_info().rss / 2**20)
+    manager.close()
+    assert sizes[-1] - sizes[4] < _BOUND_MB, sizes

@@ -1,0 +1,149 @@
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lambda_serving.errors import DataLoss, FailedPrecondition, InvalidArgument, Unavailable
+from lambda_serving.manager import Manager, State
+from lambda_serving.model_config import ModelConfig
+from lambda_serving.model_spec import ModelSpec
+from lambda_serving.server_core import ServerCore
+from lambda_serving.settings import Settings
+from lambda_serving.store import Store
+from memory_store import MemoryLoader, MemoryStore
+
+_M, _N = ModelConfig("m", "/m"), ModelConfig("n", "/n")
+
+
+@dataclass
+class _Server:
+    """A server that started with model `m`, version 1 of it."""
+
+    store: MemoryStore
+    loader: MemoryLoader
+    manager: Manager
+    core: ServerCore
+
+    def available(self) -> dict[str, list[int]]:
+        return {
+            name: [loaded.id.version for loaded in versions]
+            for name, versions in self.manager.models().items()
+            if versions
+        }
+
+
+@contextmanager
+def _serving(settings: Settings) -> Iterator[_Server]:
+    store, loader = MemoryStore({"m": [1], "n": [1]}), MemoryLoader()
+
+    def open_store(models: Sequence[ModelConfig]) -> Store:
+        assert models
+        return store
+
+    manager = Manager(store, loader)
+    manager.serve([_M])
+    with ServerCore(manager, [_M], settings, open_store) as core:
+        yield _Server(store, loader, manager, core)
+    manager.close()
+
+
+@pytest.fixture
+def server() -> Iterator[_Server]:
+    with _serving(Settings(file_system_poll_wait_seconds=0)) as server:
+        yield server
+
+
+def test_reload_waits_for_new_models(server: _Server) -> None:
+    server.core.reload([_M, _N])
+    assert server.available() == {"m": [1], "n": [1]}
+
+
+def test_models_not_in_the_new_list_are_unloaded(server: _Server) -> None:
+    server.core.reload([_N])
+    server.core.reload([_M])  # waits for another one, by when the first is gone
+    server.core.reload([_N])
+    assert server.manager.get(ModelSpec("n")).id.version == 1
+    assert server.manager.ready()
+
+
+def test_new_model_that_does_not_load_is_told_and_the_rest_serves(server: _Server) -> None:
+    server.loader.broken["n/1"] = DataLoss("cut short")
+    with pytest.raises(Unavailable) as raised:
+        server.core.reload([_M, _N])
+    assert str(raised.value) == (
+        "1 servable(s) did not become available: {name: n version: 1} due to error: cut short"
+    )
+    assert server.manager.get(ModelSpec("m")).id.version == 1
+    assert [each.state for each in server.manager.statuses("n")] == [State.LOADING]
+    server.core.reload([_M, _N])  # it is not new any more
+    assert not server.manager.ready()
+
+
+@pytest.mark.parametrize(
+    ("present", "problem"),
+    [([], "No versions of servable n found"), (Unavailable("no such folder"), "no such folder")],
+)
+def test_new_model_without_versions_is_told(
+    server: _Server, present: list[int] | Unavailable, problem: str
+) -> None:
+    if isinstance(present, Unavailable):
+        server.store.broken["n"] = present
+    else:
+        server.store.present["n"] = present
+    with pytest.raises(Unavailable, match=f"1 servable.s. did not become available: {problem}"):
+        server.core.reload([_M, _N])
+
+
+def test_list_that_is_refused_changes_nothing(server: _Server) -> None:
+    with pytest.raises(InvalidArgument, match="multiple times"):
+        server.core.reload([_N, _N])
+    with pytest.raises(FailedPrecondition, match="assign label to version 2 of model m, which"):
+        server.core.reload([ModelConfig("m", "/m", labels={"canary": 2}), _N])
+    assert server.available() == {"m": [1]}
+    assert server.manager.ready()
+
+
+def test_versions_are_followed_while_inside() -> None:
+    with _serving(Settings(file_system_poll_wait_seconds=1)) as server:
+        server.store.present["m"] = [2]
+        server.core.reload([_M, _N])  # looks at all
+        server.core.reload([_M])
+        assert server.manager.get(ModelSpec("m", version=2))
+
+
+_CONFIG = """model_config_list {{
+  config {{ name: "{}" base_path: "/x" model_platform: "tensorflow" }}
+}}"""
+
+
+def test_config_file_that_changed_is_reloaded(tmp_path: Path) -> None:
+    path = tmp_path / "models.config"
+    path.write_text(_CONFIG.format("n"))
+    with _serving(Settings(model_config_file=str(path))) as server:
+        server.core.read_config()
+        assert server.manager.get(ModelSpec("n")).id.version == 1
+        listed = server.store.listed.count("n")
+        server.core.read_config()
+        assert server.store.listed.count("n") <= listed + 1  # nothing but what polls look at
+
+
+def test_bad_config_file_keeps_the_models_and_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "models.config"
+    path.write_text("model_config_list {\n  config { nam: 'm' }\n}")
+    with _serving(Settings(model_config_file=str(path))) as server:
+        server.core.read_config()
+        server.core.read_config()
+        told = [message for message in caplog.messages if "models.config" in message]
+        expected = (
+            f'The config file {path} is not valid: 2:12 : Message type "tensorflow.serving.'
+            'ModelConfig" has no field named "nam".'
+        )
+        assert told == [expected]
+        assert server.available() == {"m": [1]}
+        path.write_text(_CONFIG.format("n"))
+        server.core.read_config()
+        assert server.manager.get(ModelSpec("n"))
