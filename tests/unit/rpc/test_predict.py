@@ -81,7 +81,7 @@ def test_answers_what_the_filter_names() -> None:
 
 
 def test_inputs_with_defaults_may_be_left_out() -> None:
-    defaults = {"b": np.float32(5)}
+    defaults = {"b": np.array(5, np.float32)}
     assert _outputs(_predict(_request({"a": 1}), defaults)) == {"y": 1.0, "z": 5.0}
     assert _outputs(_predict(_request({"a": 1, "b": 2}), defaults)) == {"y": 1.0, "z": 2.0}
 
@@ -113,9 +113,9 @@ def test_timeout_reaches_the_run() -> None:
         (
             _request({"a": 1, "c": 3}),
             (
-                "Signature input alias: b(feed name: feed_b:0) not found in request and no default"
-                " value provided. Inputs expected to be in the request {a,c}, or default input alias"
-                " set: "
+                "Signature input alias: b(feed name: feed_b:0) not found in request and no"
+                " default value provided. Inputs expected to be in the request {a,c}, or default"
+                " input alias set: "
             ),
         ),
         (
@@ -129,8 +129,8 @@ def test_timeout_reaches_the_run() -> None:
         (
             _request({"a": np.zeros(251), "b": 2}),
             (
-                "tensor parsing error: a. A tensor of shape [251] takes 1004 bytes, over the limit of"
-                " 1000"
+                "tensor parsing error: a. A tensor of shape [251] takes 1004 bytes, over the limit"
+                " of 1000"
             ),
         ),
     ],
@@ -143,7 +143,7 @@ def test_what_is_not_the_signatures_is_refused(request_: Any, message: str) -> N
 
 def test_wrong_name_beside_defaults_is_refused() -> None:
     with pytest.raises(InvalidArgument) as raised:
-        _predict(_request({"a": 1, "c": 3}), {"b": np.float32(5)})
+        _predict(_request({"a": 1, "c": 3}), {"b": np.array(5, np.float32)})
     assert str(raised.value) == (
         "Inputs contains invalid name. Used request inputs: a, request input: a,c"
     )

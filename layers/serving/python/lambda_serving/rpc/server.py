@@ -59,12 +59,8 @@ def _addresses(settings: Settings) -> list[str]:
 
 
 def _channel_arguments(settings: Settings) -> list[tuple[str, int | str]]:
-    """Ours, then the operator's, which win: whole numbers as such, all else as text."""
-    arguments: list[tuple[str, int | str]] = [
-        ("grpc.max_receive_message_length", settings.grpc_max_message_bytes),
-        ("grpc.max_send_message_length", -1),
-        ("grpc.so_reuseport", 0),  # or two servers would share a port without a word
-    ]
+    """The operator's, whole numbers as such and all else as text, then ours: the first counts."""
+    arguments: list[tuple[str, int | str]] = []
     for argument in filter(None, settings.grpc_channel_arguments.split(",")):
         key, equals, value = argument.partition("=")
         if not equals:
@@ -75,7 +71,12 @@ def _channel_arguments(settings: Settings) -> list[tuple[str, int | str]]:
             arguments.append((key, int(value)))
         except ValueError:
             arguments.append((key, value))
-    return arguments
+    return [
+        *arguments,
+        ("grpc.max_receive_message_length", settings.grpc_max_message_bytes),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.so_reuseport", 0),  # or two servers would share a port without a word
+    ]
 
 
 def _add_methods(server: grpc.Server, services: Services) -> None:
