@@ -1,4 +1,4 @@
-"""TensorProtos to arrays, against TensorFlow's own makers and its own `Tensor::FromProto`."""
+"""TensorProtos to arrays and back, against TensorFlow's makers and its `Tensor::FromProto`."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ import tensorflow as tf
 from lambda_serving import protos
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import InvalidArgument
-from lambda_serving.tensor_proto import to_array
+from lambda_serving.tensor_proto import fill, to_array
 
 _NUMERIC = [
     DType.FLOAT,
@@ -205,3 +205,51 @@ def test_unknown_rank_is_refused() -> None:
     proto.tensor_shape.unknown_rank = True
     with pytest.raises(InvalidArgument, match="shape must be fully known"):
         to_array(proto)
+
+
+@pytest.mark.parametrize("shape", _SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", [*_NUMERIC, DType.STRING])
+@pytest.mark.parametrize("as_content", [False, True], ids=["values", "content"])
+def test_filled_proto_is_read_by_tensorflow_as_the_array(
+    dtype: DType, shape: tuple[int, ...], *, as_content: bool
+) -> None:
+    strings = np.resize(np.array([b"", b"\0", b"\xff", b"x" * 300], object), shape)
+    array = strings if dtype is DType.STRING else _sample(dtype, shape)
+    proto = _proto(dtype)
+    fill(proto, array, as_content=as_content)
+    got = _as_tensorflow_reads(proto)
+    assert proto.HasField("tensor_shape")
+    if dtype is DType.STRING:
+        assert (got.shape, got.tolist()) == (shape, array.tolist())
+    else:
+        assert _same(got, array)
+
+
+@pytest.mark.parametrize("count", [0, 1, 31, 32, 5000])
+@pytest.mark.parametrize(
+    ("dtype", "field", "values_of"),
+    [
+        (DType.FLOAT, "float_val", lambda array: array.tolist()),
+        (DType.DOUBLE, "double_val", lambda array: array.tolist()),
+        (DType.BOOL, "bool_val", lambda array: array.tolist()),
+        (DType.COMPLEX64, "scomplex_val", lambda array: array.view(np.float32).tolist()),
+        (DType.COMPLEX128, "dcomplex_val", lambda array: array.view(np.float64).tolist()),
+    ],
+)
+def test_values_written_from_memory_are_those_that_the_library_writes(
+    dtype: DType, field: str, values_of: Any, count: int
+) -> None:
+    array = (np.arange(count) % 2 + 0.25 * (dtype is not DType.BOOL)).astype(dtype.numpy)
+    got, wanted = _proto(dtype), _proto(dtype, count)
+    fill(got, array)
+    getattr(wanted, field).extend(values_of(array))
+    assert got.SerializeToString() == wanted.SerializeToString()
+
+
+def test_array_that_repeats_itself_over_the_limit_is_refused() -> None:
+    proto = _proto(DType.FLOAT, 1 << 40, float_val=[1.0])
+    with pytest.raises(InvalidArgument) as raised:
+        to_array(proto, 4000)
+    assert str(raised.value) == (
+        f"A tensor of shape [{1 << 40}] takes {1 << 42} bytes, over the limit of 4000"
+    )

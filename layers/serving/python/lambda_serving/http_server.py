@@ -1,4 +1,4 @@
-"""The REST API on a socket."""
+"""The REST API, and gRPC-Web beside it, on a socket."""
 
 import asyncio
 import logging
@@ -15,6 +15,7 @@ import uvicorn
 
 from lambda_serving.manager import Manager
 from lambda_serving.rest import RestOptions, create_app
+from lambda_serving.rpc import with_grpc_web
 from lambda_serving.settings import Settings
 
 __all__ = ["run"]
@@ -29,10 +30,10 @@ def run(manager: Manager, settings: Settings, listener: socket.socket) -> None:
     Nothing that hangs keeps the process alive: it ends `settings.drain_seconds` later.
     """
     with ThreadPoolExecutor(settings.rest_api_num_threads, "predict") as executor:
-        app = create_app(manager, RestOptions.of(settings), executor)
-        executor.submit(getattr, app, "pages")  # so that the first health check does not wait
+        rest = create_app(manager, RestOptions.of(settings), executor)
+        executor.submit(getattr, rest, "pages")  # so that the first health check does not wait
         config = uvicorn.Config(
-            app,
+            with_grpc_web(rest, manager, settings, executor),
             log_config=None,
             access_log=False,
             server_header=False,

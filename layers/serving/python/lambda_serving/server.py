@@ -4,6 +4,7 @@ import socket
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,17 +17,22 @@ from lambda_serving.store import Store, open_store
 
 __all__ = ["serve"]
 
+_REST = "--rest_api_port, 0 for any free one"
+_GRPC = "--port, 0 for no gRPC"
+
 
 def serve(settings: Settings) -> None:
     """Serves until SIGINT or SIGTERM, then lets the requests in flight finish.
 
-    The port is taken first, so that a busy one is told at once, but answers only when every
-    model has loaded. What comes from buckets lies in temporary folders until it is unloaded.
-    Raises what loading raises, and Unavailable when the port cannot be taken.
+    Busy ports are told at once, but answer only when every model has loaded. What comes from
+    buckets lies in temporary folders until it is unloaded. Raises what loading raises, and
+    Unavailable when a port cannot be taken.
     """
     models = settings.models()
+    if settings.port:  # gRPC takes it once the models have loaded
+        _listener(settings.grpc_host, settings.port, _GRPC).close()
     with (
-        _listener(settings) as listener,
+        _listener(settings.rest_api_host, settings.rest_api_port, _REST) as listener,
         ExitStack() as downloads,
         ThreadPoolExecutor(1, "load") as loader,
     ):
@@ -36,17 +42,22 @@ def serve(settings: Settings) -> None:
             models,
             labels_may_wait=settings.allow_version_labels_for_unavailable_models,
         )
-        from lambda_serving import http_server  # takes as long as the loading: side by side
+        # These take as long as the loading: side by side.
+        from lambda_serving import http_server
+        from lambda_serving.rpc.server import serving
 
         loading.result()
         try:
-            with ServerCore(manager, models, settings, lambda each: _open_store(each, downloads)):
+            with (
+                ServerCore(manager, models, settings, partial(_open_store, downloads)) as core,
+                serving(manager, settings, core.reload),
+            ):
                 http_server.run(manager, settings, listener)
         finally:
             manager.close()
 
 
-def _open_store(models: Sequence[ModelConfig], downloads: ExitStack) -> Store:
+def _open_store(downloads: ExitStack, models: Sequence[ModelConfig]) -> Store:
     base_paths = {model.name: model.base_path for model in models}
     return open_store(base_paths, _folder(models, downloads))
 
@@ -59,8 +70,7 @@ def _folder(models: Sequence[ModelConfig], downloads: ExitStack) -> Path:
     return Path(downloads.enter_context(folder))
 
 
-def _listener(settings: Settings) -> socket.socket:
-    host, port = settings.rest_api_host, settings.rest_api_port
+def _listener(host: str, port: int, advice: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     try:
@@ -69,7 +79,6 @@ def _listener(settings: Settings) -> socket.socket:
     except OSError as error:
         listener.close()
         raise Unavailable(
-            f"Could not listen on {host}:{port} ({error})."
-            " Choose another port with --rest_api_port, 0 for any free one"
+            f"Could not listen on {host}:{port} ({error}). Choose another port with {advice}"
         ) from error
     return listener

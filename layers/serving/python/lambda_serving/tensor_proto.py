@@ -1,7 +1,8 @@
-"""`TensorProto` to numpy array.
+"""`TensorProto` to numpy array and back.
 
-Source: tensorflow/core/framework/tensor.cc, `Tensor::FromProto`: fewer values than elements
-repeat the last one (none at all: zeros), more are ignored.
+Source: tensorflow/core/framework/tensor.cc. `Tensor::FromProto`: fewer values than elements
+repeat the last one (none at all: zeros), more are ignored. `Tensor::AsProtoField`: every value in
+the field of its dtype; `Tensor::AsProtoTensorContent`: the elements' bytes.
 """
 
 import re
@@ -15,7 +16,7 @@ import numpy as np
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import InvalidArgument
 
-__all__ = ["to_array"]
+__all__ = ["fill", "to_array"]
 
 _VARINT = re.compile(rb"[\x80-\xff]{0,4}[\x00-\x7f]")  # of at most 32 bits
 
@@ -37,13 +38,33 @@ _FIELDS = {
     DType.UINT32: "uint32_val",
     DType.UINT64: "uint64_val",
 }
+_AS_IN_MEMORY = {DType.FLOAT, DType.DOUBLE, DType.COMPLEX64, DType.COMPLEX128, DType.BOOL}
+"""The dtypes whose repeated field, packed, is the elements' bytes."""
 
 
-def to_array(proto: Any) -> Array:
+def fill(proto: Any, array: Array, *, as_content: bool = False) -> None:
+    """Makes an empty `TensorProto` stand for an array: by values, or by `tensor_content`."""
+    dtype = DType.of(array.dtype)
+    proto.dtype = dtype
+    proto.tensor_shape.SetInParent()  # a scalar has a shape, too
+    for size in array.shape:
+        proto.tensor_shape.dim.add(size=size)
+    if as_content:
+        proto.tensor_content = _content(array, dtype)
+    elif dtype in _AS_IN_MEMORY:
+        proto.MergeFromString(_packed(proto, _FIELDS[dtype], array.tobytes()))
+    elif dtype in (DType.HALF, DType.BFLOAT16):
+        proto.half_val.extend(array.view(np.uint16).ravel().tolist())
+    else:
+        getattr(proto, _FIELDS[dtype]).extend(array.ravel().tolist())
+
+
+def to_array(proto: Any, max_bytes: int | None = None) -> Array:
     """The array that a `TensorProto` stands for, strings as objects of `bytes`.
 
-    Raises InvalidArgument for a dtype or a shape that no array can have, or for content of the
-    wrong length.
+    It may be a read-only view of the proto's bytes. Raises InvalidArgument for a dtype or a shape
+    that no array can have, for content of the wrong length, and for an array of more than
+    `max_bytes`, which a short proto can ask for by repeating a value.
     """
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)
     if proto.tensor_shape.unknown_rank or min(shape, default=0) < 0:
@@ -53,6 +74,10 @@ def to_array(proto: Any) -> Array:
         field = _FIELDS[dtype]
     except (ValueError, KeyError):
         raise InvalidArgument(f"A tensor of dtype {proto.dtype} is not supported") from None
+    if max_bytes is not None and (size := prod(shape) * dtype.numpy.itemsize) > max_bytes:
+        raise InvalidArgument(
+            f"A tensor of shape {list(shape)} takes {size} bytes, over the limit of {max_bytes}"
+        )
     if not proto.tensor_content or not prod(shape):
         return _from_values(_elements(getattr(proto, field), dtype), dtype, shape)
     if dtype is DType.STRING:
@@ -76,7 +101,9 @@ def _from_values(values: Sequence[Any] | Array, dtype: DType, shape: tuple[int, 
         array: Array = np.empty(count, dtype.numpy)
     except (MemoryError, OverflowError, ValueError):
         raise InvalidArgument(f"A tensor of shape {list(shape)} is too large") from None
-    array[: len(values)] = values[:count]
+    if len(values) > count:
+        values = values[:count]
+    array[: len(values)] = values  # a repeated field of numbers gives its memory
     array[len(values) :] = values[-1] if len(values) else (b"" if dtype is DType.STRING else 0)
     return array.reshape(shape)
 
@@ -84,12 +111,34 @@ def _from_values(values: Sequence[Any] | Array, dtype: DType, shape: tuple[int, 
 def _elements(values: Sequence[Any], dtype: DType) -> Sequence[Any] | Array:
     """What the repeated field of a proto holds, as elements of `dtype`."""
     if dtype in (DType.COMPLEX64, DType.COMPLEX128):
-        return [complex(*pair) for pair in zip(values[::2], values[1::2], strict=False)]
+        parts = np.array(values, np.float32 if dtype is DType.COMPLEX64 else np.float64)
+        return parts[: len(parts) // 2 * 2].view(dtype.numpy)
     if dtype in (DType.HALF, DType.BFLOAT16):  # the proto holds their bits
         return np.array(values, np.int64).astype(np.uint16).view(dtype.numpy)
     if dtype in (DType.INT8, DType.UINT8, DType.INT16, DType.UINT16):  # wider in the proto
         return np.array(values, np.int64).astype(dtype.numpy)
     return values
+
+
+def _content(array: Array, dtype: DType) -> bytes:
+    if dtype is not DType.STRING:
+        return array.tobytes()
+    strings: list[bytes] = array.ravel().tolist()
+    return b"".join((*(_varint(len(string)) for string in strings), *strings))
+
+
+def _packed(proto: Any, field: str, values: bytes) -> bytes:
+    """A packed repeated field as it is serialized: tag, length, values."""
+    number = proto.DESCRIPTOR.fields_by_name[field].number
+    return _varint(number << 3 | 2) + _varint(len(values)) + values
+
+
+def _varint(number: int) -> bytes:
+    groups = []
+    while number > 0x7F:
+        groups.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes((*groups, number))
 
 
 def _strings(content: bytes, count: int) -> list[bytes]:
