@@ -4,7 +4,6 @@ Source: servables/tensorflow/saved_model_warmup_util.cc. The file is a TFRecord 
 `tensorflow.serving.PredictionLog`; every record must succeed, or the load fails.
 """
 
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -15,13 +14,12 @@ from lambda_serving.dtypes import Array
 from lambda_serving.errors import DataLoss, InvalidArgument, ServingError, Unimplemented
 from lambda_serving.servable import Servable
 from lambda_serving.tensor_proto import to_array
+from lambda_serving.tfrecord import records
 
 __all__ = ["MAX_RECORDS", "WARMUP_FILE", "recorded", "warm_up"]
 
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 MAX_RECORDS = 1000
-_HEADER = struct.Struct("<QI")
-_CRC = struct.Struct("<I")
 
 
 def warm_up(servable: Servable, export_dir: Path, iterations: int = 1) -> int:
@@ -111,29 +109,11 @@ def _parse(record: bytes, path: Path) -> Any:
 
 
 def _records(path: Path) -> Iterator[bytes]:
-    """Payloads of a TFRecord file, checksums checked (tensorflow/core/lib/io/record_reader.cc)."""
-    with path.open("rb") as file:
-        while header := file.read(_HEADER.size):
-            if len(header) < _HEADER.size:
-                raise _not_a_tfrecord(path)
-            length, crc = _HEADER.unpack(header)
-            if crc != _masked_crc(header[:8]) or length > path.stat().st_size:
-                raise _not_a_tfrecord(path)
-            payload, footer = file.read(length), file.read(_CRC.size)
-            if len(footer) < _CRC.size or _CRC.unpack(footer)[0] != _masked_crc(payload):
-                raise _not_a_tfrecord(path)
-            yield payload
-
-
-def _masked_crc(data: bytes) -> int:
-    import google_crc32c  # only models with warm-up pay for the import
-
-    crc: int = google_crc32c.value(data)
-    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
-
-
-def _not_a_tfrecord(path: Path) -> DataLoss:
-    return DataLoss(
-        f"Failed to read warmup records at {path}."
-        " Please verify your warmup data is in TFRecord format."
-    )
+    try:
+        with path.open("rb") as file:
+            yield from records(file, path.stat().st_size)
+    except DataLoss as error:
+        raise DataLoss(
+            f"Failed to read warmup records at {path}."
+            " Please verify your warmup data is in TFRecord format."
+        ) from error

@@ -1,9 +1,10 @@
-"""`lambda-serving`: serve, predict, inspect, compile; push, reconcile and what is released."""
+"""`lambda-serving`: serve, predict, inspect, compile, batch, push, and what is released."""
 
 import sys
 
 import click
 
+from lambda_serving.cli.batch import batch
 from lambda_serving.cli.compile import compile_command
 from lambda_serving.cli.inspect import inspect
 from lambda_serving.cli.policy import label, rollback, set_policy
@@ -27,6 +28,7 @@ _commands.add_command(predict)
 _commands.add_command(inspect)
 _commands.add_command(compile_command)
 _commands.add_command(push)
+_commands.add_command(batch)
 _commands.add_command(status)
 _commands.add_command(reconcile)
 _commands.add_command(set_policy)

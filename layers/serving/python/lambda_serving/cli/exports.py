@@ -4,9 +4,10 @@ from pathlib import Path
 
 from lambda_serving.errors import NotFound
 from lambda_serving.model_spec import ServableId
-from lambda_serving.store import LocalStore
+from lambda_serving.store import LocalStore, open_store
+from lambda_serving.store.local import by_version
 
-__all__ = ["exports"]
+__all__ = ["exports", "newest"]
 
 _EXPORTS = ("saved_model.pb", "saved_model.pbtxt")
 
@@ -23,3 +24,23 @@ def exports(directory: Path) -> list[Path]:
         f"{directory} holds neither saved_model.pb nor folders whose names are numbers."
         f" There is: {', '.join(store.contents(name)) or 'nothing'}"
     )
+
+
+def newest(model: str, folder: Path) -> Path:
+    """The folder of a version, or of the largest one below a base path; s3:// is fetched.
+
+    What is fetched lies below `folder`. Raises what `exports` and the store raise.
+    """
+    if "://" not in model:
+        return exports(Path(model))[-1]
+    name, address = "model", model.rstrip("/")
+    store = open_store({name: address}, folder)
+    if versions := store.versions(name):
+        return store.fetch(ServableId(name, versions[-1]))
+    base_path, _, version = address.rpartition("/")
+    if version not in by_version([version]).values():
+        raise NotFound(
+            f"{model} is not the folder of a version, and there are none below it. There is:"
+            f" {', '.join(store.contents(name)) or 'nothing'}"
+        )
+    return open_store({name: base_path}, folder).fetch(ServableId(name, int(version)))

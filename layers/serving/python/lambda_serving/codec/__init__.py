@@ -32,14 +32,21 @@ An example is an object of features: a scalar or a list of scalars of one kind. 
 `{"b64": text}` make a list of bytes, integers and booleans of int64, other numbers of float. The
 answer is `{"results": [...]}`: `[[label, score], ...]` or a number for each example.
 
+Files of rows have one of `instances` a line, and one of `predictions` a line for it.
+
 The JSON of requests is rapidjson's dialect (`json_text`). Answers are compact, with the fewest
 digits that read back to the same value.
 """
 
 from lambda_serving.codec.examples import ExamplesRequest, parse_examples
 from lambda_serving.codec.json_text import Limits
-from lambda_serving.codec.request import Document, Format, decode, parse
-from lambda_serving.codec.response import encode, encode_classifications, encode_regressions
+from lambda_serving.codec.request import Document, Format, decode, decode_row, parse
+from lambda_serving.codec.response import (
+    encode,
+    encode_classifications,
+    encode_regressions,
+    encode_rows,
+)
 
 __all__ = [
     "Document",
@@ -47,9 +54,11 @@ __all__ = [
     "Format",
     "Limits",
     "decode",
+    "decode_row",
     "encode",
     "encode_classifications",
     "encode_regressions",
+    "encode_rows",
     "parse",
     "parse_examples",
 ]

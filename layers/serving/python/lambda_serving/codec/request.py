@@ -16,7 +16,7 @@ from lambda_serving.dtypes import Array
 from lambda_serving.errors import InvalidArgument
 from lambda_serving.servable import Signature, TensorSpec
 
-__all__ = ["Document", "Format", "decode", "parse", "parse_object", "signature_name"]
+__all__ = ["Document", "Format", "decode", "decode_row", "parse", "parse_object", "signature_name"]
 
 _DEFAULT_LIMITS = Limits()
 
@@ -89,6 +89,18 @@ def decode(document: Document, signature: Signature) -> tuple[Format, dict[str, 
     if arrays is None:
         return _decode(parse_object(document.body, document.limits), signature.inputs)
     return Format.ROW if document.content.is_row else Format.COLUMNAR, arrays
+
+
+def decode_row(value: bytes, signature: Signature) -> dict[str, Array]:
+    """The arrays of the inputs by name, of shape [1, *shape of one], for one of `instances`.
+
+    Raises what `parse` and `decode` raise, and InvalidArgument when that is not one value.
+    """
+    _, arrays = decode(parse(b'{"instances":[%b]}' % value), signature)
+    for array in arrays.values():
+        if len(array) != 1:
+            raise InvalidArgument(f"Expecting one value but got {len(array)}")
+    return arrays
 
 
 def _decode(

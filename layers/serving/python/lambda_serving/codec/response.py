@@ -17,7 +17,7 @@ from lambda_serving.codec.request import Format
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import InvalidArgument
 
-__all__ = ["encode", "encode_classifications", "encode_regressions"]
+__all__ = ["encode", "encode_classifications", "encode_regressions", "encode_rows"]
 
 _MOST_DIGITS = {DType.HALF: 5, DType.BFLOAT16: 4}
 """How many decimal digits tell any two values of a dtype apart."""
@@ -44,6 +44,20 @@ def encode(outputs: Mapping[str, Array], as_format: Format) -> bytes:
         columns = [_rows(name, array) for name, array in outputs.items()]
         content = [dict(zip(outputs, row, strict=True)) for row in zip(*columns, strict=True)]
     return _dump({key: content})
+
+
+def encode_rows(outputs: Mapping[str, Array]) -> list[bytes]:
+    """Each of the predictions of the row format by itself, as `encode` writes them in a list.
+
+    Raises what `encode` raises.
+    """
+    if not outputs:
+        raise InvalidArgument("Cannot convert empty tensor map to JSON")
+    _check_batch(outputs)
+    columns = [_rows(name, array) for name, array in outputs.items()]
+    if len(columns) == 1:
+        return [_dump(row) for row in columns[0]]
+    return [_dump(dict(zip(outputs, row, strict=True))) for row in zip(*columns, strict=True)]
 
 
 def encode_classifications(classes: Array | None, scores: Array | None) -> bytes:

@@ -12,7 +12,7 @@ from lambda_serving.model_spec import ServableId
 from lambda_serving.store.completeness import check_complete, check_content
 from lambda_serving.store.manifest import MANIFEST, PUSH, File, Found, Manifest, Reading, files_in
 
-__all__ = ["SHOWN", "LocalStore", "LocalVersion", "by_version"]
+__all__ = ["SHOWN", "LocalStore", "LocalVersion", "by_version", "explained"]
 
 SHOWN = 10  # names that a message shows of what lies under a base path
 _VERSION = re.compile(r"\s*[+-]?[0-9]{1,20}\s*", re.ASCII)
@@ -55,7 +55,7 @@ class LocalStore:
             raise NotFound(
                 f"Version {servable.version} of model {servable.name} is not under {base_path}"
             ) from None
-        with _explained(f"read {folder}"):
+        with explained(f"read {folder}"):
             _check(folder)
         return folder
 
@@ -85,7 +85,7 @@ class LocalVersion:
         return str(self._folder)
 
     def look(self) -> Found:
-        with _explained(f"read {self}"):
+        with explained(f"read {self}"):
             if not self._folder.exists():
                 return Found()
             if manifest := _manifest(self._folder, MANIFEST):
@@ -115,7 +115,7 @@ class LocalVersion:
     @contextmanager
     def _beside(self) -> Iterator[Path]:
         """The path of a file on the same disk, which is gone in the end."""
-        with _explained(f"write {self}"):
+        with explained(f"write {self}"):
             base_path = self._folder.parent
             base_path.mkdir(parents=True, exist_ok=True)
             with TemporaryDirectory(prefix=".push-", dir=base_path) as folder:
@@ -140,7 +140,7 @@ def _manifest(folder: Path, name: str) -> Manifest | None:
 
 
 @contextmanager
-def _explained(attempt: str) -> Iterator[None]:
+def explained(attempt: str) -> Iterator[None]:
     """Tells what the disk refuses."""
     try:
         yield
@@ -151,6 +151,6 @@ def _explained(attempt: str) -> Iterator[None]:
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise ResourceExhausted(
-                f"Could not {attempt}: {error.strerror}. Free some space and push again"
+                f"Could not {attempt}: {error.strerror}. Free some space and try again"
             ) from error
         raise Unavailable(f"Could not {attempt}: {error.strerror} ({error.filename})") from error

@@ -1,0 +1,216 @@
+"""npz files of rows, read and written bit by bit: none is in memory as a whole."""
+
+import math
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Any, Self
+from zipfile import BadZipFile, ZipFile, ZipInfo
+
+import numpy as np
+
+from lambda_serving.dtypes import Array, DType
+from lambda_serving.errors import DataLoss, InvalidArgument
+from lambda_serving.job.chunks import Chunk, Part
+from lambda_serving.servable import Signature
+
+__all__ = ["Columns", "arrays"]
+
+_FLOATS = {DType.HALF, DType.BFLOAT16, DType.FLOAT, DType.DOUBLE}
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+_CHUNK = 2**20
+
+
+def arrays(file: IO[bytes], signature: Signature, size: int) -> Iterator[Chunk]:
+    """The rows of an npz file, which holds an array for each input of the signature.
+
+    Raises InvalidArgument for arrays that the signature cannot take, DataLoss for what is no npz.
+    """
+    with ExitStack() as stack:
+        try:
+            archive = stack.enter_context(ZipFile(_seekable(file, stack)))
+            columns = {
+                name: _Column(stack.enter_context(_member(archive, name)), name, spec.dtype)
+                for name, spec in signature.inputs.items()
+            }
+            rows = _rows(columns)
+            for start in range(0, rows, size):
+                count = min(size, rows - start)
+                inputs = {name: column.read(count) for name, column in columns.items()}
+                yield Chunk(start + 1, count, [Part(range(count), inputs)], {})
+        except (BadZipFile, EOFError, ValueError) as error:
+            raise DataLoss(f"This is no npz file: {error}") from error
+
+
+def _seekable(file: IO[bytes], stack: ExitStack) -> IO[bytes]:
+    """The table of a zip file stands at its end: what comes from a bucket is copied first."""
+    if file.seekable():
+        return file
+    copy = TemporaryFile()  # noqa: SIM115 - the stack closes it
+    stack.enter_context(copy)
+    shutil.copyfileobj(file, copy, _CHUNK)
+    return copy
+
+
+def _member(archive: ZipFile, name: str) -> IO[bytes]:
+    try:
+        return archive.open(f"{name}.npy")
+    except KeyError:
+        there = ", ".join(each.removesuffix(".npy") for each in archive.namelist()) or "nothing"
+        raise InvalidArgument(
+            f"There is no array for the input {name}. There is: {there}. Name them as the"
+            " signature does"
+        ) from None
+
+
+class _Column:
+    """The array of an input, read from the front."""
+
+    def __init__(self, stream: IO[bytes], name: str, dtype: DType) -> None:
+        self._stream, self._dtype = stream, dtype
+        version = np.lib.format.read_magic(stream)
+        if version not in _HEADERS:
+            raise InvalidArgument(f"The array {name} is of a format that is not known here")
+        shape, fortran, self._stored = _HEADERS[version](stream)
+        if not shape:
+            raise InvalidArgument(f"The array {name} has no dimension of rows")
+        _check_dtype(name, self._stored, dtype)
+        if fortran and len(shape) > 1:
+            raise InvalidArgument(
+                f"The array {name} is in Fortran's order. Save numpy.ascontiguousarray of it"
+            )
+        self.rows, self._shape = shape[0], shape[1:]
+
+    def read(self, count: int) -> Array:
+        """The next rows, of the dtype that the signature takes."""
+        size = count * math.prod(self._shape) * self._stored.itemsize
+        data = self._stream.read(size)
+        if len(data) < size:
+            raise EOFError("an array is cut short")
+        array: Array = np.frombuffer(data, self._stored).reshape(count, *self._shape)
+        if self._stored.kind == "U":
+            array = np.char.encode(array, "utf-8")
+        with np.errstate(over="ignore"):
+            return array.astype(self._dtype.numpy, copy=False)
+
+
+def _check_dtype(name: str, stored: np.dtype[Any], wanted: DType) -> None:
+    """Floats may become other floats; else no value may change."""
+    if stored.kind in "SU" or wanted is DType.STRING:
+        fits = stored.kind in "SU" and wanted is DType.STRING
+    elif stored.kind == "f" and wanted in _FLOATS:
+        fits = True
+    else:
+        fits = stored.kind in "biufc" and np.can_cast(stored, wanted.numpy, "safe")
+    if not fits:
+        raise InvalidArgument(
+            f"The array {name} holds {stored}, and the signature takes {wanted.label}. Save it as"
+            " that"
+        )
+
+
+def _rows(columns: Mapping[str, _Column]) -> int:
+    counts = {name: column.rows for name, column in columns.items()}
+    if len(set(counts.values())) != 1:
+        told = ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"
+        raise InvalidArgument(f"The arrays must have the same number of rows, and have: {told}")
+    return next(iter(counts.values()))
+
+
+class Columns:
+    """An npz file of outputs by name, made of chunks in the order of their rows.
+
+    A bad row is NaN in floats, else zero or empty. bfloat16, which numpy does not know, becomes
+    float32; strings lose zero bytes at their ends, as numpy's do.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._columns: dict[str, _Spool] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def add(self, chunk: Chunk) -> None:
+        """Raises InvalidArgument when rows have another shape than those before."""
+        for part in chunk.parts:
+            for name, array in part.arrays.items():
+                if name not in self._columns:
+                    self._columns[name] = _Spool(name, _plain(array), chunk.first - 1, self._stack)
+        for column in self._columns.values():
+            column.add(chunk)
+
+    def finish(self) -> None:
+        """Writes the file. The same rows give the same bytes."""
+        with ZipFile(self._path, "w") as archive:
+            for name, column in self._columns.items():
+                with archive.open(ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                    column.copy_to(member)
+
+
+class _Spool:
+    """The rows of an output, in a file until it is known how many there are."""
+
+    def __init__(self, name: str, like: Array, bad: int, stack: ExitStack) -> None:
+        """Rows are as those of `like`; the first `bad` ones were all bad."""
+        self._name, self._shape, self._dtype = name, like.shape[1:], like.dtype
+        self._holds_strings = like.dtype.kind == "O"
+        self._rows, self._lengths = 0, list[int]()
+        self._file = TemporaryFile()  # noqa: SIM115 - the stack closes it
+        stack.enter_context(self._file)
+        for _ in range(bad):
+            self._write(self._blank(1))
+
+    def add(self, chunk: Chunk) -> None:
+        rows = self._blank(chunk.size)
+        for part in chunk.parts:
+            array = _plain(part.arrays[self._name])
+            if array.shape[1:] != self._shape:
+                raise InvalidArgument(
+                    f"Rows of the output {self._name} have the shapes {self._shape} and"
+                    f" {array.shape[1:]}, which no npz file holds. Give the rows as JSON lines"
+                )
+            rows[list(part.places)] = array
+        self._write(rows)
+
+    def copy_to(self, member: IO[bytes]) -> None:
+        longest = max(self._lengths, default=0) or 1
+        dtype = np.dtype(f"S{longest}") if self._holds_strings else self._dtype
+        header = {
+            "descr": np.lib.format.dtype_to_descr(dtype),
+            "fortran_order": False,
+            "shape": (self._rows, *self._shape),
+        }
+        np.lib.format.write_array_header_2_0(member, header)
+        self._file.seek(0)
+        if self._holds_strings:
+            for length in self._lengths:
+                member.write(self._file.read(length).ljust(longest, b"\0"))
+        else:
+            shutil.copyfileobj(self._file, member, _CHUNK)
+
+    def _blank(self, rows: int) -> Array:
+        value = b"" if self._holds_strings else np.nan if self._dtype.kind in "fc" else 0
+        return np.full((rows, *self._shape), value, self._dtype)
+
+    def _write(self, rows: Array) -> None:
+        self._rows += len(rows)
+        if self._holds_strings:
+            self._lengths += map(len, rows.flat)
+            self._file.write(b"".join(rows.flat))
+        else:
+            self._file.write(rows.tobytes())
+
+
+def _plain(array: Array) -> Array:
+    """The array, of a dtype that numpy's files have."""
+    return array.astype(np.float32) if DType.of(array.dtype) is DType.BFLOAT16 else array

@@ -1,0 +1,115 @@
+"""Files of rows, as chunks of what a signature takes.
+
+    jsonl      one of predict's `instances` a line (`codec`)
+    tfrecord   a serialized `tf.Example` a record, for signatures of one input of strings
+    npz        an array for each input, rows along the first dimension (numpy's `savez`)
+
+A file is read as far as it is needed and no further, whatever its size.
+"""
+
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from itertools import islice
+from typing import IO
+
+import numpy as np
+
+from lambda_serving import codec, tfrecord
+from lambda_serving.dtypes import Array, DType
+from lambda_serving.errors import DataLoss, InvalidArgument, ServingError
+from lambda_serving.job.chunks import Chunk, Part, joined
+from lambda_serving.servable import Signature
+
+__all__ = ["RowFormat", "chunks", "format_of"]
+
+_MOST = 2**28
+"""Bytes of a row: what is longer is no row, and would not fit memory together with others."""
+
+
+class RowFormat(StrEnum):
+    """How a file holds its rows."""
+
+    JSONL = "jsonl"
+    TFRECORD = "tfrecord"
+    NPZ = "npz"
+
+
+_EXTENSIONS = {
+    "jsonl": RowFormat.JSONL,
+    "ndjson": RowFormat.JSONL,
+    "tfrecord": RowFormat.TFRECORD,
+    "tfrecords": RowFormat.TFRECORD,
+    "npz": RowFormat.NPZ,
+}
+
+
+def format_of(name: str) -> RowFormat:
+    """The format that a file's extension stands for. Raises InvalidArgument for others."""
+    try:
+        return _EXTENSIONS[name.rpartition(".")[2].lower()]
+    except KeyError:
+        raise InvalidArgument(
+            f"The format of {name} is not told by its name. Give it: --format jsonl, tfrecord or"
+            " npz"
+        ) from None
+
+
+def chunks(
+    file: IO[bytes], row_format: RowFormat, signature: Signature, size: int
+) -> Iterator[Chunk]:
+    """The rows of a file, `size` at a time, bad ones told.
+
+    Raises DataLoss or InvalidArgument where no row can be read from there on, naming neither
+    the file, and what reading raises.
+    """
+    match row_format:
+        case RowFormat.JSONL:
+            yield from _json_lines(file, signature, size)
+        case RowFormat.TFRECORD:
+            yield from _examples(file, signature, size)
+        case RowFormat.NPZ:
+            from lambda_serving.job.npz import arrays
+
+            yield from arrays(file, signature, size)
+
+
+def _json_lines(file: IO[bytes], signature: Signature, size: int) -> Iterator[Chunk]:
+    for first, lines in _batched(_lines(file), size):
+        rows: dict[int, dict[str, Array]] = {}
+        errors: dict[int, str] = {}
+        for place, line in enumerate(lines):
+            try:
+                rows[place] = codec.decode_row(line, signature)
+            except ServingError as error:
+                errors[place] = str(error)
+        yield Chunk(first, len(lines), joined(rows), errors, lines)
+
+
+def _lines(file: IO[bytes]) -> Iterator[bytes]:
+    while line := file.readline(_MOST + 1):
+        if len(line) > _MOST:
+            raise DataLoss(f"A line has more than {_MOST} bytes. Is the file JSON lines?")
+        yield line.rstrip(b"\r\n")
+
+
+def _examples(file: IO[bytes], signature: Signature, size: int) -> Iterator[Chunk]:
+    inputs = {name: spec.dtype for name, spec in signature.inputs.items()}
+    if list(inputs.values()) != [DType.STRING]:
+        takes = ", ".join(f"{name} ({dtype.label})" for name, dtype in inputs.items())
+        raise InvalidArgument(
+            "TFRecord files are for signatures whose one input takes serialized tf.Examples, and"
+            f" {signature.name} takes {takes}. Choose another with --signature_name"
+        )
+    for first, records in _batched(tfrecord.records(file, _MOST), size):
+        strings: Array = np.empty(len(records), object)
+        strings[:] = records
+        part = Part(range(len(records)), dict.fromkeys(inputs, strings))
+        yield Chunk(first, len(records), [part], {}, records)
+
+
+def _batched(rows: Iterable[bytes], size: int) -> Iterator[tuple[int, list[bytes]]]:
+    """So many rows at a time, with the number of the first of them, from 1 on."""
+    first, left = 1, iter(rows)
+    while batch := list(islice(left, size)):
+        yield first, batch
+        first += len(batch)

@@ -1,0 +1,46 @@
+"""TFRecord files: payloads, each with its length and two checksums.
+
+Source: tensorflow/core/lib/io/record_reader.cc. A record is its length (8 bytes), the masked
+CRC-32C of these, the payload, and the payload's masked CRC-32C, all little endian.
+"""
+
+import struct
+from collections.abc import Iterator
+from typing import IO
+
+from lambda_serving.errors import DataLoss
+
+__all__ = ["records"]
+
+_HEADER = struct.Struct("<QI")
+_CRC = struct.Struct("<I")
+
+
+def records(file: IO[bytes], most: int) -> Iterator[bytes]:
+    """Payloads of an uncompressed file, front to back.
+
+    Raises DataLoss, naming the record, for what is no record and for one of over `most` bytes.
+    """
+    number = 1
+    while header := file.read(_HEADER.size):
+        if len(header) < _HEADER.size:
+            raise DataLoss(f"Record {number} is cut short")
+        length, crc = _HEADER.unpack(header)
+        if crc != _masked_crc(header[:8]):
+            raise DataLoss(f"Record {number} does not start like one of a TFRecord file")
+        if length > most:
+            raise DataLoss(f"Record {number} has {length} bytes, and there can be at most {most}")
+        payload, footer = file.read(length), file.read(_CRC.size)
+        if len(footer) < _CRC.size:
+            raise DataLoss(f"Record {number} is cut short")
+        if _CRC.unpack(footer)[0] != _masked_crc(payload):
+            raise DataLoss(f"Record {number} has other bytes than its checksum is of")
+        yield payload
+        number += 1
+
+
+def _masked_crc(data: bytes) -> int:
+    import google_crc32c  # only who has such files pays for the import
+
+    crc: int = google_crc32c.value(data)
+    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
