@@ -301,3 +301,8 @@ def test_predict_by_label_answers_as_its_version(
     event = events.payload_2("POST", path, {}, b'{"instances": [1.0]}')
     answer = handler(())(event, _context("label-stable"))
     assert json.loads(answer["body"]) == {"predictions": [2.5]}
+
+
+def test_context_may_be_left_out(handler: Callable[[tuple[str, ...]], Handler]) -> None:
+    event = events.payload_2("GET", "/v1/models/half_plus_two", {}, b"")
+    assert handler(())(event, cast("LambdaContext", None))["statusCode"] == 200

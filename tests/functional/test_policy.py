@@ -148,7 +148,7 @@ def test_the_file_lies_beside_the_model(client: "S3Client") -> None:
         "s3://b/m/models.config",
         "s3://b/models.config",
     ]
-    with pytest.raises(InvalidArgument, match="^s3://b/ names no model: s3://BUCKET/PREFIX/NAME$"):
+    with pytest.raises(InvalidArgument, match="^s3://b names no model: s3://BUCKET/PREFIX/NAME$"):
         PolicyFile("s3://b/", client)
 
 

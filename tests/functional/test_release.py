@@ -130,6 +130,19 @@ class _World:
                 return done
         raise AssertionError(f"no end: {done}")
 
+    def begin_shift(self) -> str:
+        """CodeDeploy moves the first traffic from version 1 to 2; its deployment."""
+        self.reconcile()
+        self.plane.add_group(SYSTEM, f"{SYSTEM}-MLP")
+        self.push(2)
+        done: list[Action] = []
+        while (outcome := reconcile(self.gateway, done.append)) and outcome.seconds:
+            pass
+        assert done[-1] == Shift(2, 3)
+        [shift] = self.plane.deployments
+        self.plane.shift(shift, 0.1)
+        return shift
+
     def record(self, version: int) -> dict[str, Any]:
         """What a record says, but for times and what makes no difference."""
         found = self.cloud.record("MLP", version)
@@ -358,17 +371,8 @@ def test_action_that_changes_nothing_is_not_repeated_for_ever(world: _World) -> 
 
 
 def test_traffic_shifts_by_code_deploy_and_goes_back_at_once(world: _World) -> None:
-    world.reconcile()
-    world.plane.add_group(SYSTEM, f"{SYSTEM}-MLP")
-    world.push(2)
-    done: list[Action] = []
-    while (outcome := reconcile(world.gateway, done.append)) and outcome.seconds:
-        pass
-    assert outcome == Wait("CodeDeploy moves traffic to version 2")
-    assert done[-1] == Shift(2, 3)
-    [shift] = world.plane.deployments
-    world.plane.shift(shift, 0.1)
-    assert reconcile(world.gateway) == outcome
+    shift = world.begin_shift()
+    assert reconcile(world.gateway) == Wait("CodeDeploy moves traffic to version 2")
     world.plane.finish(shift)
     assert world.reconcile() == []
     assert world.live == 3
@@ -377,13 +381,7 @@ def test_traffic_shifts_by_code_deploy_and_goes_back_at_once(world: _World) -> N
 
 
 def test_shift_that_an_alarm_ends_fails_the_version(world: _World) -> None:
-    world.reconcile()
-    world.plane.add_group(SYSTEM, f"{SYSTEM}-MLP")
-    world.push(2)
-    while (outcome := reconcile(world.gateway)) and outcome.seconds:
-        pass
-    [shift] = world.plane.deployments
-    world.plane.shift(shift, 0.1)
+    shift = world.begin_shift()
     world.plane.alarm(shift)
     world.reconcile()
     assert "ALARM_ACTIVE" in world.record(2)["error"]
@@ -392,13 +390,7 @@ def test_shift_that_an_alarm_ends_fails_the_version(world: _World) -> None:
 
 
 def test_shift_is_stopped_when_the_version_before_is_asked_back(world: _World) -> None:
-    world.reconcile()
-    world.plane.add_group(SYSTEM, f"{SYSTEM}-MLP")
-    world.push(2)
-    while (outcome := reconcile(world.gateway)) and outcome.seconds:
-        pass
-    [shift] = world.plane.deployments
-    world.plane.shift(shift, 0.1)
+    shift = world.begin_shift()
     world.wish(Specific(frozenset({1})))
     world.reconcile()
     assert world.plane.deployments[shift].status == "Stopped"

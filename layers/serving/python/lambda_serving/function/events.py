@@ -84,7 +84,8 @@ class Adapter(Mangum):
 
     def _at_version(self, path: bytes, context: LambdaContext) -> bytes:
         """The path with the label, by which the function was called, as the version it is of."""
-        _, _, label = context.invoked_function_arn.rpartition(":label-")
+        called = getattr(context, "invoked_function_arn", "")  # who tries it may give no context
+        label = called.rpartition(":label-")[2] if ":label-" in called else ""
         place = f"/labels/{label}".encode()
         before, found, after = path.partition(place)
         if not label or not found or after[:1] not in {b"", b":", b"/"}:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from lambda_serving.errors import InvalidArgument, NotFound, Unavailable
+from lambda_serving.errors import NotFound, Unavailable
 from lambda_serving.golden import GOLDEN
 from lambda_serving.release.deployment import Record
 from lambda_serving.release.records import of_json, to_json
@@ -52,11 +52,8 @@ class BucketReleases:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._base_path = Location.of(base_path)
-        above, _, self.name = self._base_path.prefix.rstrip("/").rpartition("/")
-        if not self.name:
-            raise InvalidArgument(f"{base_path} names no model: s3://BUCKET/PREFIX/NAME")
-        prefix = f"{above}/" if above else ""
-        self._records = Location(self._base_path.bucket, f"{prefix}{_RECORDS}/{self.name}/")
+        models, self.name = self._base_path.parted()
+        self._records = replace(models, prefix=f"{models.prefix}{_RECORDS}/{self.name}/")
         self._clock = clock
         with explained(self._base_path):
             self._client = client or connect()

@@ -155,7 +155,8 @@ class AwsGateway:
         try:
             image = self.builder.build(Order(self.name, version, record.content, self.base()))
         except (Unavailable, PermissionDenied):
-            self.releases.record(version, before)  # of the way there: the next run tries again
+            if self.builder.elsewhere:  # of the way there: the next run tries again
+                self.releases.record(version, before)
             raise
         except ServingError as error:
             self._fail(version, record, str(error))

@@ -32,10 +32,8 @@ class PolicyFile:
 
     def __init__(self, base_path: str, client: "S3Client | None" = None) -> None:
         self._base_path = Location.of(base_path)
-        above, _, self.name = self._base_path.prefix.rstrip("/").rpartition("/")
-        if not self.name:
-            raise InvalidArgument(f"{base_path} names no model: s3://BUCKET/PREFIX/NAME")
-        self._key = f"{above}/{_FILE}" if above else _FILE
+        models, self.name = self._base_path.parted()
+        self._key = models.prefix + _FILE
         with explained(self):
             self._client = client or connect()
 

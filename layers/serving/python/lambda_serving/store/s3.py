@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -93,6 +93,16 @@ class Location:
             raise InvalidArgument(f"The base path {uri} names no bucket: s3://BUCKET/PREFIX")
         prefix = prefix.rstrip("/")
         return cls(bucket, f"{prefix}/" if prefix else "")
+
+    def parted(self) -> tuple[Self, str]:
+        """The folder of a base path's models, and the model's name.
+
+        Raises InvalidArgument for a base path without a name.
+        """
+        above, _, name = self.prefix.rstrip("/").rpartition("/")
+        if not name:
+            raise InvalidArgument(f"{self} names no model: s3://BUCKET/PREFIX/NAME")
+        return replace(self, prefix=f"{above}/" if above else ""), name
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
