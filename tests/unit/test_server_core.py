@@ -13,6 +13,7 @@ from lambda_serving.server_core import ServerCore
 from lambda_serving.settings import Settings
 from lambda_serving.store import Store
 from memory_store import MemoryLoader, MemoryStore
+from server_process import until
 
 _M, _N = ModelConfig("m", "/m"), ModelConfig("n", "/n")
 
@@ -62,9 +63,7 @@ def test_reload_waits_for_new_models(server: _Server) -> None:
 
 def test_models_not_in_the_new_list_are_unloaded(server: _Server) -> None:
     server.core.reload([_N])
-    server.core.reload([_M])  # waits for another one, by when the first is gone
-    server.core.reload([_N])
-    assert server.manager.get(ModelSpec("n")).id.version == 1
+    until(lambda: server.available() == {"n": [1]})
     assert server.manager.ready()
 
 
@@ -108,9 +107,7 @@ def test_list_that_is_refused_changes_nothing(server: _Server) -> None:
 def test_versions_are_followed_while_inside() -> None:
     with _serving(Settings(file_system_poll_wait_seconds=1)) as server:
         server.store.present["m"] = [2]
-        server.core.reload([_M, _N])  # looks at all
-        server.core.reload([_M])
-        assert server.manager.get(ModelSpec("m", version=2))
+        until(lambda: server.available() == {"m": [2]})
 
 
 _CONFIG = """model_config_list {{
