@@ -35,6 +35,8 @@ _ARN = "arn:aws:{}:us-east-1:123456789012:{}"
 _ARGUED = {
     "arn:aws:s3:::Models/models/*": "of this stack's own bucket, and versions come and go",
     "arn:aws:s3:::Models/models/_releases/*": "as above",
+    "arn:aws:s3:::Inputs/inputs/*": "of one bucket and prefix, and files come and go",
+    "arn:aws:s3:::Outputs/predictions/*": "as above",
     _ARN.format("lambda", "function:local-*"): "of models with this stack's tag, with any alias",
     _ARN.format("lambda", "function:local-*:*"): "as above, versions and aliases alone",
     _ARN.format("ecr", "repository/*"): "of those with the tag of this stack's companion",

@@ -14,6 +14,7 @@ class Unit(Enum):
     MILLISECONDS = "ms"
     MEGABYTES = "MB"
     RATE = "requests/s"
+    ROWS = "rows/s"
     DOLLARS = "USD"
     REQUESTS = "requests"
 

@@ -20,7 +20,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # as pytest has it: this is a script
 
-from benchmarks import codec, compiled, image, load, release, start, warm
+from benchmarks import codec, compiled, image, job, load, release, start, warm
 from benchmarks.rows import Figure, Row
 
 _BENCHMARKS = {
@@ -30,9 +30,10 @@ _BENCHMARKS = {
     "codec": codec,
     "load": load,
     "release": release,
+    "job": job,
     "image": image,
 }
-_WITHOUT_DOCKER = ("start", "compiled", "warm", "codec", "load", "release")
+_WITHOUT_DOCKER = ("start", "compiled", "warm", "codec", "load", "release", "job")
 _JSON = Path(__file__).parents[2] / "build/bench.json"
 
 

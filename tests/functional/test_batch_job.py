@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import struct
 import subprocess
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _MLP = MNIST / "saved"
+_TEMPLATE = Path(__file__).parents[2] / "infra/batch.yaml"
 _KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 _Said = tuple[int, str, str]
 
@@ -337,6 +339,23 @@ def test_a_killed_job_goes_on_and_makes_the_same(place: _Place, models_dir: Path
     assert place.predict(models_dir / "half_plus_two", "*")[0] == 0
     killed = place.files("killed")
     assert {name: killed[name] for name in killed if "unfinished" not in name} == place.files("out")
+
+
+def test_the_command_of_the_job_definition_is_one(folder: _Place, models_dir: Path) -> None:
+    [block] = re.findall(r"Command:\n((?: +- .*\n)+)", _TEMPLATE.read_text())
+    given = {
+        "Ref::model": models_dir / "half_plus_two",
+        "Ref::input": f"{folder.address}/in/*",
+        "Ref::output": f"{folder.address}/out",
+        "Ref::signature_name": "serving_default",
+        "Ref::batch_size": "64",
+        "Ref::max_bad_rows": "0",
+    }
+    verb, *arguments = re.findall(r"- (.*)", block)
+    folder.write("in/a.jsonl", _lines(1.0))
+    code, _, _ = folder.run(*(given.get(argument, argument) for argument in arguments))
+    assert (verb, code) == ("batch", 0)
+    assert folder.files("out")["a.jsonl.jsonl"] == b"2.5\n"
 
 
 def test_each_file_is_of_one_shard(place: _Place, models_dir: Path) -> None:

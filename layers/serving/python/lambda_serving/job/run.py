@@ -29,7 +29,10 @@ from lambda_serving.store.files import Input, Inputs, Outputs
 __all__ = ["Done", "Job", "TooManyBadRows", "run", "shard_of"]
 
 _AHEAD = 2
-"""Chunks that are read before they are needed, and as many that wait to be written."""
+"""How often a thread reads before that is needed, and how many outputs wait to be written."""
+_WORTH = 2 * 2**20
+"""Bytes of inputs that are handed from thread to thread at once, in chunks, but not over:"""
+_MOST = 32
 
 
 class TooManyBadRows(FailedPrecondition):
@@ -179,17 +182,33 @@ def _predicted(
     size = rows_at_once(signature, job.batch_size)
     source = chunks(stream, task.row_format, signature, size)
     with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(1) as writing:
-        read = deque(reading.submit(next, source, None) for _ in range(_AHEAD))
+        read = deque(reading.submit(_next, source) for _ in range(_AHEAD))
         written = deque[Future[None]]()
-        while (chunk := read.popleft().result()) is not None:
-            read.append(reading.submit(next, source, None))
-            done = predict(job.servable, signature, chunk)
-            written.append(writing.submit(write, done))
+        while taken := read.popleft().result():
+            read.append(reading.submit(_next, source))
+            done = [predict(job.servable, signature, chunk) for chunk in taken]
+            written.append(writing.submit(_each, write, done))
             if len(written) > _AHEAD:
                 written.popleft().result()
-            yield done
+            yield from done
         for each in written:
             each.result()
+
+
+def _next(source: Iterator[Chunk]) -> list[Chunk]:
+    """Some chunks, none at the end: enough for a thread to be worth its while."""
+    taken, size = [], 0
+    for chunk in source:
+        taken.append(chunk)
+        size += sum(array.nbytes for part in chunk.parts for array in part.arrays.values())
+        if size >= _WORTH or len(taken) == _MOST:
+            break
+    return taken
+
+
+def _each(write: Callable[[Chunk], None], chunks: Iterable[Chunk]) -> None:
+    for chunk in chunks:
+        write(chunk)
 
 
 def _put(outputs: Outputs, name: str, content: bytes | IO[bytes]) -> None:

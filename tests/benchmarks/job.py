@@ -1,0 +1,116 @@
+"""A batch job's rows beside a bare loop over the runtime, which neither reads nor writes.
+
+The loop has the same rows in memory, joined to the same batches. What the job adds is files:
+reading, decoding, encoding, writing. Where JSON takes longer than the model, no overlap hides it;
+so JSON lines have a second peer, the same loop with `json` and numpy.
+"""
+
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from benchmarks.children import python
+from benchmarks.rows import Row, Unit
+from lambda_serving import job, saved_model
+from lambda_serving.dtypes import Array
+from lambda_serving.servable import Servable
+from lambda_serving.store.files import open_inputs, open_outputs
+
+__all__ = ["measure"]
+
+_SIZES = {"mlp": (10_000, 64), "mobilenetv2": (96, 16)}
+"""Rows and rows of a batch, by model."""
+_WANTED = 0.9
+_Side = Callable[[], None]
+
+
+def measure(*, quick: bool) -> list[Row]:
+    """Rows a second of each model, from npz files and from JSON lines."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when the library is opened
+    with tempfile.TemporaryDirectory(prefix="lambda-serving-bench-") as folder:
+        subprocess.run(python("models.py", folder, *_SIZES), check=True)
+        return [row for name in _SIZES for row in _rows(Path(folder), name, quick=quick)]
+
+
+def _rows(folder: Path, name: str, *, quick: bool) -> list[Row]:
+    rows, size = _SIZES[name]
+    rows, runs = (rows // 10, 1) if quick else (rows, 5)
+    with np.load(folder / f"{name}.npz") as one, saved_model.load(folder / name) as servable:
+        [(inputs, row)] = one.items()
+        array = np.random.default_rng(0).random((rows, *row.shape[1:]), np.float32)
+        (folder / name / "in").mkdir()
+        np.savez(folder / name / "in/a.npz", allow_pickle=False, **{inputs: array})
+        lines = folder / name / "in/a.jsonl"
+        with lines.open("w") as file:
+            file.writelines(f"{json.dumps(each.tolist())}\n" for each in array)
+        loop = _loop(servable, inputs, array, size)
+        naive = _naive(servable, inputs, lines, size)
+        columns, text = (_job(servable, lines.with_name(file), size) for file in _FILES)
+        return [
+            _row(f"{name}, npz, beside a bare loop", _WANTED, rows, runs, columns, loop),
+            _row(f"{name}, JSON lines, beside a bare loop", None, rows, runs, text, loop),
+            _row(f"{name}, JSON lines, beside json and numpy", 1, rows, runs, text, naive),
+        ]
+
+
+_FILES = ("a.npz", "a.jsonl")
+
+
+def _job(servable: Servable, path: Path, size: int) -> _Side:
+    """The job of one file, made anew each time."""
+
+    def run() -> None:
+        with tempfile.TemporaryDirectory(dir=path.parent.parent) as folder:
+            inputs, outputs = open_inputs(str(path)), open_outputs(folder)
+            made = job.Job(servable, "digest", batch_size=size)
+            [done] = job.run(made, inputs, outputs, inputs.find())
+            assert done.rows
+            assert not done.bad_rows
+
+    return run
+
+
+def _loop(servable: Servable, name: str, rows: Array, size: int) -> _Side:
+    def run() -> None:
+        for start in range(0, len(rows), size):
+            servable.run("", {name: rows[start : start + size]})
+
+    return run
+
+
+def _naive(servable: Servable, name: str, lines: Path, size: int) -> _Side:
+    def answer(batch: Sequence[str]) -> list[str]:
+        rows = np.array([json.loads(line) for line in batch], np.float32)
+        [output] = servable.run("", {name: rows}).values()
+        return [json.dumps(each) + "\n" for each in output.tolist()]
+
+    def run() -> None:
+        batch: list[str] = []
+        with lines.open() as file, tempfile.TemporaryFile("w") as made:
+            for line in file:
+                batch.append(line)
+                if len(batch) == size:
+                    made.writelines(answer(batch))
+                    batch.clear()
+            if batch:
+                made.writelines(answer(batch))
+
+    return run
+
+
+def _row(what: str, wanted: float | None, rows: int, runs: int, ours: _Side, peer: _Side) -> Row:
+    """Rows a second of both sides, which take turns; the first turn of each is not counted."""
+    _, *pairs = [(_rate(rows, ours), _rate(rows, peer)) for _ in range(1 + runs)]
+    return Row.of(what, Unit.ROWS, pairs, wanted)
+
+
+def _rate(rows: int, side: _Side) -> float:
+    start = perf_counter()
+    side()
+    return rows / (perf_counter() - start)
