@@ -34,11 +34,8 @@ lock: setup ## write requirements/*.txt anew from pyproject.toml
 	printf '%s\n' aws-lambda-powertools protobuf | $(COMPILE) -c requirements/dev.txt -o layers/serving/python/requirements.txt -
 	echo aws-sam-cli | $(COMPILE) --upgrade -o requirements/sam.txt -
 
-protos: setup ## write protos.binpb anew, in a throw-away environment with TensorFlow Serving's stubs
-	rm -rf build/protos && $(PYTHON) -m venv build/protos
-	build/protos/bin/pip install --quiet --disable-pip-version-check tensorflow-cpu==2.21.0
-	build/protos/bin/pip install --quiet --disable-pip-version-check --no-deps tensorflow-serving-api==2.21.0
-	build/protos/bin/python layers/serving/build_protos.py
+protos: setup ## write protos.binpb anew, from TensorFlow's and TensorFlow Serving's own
+	$(BIN)/python layers/serving/build_protos.py
 
 demo: setup ## serve the sample model, ask it for ten digits, stop it
 	$(BIN)/python examples/mnist/demo.py

@@ -19,7 +19,9 @@ Server = tuple[str, subprocess.Popen[str]]
 def running(*flags: str) -> Iterator[Server]:
     """The address and the process of a server on a free port; killed when the block ends."""
     process = subprocess.Popen(
-        [COMMAND, "serve", "--rest_api_port=0", *flags], stderr=subprocess.PIPE, text=True
+        [COMMAND, "serve", "--rest_api_port=0", "--port=0", *flags],
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         yield _address(process), process

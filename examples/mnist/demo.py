@@ -28,6 +28,7 @@ def main() -> int:
             "--model_name=MLP",
             f"--model_base_path={_HERE.resolve() / 'saved'}",
             "--rest_api_port=0",
+            "--port=0",
         ],
         stderr=subprocess.PIPE,
         text=True,

@@ -8,6 +8,7 @@ Run by `make protos`, in an environment that has `tensorflow` and `tensorflow-se
 import importlib
 from pathlib import Path
 
+from google.protobuf import json_format
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
@@ -22,6 +23,22 @@ _MODULES = (
     "tensorflow_serving.apis.model_management_pb2",
     "tensorflow_serving.config.model_server_config_pb2",
 )
+_NOT_IN_THE_WHEEL = {
+    "name": "tensorflow_serving/config/ssl_config.proto",
+    "package": "tensorflow.serving",
+    "syntax": "proto3",
+    "message_type": [
+        {
+            "name": "SSLConfig",
+            "field": [
+                {"name": "server_key", "number": 1, "type": "TYPE_STRING"},
+                {"name": "server_cert", "number": 2, "type": "TYPE_STRING"},
+                {"name": "custom_ca", "number": 3, "type": "TYPE_STRING"},
+                {"name": "client_verify", "number": 4, "type": "TYPE_BOOL"},
+            ],
+        }
+    ],
+}
 _OUT = Path(__file__).parent / "python/lambda_serving/protos.binpb"
 
 
@@ -32,6 +49,7 @@ def main() -> None:
     descriptors = FileDescriptorSet()
     for file in files.values():
         file.CopyToProto(descriptors.file.add())
+    json_format.ParseDict(_NOT_IN_THE_WHEEL, descriptors.file.add())
     _OUT.write_bytes(descriptors.SerializeToString(deterministic=True))
 
 

@@ -28,6 +28,7 @@ _OURS = [
     "--model_name=MLP",
     f"--model_base_path={MNIST / 'saved'}",
     "--rest_api_port=0",
+    "--port=0",
 ]
 _PEER = [sys.executable, "-m", "uvicorn", "benchmarks.peer:app", "--port=0"]
 _PEER += ["--no-access-log"]  # as ours

@@ -18,7 +18,7 @@ _SECONDS = 60
 def _refusal(*flags: str) -> str:
     """The sentence with which a start that must fail ends."""
     ended = subprocess.run(
-        [COMMAND, "serve", *flags],
+        [COMMAND, "serve", "--port=0", *flags],
         capture_output=True,
         text=True,
         timeout=_SECONDS,

@@ -1,4 +1,4 @@
-"""The REST API on a socket."""
+"""The REST API, and gRPC-Web beside it, on a socket."""
 
 import logging
 import signal
@@ -10,6 +10,7 @@ import uvicorn
 
 from lambda_serving.manager import Manager
 from lambda_serving.rest import RestOptions, create_app
+from lambda_serving.rpc import with_grpc_web
 from lambda_serving.settings import Settings
 
 __all__ = ["run"]
@@ -20,10 +21,10 @@ _log = logging.getLogger(__name__)
 def run(manager: Manager, settings: Settings, listener: socket.socket) -> None:
     """Answers on `listener` until SIGINT or SIGTERM; requests in flight finish."""
     with ThreadPoolExecutor(settings.rest_api_num_threads, "predict") as executor:
-        app = create_app(manager, RestOptions.of(settings), executor)
-        executor.submit(getattr, app, "pages")  # so that the first health check does not wait
+        rest = create_app(manager, RestOptions.of(settings), executor)
+        executor.submit(getattr, rest, "pages")  # so that the first health check does not wait
         config = uvicorn.Config(
-            app,
+            with_grpc_web(rest, manager, settings, executor),
             log_config=None,
             access_log=False,
             server_header=False,

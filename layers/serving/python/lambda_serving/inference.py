@@ -6,6 +6,7 @@ writes the same method name for all (servables/tensorflow/classifier.cc, regress
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import InvalidArgument
 from lambda_serving.servable import DEFAULT_SIGNATURE, Servable, Signature
 
-__all__ = ["Classifications", "classify", "inputs_of", "regress"]
+__all__ = ["Classifications", "classify", "inputs_of", "regress", "serialized_examples"]
 
 _INPUTS, _CLASSES, _SCORES, _OUTPUTS = "inputs", "classes", "scores", "outputs"
 
@@ -93,6 +94,18 @@ def inputs_of(examples: Sequence[bytes]) -> dict[str, Array]:
     return {_INPUTS: strings}
 
 
+def serialized_examples(request_input: Any) -> list[bytes]:
+    """Serialized examples of an `Input`, the context's bytes in front of each (protobuf merge).
+
+    Source: servables/tensorflow/util.cc, `InputToSerializedExampleTensor`.
+    """
+    if request_input.WhichOneof("kind") == "example_list":
+        return [example.SerializeToString() for example in request_input.example_list.examples]
+    both = request_input.example_list_with_context
+    context = both.context.SerializeToString()
+    return [context + example.SerializeToString() for example in both.examples]
+
+
 def _signature(servable: Servable, name: str) -> Signature:
     try:
         return servable.signatures[name or DEFAULT_SIGNATURE]
@@ -105,6 +118,8 @@ def _signature(servable: Servable, name: str) -> Signature:
 def _run(
     servable: Servable, signature: Signature, examples: Sequence[bytes], timeout_ms: int
 ) -> dict[str, Array]:
+    if not examples:
+        raise InvalidArgument("Input is empty.")
     return servable.run(signature.name, inputs_of(examples), timeout_ms=timeout_ms)
 
 

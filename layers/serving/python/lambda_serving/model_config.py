@@ -13,7 +13,7 @@ from lambda_serving import proto_text, protos
 from lambda_serving.errors import InvalidArgument
 from lambda_serving.version_policy import All, Latest, Specific, VersionPolicy
 
-__all__ = ["LABEL", "ModelConfig", "check", "edited", "parse", "read"]
+__all__ = ["LABEL", "ModelConfig", "check", "edited", "of_message", "parse", "read"]
 
 _PLATFORM = "tensorflow"
 
@@ -36,7 +36,7 @@ def read(path: Path) -> list[ModelConfig]:
 
     Raises what `proto_text.read`, `parse` and `check` raise.
     """
-    models = _models(proto_text.read(path, _message()), path)
+    models = of_message(proto_text.read(path, _message()), path)
     check(models)
     return models
 
@@ -47,7 +47,14 @@ def parse(text: str | bytes, origin: object) -> list[ModelConfig]:
     A file that is not for a server alone need not pass `check`. Raises InvalidArgument, naming
     `origin`, for what is no such message or has no list of models, and for another platform.
     """
-    return _models(proto_text.parse(text, _message(), origin), origin)
+    return of_message(proto_text.parse(text, _message(), origin), origin)
+
+
+def of_message(config: Any, origin: object) -> list[ModelConfig]:
+    """The models of a `ModelServerConfig` message; raises as `parse` does."""
+    if config.WhichOneof("config") != "model_config_list":
+        raise InvalidArgument(f"The config file {origin} has no model_config_list")
+    return [_model(model, origin) for model in config.model_config_list.config]
 
 
 def edited(text: str | bytes, origin: object, model: ModelConfig) -> str:
@@ -91,12 +98,6 @@ def check(models: Sequence[ModelConfig]) -> None:
 
 def _message() -> Any:
     return protos.message("tensorflow.serving.ModelServerConfig")
-
-
-def _models(config: Any, origin: object) -> list[ModelConfig]:
-    if config.WhichOneof("config") != "model_config_list":
-        raise InvalidArgument(f"The config file {origin} has no model_config_list")
-    return [_model(model, origin) for model in config.model_config_list.config]
 
 
 def _model(model: Any, origin: object) -> ModelConfig:

@@ -1,6 +1,6 @@
 """A loaded model version: named functions, arrays in, arrays out."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
@@ -10,7 +10,7 @@ import numpy as np
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import InvalidArgument
 
-__all__ = ["DEFAULT_SIGNATURE", "Function", "Servable", "Signature", "TensorSpec"]
+__all__ = ["DEFAULT_SIGNATURE", "Function", "Servable", "Signature", "TensorSpec", "names_differ"]
 
 DEFAULT_SIGNATURE = "serving_default"
 
@@ -103,7 +103,7 @@ class Servable:
         """
         signature = self.signature(signature_name)
         if inputs.keys() != signature.inputs.keys():
-            raise _names_differ(inputs, signature)
+            raise names_differ(inputs, signature)
         arrays = [np.asarray(inputs[name]) for name in signature.inputs]
         function = self._functions[signature.name]
         self._called[signature.name] = function
@@ -126,7 +126,7 @@ class Servable:
         self.close()
 
 
-def _names_differ(inputs: Mapping[str, Array], signature: Signature) -> InvalidArgument:
+def names_differ(inputs: Collection[str], signature: Signature) -> InvalidArgument:
     """In the words of servables/tensorflow/predict_util.cc."""
     given, wanted = sorted(inputs), sorted(signature.inputs)
     extra = ",".join(name for name in given if name not in signature.inputs)

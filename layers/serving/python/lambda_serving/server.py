@@ -8,23 +8,29 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lambda_serving.errors import Unavailable
+from lambda_serving.manager import Manager
 from lambda_serving.model_config import ModelConfig
 from lambda_serving.settings import Settings
 from lambda_serving.startup import open_manager
 
 __all__ = ["serve"]
 
+_REST = "--rest_api_port, 0 for any free one"
+_GRPC = "--port, 0 for no gRPC"
+
 
 def serve(settings: Settings) -> None:
     """Serves until SIGINT or SIGTERM, then lets the requests in flight finish.
 
-    The port is taken first, so that a busy one is told at once, but answers only when every
-    model has loaded. What comes from buckets lies in a temporary folder until the end. Raises
-    what loading raises, and Unavailable when the port cannot be taken.
+    Busy ports are told at once, but answer only when every model has loaded. What comes from
+    buckets lies in a temporary folder until the end. Raises what loading raises, and Unavailable
+    when a port cannot be taken.
     """
     models = settings.models()
+    if settings.port:  # gRPC takes it once the models have loaded
+        _listener(settings.grpc_host, settings.port, _GRPC).close()
     with (
-        _listener(settings) as listener,
+        _listener(settings.rest_api_host, settings.rest_api_port, _REST) as listener,
         _downloads(models) as downloads,
         ThreadPoolExecutor(1, "load") as loader,
     ):
@@ -36,11 +42,22 @@ def serve(settings: Settings) -> None:
         )
         from lambda_serving import http_server  # takes as long as the loading: side by side
 
+        rpc = _rpc(manager, settings)
         loading.result()
         try:
-            http_server.run(manager, settings, listener)
+            with rpc:
+                http_server.run(manager, settings, listener)
         finally:
             manager.close()
+
+
+def _rpc(manager: Manager, settings: Settings) -> AbstractContextManager[None]:
+    """Answers gRPC inside its block; without an address for it grpcio is not even imported."""
+    if not settings.port and not settings.grpc_socket_path:
+        return nullcontext()
+    from lambda_serving.rpc.server import serving
+
+    return serving(manager, settings)
 
 
 def _downloads(models: Sequence[ModelConfig]) -> AbstractContextManager[str]:
@@ -50,8 +67,7 @@ def _downloads(models: Sequence[ModelConfig]) -> AbstractContextManager[str]:
     return nullcontext("")
 
 
-def _listener(settings: Settings) -> socket.socket:
-    host, port = settings.rest_api_host, settings.rest_api_port
+def _listener(host: str, port: int, advice: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     try:
@@ -60,7 +76,6 @@ def _listener(settings: Settings) -> socket.socket:
     except OSError as error:
         listener.close()
         raise Unavailable(
-            f"Could not listen on {host}:{port} ({error})."
-            " Choose another port with --rest_api_port, 0 for any free one"
+            f"Could not listen on {host}:{port} ({error}). Choose another port with {advice}"
         ) from error
     return listener

@@ -79,6 +79,21 @@ class Settings:
     rest_api_max_body_bytes: int = _flag(6 * 2**20, "Largest request body [ours]", 1)
     rest_api_max_unzipped_bytes: int = _flag(32 * 2**20, "Largest unzipped request body [ours]", 1)
     rest_api_max_nesting: int = _flag(10_000, "Deepest nesting of a JSON body [ours]", 1)
+    port: int = _flag(8500, "Port of the gRPC services; 0 is none", 0, 65535)
+    grpc_host: str = _flag("127.0.0.1", "Address of --port; 0.0.0.0 for all [ours]")
+    grpc_socket_path: str = _flag("", "UNIX socket of the gRPC services, with --port or without")
+    grpc_max_threads: int = _flag(4 * (os.cpu_count() or 1), "Threads that answer gRPC calls", 1)
+    grpc_max_message_bytes: int = _flag(
+        256 * 2**20, "Largest gRPC request, also unzipped [ours]", 1, 2**31 - 1
+    )
+    grpc_channel_arguments: str = _flag("", "Arguments of the gRPC server, key=value,key=value")
+    ssl_config_file: str = _flag("", "SSLConfig in protobuf text: TLS for gRPC")
+    enable_grpc_healthcheck_service: bool = _flag(
+        default=False, help="Answer grpc.health.v1.Health, too"
+    )
+    enable_serialization_as_tensor_content: bool = _flag(
+        default=False, help="Answer Predict calls of gRPC by tensor_content"
+    )
     model_name: str = _flag("default", "Name of the model, without --model_config_file")
     model_base_path: str = _flag(
         "", "Folder of the model's versions (PATH/1, PATH/2, ...), absolute or s3://bucket/prefix"

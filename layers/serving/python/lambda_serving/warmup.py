@@ -81,32 +81,24 @@ _Infer = Callable[[Servable, str, Sequence[bytes]], object]
 
 def _tasks(log: Any) -> Iterator[tuple[_Infer, str, list[bytes]]]:
     """What a log asks of examples: classify or regress, and the signature's name."""
+    examples = inference.serialized_examples
     match log.WhichOneof("log_type"):
         case "classify_log":
             request = log.classify_log.request
-            yield inference.classify, request.model_spec.signature_name, _examples(request.input)
+            yield inference.classify, request.model_spec.signature_name, examples(request.input)
         case "regress_log":
             request = log.regress_log.request
-            yield inference.regress, request.model_spec.signature_name, _examples(request.input)
+            yield inference.regress, request.model_spec.signature_name, examples(request.input)
         case "multi_inference_log":
             request = log.multi_inference_log.request
             for task in request.tasks:
                 classifies = task.method_name == "tensorflow/serving/classify"
                 infer: _Infer = inference.classify if classifies else inference.regress
-                yield infer, task.model_spec.signature_name, _examples(request.input)
+                yield infer, task.model_spec.signature_name, examples(request.input)
         case "predict_log" | None:  # a log of nothing is nothing to run
             pass
         case kind:
             raise Unimplemented(f"Unsupported log_type for warmup: {kind}")
-
-
-def _examples(request_input: Any) -> list[bytes]:
-    """Serialized examples of an `Input`, the context's bytes in front of each (protobuf merge)."""
-    if request_input.WhichOneof("kind") == "example_list":
-        return [example.SerializeToString() for example in request_input.example_list.examples]
-    both = request_input.example_list_with_context
-    context = both.context.SerializeToString()
-    return [context + example.SerializeToString() for example in both.examples]
 
 
 def _parse(record: bytes, path: Path) -> Any:

@@ -13,6 +13,7 @@ from lambda_serving.function.telemetry import Telemetry
 from lambda_serving.manager import Manager
 from lambda_serving.model_spec import ModelSpec
 from lambda_serving.rest import RestOptions, create_app, errors
+from lambda_serving.rpc import with_grpc_web
 from lambda_serving.settings import Settings
 
 __all__ = ["Handler"]
@@ -23,7 +24,9 @@ class Handler:
 
     def __init__(self, manager: Manager, settings: Settings) -> None:
         served = manager.get(ModelSpec(settings.model_name)).id
-        self._adapter = Adapter(create_app(manager, RestOptions.of(settings)), served)
+        rest = create_app(manager, RestOptions.of(settings))
+        app = with_grpc_web(rest, manager, settings)
+        self._adapter = Adapter(app, served)
         self._telemetry = Telemetry(served)
         register_after_restore(random.seed)  # environments of one snapshot must not draw alike
 

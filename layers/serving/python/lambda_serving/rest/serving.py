@@ -12,10 +12,10 @@ from typing import Self, TypeVar
 
 from starlette.types import Receive, Scope, Send
 
-from lambda_serving import codec, inference
+from lambda_serving import bodies, codec, inference
 from lambda_serving.errors import ServingError
 from lambda_serving.manager import Manager
-from lambda_serving.rest import bodies, documents, errors, urls
+from lambda_serving.rest import documents, errors, urls
 from lambda_serving.rest.urls import Call, Verb
 from lambda_serving.settings import Settings
 

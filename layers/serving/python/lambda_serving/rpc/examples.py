@@ -1,0 +1,122 @@
+"""Classify, Regress and MultiInference: `tf.Example`s in, labels and scores or values out.
+
+Source: servables/tensorflow/classifier.cc, regressor.cc, multi_inference.cc.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from lambda_serving import inference, protos
+from lambda_serving.errors import InvalidArgument, Unimplemented
+from lambda_serving.manager import Loaded, Manager
+from lambda_serving.rpc import models
+from lambda_serving.servable import DEFAULT_SIGNATURE
+
+__all__ = ["classify", "multi_inference", "regress"]
+
+_CLASSIFY = "tensorflow/serving/classify"
+_REGRESS = "tensorflow/serving/regress"
+
+
+def classify(loaded: Loaded, request: Any, timeout_ms: int) -> Any:
+    """`ClassificationResponse` of a loaded version; raises as `inference.classify` does."""
+    examples = inference.serialized_examples(request.input)
+    return protos.message("tensorflow.serving.ClassificationResponse")(
+        result=_classification(loaded, request.model_spec, examples, timeout_ms),
+        model_spec=_spec(loaded, request.model_spec),
+    )
+
+
+def regress(loaded: Loaded, request: Any, timeout_ms: int) -> Any:
+    """`RegressionResponse` of a loaded version; raises as `inference.regress` does."""
+    examples = inference.serialized_examples(request.input)
+    return protos.message("tensorflow.serving.RegressionResponse")(
+        result=_regression(loaded, request.model_spec, examples, timeout_ms),
+        model_spec=_spec(loaded, request.model_spec),
+    )
+
+
+def multi_inference(manager: Manager, request: Any, timeout_ms: int) -> Any:
+    """`MultiInferenceResponse`: each task a run of its own, on the version of the first one.
+
+    Raises InvalidArgument for tasks of several models or of one signature twice, Unimplemented
+    for what is neither classify nor regress, and what the tasks raise.
+    """
+    if not request.tasks:
+        raise InvalidArgument("ModelSpec has no name specified.")
+    loaded = models.loaded(manager, request.tasks[0])
+    _check(request.tasks, loaded)
+    examples = inference.serialized_examples(request.input)
+    response = protos.message("tensorflow.serving.MultiInferenceResponse")()
+    for task in request.tasks:
+        spec = task.model_spec
+        result = response.results.add(model_spec=_spec(loaded, spec))
+        if task.method_name == _CLASSIFY:
+            found = _classification(loaded, spec, examples, timeout_ms)
+            result.classification_result.CopyFrom(found)
+        else:
+            found = _regression(loaded, spec, examples, timeout_ms)
+            result.regression_result.CopyFrom(found)
+    return response
+
+
+def _check(tasks: Sequence[Any], loaded: Loaded) -> None:
+    seen = set()
+    for task in tasks:
+        if not task.model_spec.name:
+            raise InvalidArgument("Found ModelSpec with an empty model name.")
+        if task.model_spec.name != loaded.id.name:
+            raise InvalidArgument(
+                "All ModelSpecs in a MultiInferenceRequest must access the same model name."
+            )
+        name = task.model_spec.signature_name or DEFAULT_SIGNATURE
+        if name in seen:
+            raise InvalidArgument(f"Duplicate evaluation of signature: {name}")
+        seen.add(name)
+        if name not in loaded.servable.signatures:
+            raise InvalidArgument(f"Requested signature not found in model graph: {name}")
+        if task.method_name not in {_CLASSIFY, _REGRESS}:
+            raise Unimplemented(f"Unsupported signature method_name: {task.method_name}")
+
+
+def _spec(loaded: Loaded, asked: Any) -> Any:
+    """The `ModelSpec` of an answer: what was asked for, and the version that answered."""
+    spec = protos.message("tensorflow.serving.ModelSpec")(
+        name=asked.name, signature_name=asked.signature_name or DEFAULT_SIGNATURE
+    )
+    spec.version.value = loaded.id.version
+    return spec
+
+
+def _classification(loaded: Loaded, spec: Any, examples: Sequence[bytes], timeout_ms: int) -> Any:
+    """`ClassificationResult`; a label that the model does not give is empty, a score is 0."""
+    found = inference.classify(
+        loaded.servable, spec.signature_name, examples, timeout_ms=timeout_ms
+    )
+    known = found.classes if found.classes is not None else found.scores
+    assert known is not None  # one of the two is there
+    labels = (
+        found.classes.tolist()
+        if found.classes is not None
+        else [[""] * known.shape[1]] * len(known)
+    )
+    scores = (
+        found.scores.tolist() if found.scores is not None else [[0.0] * known.shape[1]] * len(known)
+    )
+    result = protos.message("tensorflow.serving.ClassificationResult")()
+    for row in zip(labels, scores, strict=True):
+        example = result.classifications.add()
+        for label, score in zip(*row, strict=True):
+            example.classes.add(label=label, score=score)
+    return result
+
+
+def _regression(loaded: Loaded, spec: Any, examples: Sequence[bytes], timeout_ms: int) -> Any:
+    """`RegressionResult`: a value for each example."""
+    values = inference.regress(
+        loaded.servable, spec.signature_name, examples, timeout_ms=timeout_ms
+    )
+    result = protos.message("tensorflow.serving.RegressionResult")()
+    for value in values.tolist():
+        result.regressions.add(value=value)
+    return result

@@ -1,0 +1,102 @@
+"""Predict: tensors in, tensors out (servables/tensorflow/predict_util.cc)."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from lambda_serving import protos
+from lambda_serving.dtypes import Array
+from lambda_serving.errors import FailedPrecondition, InvalidArgument
+from lambda_serving.manager import Loaded
+from lambda_serving.servable import DEFAULT_SIGNATURE, Servable, Signature, names_differ
+from lambda_serving.tensor_proto import fill, to_array
+
+__all__ = ["predict"]
+
+
+def predict(
+    loaded: Loaded, request: Any, timeout_ms: int, *, max_bytes: int, as_content: bool
+) -> Any:
+    """`PredictResponse` of a loaded version.
+
+    No input may be larger than `max_bytes` as an array. Raises FailedPrecondition for an unknown
+    signature, InvalidArgument for inputs or an `output_filter` that are not the signature's, and
+    what the run raises.
+    """
+    signature = _signature(loaded.servable, request.model_spec.signature_name)
+    inputs = _inputs(signature, request.inputs, max_bytes)
+    wanted = _wanted(signature, request.output_filter)
+    outputs = loaded.servable.run(signature.name, inputs, timeout_ms=timeout_ms)
+    response = protos.message("tensorflow.serving.PredictResponse")()
+    response.model_spec.name = request.model_spec.name
+    response.model_spec.version.value = loaded.id.version
+    response.model_spec.signature_name = signature.name
+    for alias in wanted:
+        fill(response.outputs[alias], outputs[alias], as_content=as_content)
+    return response
+
+
+def _signature(servable: Servable, name: str) -> Signature:
+    try:
+        return servable.signatures[name or DEFAULT_SIGNATURE]
+    except KeyError:
+        raise FailedPrecondition(
+            f'Serving signature key "{name or DEFAULT_SIGNATURE}" not found.'
+        ) from None
+
+
+def _inputs(
+    signature: Signature, protos_by_alias: Mapping[str, Any], max_bytes: int
+) -> dict[str, Array]:
+    """Arrays of a request's protos by alias, defaults where it has none."""
+    given, wanted = set(protos_by_alias), signature.inputs.keys()
+    fewer = len(given) < len(wanted) and not signature.defaults
+    if len(given) > len(wanted) or fewer:
+        raise names_differ(given, signature)
+    arrays = {}
+    for alias in wanted:
+        if alias in given:
+            arrays[alias] = _array(alias, protos_by_alias[alias], max_bytes)
+        elif alias in signature.defaults:
+            arrays[alias] = signature.defaults[alias]
+        else:
+            raise _missing(alias, given, signature)
+    if given - wanted:
+        raise InvalidArgument(
+            f"Inputs contains invalid name. Used request inputs: {_list(given & wanted)},"
+            f" request input: {_list(given)}"
+        )
+    return arrays
+
+
+def _array(alias: str, proto: Any, max_bytes: int) -> Array:
+    try:
+        return to_array(proto, max_bytes)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"tensor parsing error: {alias}. {error}") from error
+
+
+def _missing(alias: str, given: Iterable[str], signature: Signature) -> InvalidArgument:
+    """In the words of tensorflow/cc/saved_model/util.cc."""
+    return InvalidArgument(
+        f"Signature input alias: {alias}(feed name: {signature.inputs[alias].tensor_name}) not"
+        " found in request and no default value provided. Inputs expected to be in the request"
+        f" {{{_list(given)}}}, or default input alias set: {_list(signature.defaults)}"
+    )
+
+
+def _wanted(signature: Signature, output_filter: Sequence[str]) -> Sequence[str]:
+    seen = set()
+    for alias in output_filter:
+        if alias not in signature.outputs:
+            raise InvalidArgument(
+                f"output tensor alias not found in signature: {alias}"
+                f" Outputs expected to be in the set {{{_list(signature.outputs)}}}."
+            )
+        if alias in seen:
+            raise InvalidArgument(f"duplicate output tensor alias: {alias}")
+        seen.add(alias)
+    return output_filter or list(signature.outputs)
+
+
+def _list(names: Iterable[str]) -> str:
+    return ",".join(sorted(names))

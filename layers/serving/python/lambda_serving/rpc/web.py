@@ -1,0 +1,161 @@
+r"""gRPC-Web: the unary methods by HTTP/1.1, for browsers, functions and anything without HTTP/2.
+
+A body is frames: a byte of flags (128: trailers, 1: compressed), the length in four bytes, big end
+first, and so many bytes. A request is one frame, the message. An answer is a frame of the message,
+which is left out when the status is not OK, and one of trailers, `grpc-status:0\r\n` and, with a
+failure, `grpc-message:...\r\n`. Under `application/grpc-web-text` both are base64.
+Source: grpc/grpc, doc/PROTOCOL-WEB.md.
+"""
+
+import asyncio
+import binascii
+import re
+import struct
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from functools import partial
+from http import HTTPStatus
+from urllib.parse import quote
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from lambda_serving import bodies
+from lambda_serving.errors import InvalidArgument, ServingError, Unimplemented
+from lambda_serving.manager import Manager
+from lambda_serving.rpc import errors
+from lambda_serving.rpc.services import Reply, RpcOptions, Services, timeout_ms
+from lambda_serving.settings import Settings
+
+__all__ = ["create_web"]
+
+_BINARY, _TEXT = b"application/grpc-web", b"application/grpc-web-text"
+_TYPES = {form + suffix for form in (_BINARY, _TEXT) for suffix in (b"", b"+proto")}
+_HEAD = struct.Struct(">BI")
+_SMALL_MESSAGE = 32 * 1024
+_COMPRESSED, _TRAILERS = 1, 128
+_QUANTUM = re.compile(rb"[^=]*=*")  # base64 may be padded wherever a writer stopped
+_TIMEOUT = re.compile(rb"(\d{1,8})([HMSmun])")
+_SECONDS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+_CORS = (
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-allow-methods", b"POST"),
+    (b"access-control-allow-headers", b"content-type, grpc-timeout, x-grpc-web, x-user-agent"),
+)
+
+Header = tuple[bytes, bytes]
+
+
+def create_web(manager: Manager, settings: Settings, executor: Executor | None) -> ASGIApp:
+    """The ASGI application of the methods, as bounded as the REST API is.
+
+    Models are not replaced this way: a page in a browser may reach it.
+    """
+    return _Web(
+        Services(manager, RpcOptions.of(settings)),
+        executor,
+        settings.rest_api_max_body_bytes,
+        _CORS if settings.rest_api_enable_cors_support else (),
+    )
+
+
+class _Web:
+    def __init__(
+        self,
+        services: Services,
+        executor: Executor | None,
+        max_body: int,
+        headers: Sequence[Header],
+    ) -> None:
+        self._services = services
+        self._executor = executor
+        self._max_body = max_body
+        self._headers = headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        content_type = _header(scope, b"content-type").lower()
+        if scope["method"] == "OPTIONS":
+            await self._send(send, HTTPStatus.OK)
+        elif scope["method"] != "POST":
+            await self._send(send, HTTPStatus.METHOD_NOT_ALLOWED)
+        elif content_type not in _TYPES:
+            await self._send(send, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+        else:
+            text = content_type.startswith(_TEXT)
+            answer = _framed(await self._answer(scope, receive, text=text))
+            body = binascii.b2a_base64(answer, newline=False) if text else answer
+            await self._send(send, HTTPStatus.OK, body, content_type)
+
+    async def _answer(self, scope: Scope, receive: Receive, *, text: bool) -> Reply:
+        try:
+            body = await bodies.read(receive, scope["headers"], self._max_body)
+            message = _message(_decoded(body) if text else body)
+            if (path := scope["path"]) not in self._services.methods:
+                raise Unimplemented(f"Unknown method {path}")
+            timeout = timeout_ms(_seconds(_header(scope, b"grpc-timeout")))
+        except ServingError as error:
+            return Reply(errors.code_of(error), errors.message(error), b"")
+        call = partial(self._services.answer, path, message, timeout)
+        small = len(message) < _SMALL_MESSAGE
+        if self._executor is None or (small and self._services.is_quick(path, message)):
+            return call()
+        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+
+    async def _send(
+        self, send: Send, status: HTTPStatus, body: bytes = b"", content_type: bytes = b""
+    ) -> None:
+        headers = [*self._headers, (b"content-length", b"%d" % len(body))]
+        if content_type:
+            headers.append((b"content-type", content_type))
+        start = {"type": "http.response.start", "status": int(status), "headers": headers}
+        await send(start)
+        await send({"type": "http.response.body", "body": body})
+
+
+def _message(body: bytes) -> bytes:
+    """The message of a request's one frame; InvalidArgument for anything else."""
+    if len(body) < _HEAD.size:
+        raise InvalidArgument("The body is not a gRPC-Web frame")
+    flags, length = _HEAD.unpack_from(body)
+    if flags & _COMPRESSED:
+        raise Unimplemented("Compressed gRPC-Web frames are not supported")
+    if flags or len(body) != _HEAD.size + length:
+        raise InvalidArgument(
+            f"The body is not one gRPC-Web frame: {len(body) - _HEAD.size} bytes follow its head,"
+            f" which says {length}"
+        )
+    return body[_HEAD.size :]
+
+
+def _decoded(body: bytes) -> bytes:
+    try:
+        return b"".join(
+            binascii.a2b_base64(part, strict_mode=True) for part in _QUANTUM.findall(body) if part
+        )
+    except binascii.Error as error:
+        raise InvalidArgument(f"The body is not base64: {error}") from error
+
+
+def _framed(reply: Reply) -> bytes:
+    trailers = f"grpc-status:{reply.code}\r\n"
+    if reply.code == errors.OK:
+        message = _HEAD.pack(0, len(reply.body)) + reply.body
+        return message + _HEAD.pack(_TRAILERS, len(trailers)) + trailers.encode()
+    trailers += f"grpc-message:{quote(reply.message, safe=_UNQUOTED)}\r\n"
+    return _HEAD.pack(_TRAILERS, len(trailers)) + trailers.encode()
+
+
+_UNQUOTED = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
+"""What stands for itself in `grpc-message` (grpc/grpc, doc/PROTOCOL-HTTP2.md)."""
+
+
+def _seconds(header: bytes) -> float | None:
+    """Of `grpc-timeout`, e.g. `100m`; None when there is none."""
+    if not header:
+        return None
+    if (match := _TIMEOUT.fullmatch(header)) is None:
+        raise InvalidArgument(f"grpc-timeout is {header.decode('latin-1')!r}")
+    return int(match[1]) * _SECONDS[match[2]]
+
+
+def _header(scope: Scope, name: bytes) -> bytes:
+    return next((value for key, value in scope["headers"] if key == name), b"")

@@ -1,0 +1,155 @@
+"""Predict over a servable that gives its inputs back, one of which may be left out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lambda_serving import protos
+from lambda_serving.dtypes import Array, DType
+from lambda_serving.errors import FailedPrecondition, InvalidArgument
+from lambda_serving.manager import Loaded
+from lambda_serving.model_spec import ServableId
+from lambda_serving.rpc.predict import predict
+from lambda_serving.servable import Servable, Signature, TensorSpec
+from lambda_serving.tensor_proto import fill, to_array
+
+
+class _Echo:
+    """The first input as `y`, the second as `z`."""
+
+    is_quick = False
+
+    def __init__(self) -> None:
+        self.timeouts: list[int] = []
+
+    def __call__(self, inputs: Sequence[Array], timeout_ms: int) -> list[Array]:
+        self.timeouts.append(timeout_ms)
+        return list(inputs)
+
+
+def _loaded(defaults: Mapping[str, Array], function: _Echo) -> Loaded:
+    signature = Signature(
+        "serving_default",
+        {name: TensorSpec(DType.FLOAT, None, f"feed_{name}:0") for name in ("a", "b")},
+        {name: TensorSpec(DType.FLOAT, None, f"{name}:0") for name in ("y", "z")},
+        method_name="",
+        definition=b"",
+        defaults=defaults,
+    )
+    signatures, functions = {"serving_default": signature}, {"serving_default": function}
+    servable = Servable(signatures, functions, definitions={}, close=lambda: None)
+    return Loaded(ServableId("m", 7), servable)
+
+
+def _request(inputs: Mapping[str, Any], output_filter: Sequence[str] = (), **spec: Any) -> Any:
+    request = protos.message("tensorflow.serving.PredictRequest")(output_filter=output_filter)
+    request.model_spec.MergeFrom(protos.message("tensorflow.serving.ModelSpec")(name="m", **spec))
+    for name, value in inputs.items():
+        fill(request.inputs[name], np.asarray(value, np.float32))
+    return request
+
+
+def _predict(
+    request: Any, defaults: Mapping[str, Array] | None = None, *, as_content: bool = False
+) -> Any:
+    loaded = _loaded(defaults or {}, _Echo())
+    return predict(loaded, request, 0, max_bytes=1000, as_content=as_content)
+
+
+def _outputs(response: Any) -> dict[str, Any]:
+    return {name: to_array(proto).tolist() for name, proto in response.outputs.items()}
+
+
+def test_answers_all_outputs_and_what_answered() -> None:
+    response = _predict(_request({"a": [1], "b": 2}))
+    assert _outputs(response) == {"y": [1.0], "z": 2.0}
+    spec = response.model_spec
+    assert (spec.name, spec.version.value, spec.signature_name) == ("m", 7, "serving_default")
+    assert list(response.outputs["y"].float_val) == [1.0]
+
+
+def test_answers_by_content_when_told_to() -> None:
+    response = _predict(_request({"a": [1], "b": 2}), as_content=True)
+    assert response.outputs["y"].tensor_content == np.float32(1).tobytes()
+    assert _outputs(response) == {"y": [1.0], "z": 2.0}
+
+
+def test_answers_what_the_filter_names() -> None:
+    assert _outputs(_predict(_request({"a": 1, "b": 2}, ["z"]))) == {"z": 2.0}
+
+
+def test_inputs_with_defaults_may_be_left_out() -> None:
+    defaults = {"b": np.array(5, np.float32)}
+    assert _outputs(_predict(_request({"a": 1}), defaults)) == {"y": 1.0, "z": 5.0}
+    assert _outputs(_predict(_request({"a": 1, "b": 2}), defaults)) == {"y": 1.0, "z": 2.0}
+
+
+def test_timeout_reaches_the_run() -> None:
+    function = _Echo()
+    request = _request({"a": 1, "b": 2})
+    predict(_loaded({}, function), request, 1234, max_bytes=1000, as_content=False)
+    assert function.timeouts == [1234]
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (
+            _request({"a": 1}),
+            (
+                "input size does not match signature: 1!=2 len({a}) != len({a,b}). Sent extra: {}."
+                " Missing but required: {b}."
+            ),
+        ),
+        (
+            _request({"a": 1, "b": 2, "c": 3}),
+            (
+                "input size does not match signature: 3!=2 len({a,b,c}) != len({a,b})."
+                " Sent extra: {c}. Missing but required: {}."
+            ),
+        ),
+        (
+            _request({"a": 1, "c": 3}),
+            (
+                "Signature input alias: b(feed name: feed_b:0) not found in request and no"
+                " default value provided. Inputs expected to be in the request {a,c}, or default"
+                " input alias set: "
+            ),
+        ),
+        (
+            _request({"a": 1, "b": 2}, ["x"]),
+            (
+                "output tensor alias not found in signature: x Outputs expected to be in the set"
+                " {y,z}."
+            ),
+        ),
+        (_request({"a": 1, "b": 2}, ["y", "y"]), "duplicate output tensor alias: y"),
+        (
+            _request({"a": np.zeros(251), "b": 2}),
+            (
+                "tensor parsing error: a. A tensor of shape [251] takes 1004 bytes, over the limit"
+                " of 1000"
+            ),
+        ),
+    ],
+)
+def test_what_is_not_the_signatures_is_refused(request_: Any, message: str) -> None:
+    with pytest.raises(InvalidArgument) as raised:
+        _predict(request_)
+    assert str(raised.value) == message
+
+
+def test_wrong_name_beside_defaults_is_refused() -> None:
+    with pytest.raises(InvalidArgument) as raised:
+        _predict(_request({"a": 1, "c": 3}), {"b": np.array(5, np.float32)})
+    assert str(raised.value) == (
+        "Inputs contains invalid name. Used request inputs: a, request input: a,c"
+    )
+
+
+def test_unknown_signature_is_a_failed_precondition() -> None:
+    with pytest.raises(FailedPrecondition) as raised:
+        _predict(_request({"a": 1, "b": 2}, signature_name="x"))
+    assert str(raised.value) == 'Serving signature key "x" not found.'
