@@ -4,13 +4,12 @@ import asyncio
 from typing import Any
 
 import httpx
-
-from lambda_serving.rest import Application
+from starlette.types import ASGIApp
 
 __all__ = ["ask"]
 
 
-def ask(app: Application, method: str, path: str, **request: Any) -> httpx.Response:
+def ask(app: ASGIApp, method: str, path: str, **request: Any) -> httpx.Response:
     """The answer to one request; what the application lets escape is a 500, as on a server."""
 
     async def send() -> httpx.Response:
