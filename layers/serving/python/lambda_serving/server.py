@@ -3,12 +3,13 @@
 import socket
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lambda_serving.errors import Unavailable
+from lambda_serving.manager import Manager
 from lambda_serving.model_config import ModelConfig
 from lambda_serving.server_core import ServerCore
 from lambda_serving.settings import Settings
@@ -42,19 +43,26 @@ def serve(settings: Settings) -> None:
             models,
             labels_may_wait=settings.allow_version_labels_for_unavailable_models,
         )
-        # These take as long as the loading: side by side.
-        from lambda_serving import http_server
-        from lambda_serving.rpc.server import serving
+        from lambda_serving import http_server  # takes as long as the loading: side by side
 
         loading.result()
         try:
             with (
                 ServerCore(manager, models, settings, partial(_open_store, downloads)) as core,
-                serving(manager, settings, core.reload),
+                _rpc(manager, settings, core),
             ):
                 http_server.run(manager, settings, listener)
         finally:
             manager.close()
+
+
+def _rpc(manager: Manager, settings: Settings, core: ServerCore) -> AbstractContextManager[None]:
+    """Answers gRPC inside its block; without an address for it grpcio is not even imported."""
+    if not settings.port and not settings.grpc_socket_path:
+        return nullcontext()
+    from lambda_serving.rpc.server import serving
+
+    return serving(manager, settings, core.reload)
 
 
 def _open_store(downloads: ExitStack, models: Sequence[ModelConfig]) -> Store:
