@@ -6,11 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
-from lambda_serving.errors import Unavailable
+from lambda_serving.errors import InvalidArgument, Unavailable
 from lambda_serving.model_config import ModelConfig
 from lambda_serving.settings import Settings
 from lambda_serving.startup import open_manager
+
+if TYPE_CHECKING:
+    from lambda_serving.batching import Batcher
 
 __all__ = ["serve"]
 
@@ -26,9 +30,11 @@ def serve(settings: Settings) -> None:
     with (
         _listener(settings) as listener,
         _downloads(models) as downloads,
+        _batcher(settings) as batcher,
         ThreadPoolExecutor(1, "load") as loader,
     ):
-        manager = open_manager(settings, Path(downloads))
+        wrap = batcher.joined if batcher else None
+        manager = open_manager(settings, Path(downloads), wrap)
         loading = loader.submit(
             manager.serve,
             models,
@@ -48,6 +54,20 @@ def _downloads(models: Sequence[ModelConfig]) -> AbstractContextManager[str]:
     if any("://" in model.base_path for model in models):
         return TemporaryDirectory(prefix="lambda-serving-")
     return nullcontext("")
+
+
+def _batcher(settings: Settings) -> "AbstractContextManager[Batcher | None]":
+    """What joins requests, if they are to be joined (model_servers/server.cc)."""
+    file = settings.batching_parameters_file
+    if not settings.enable_batching:
+        if file:
+            raise InvalidArgument("--batching_parameters_file is set without --enable_batching")
+        return nullcontext()
+    from lambda_serving.batching import Batcher, BatchingParameters, read
+
+    unnamed = BatchingParameters(thread_pool_name="model_server_batch_threads")
+    parameters = read(Path(file)) if file else unnamed
+    return Batcher(parameters, per_model=settings.enable_per_model_batching_parameters)
 
 
 def _listener(settings: Settings) -> socket.socket:
