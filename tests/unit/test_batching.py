@@ -7,6 +7,8 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from time import monotonic
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 
 from lambda_serving.batching import Batcher, BatchingParameters, Report, read
 from lambda_serving.batching.queue import Queue
+from lambda_serving.batching.sizing import Sizing
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import (
     DeadlineExceeded,
@@ -59,12 +62,16 @@ class _Held:
 
 
 class _Clock:
-    """Stands still unless told."""
+    """Goes on, and ahead when told."""
 
-    now = 100.0
+    ahead = 0.0
 
     def __call__(self) -> float:
-        return self.now
+        return monotonic() + self.ahead
+
+
+def _standing() -> float:
+    return 100.0
 
 
 def _double(x: Array) -> Array:
@@ -121,12 +128,16 @@ class _Setup:
 
 @contextmanager
 def _busy(
-    compute: Compute = _double, *, clock: Callable[[], float] | None = None, **parameters: object
+    compute: Compute = _double, *, clock: Callable[[], float] = monotonic, **parameters: object
 ) -> Iterator[_Setup]:
-    """What is submitted inside waits for `release`, behind one row that runs."""
+    """What is submitted inside waits for `release`, behind one row that runs.
+
+    The timeout is one that has always passed: batches are as large as they can be.
+    """
     reports: list[Report] = []
-    known = BatchingParameters(num_batch_threads=1, **parameters)  # type: ignore[arg-type]
-    with Batcher(known, report=reports.append, clock=clock or _Clock()) as batcher:
+    wanted: dict[str, Any] = {"num_batch_threads": 1, "batch_timeout_micros": 1, **parameters}
+    known = BatchingParameters(**wanted)
+    with Batcher(known, report=reports.append, clock=clock) as batcher:
         setup = _Setup(batcher, _Held(compute), reports)
         first = setup.submit([[7.0]])
         setup.function.wait_until_started()
@@ -156,8 +167,17 @@ def test_requests_that_wait_become_one_run_and_each_gets_its_rows() -> None:
 
 
 def test_request_alone_waits_for_nobody() -> None:
-    with _busy(clock=_Clock()) as setup:  # its first request ran although time stands still
-        assert setup.function.sizes == [1]
+    with _busy(clock=_standing, batch_timeout_micros=0) as setup:
+        assert setup.function.sizes == [1]  # the one before this block
+
+
+def test_batches_grow_as_long_as_that_makes_rows_cheaper() -> None:
+    with _busy(batch_timeout_micros=0) as setup:
+        futures = [setup.submit([[float(i)]]) for i in range(100)]
+        setup.function.release()
+        assert [_answer(each) for each in futures] == [[[2.0 * i]] for i in range(100)]
+    assert setup.function.sizes[:3] == [1, 1, 1]
+    assert sum(setup.function.sizes) == 101
 
 
 def test_run_waits_for_the_answer() -> None:
@@ -314,17 +334,19 @@ def test_joined_run_is_bound_by_the_last_deadline() -> None:
     clock = _Clock()
     with _busy(clock=clock) as setup:
         futures = [setup.submit([1.0], 50), setup.submit([2.0], 2000)]
-        clock.now += 0.01
+        clock.ahead += 0.01
         setup.function.release()
         assert [_answer(each) for each in futures] == [[2.0], [4.0]]
-    assert [round(timeout / 10) for _, timeout in setup.function.calls] == [0, 199]
+    (_, unbound), (_, bound) = setup.function.calls
+    assert unbound == 0
+    assert 50 < bound < 2000
 
 
 def test_deadline_that_passes_in_the_queue_is_told_to_nobody_else() -> None:
     clock = _Clock()
     with _busy(clock=clock) as setup:
         late, patient, endless = (setup.submit([1.0], ms) for ms in (50, 2000, 0))
-        clock.now += 1
+        clock.ahead += 1
         setup.function.release()
         with pytest.raises(
             DeadlineExceeded, match="Run.. timeout exceeded while waiting in batching queue"
@@ -333,7 +355,9 @@ def test_deadline_that_passes_in_the_queue_is_told_to_nobody_else() -> None:
         assert [_answer(patient), _answer(endless)] == [[2.0], [2.0]]
     assert [timeout for _, timeout in setup.function.calls] == [0, 0]
     assert setup.function.sizes == [1, 2]
-    assert setup.reports[1] == Report("batch_threads", (1.0, 1.0), (1, 1), 2)
+    report = setup.reports[1]
+    assert report == Report("batch_threads", report.queue_seconds, (1, 1), 2)
+    assert all(1 <= seconds < _SECONDS for seconds in report.queue_seconds)
 
 
 def test_cancelled_request_is_not_run() -> None:
@@ -349,7 +373,7 @@ def test_closing_runs_what_waits_and_takes_no_more() -> None:
     function = _Held(_double)
     function.release()
     patient = BatchingParameters(num_batch_threads=1, batch_timeout_micros=10**9)
-    with Batcher(patient, clock=_Clock()) as batcher:
+    with Batcher(patient, clock=_standing) as batcher:
         setup = _Setup(batcher, function, [])
         future = setup.submit([1.0])
         assert not function.calls
@@ -454,6 +478,16 @@ class TestQueue:
         assert [batch.size for batch in (queue.take(10.0),) if batch] == [3]
         assert queue.take(10.0) is None
 
+    def test_what_is_over_the_size_worth_joining_stays(self) -> None:
+        queue = Queue(BatchingParameters(max_batch_size=4))
+        for rows in (1, 1, 2, 1):  # a closed batch and an open one
+            self._put(queue, rows, 10.0)
+        queue.most = 2
+        sizes = []
+        while batch := queue.take(10.0):
+            sizes.append([task.size for task in batch.tasks])
+        assert sizes == [[1, 1], [2], [1]]
+
     def test_rare_kind_is_not_overtaken_for_ever(self) -> None:
         queue = Queue(BatchingParameters(batch_timeout_micros=5000, max_batch_size=1000))
         self._put(queue, 1, 10.0, "rare")
@@ -461,6 +495,44 @@ class TestQueue:
         self._put(queue, 1000, 10.002)
         sizes = [batch.size for now in (10.0, 10.006, 10.006) if (batch := queue.take(now))]
         assert sizes == [1000, 1, 1000]
+
+
+class TestSizing:
+    """Sizes by what rows cost: seconds of a run by its size."""
+
+    @staticmethod
+    def _limit(cost: Callable[[int], float], runs: int = 200, **parameters: Any) -> int:
+        sizing = Sizing(BatchingParameters(**parameters))
+        for _ in range(runs):
+            sizing.record(sizing.limit, cost(sizing.limit))
+        return sizing.limit
+
+    def test_grows_to_the_largest_batch_when_more_rows_take_no_longer(self) -> None:
+        assert self._limit(lambda _: 0.01, max_batch_size=100) == 100
+
+    def test_stays_at_one_row_when_more_take_as_long_each(self) -> None:
+        assert self._limit(lambda size: 0.01 * size) == 1
+
+    def test_stops_where_rows_become_dearer(self) -> None:
+        assert self._limit(lambda size: 0.01 + 0.001 * size + 0.0001 * size**2) == 8
+
+    def test_grows_through_allowed_sizes(self) -> None:
+        sizes = (4, 32, 128)
+        assert self._limit(lambda _: 1, max_batch_size=128, allowed_batch_sizes=sizes) == 128
+
+    def test_one_slow_run_decides_nothing(self) -> None:
+        slow = iter([9.0] + [0.01] * 1000)
+        assert self._limit(lambda _: next(slow), max_batch_size=64) == 64
+
+    def test_tries_again_after_a_while(self) -> None:
+        costs = iter([0.01 * size for size in (1, 1, 1, 2, 2, 2)])
+        assert self._limit(lambda _: next(costs, 0.01), runs=700, max_batch_size=8) == 8
+
+    def test_larger_requests_count_too(self) -> None:
+        sizing = Sizing(BatchingParameters(max_batch_size=8))
+        for size in (1, 1, 1, 2, 2, 2, 8, 8, 8, 3, 4, 3):
+            sizing.record(size, 0.01)
+        assert sizing.limit == 8
 
 
 _COMPUTES = {"double": _double, "positive": _positive, "total": _total, "twice": _twice}
@@ -477,6 +549,7 @@ def _parameters(draw: st.DrawFn) -> BatchingParameters:
         allowed_batch_sizes=draw(st.sampled_from([(), tuple(sizes)])),
         max_enqueued_batches=1000,
         num_batch_threads=draw(st.integers(1, 3)),
+        batch_timeout_micros=draw(st.sampled_from([0, 1])),
     )
 
 

@@ -12,6 +12,7 @@ from lambda_serving.batching.parameters import BatchingParameters
 from lambda_serving.batching.queue import Batch, Task
 from lambda_serving.batching.report import Report
 from lambda_serving.batching.scheduler import Scheduler
+from lambda_serving.batching.sizing import Sizing
 from lambda_serving.dtypes import Array
 from lambda_serving.errors import DeadlineExceeded
 from lambda_serving.servable import Function, Signature
@@ -57,6 +58,9 @@ class BatchedFunction:
         self._surroundings = surroundings
         self._joins = True
         self._lane = surroundings.scheduler.lane(parameters, self._run)
+        self._sizing = None if parameters.batch_timeout_micros else Sizing(parameters)
+        if self._sizing:
+            self._lane.queue.most = self._sizing.limit
         self._quick = False
 
     @property
@@ -146,7 +150,11 @@ class BatchedFunction:
         inputs = arrays.join([task.inputs for task in tasks], size - rows)
         start = perf_counter()
         outputs = self._function(inputs, _timeout_ms(tasks, now))
-        self._quick = perf_counter() - start < _HANDOVER_SECONDS and self._function.is_quick
+        took = perf_counter() - start
+        self._quick = took < _HANDOVER_SECONDS and self._function.is_quick
+        if self._sizing and size:
+            self._sizing.record(size, took)
+            self._lane.queue.most = self._sizing.limit
         return outputs, size
 
     def _divide(self, tasks: Sequence[Task], error: Exception) -> None:

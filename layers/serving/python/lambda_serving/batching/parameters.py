@@ -24,7 +24,7 @@ class BatchingParameters:
     """The most rows of a request and, unless large ones are split, of a batch."""
     batch_timeout_micros: int = 0
     """How long a batch may stay open for more when a thread is free. At 0 a request waits only
-    while all threads are busy, so batches are as large as the load makes them."""
+    while all threads are busy, and batches are as large as load and `Sizing` make them."""
     max_enqueued_batches: int = 10
     num_batch_threads: int = field(default_factory=lambda: os.cpu_count() or 1)
     thread_pool_name: str = "batch_threads"

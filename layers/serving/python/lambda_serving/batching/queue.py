@@ -38,13 +38,30 @@ class Batch:
         self.tasks: list[Task] = []
         self.size = 0
 
+    def __bool__(self) -> bool:
+        return bool(self.tasks)
+
     @property
     def since(self) -> float:
         return self.tasks[0].enqueued
 
+    @property
+    def kind(self) -> Hashable:
+        return self.tasks[0].kind
+
     def add(self, task: Task) -> None:
         self.tasks.append(task)
         self.size += task.size
+
+    def cut(self, most: int) -> "Batch":
+        """Takes out what is over `most` rows, but never the first task."""
+        rest = Batch()
+        while self.size > most and len(self.tasks) > 1:
+            task = self.tasks.pop()
+            self.size -= task.size
+            rest.add(task)
+        rest.tasks.reverse()
+        return rest
 
 
 class Queue:
@@ -55,6 +72,8 @@ class Queue:
     """
 
     def __init__(self, parameters: BatchingParameters) -> None:
+        self.most = parameters.batch_limit
+        """The rows to run at once if that is less than a batch."""
         self._parameters = parameters
         self._limit = parameters.batch_limit
         self._most = max(parameters.max_enqueued_batches, 1)  # as an open batch is always there
@@ -85,13 +104,20 @@ class Queue:
         return tasks
 
     def take(self, now: float) -> Batch | None:
-        """The batch to run now: of the closed ones and the one open for too long the older one."""
-        waiting = next(iter(self._open.items()), None)
-        if waiting and (self._hurried or waiting[1].since + self._wait <= now):
-            kind, batch = waiting
-            if not self._closed or batch.since < self._closed[0].since:
-                return self._open.pop(kind)
-        return self._closed.popleft() if self._closed else None
+        """What to run now: of the closed batches and the one open for too long the older one."""
+        waiting = next(iter(self._open.values()), None)
+        is_due = waiting and (self._hurried or waiting.since + self._wait <= now)
+        if waiting and is_due and not (self._closed and self._closed[0].since <= waiting.since):
+            del self._open[waiting.kind]
+            if rest := waiting.cut(self.most):
+                self._open = {rest.kind: rest, **self._open}
+            return waiting
+        if not self._closed:
+            return None
+        batch = self._closed.popleft()
+        if rest := batch.cut(self.most):
+            self._closed.appendleft(rest)
+        return batch
 
     def due(self) -> float | None:
         """When the next batch is to run, None when nothing waits."""
