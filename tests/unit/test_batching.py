@@ -360,6 +360,21 @@ def test_deadline_that_passes_in_the_queue_is_told_to_nobody_else() -> None:
     assert all(1 <= seconds < _SECONDS for seconds in report.queue_seconds)
 
 
+def test_joined_run_that_takes_too_long_is_not_tried_again() -> None:
+    def slow(x: Array) -> Array:
+        if len(x) > 1:
+            raise DeadlineExceeded("Timed out waiting for notification")
+        return x
+
+    with _busy(slow) as setup:
+        futures = [setup.submit([1.0]), setup.submit([2.0])]
+        setup.function.release()
+        for future in futures:
+            with pytest.raises(DeadlineExceeded, match="Timed out"):
+                future.result(_SECONDS)
+    assert setup.function.sizes == [1, 2]
+
+
 def test_cancelled_request_is_not_run() -> None:
     with _busy() as setup:
         cancelled, other = setup.submit([1.0]), setup.submit([2.0])

@@ -34,7 +34,7 @@ class Surroundings:
     clock: Callable[[], float]
     thread_pool_name: str
     report: Callable[[Report], None]
-    """Called for each run, from any thread."""
+    """Called for each run, from any thread; must not raise."""
 
 
 class BatchedFunction:
@@ -158,9 +158,10 @@ class BatchedFunction:
         return outputs, size
 
     def _divide(self, tasks: Sequence[Task], error: Exception) -> None:
-        """Finds whose error it is."""
-        if len(tasks) == 1:
-            tasks[0].outputs.set_exception(error)
+        """Finds whose error it is; time that is up is up for all."""
+        if len(tasks) == 1 or isinstance(error, DeadlineExceeded):
+            for task in tasks:
+                task.outputs.set_exception(error)
             return
         middle = len(tasks) // 2
         self._attempt(tasks[:middle])
