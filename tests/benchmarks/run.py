@@ -20,7 +20,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # as pytest has it: this is a script
 
-from benchmarks import codec, compiled, image, load, start, warm
+from benchmarks import batching, codec, compiled, image, load, start, warm
 from benchmarks.rows import Row, Unit
 
 _BENCHMARKS = {
@@ -29,9 +29,10 @@ _BENCHMARKS = {
     "warm": warm,
     "codec": codec,
     "load": load,
+    "batching": batching,
     "image": image,
 }
-_WITHOUT_DOCKER = ("start", "compiled", "warm", "codec", "load")
+_WITHOUT_DOCKER = ("start", "compiled", "warm", "codec", "load", "batching")
 _JSON = Path(__file__).parents[2] / "build/bench.json"
 
 
