@@ -9,28 +9,36 @@ batching_util/adaptive_shared_batch_scheduler.h adapts the number of threads ins
 import threading
 from bisect import bisect_left
 from collections import deque
-from statistics import median
 
 from lambda_serving.batching.parameters import BatchingParameters
 
 __all__ = ["Sizing"]
 
-_SAMPLES = 3  # so that one slow run, e.g. the first of its size, decides nothing
+_SAMPLES = 4
 _WORTH = 0.9
-_TRY_AGAIN = 300
+_FIRST, _LONGEST = 100, 5000
 
 
 class Sizing:
-    """The most rows to run at once, `limit`, among sizes that double or the allowed ones."""
+    """The most rows to run at once, `limit`, among sizes that double or the allowed ones.
+
+    What else the machine does only adds to what a run takes, as does the first run of a size: the
+    least of some runs is what counts. All of it is learned anew after 100 runs, 200, 400 and so
+    on, as early runs are slow and things change.
+    """
 
     def __init__(self, parameters: BatchingParameters) -> None:
         largest = parameters.batch_limit
         doubled = [2**i for i in range(largest.bit_length()) if 2**i < largest]
         self._sizes = parameters.allowed_batch_sizes or (*doubled, largest)
+        self._lock = threading.Lock()
+        self._period = _FIRST
+        self._start()
+
+    def _start(self) -> None:
         self._costs = [deque[float](maxlen=_SAMPLES) for _ in self._sizes]
         self._at = 0
         self._runs = 0
-        self._lock = threading.Lock()
 
     @property
     def limit(self) -> int:
@@ -41,8 +49,11 @@ class Sizing:
         level = min(bisect_left(self._sizes, size), len(self._sizes) - 1)
         with self._lock:
             self._costs[level].append(seconds / size)
-            if level == self._at:
-                self._runs += 1
+            self._runs += 1
+            if self._runs > self._period:
+                self._period = min(2 * self._period, _LONGEST)
+                self._start()
+            elif level == self._at:
                 self._at = self._next()
 
     def _next(self) -> int:
@@ -54,13 +65,10 @@ class Sizing:
             return self._at - 1
         if self._at + 1 == len(self._sizes) or (below is not None and here > _WORTH * below):
             return self._at
-        if self._runs % _TRY_AGAIN == 0:  # things change
-            self._costs[self._at + 1].clear()
-            above = None
         return self._at + (above is None or above < _WORTH * here)
 
     def _cost(self, level: int) -> float | None:
         """Seconds a row, None where too little is known."""
         if not 0 <= level < len(self._sizes) or len(self._costs[level]) < _SAMPLES:
             return None
-        return median(self._costs[level])
+        return min(self._costs[level])
