@@ -6,11 +6,16 @@ Run by `make protos`, in an environment that has `tensorflow` and `tensorflow-se
 """
 
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 
-from google.protobuf import json_format
+from google.protobuf import wrappers_pb2
 from google.protobuf.descriptor import FileDescriptor
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pb2 import (
+    FieldDescriptorProto,
+    FileDescriptorProto,
+    FileDescriptorSet,
+)
 
 _MODULES = (
     "tensorflow.core.protobuf.config_pb2",
@@ -23,33 +28,37 @@ _MODULES = (
     "tensorflow_serving.apis.model_management_pb2",
     "tensorflow_serving.config.model_server_config_pb2",
 )
-_NOT_IN_THE_WHEEL = {
-    "name": "tensorflow_serving/config/ssl_config.proto",
-    "package": "tensorflow.serving",
-    "syntax": "proto3",
-    "message_type": [
-        {
-            "name": "SSLConfig",
-            "field": [
-                {"name": "server_key", "number": 1, "type": "TYPE_STRING"},
-                {"name": "server_cert", "number": 2, "type": "TYPE_STRING"},
-                {"name": "custom_ca", "number": 3, "type": "TYPE_STRING"},
-                {"name": "client_verify", "number": 4, "type": "TYPE_BOOL"},
-            ],
-        }
-    ],
-}
 _OUT = Path(__file__).parent / "python/lambda_serving/protos.binpb"
+
+_INT64 = ".google.protobuf.Int64Value"
+_SSL_CONFIG = {
+    "server_key": "string",
+    "server_cert": "string",
+    "custom_ca": "string",
+    "client_verify": "bool",
+}
+_BATCHING_PARAMETERS = {
+    "max_batch_size": _INT64,
+    "batch_timeout_micros": _INT64,
+    "max_enqueued_batches": _INT64,
+    "num_batch_threads": _INT64,
+    "thread_pool_name": ".google.protobuf.StringValue",
+    "allowed_batch_sizes": "repeated int64",
+    "pad_variable_length_inputs": "bool",
+    "enable_large_batch_splitting": ".google.protobuf.BoolValue",
+    "max_execution_batch_size": _INT64,
+}
 
 
 def main() -> None:
     files: dict[str, FileDescriptor] = {}
     for module in _MODULES:
         _collect(importlib.import_module(module).DESCRIPTOR, files)
+    _collect(wrappers_pb2.DESCRIPTOR, files)
     descriptors = FileDescriptorSet()
     for file in files.values():
         file.CopyToProto(descriptors.file.add())
-    json_format.ParseDict(_NOT_IN_THE_WHEEL, descriptors.file.add())
+    descriptors.file.extend(_not_in_the_wheels())
     _OUT.write_bytes(descriptors.SerializeToString(deterministic=True))
 
 
@@ -58,6 +67,36 @@ def _collect(file: FileDescriptor, into: dict[str, FileDescriptor]) -> None:
     for dependency in file.dependencies:
         _collect(dependency, into)
     into.setdefault(file.name, file)
+
+
+def _not_in_the_wheels() -> list[FileDescriptorProto]:
+    """What only TensorFlow Serving's own source holds. It is only ever read as text."""
+    return [
+        _file("config/ssl_config", "SSLConfig", _SSL_CONFIG),
+        _file(
+            "servables/tensorflow/session_bundle_config", "BatchingParameters", _BATCHING_PARAMETERS
+        ),
+    ]
+
+
+def _file(name: str, message: str, types: Mapping[str, str]) -> FileDescriptorProto:
+    """A file of one message, whose fields are numbered in their order."""
+    file = FileDescriptorProto(
+        name=f"tensorflow_serving/{name}.proto",
+        package="tensorflow.serving",
+        dependency=[wrappers_pb2.DESCRIPTOR.name],
+        syntax="proto3",
+    )
+    descriptor = file.message_type.add(name=message)
+    for number, (field, text) in enumerate(types.items(), 1):
+        added = descriptor.field.add(name=field, number=number)
+        label, _, kind = text.rpartition(" ")
+        added.label = FieldDescriptorProto.Label.Value(f"LABEL_{(label or 'optional').upper()}")
+        if kind.startswith("."):
+            added.type, added.type_name = FieldDescriptorProto.TYPE_MESSAGE, kind
+        else:
+            added.type = FieldDescriptorProto.Type.Value(f"TYPE_{kind.upper()}")
+    return file
 
 
 if __name__ == "__main__":

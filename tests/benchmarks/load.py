@@ -17,21 +17,21 @@ import click
 from benchmarks.children import HERE, MNIST, Report, child, request_body
 from benchmarks.rows import Row, Unit
 
-__all__ = ["measure"]
+__all__ = ["load", "measure", "ours"]
 
 _SECONDS = 180
 _CONNECTIONS = 8
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)")
-_OURS = [
-    str(Path(sys.executable).with_name("lambda-serving")),
-    "serve",
-    "--model_name=MLP",
-    f"--model_base_path={MNIST / 'saved'}",
-    "--rest_api_port=0",
-    "--port=0",
-]
 _PEER = [sys.executable, "-m", "uvicorn", "benchmarks.peer:app", "--port=0"]
 _PEER += ["--no-access-log"]  # as ours
+
+
+def ours(base_path: Path, *flags: str) -> list[str]:
+    """The command of our server; `load` asks for the model MLP."""
+    command = str(Path(sys.executable).with_name("lambda-serving"))
+    fixed = ["serve", "--model_name=MLP", "--rest_api_port=0", "--port=0"]
+    fixed.append(f"--model_base_path={base_path}")
+    return [command, *fixed, *flags]
 
 
 def measure(*, quick: bool) -> list[Row]:
@@ -40,11 +40,11 @@ def measure(*, quick: bool) -> list[Row]:
     with tempfile.NamedTemporaryFile(suffix=".json") as body:
         Path(body.name).write_bytes(request_body())
         pairs = [
-            (_load(_OURS, body.name, seconds), _load(_PEER, body.name, seconds))
+            (load(ours(MNIST / "saved"), body.name, seconds), load(_PEER, body.name, seconds))
             for _ in range(runs)
         ]
-    rates = [(ours["rate"], peer["rate"]) for ours, peer in pairs]
-    tails = [(ours["p99_ms"], peer["p99_ms"]) for ours, peer in pairs]
+    rates = [(mine["rate"], peer["rate"]) for mine, peer in pairs]
+    tails = [(mine["p99_ms"], peer["p99_ms"]) for mine, peer in pairs]
     what = f"digits, {_CONNECTIONS} connections"
     return [
         Row.of(f"{what}", Unit.RATE, rates, 2),
@@ -52,12 +52,14 @@ def measure(*, quick: bool) -> list[Row]:
     ]
 
 
-def _load(command: Sequence[str], body: str, seconds: int) -> Report:
-    """What a fresh server does under load, once it is warm."""
+def load(
+    command: Sequence[str], body: str, seconds: int, connections: int = _CONNECTIONS, warm: int = 1
+) -> Report:
+    """What a fresh server does under load, after `warm` seconds of it."""
     with child(command, seconds=_SECONDS) as server:
         address = _address(server)
-        _wrk(address, body, 1)
-        found = _wrk(address, body, seconds)
+        _wrk(address, body, warm, connections)
+        found = _wrk(address, body, seconds, connections)
         return {**found, "rate": found["requests"] / found["seconds"]}
 
 
@@ -85,15 +87,14 @@ def _wait_for_port(port: int) -> None:
             return
 
 
-def _wrk(address: str, body: str, seconds: int) -> Report:
+def _wrk(address: str, body: str, seconds: int, connections: int) -> Report:
     wrk = shutil.which("wrk")
     if wrk is None:
         raise click.ClickException("wrk is not on PATH. Install it, e.g. apt-get install wrk")
     url = f"{address}/v1/models/MLP:predict"
-    command = [wrk, "-t1", f"-c{_CONNECTIONS}", f"-d{seconds}", f"-s{HERE / 'post.lua'}", url]
-    ended = subprocess.run(
-        [*command, "--", body], capture_output=True, text=True, check=False, timeout=_SECONDS
-    )
+    command = [wrk, "-t1", f"-c{connections}", f"-d{seconds}", f"--timeout={_SECONDS}"]
+    command += [f"-s{HERE / 'post.lua'}", url, "--", body]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_SECONDS)
     if ended.returncode:
         raise click.ClickException(f"wrk failed:\n{ended.stdout}{ended.stderr}")
     found: Report = json.loads(ended.stdout.splitlines()[-1])

@@ -20,7 +20,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # as pytest has it: this is a script
 
-from benchmarks import codec, compiled, image, job, load, release, start, warm
+from benchmarks import batching, codec, compiled, image, job, load, release, start, warm
 from benchmarks.rows import Figure, Row
 
 _BENCHMARKS = {
@@ -31,9 +31,19 @@ _BENCHMARKS = {
     "load": load,
     "release": release,
     "job": job,
+    "batching": batching,
     "image": image,
 }
-_WITHOUT_DOCKER = ("start", "compiled", "warm", "codec", "load", "release", "job")
+_WITHOUT_DOCKER = (
+    "start",
+    "compiled",
+    "warm",
+    "codec",
+    "load",
+    "release",
+    "job",
+    "batching",
+)
 _JSON = Path(__file__).parents[2] / "build/bench.json"
 
 

@@ -159,6 +159,14 @@ def test_unloadable_version_fails_the_start_with_its_reason(
         (["--model_base_path=/", "--rest_api_port=70000"], "not in the range"),
         (["--model_base_path=/", "--op_libraries=/nowhere.so"], "op library /nowhere.so"),
         (["--model_base_path=/", "--rest_api_num_threads=0"], "not in the range"),
+        (
+            ["--model_base_path=/", "--batching_parameters_file=/b"],
+            "--batching_parameters_file is set without --enable_batching",
+        ),
+        (
+            ["--model_base_path=/", "--enable_batching", "--batching_parameters_file=/nowhere"],
+            "No such file",
+        ),
     ],
 )
 def test_wrong_flags_are_told_in_a_sentence(flags: list[str], reason: str) -> None:

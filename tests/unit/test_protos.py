@@ -44,6 +44,7 @@ def test_files_come_after_those_that_they_import() -> None:
         "tensorflow.RunOptions",
         "tensorflow.SavedModel",
         "tensorflow.SignatureDef",
+        "tensorflow.serving.BatchingParameters",
         "tensorflow.serving.GetModelStatusResponse",
         "tensorflow.serving.ModelServerConfig",
         "tensorflow.serving.PredictionLog",

@@ -4,9 +4,9 @@ Which signatures qualify is told from their tensors, not from their method name,
 writes the same method name for all (servables/tensorflow/classifier.cc, regressor.cc).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -15,9 +15,37 @@ from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import InvalidArgument
 from lambda_serving.servable import DEFAULT_SIGNATURE, Servable, Signature
 
-__all__ = ["Classifications", "classify", "inputs_of", "regress", "serialized_examples"]
+__all__ = [
+    "Classifications",
+    "Run",
+    "classification",
+    "classify",
+    "inputs_of",
+    "regress",
+    "regression",
+    "serialized_examples",
+]
+
+_Result = TypeVar("_Result")
+_Other = TypeVar("_Other")
 
 _INPUTS, _CLASSES, _SCORES, _OUTPUTS = "inputs", "classes", "scores", "outputs"
+
+
+@dataclass(frozen=True, slots=True)
+class Run(Generic[_Result]):
+    """A run of a signature that is to be done, and what to make of its outputs by name."""
+
+    signature: Signature
+    inputs: Mapping[str, Array]
+    conclude: Callable[[Mapping[str, Array]], _Result]
+
+    def then(self, use: Callable[[_Result], _Other]) -> "Run[_Other]":
+        """The run whose result `use` makes of this one's."""
+        return Run(self.signature, self.inputs, lambda outputs: use(self.conclude(outputs)))
+
+    def perform(self, servable: Servable, timeout_ms: int) -> _Result:
+        return self.conclude(servable.run(self.signature.name, self.inputs, timeout_ms=timeout_ms))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +64,13 @@ def classify(
     Raises InvalidArgument when the signature is not there, is not one of classification, or
     answers tensors of another shape or dtype.
     """
+    return classification(servable, signature_name, examples).perform(servable, timeout_ms)
+
+
+def classification(
+    servable: Servable, signature_name: str, examples: Sequence[bytes]
+) -> Run[Classifications]:
+    """`classify` before and after its run."""
     signature = _signature(servable, signature_name)
     if len(signature.inputs) != 1:
         raise InvalidArgument("Expected one input Tensor.")
@@ -48,10 +83,13 @@ def classify(
             'Expected classification signature outputs to contain at least one of "classes"'
             f' or "scores". Signature was: {_text(signature)}'
         )
-    outputs = _run(servable, signature, examples, timeout_ms)
-    result = Classifications(outputs.get(_CLASSES), outputs.get(_SCORES))
-    _check_classifications(result, len(examples))
-    return result
+
+    def conclude(outputs: Mapping[str, Array]) -> Classifications:
+        result = Classifications(outputs.get(_CLASSES), outputs.get(_SCORES))
+        _check_classifications(result, len(examples))
+        return result
+
+    return Run(signature, _some(examples), conclude)
 
 
 def regress(
@@ -62,6 +100,11 @@ def regress(
     Raises InvalidArgument when the signature is not there, is not one of regression, or answers
     a tensor of another shape or dtype.
     """
+    return regression(servable, signature_name, examples).perform(servable, timeout_ms)
+
+
+def regression(servable: Servable, signature_name: str, examples: Sequence[bytes]) -> Run[Array]:
+    """`regress` before and after its run."""
     signature = _signature(servable, signature_name)
     if len(signature.inputs) != 1:
         raise InvalidArgument("Expected one input Tensor.")
@@ -71,20 +114,11 @@ def regress(
         raise InvalidArgument("Expected one output Tensor.")
     if _OUTPUTS not in signature.outputs:
         raise InvalidArgument(f"No regression outputs found in SignatureDef: {_text(signature)}")
-    values = _run(servable, signature, examples, timeout_ms)[_OUTPUTS]
-    if values.ndim not in (1, 2) or values.shape[1:] not in ((), (1,)):
-        raise InvalidArgument(
-            "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got"
-            f" {_shape(values)}"
-        )
-    if values.shape[0] != len(examples):
-        raise InvalidArgument(
-            "Input batch size did not match output batch size:"
-            f" {len(examples)} vs. {values.shape[0]}"
-        )
-    if (got := DType.of(values.dtype)) is not DType.FLOAT:
-        raise InvalidArgument(f"Expected output Tensor of DT_FLOAT.  Got: DT_{got.name}")
-    return values.reshape(-1)
+
+    def conclude(outputs: Mapping[str, Array]) -> Array:
+        return _regressed(outputs[_OUTPUTS], len(examples))
+
+    return Run(signature, _some(examples), conclude)
 
 
 def inputs_of(examples: Sequence[bytes]) -> dict[str, Array]:
@@ -115,12 +149,25 @@ def _signature(servable: Servable, name: str) -> Signature:
         ) from None
 
 
-def _run(
-    servable: Servable, signature: Signature, examples: Sequence[bytes], timeout_ms: int
-) -> dict[str, Array]:
+def _some(examples: Sequence[bytes]) -> dict[str, Array]:
     if not examples:
         raise InvalidArgument("Input is empty.")
-    return servable.run(signature.name, inputs_of(examples), timeout_ms=timeout_ms)
+    return inputs_of(examples)
+
+
+def _regressed(values: Array, examples: int) -> Array:
+    if values.ndim not in (1, 2) or values.shape[1:] not in ((), (1,)):
+        raise InvalidArgument(
+            "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got"
+            f" {_shape(values)}"
+        )
+    if values.shape[0] != examples:
+        raise InvalidArgument(
+            f"Input batch size did not match output batch size: {examples} vs. {values.shape[0]}"
+        )
+    if (got := DType.of(values.dtype)) is not DType.FLOAT:
+        raise InvalidArgument(f"Expected output Tensor of DT_FLOAT.  Got: DT_{got.name}")
+    return values.reshape(-1)
 
 
 def _check_classifications(result: Classifications, examples: int) -> None:

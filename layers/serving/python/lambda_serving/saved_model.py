@@ -1,7 +1,7 @@
 """A folder with a SavedModel to a `Servable`."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,13 +28,15 @@ def load(
     warm_up: bool = True,
     warm_up_iterations: int = 1,
     cache: Path | None = None,
+    wrap: Callable[[Servable, Path], Servable] | None = None,
 ) -> Servable:
     """The servable of the SavedModel in `path`, restored as TensorFlow Serving restores it.
 
     `tags` choose the meta graph; `session_config` is a serialized `tensorflow.ConfigProto`.
     `warm_up` runs the export's warm-up requests, each `warm_up_iterations` times. An export that
     only its object graph restores is made loadable first and kept in `cache` (see
-    `object_graph`). Problems that do not hinder loading are logged as warnings, with their fix.
+    `object_graph`). `wrap` makes the servable of `path` the one that is warmed up
+    and returned. Problems that do not hinder loading are logged as warnings, with their fix.
 
     Raises NotFound, DataLoss, InvalidArgument or what else TensorFlow says of the export, and
     what a failing warm-up request raises.
@@ -44,6 +46,8 @@ def load(
         with ExitStack() as on_failure:
             servable = _servable(_open(path, tags, session_config, cache))
             on_failure.callback(servable.close)
+            if wrap:
+                servable = wrap(servable, path)
             if warm_up:
                 run_warm_up(servable, path, warm_up_iterations)
             on_failure.pop_all()

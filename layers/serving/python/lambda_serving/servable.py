@@ -3,15 +3,27 @@
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import InvalidArgument
 
-__all__ = ["DEFAULT_SIGNATURE", "Function", "Servable", "Signature", "TensorSpec", "names_differ"]
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+__all__ = [
+    "DEFAULT_SIGNATURE",
+    "Function",
+    "JoiningFunction",
+    "Servable",
+    "Signature",
+    "TensorSpec",
+    "names_differ",
+]
 
 DEFAULT_SIGNATURE = "serving_default"
 
@@ -45,6 +57,10 @@ class Signature:
     definition: bytes
     defaults: Mapping[str, Array]
 
+    def named(self, outputs: Sequence[Array]) -> dict[str, Array]:
+        """Outputs by name, for outputs in the order of the names."""
+        return dict(zip(self.outputs, outputs, strict=True))
+
 
 class Function(Protocol):
     """Runs one signature: arrays in the order of its inputs in, of its outputs out.
@@ -52,9 +68,22 @@ class Function(Protocol):
     `is_quick` says that the last run took so little that a thread of its own is not worth it.
     """
 
-    is_quick: bool
+    @property
+    def is_quick(self) -> bool: ...
 
     def __call__(self, inputs: Sequence[Array], timeout_ms: int) -> list[Array]: ...
+
+
+class JoiningFunction(Function, Protocol):
+    """A function whose concurrent runs may become one.
+
+    `submit` gives the outputs to come, or None when this run cannot be joined with others: then
+    call it. `close` returns when everything submitted is done.
+    """
+
+    def submit(self, inputs: Sequence[Array], timeout_ms: int) -> "Future[list[Array]] | None": ...
+
+    def close(self) -> None: ...
 
 
 class Servable:
@@ -78,6 +107,7 @@ class Servable:
         self.restored_from = restored_from
         """The folder that the graph restore loaded: the export, or its loadable copy."""
         self._functions = functions
+        self._joining: dict[str, JoiningFunction] = {}
         self._called: dict[str, Function] = {}
         self._close = close
 
@@ -102,36 +132,66 @@ class Servable:
         0 is no bound. Raises InvalidArgument when inputs and signature differ in names, else
         whatever the graph raises, with TensorFlow's message.
         """
-        signature = self.signature(signature_name)
-        if inputs.keys() != signature.inputs.keys():
-            raise names_differ(inputs, signature)
-        arrays = [np.asarray(inputs[name]) for name in signature.inputs]
+        signature, arrays = self._matched(signature_name, inputs)
         function = self._functions[signature.name]
         self._called[signature.name] = function
-        results = function(arrays, timeout_ms)
-        return dict(zip(signature.outputs, results, strict=True))
+        return signature.named(function(arrays, timeout_ms))
+
+    def submit(
+        self, signature_name: str, inputs: Mapping[str, Array], *, timeout_ms: int = 0
+    ) -> "Future[list[Array]] | None":
+        """As `run`, without waiting: the outputs to come, for `Signature.named`.
+
+        None when runs of the signature are not joined with others: then `run` it.
+        """
+        signature, arrays = self._matched(signature_name, inputs)
+        function = self._joining.get(signature.name)
+        return function.submit(arrays, timeout_ms) if function else None
+
+    def joined(self, join: Callable[[Signature, Function], JoiningFunction | None]) -> Self:
+        """This servable, with what `join` makes of the functions of its signatures."""
+        for name, signature in self.signatures.items():
+            if function := join(signature, self._functions[name]):
+                self._joining[name] = function
+        self._functions = {**self._functions, **self._joining}
+        return self
 
     @property
     def is_quick(self) -> bool:
         """Whether a thread is not worth it for a run: every signature's last one was quick."""
         return bool(self._called) and all(each.is_quick for each in self._called.values())
 
+    def _matched(
+        self, signature_name: str, inputs: Mapping[str, Array]
+    ) -> tuple[Signature, list[Array]]:
+        signature = self.signature(signature_name)
+        if inputs.keys() != signature.inputs.keys():
+            raise names_differ(inputs, signature)
+        return signature, [np.asarray(inputs[name]) for name in signature.inputs]
+
     def close(self) -> None:
         """Give back the session and its memory; the servable answers nothing after this."""
-        self._close()
+        _close(self._joining, self._close)
 
     def when_dropped(self, dropped: Callable[[Callable[[], None]], object]) -> None:
         """Calls `dropped` with `close` of what is left when the last reference to this is gone.
 
         It is called by the thread that let go last, whatever that was doing: it must not block.
         """
-        weakref.finalize(self, dropped, self._close).atexit = False
+        close = partial(_close, self._joining, self._close)
+        weakref.finalize(self, dropped, close).atexit = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _close(joining: Mapping[str, JoiningFunction], close: Callable[[], None]) -> None:
+    for function in joining.values():
+        function.close()
+    close()
 
 
 def names_differ(inputs: Collection[str], signature: Signature) -> InvalidArgument:

@@ -7,14 +7,18 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
-from lambda_serving.errors import Unavailable
+from lambda_serving.errors import InvalidArgument, Unavailable
 from lambda_serving.manager import Manager
 from lambda_serving.model_config import ModelConfig
 from lambda_serving.server_core import ServerCore
 from lambda_serving.settings import Settings
 from lambda_serving.startup import open_manager
 from lambda_serving.store import Store, open_store
+
+if TYPE_CHECKING:
+    from lambda_serving.batching import Batcher
 
 __all__ = ["serve"]
 
@@ -35,9 +39,11 @@ def serve(settings: Settings) -> None:
     with (
         _listener(settings.rest_api_host, settings.rest_api_port, _REST) as listener,
         ExitStack() as downloads,
+        _batcher(settings) as batcher,
         ThreadPoolExecutor(1, "load") as loader,
     ):
-        manager = open_manager(settings, _folder(models, downloads))
+        wrap = batcher.joined if batcher else None
+        manager = open_manager(settings, _folder(models, downloads), wrap)
         loading = loader.submit(
             manager.serve,
             models,
@@ -76,6 +82,20 @@ def _folder(models: Sequence[ModelConfig], downloads: ExitStack) -> Path:
         return Path()
     folder = TemporaryDirectory(prefix="lambda-serving-", ignore_cleanup_errors=True)
     return Path(downloads.enter_context(folder))
+
+
+def _batcher(settings: Settings) -> "AbstractContextManager[Batcher | None]":
+    """What joins requests, if they are to be joined (model_servers/server.cc)."""
+    file = settings.batching_parameters_file
+    if not settings.enable_batching:
+        if file:
+            raise InvalidArgument("--batching_parameters_file is set without --enable_batching")
+        return nullcontext()
+    from lambda_serving.batching import Batcher, BatchingParameters, read
+
+    unnamed = BatchingParameters(thread_pool_name="model_server_batch_threads")
+    parameters = read(Path(file)) if file else unnamed
+    return Batcher(parameters, per_model=settings.enable_per_model_batching_parameters)
 
 
 def _listener(host: str, port: int, advice: str) -> socket.socket:

@@ -123,6 +123,14 @@ class Settings:
     allow_version_labels_for_unavailable_models: bool = _flag(
         default=False, help="A label may name a version that is not loaded"
     )
+    enable_batching: bool = _flag(
+        default=False, help="Join requests that come at the same time; a server's, not a function's"
+    )
+    batching_parameters_file: str = _flag("", "BatchingParameters in protobuf text")
+    enable_per_model_batching_parameters: bool = _flag(
+        default=False,
+        help="Take all but the threads from batching_params.pbtxt in the SavedModel's folder",
+    )
     saved_model_tags: str = _flag("serve", "Tags of the meta graph to load, comma-separated")
     enable_model_warmup: bool = _flag(
         default=True, help="Run the warm-up requests of assets.extra before a version answers"

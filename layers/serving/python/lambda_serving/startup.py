@@ -1,10 +1,12 @@
 """From settings to a manager, for servers and functions alike."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from lambda_serving.manager import Manager
 from lambda_serving.saved_model import load
+from lambda_serving.servable import Servable
 from lambda_serving.settings import Settings
 from lambda_serving.store import open_store
 from lambda_serving.tensorflow_c.library import load_op_library
@@ -12,9 +14,14 @@ from lambda_serving.tensorflow_c.library import load_op_library
 __all__ = ["open_manager"]
 
 
-def open_manager(settings: Settings, downloads: Path) -> Manager:
+def open_manager(
+    settings: Settings,
+    downloads: Path,
+    wrap: Callable[[Servable, Path], Servable] | None = None,
+) -> Manager:
     """A manager that has loaded nothing yet; what comes from buckets will lie in `downloads`.
 
+    `wrap` makes each servable the one that is served (see `saved_model.load`).
     Raises what the settings' own checks and `open_store` raise.
     """
     for path in filter(None, settings.op_libraries.split(",")):
@@ -28,5 +35,6 @@ def open_manager(settings: Settings, downloads: Path) -> Manager:
             warm_up=settings.enable_model_warmup,
             warm_up_iterations=settings.num_request_iterations_for_warmup or 1,
             cache=Path(settings.cache_dir) if settings.cache_dir else None,
+            wrap=wrap,
         ),
     )

@@ -13,10 +13,13 @@ from typing import Self, TypeVar
 from starlette.types import Receive, Scope, Send
 
 from lambda_serving import bodies, codec, inference
+from lambda_serving.dtypes import Array
 from lambda_serving.errors import ServingError
+from lambda_serving.inference import Run
 from lambda_serving.manager import Manager
 from lambda_serving.rest import documents, errors, urls
 from lambda_serving.rest.urls import Call, Verb
+from lambda_serving.servable import Servable
 from lambda_serving.settings import Settings
 
 __all__ = ["RestOptions", "Serving"]
@@ -25,6 +28,7 @@ _log = logging.getLogger(__name__)
 _METHODS = {"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"}
 _WORTH_ZIPPING = 1024
 _SMALL_BODY = 32 * 1024
+_SMALL_OUTPUT = 4 * 1024  # values
 _JSON = (b"content-type", b"application/json")
 _HTML = (b"content-type", b"text/html")
 _CORS = (
@@ -35,6 +39,7 @@ _CORS = (
 
 Header = tuple[bytes, bytes]
 _Result = TypeVar("_Result")
+_Prediction = tuple[Servable, Run[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +47,10 @@ class RestOptions:
     """What an operator may set; sizes in bytes."""
 
     timeout_ms: int = 30_000
-    """Bound of one run of a graph; 0 or less is none."""
+    """Bound of one run of a graph, with `batching` of waiting for it too; 0 or less is none."""
     cors: bool = False
+    batching: bool = False
+    """Whether servables may join requests: then no thread waits for a run."""
     max_body: int = 6 * 2**20
     max_unzipped: int = 32 * 2**20
     max_nesting: int = 10_000
@@ -53,6 +60,7 @@ class RestOptions:
         return cls(
             timeout_ms=settings.rest_api_timeout_in_ms,
             cors=settings.rest_api_enable_cors_support,
+            batching=settings.enable_batching,
             max_body=settings.rest_api_max_body_bytes,
             max_unzipped=settings.rest_api_max_unzipped_bytes,
             max_nesting=settings.rest_api_max_nesting,
@@ -79,12 +87,10 @@ class Serving:
         self._executor = executor
         self._headers = _CORS if options.cors else ()
         self._limits = codec.Limits(nesting=options.max_nesting)
-        self._verbs: dict[Verb, Callable[[Call, bytes], bytes]] = {
+        self._predictions: dict[Verb, Callable[[Call, bytes], _Prediction]] = {
             Verb.PREDICT: self._predict,
             Verb.CLASSIFY: self._classify,
             Verb.REGRESS: self._regress,
-            Verb.STATUS: self._status,
-            Verb.METADATA: self._metadata,
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,11 +118,31 @@ class Serving:
 
     async def _run(self, call: Call, body: bytes, scope: Scope) -> bytes:
         zipped = b"gzip" in _header(scope, b"content-encoding")
-        perform = partial(self._perform, call, body, zipped=zipped)
         small = len(body) < _SMALL_BODY and not zipped
+        if self._options.batching and call.verb in self._predictions:
+            return await self._join(call, body, zipped=zipped, small=small)
+        perform = partial(self._perform, call, body, zipped=zipped)
         if self._executor is None or (small and self._is_quick(call)):
             return perform()
         return await asyncio.get_running_loop().run_in_executor(self._executor, perform)
+
+    async def _join(self, call: Call, body: bytes, *, zipped: bool, small: bool) -> bytes:
+        """A prediction whose run may become part of another's; nobody blocks meanwhile."""
+        prepare = partial(self._prepare, call, body, zipped=zipped)
+        servable, run = await self._in_thread(prepare, unless=small)
+        timeout_ms = self._options.timeout_ms
+        future = servable.submit(run.signature.name, run.inputs, timeout_ms=timeout_ms)
+        if future is None:
+            perform = partial(run.perform, servable, timeout_ms)
+            return await self._in_thread(perform, unless=small and servable.is_quick)
+        outputs = future.result() if future.done() else await asyncio.wrap_future(future)
+        conclude = partial(run.conclude, run.signature.named(outputs))
+        return await self._in_thread(conclude, unless=_values(outputs) < _SMALL_OUTPUT)
+
+    async def _in_thread(self, call: Callable[[], _Result], *, unless: bool) -> _Result:
+        if unless or self._executor is None:
+            return call()
+        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
 
     def _is_quick(self, call: Call) -> bool:
         """Whether a call takes less time than handing it to another thread would."""
@@ -126,38 +152,45 @@ class Serving:
             return True  # that is all there will be to it
 
     def _perform(self, call: Call, body: bytes, *, zipped: bool) -> bytes:
+        if call.verb is Verb.STATUS:
+            return self._status(call)
+        if call.verb is Verb.METADATA:
+            return documents.metadata(self._manager.get(call.spec))
+        servable, run = self._prepare(call, body, zipped=zipped)
+        return run.perform(servable, self._options.timeout_ms)
+
+    def _prepare(self, call: Call, body: bytes, *, zipped: bool) -> _Prediction:
+        """What a prediction's body asks of which servable; the body is read first."""
         if zipped:
             body = bodies.unzip(body, self._options.max_unzipped)
-        return self._verbs[call.verb](call, body)
+        return self._predictions[call.verb](call, body)
 
-    def _predict(self, call: Call, body: bytes) -> bytes:
+    def _predict(self, call: Call, body: bytes) -> _Prediction:
         document = codec.parse(body, self._limits)
         servable = self._manager.get(call.spec).servable
         signature = servable.signature(document.signature_name)
         form, inputs = codec.decode(document, signature)
-        outputs = servable.run(signature.name, inputs, timeout_ms=self._options.timeout_ms)
-        return codec.encode(outputs, form)
+        return servable, Run(signature, inputs, lambda outputs: codec.encode(outputs, form))
 
-    def _classify(self, call: Call, body: bytes) -> bytes:
-        result = self._infer(inference.classify, call, body)
-        return codec.encode_classifications(result.classes, result.scores)
+    def _classify(self, call: Call, body: bytes) -> _Prediction:
+        servable, run = self._infer(inference.classification, call, body)
+        return servable, run.then(lambda of: codec.encode_classifications(of.classes, of.scores))
 
-    def _regress(self, call: Call, body: bytes) -> bytes:
-        return codec.encode_regressions(self._infer(inference.regress, call, body))
+    def _regress(self, call: Call, body: bytes) -> _Prediction:
+        servable, run = self._infer(inference.regression, call, body)
+        return servable, run.then(codec.encode_regressions)
 
-    def _infer(self, infer: Callable[..., _Result], call: Call, body: bytes) -> _Result:
-        """What classify or regress says of the examples in a body, all of which is read first."""
+    def _infer(
+        self, infer: Callable[..., Run[_Result]], call: Call, body: bytes
+    ) -> tuple[Servable, Run[_Result]]:
+        """What is to run of the examples in a body, all of which is read first."""
         request = codec.parse_examples(body, self._limits)
         servable = self._manager.get(call.spec).servable
-        timeout_ms = self._options.timeout_ms
-        return infer(servable, request.signature_name, request.examples, timeout_ms=timeout_ms)
+        return servable, infer(servable, request.signature_name, request.examples)
 
-    def _status(self, call: Call, _: bytes) -> bytes:
+    def _status(self, call: Call) -> bytes:
         """A label plays no part here (servables/tensorflow/get_model_status_impl.cc)."""
         return documents.status(self._manager.statuses(call.spec.name, call.spec.version))
-
-    def _metadata(self, call: Call, _: bytes) -> bytes:
-        return documents.metadata(self._manager.get(call.spec))
 
 
 async def _send(answer: _Answer, scope: Scope, send: Send, extra: Sequence[Header] = ()) -> None:
@@ -169,6 +202,10 @@ async def _send(answer: _Answer, scope: Scope, send: Send, extra: Sequence[Heade
     status = int(answer.status)  # no enum: Mangum hands it on to others
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def _values(arrays: Sequence[Array]) -> int:
+    return sum(array.size for array in arrays)
 
 
 def _target(scope: Scope) -> str:

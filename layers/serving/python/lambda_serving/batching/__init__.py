@@ -1,0 +1,10 @@
+"""Requests of one signature joined along the first dimension, for the long-lived server.
+
+Source: batching/batching_session.cc and TensorFlow's batching_util/shared_batch_scheduler.h.
+"""
+
+from lambda_serving.batching.batcher import Batcher
+from lambda_serving.batching.parameters import BatchingParameters, read
+from lambda_serving.batching.report import Report
+
+__all__ = ["Batcher", "BatchingParameters", "Report", "read"]

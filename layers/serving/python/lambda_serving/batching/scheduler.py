@@ -1,0 +1,116 @@
+"""The threads that run batches, shared by all signatures of all servables.
+
+Source: TensorFlow's batching_util/shared_batch_scheduler.h. A free thread looks at the queues in
+turn and runs the first batch that it finds full or waiting for as long as it may; else it waits.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+
+from lambda_serving.batching.parameters import BatchingParameters
+from lambda_serving.batching.queue import Batch, Queue, Task
+from lambda_serving.dtypes import Array
+from lambda_serving.errors import FailedPrecondition
+
+__all__ = ["Lane", "Scheduler"]
+
+
+class Lane:
+    """A queue and what runs its batches; made by `Scheduler.lane`."""
+
+    def __init__(self, queue: Queue, run: Callable[[Batch], None]) -> None:
+        self.queue = queue
+        self.run = run
+        self.running = 0
+        self.closed = False
+
+    @property
+    def idle(self) -> bool:
+        return not self.queue and not self.running
+
+
+class Scheduler:
+    """`threads` threads; `clock` tells seconds. What a lane runs must not raise."""
+
+    def __init__(self, threads: int, name: str, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._lanes: deque[Lane] = deque()
+        self._closed = False
+        lock = threading.Lock()
+        self._work = threading.Condition(lock)
+        self._idle = threading.Condition(lock)
+        self._threads = [
+            threading.Thread(target=self._loop, name=f"{name}_{i}", daemon=True)
+            for i in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def lane(self, parameters: BatchingParameters, run: Callable[[Batch], None]) -> Lane:
+        """A new queue; its batches are handed to `run`, in any of the threads."""
+        lane = Lane(Queue(parameters), run)
+        with self._work:
+            self._lanes.append(lane)
+        return lane
+
+    def put(
+        self, lane: Lane, inputs: Sequence[Array], kind: Hashable, timeout: float | None
+    ) -> list[Task]:
+        """As `Queue.put`; `timeout` in seconds from now. FailedPrecondition when closed."""
+        with self._work:
+            if lane.closed:
+                raise FailedPrecondition("Session has been closed.")
+            now = self._clock()
+            before = lane.queue.due()
+            tasks = lane.queue.put(inputs, kind, now, None if timeout is None else now + timeout)
+            due = lane.queue.due() or 0
+            if due <= now:
+                self._work.notify(len(tasks))
+            elif due != before:  # those that wait look anew until when
+                self._work.notify_all()
+        return tasks
+
+    def close_lane(self, lane: Lane) -> None:
+        """Takes no more; returns when everything in the queue has run."""
+        with self._work:
+            lane.closed = True
+            lane.queue.hurry()
+            self._work.notify_all()
+            self._idle.wait_for(lambda: lane.idle)
+            if lane in self._lanes:
+                self._lanes.remove(lane)
+
+    def close(self) -> None:
+        """Ends the threads; the lanes must be closed."""
+        with self._work:
+            self._closed = True
+            self._work.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _loop(self) -> None:
+        while found := self._next():
+            lane, batch = found
+            try:
+                lane.run(batch)
+            finally:
+                with self._work:
+                    lane.running -= 1
+                    if lane.closed:
+                        self._idle.notify_all()
+
+    def _next(self) -> tuple[Lane, Batch] | None:
+        """The next batch to run, and its lane; waits for one. None when closed."""
+        with self._work:
+            while not self._closed:
+                now = self._clock()
+                for _ in range(len(self._lanes)):
+                    lane = self._lanes[0]
+                    self._lanes.rotate(-1)
+                    if batch := lane.queue.take(now):
+                        lane.running += 1
+                        return lane, batch
+                dues = [due for lane in self._lanes if (due := lane.queue.due()) is not None]
+                self._work.wait(min(dues) - now if dues else None)
+        return None
