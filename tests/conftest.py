@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,9 @@ from server_process import MNIST
 
 _LIBRARY = Path(lambda_serving.__file__).parent
 _BUILD_MODELS = Path(__file__).parent / "build_models.py"
+
+# A run in the background starts with SIGINT ignored, and so would every process that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -433,7 +433,7 @@ class TestLocalStore(GuardedContract):
         with pytest.raises(ResourceExhausted) as refused:
             version.put(source, Manifest.of(source).files, full)
         assert str(refused.value) == (
-            f"Could not write {version}: No space left on device. Free some space and push again"
+            f"Could not write {version}: No space left on device. Free some space and try again"
         )
 
     def test_a_file_where_the_folder_should_be_is_told(

@@ -11,7 +11,7 @@ from shutil import copyfileobj
 from tempfile import TemporaryFile
 from typing import IO
 
-from lambda_serving.errors import Aborted, DataLoss, FailedPrecondition, InvalidArgument
+from lambda_serving.errors import Aborted, DataLoss, InvalidArgument
 from lambda_serving.job.chunks import Chunk
 from lambda_serving.job.outputs import (
     Record,
@@ -35,7 +35,7 @@ _WORTH = 2 * 2**20
 _MOST = 32
 
 
-class TooManyBadRows(FailedPrecondition):
+class TooManyBadRows(Exception):
     """The job was stopped, as it was told to be."""
 
 
