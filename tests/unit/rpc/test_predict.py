@@ -11,7 +11,7 @@ from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import FailedPrecondition, InvalidArgument
 from lambda_serving.manager import Loaded
 from lambda_serving.model_spec import ServableId
-from lambda_serving.rpc.predict import predict
+from lambda_serving.rpc.predict import prediction
 from lambda_serving.servable import Servable, Signature, TensorSpec
 from lambda_serving.tensor_proto import fill, to_array
 
@@ -55,7 +55,8 @@ def _predict(
     request: Any, defaults: Mapping[str, Array] | None = None, *, as_content: bool = False
 ) -> Any:
     loaded = _loaded(defaults or {}, _Echo())
-    return predict(loaded, request, 0, max_bytes=1000, as_content=as_content)
+    run = prediction(loaded, request, max_bytes=1000, as_content=as_content)
+    return run.perform(loaded.servable, 0)
 
 
 def _outputs(response: Any) -> dict[str, Any]:
@@ -89,7 +90,8 @@ def test_inputs_with_defaults_may_be_left_out() -> None:
 def test_timeout_reaches_the_run() -> None:
     function = _Echo()
     request = _request({"a": 1, "b": 2})
-    predict(_loaded({}, function), request, 1234, max_bytes=1000, as_content=False)
+    loaded = _loaded({}, function)
+    prediction(loaded, request, max_bytes=1000, as_content=False).perform(loaded.servable, 1234)
     assert function.timeouts == [1234]
 
 

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from lambda_serving import protos
+from lambda_serving.call_record import CallRecord
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import InvalidArgument
 from lambda_serving.servable import DEFAULT_SIGNATURE, Servable, Signature
@@ -44,8 +45,13 @@ class Run(Generic[_Result]):
         """The run whose result `use` makes of this one's."""
         return Run(self.signature, self.inputs, lambda outputs: use(self.conclude(outputs)))
 
-    def perform(self, servable: Servable, timeout_ms: int) -> _Result:
-        return self.conclude(servable.run(self.signature.name, self.inputs, timeout_ms=timeout_ms))
+    def perform(
+        self, servable: Servable, timeout_ms: int, record: CallRecord | None = None
+    ) -> _Result:
+        outputs = servable.run(self.signature.name, self.inputs, timeout_ms=timeout_ms)
+        if record:
+            record.ran(outputs)
+        return self.conclude(outputs)
 
 
 @dataclass(frozen=True, slots=True)

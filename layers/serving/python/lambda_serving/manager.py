@@ -94,6 +94,10 @@ class Manager:
             for name, versions in sorted(self._loaded.items())
         }
 
+    def serves(self, name: str) -> bool:
+        """Whether a model of this name is served, whatever the state of its versions."""
+        return name in self._served
+
     def statuses(self, name: str, version: int | None = None) -> list[VersionStatus]:
         """As `ServableStates.of`."""
         return self.states.of(name, version)

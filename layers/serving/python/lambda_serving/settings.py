@@ -131,6 +131,12 @@ class Settings:
         default=False,
         help="Take all but the threads from batching_params.pbtxt in the SavedModel's folder",
     )
+    monitoring_config_file: str = _flag(
+        "", "MonitoringConfig in protobuf text: Prometheus metrics on the REST port"
+    )
+    access_log: bool = _flag(
+        default=False, help="Log a line of JSON for each prediction, and answer x-request-id [ours]"
+    )
     saved_model_tags: str = _flag("serve", "Tags of the meta graph to load, comma-separated")
     enable_model_warmup: bool = _flag(
         default=True, help="Run the warm-up requests of assets.extra before a version answers"

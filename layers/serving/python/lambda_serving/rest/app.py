@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from starlette.types import Receive, Scope, Send
 
+from lambda_serving.call_record import Observers
 from lambda_serving.manager import Manager
 from lambda_serving.rest.serving import RestOptions, Serving
 
@@ -22,13 +23,17 @@ PAGES = frozenset(
 
 
 def create_app(
-    manager: Manager, options: RestOptions = _DEFAULTS, executor: Executor | None = None
+    manager: Manager,
+    options: RestOptions = _DEFAULTS,
+    executor: Executor | None = None,
+    observers: Observers | None = None,
 ) -> "Application":
     """The ASGI application over the versions that `manager` holds.
 
     Predictions run in `executor`'s threads, without one in the thread of the caller.
+    `observers` are told of all calls below `/v1/`.
     """
-    return Application(manager, options, executor)
+    return Application(manager, options, executor, observers or Observers())
 
 
 class Application:
@@ -39,9 +44,15 @@ class Application:
     Lambda is never asked for one.
     """
 
-    def __init__(self, manager: Manager, options: RestOptions, executor: Executor | None) -> None:
+    def __init__(
+        self,
+        manager: Manager,
+        options: RestOptions,
+        executor: Executor | None,
+        observers: Observers,
+    ) -> None:
         self._manager = manager
-        self._serving = Serving(manager, options, executor)
+        self._serving = Serving(manager, options, executor, observers)
 
     @cached_property
     def pages(self) -> "FastAPI":

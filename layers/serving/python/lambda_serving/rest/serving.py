@@ -13,13 +13,13 @@ from typing import Self, TypeVar
 from starlette.types import Receive, Scope, Send
 
 from lambda_serving import bodies, codec, inference
+from lambda_serving.call_record import CallRecord, Observers, request_id
 from lambda_serving.dtypes import Array
-from lambda_serving.errors import ServingError
+from lambda_serving.errors import Code, ServingError
 from lambda_serving.inference import Run
-from lambda_serving.manager import Manager
+from lambda_serving.manager import Loaded, Manager
 from lambda_serving.rest import documents, errors, urls
 from lambda_serving.rest.urls import Call, Verb
-from lambda_serving.servable import Servable
 from lambda_serving.settings import Settings
 
 __all__ = ["RestOptions", "Serving"]
@@ -29,6 +29,7 @@ _METHODS = {"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"}
 _WORTH_ZIPPING = 1024
 _SMALL_BODY = 32 * 1024
 _SMALL_OUTPUT = 4 * 1024  # values
+_REQUEST_ID = b"x-request-id"
 _JSON = (b"content-type", b"application/json")
 _HTML = (b"content-type", b"text/html")
 _CORS = (
@@ -39,7 +40,7 @@ _CORS = (
 
 Header = tuple[bytes, bytes]
 _Result = TypeVar("_Result")
-_Prediction = tuple[Servable, Run[bytes]]
+_Prediction = tuple[Loaded, Run[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ class RestOptions:
     max_body: int = 6 * 2**20
     max_unzipped: int = 32 * 2**20
     max_nesting: int = 10_000
+    request_ids: bool = False
+    """Whether calls are answered with `x-request-id`."""
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -64,6 +67,7 @@ class RestOptions:
             max_body=settings.rest_api_max_body_bytes,
             max_unzipped=settings.rest_api_max_unzipped_bytes,
             max_nesting=settings.rest_api_max_nesting,
+            request_ids=settings.access_log,
         )
 
 
@@ -79,12 +83,20 @@ class Serving:
 
     Predictions run in `executor`'s threads; those of small bodies on quick models, and all when
     there is no executor (a function that has one request at a time), in the caller's.
+    `observers` are told of every call but preflights.
     """
 
-    def __init__(self, manager: Manager, options: RestOptions, executor: Executor | None) -> None:
+    def __init__(
+        self,
+        manager: Manager,
+        options: RestOptions,
+        executor: Executor | None,
+        observers: Observers,
+    ) -> None:
         self._manager = manager
         self._options = options
         self._executor = executor
+        self._observers = observers
         self._headers = _CORS if options.cors else ()
         self._limits = codec.Limits(nesting=options.max_nesting)
         self._predictions: dict[Verb, Callable[[Call, bytes], _Prediction]] = {
@@ -102,41 +114,69 @@ class Serving:
         elif method == "OPTIONS":
             await _send(_preflight(scope), scope, send, self._headers)
         else:
-            answer = await self._process(method, target, scope, receive)
-            await _send(answer, scope, send, self._headers)
+            record = self._record(scope) if self._observers else None
+            answer = await self._process(method, target, scope, receive, record)
+            headers = self._headers
+            if record:
+                self._observers.tell(record)
+                if self._options.request_ids:
+                    headers = (*headers, (_REQUEST_ID, record.request_id.encode()))
+            await _send(answer, scope, send, headers)
 
-    async def _process(self, method: str, target: str, scope: Scope, receive: Receive) -> _Answer:
+    def _record(self, scope: Scope) -> CallRecord:
+        if not self._options.request_ids:
+            return CallRecord("REST")
+        return CallRecord("REST", request_id(_header(scope, _REQUEST_ID).decode("latin-1")))
+
+    async def _process(
+        self, method: str, target: str, scope: Scope, receive: Receive, record: CallRecord | None
+    ) -> _Answer:
         try:
             call = urls.parse(method, target)
+            if record:
+                record.api = call.verb.value if call.verb in self._predictions else ""
+                record.model = call.spec.name
             body = await bodies.read(receive, scope["headers"], self._options.max_body)
-            return _Answer(HTTPStatus.OK, await self._run(call, body, scope))
+            if record:
+                record.received(len(body))
+            return _Answer(HTTPStatus.OK, await self._run(call, body, scope, record))
         except ServingError as error:
+            if record:
+                record.status = error.code.name
             return _Answer(errors.status_of(error), errors.body(str(error)))
         except Exception:  # noqa: BLE001 - the one place for what nobody foresaw
+            if record:
+                record.status = Code.INTERNAL.name
             _log.exception("%s %s failed", method, target)
             return _Answer(HTTPStatus.INTERNAL_SERVER_ERROR, errors.body(errors.UNEXPECTED))
 
-    async def _run(self, call: Call, body: bytes, scope: Scope) -> bytes:
+    async def _run(self, call: Call, body: bytes, scope: Scope, record: CallRecord | None) -> bytes:
         zipped = b"gzip" in _header(scope, b"content-encoding")
         small = len(body) < _SMALL_BODY and not zipped
         if self._options.batching and call.verb in self._predictions:
-            return await self._join(call, body, zipped=zipped, small=small)
-        perform = partial(self._perform, call, body, zipped=zipped)
+            return await self._join(call, body, record, zipped=zipped, small=small)
+        perform = partial(self._perform, call, body, record, zipped=zipped)
         if self._executor is None or (small and self._is_quick(call)):
             return perform()
         return await asyncio.get_running_loop().run_in_executor(self._executor, perform)
 
-    async def _join(self, call: Call, body: bytes, *, zipped: bool, small: bool) -> bytes:
+    async def _join(
+        self, call: Call, body: bytes, record: CallRecord | None, *, zipped: bool, small: bool
+    ) -> bytes:
         """A prediction whose run may become part of another's; nobody blocks meanwhile."""
-        prepare = partial(self._prepare, call, body, zipped=zipped)
-        servable, run = await self._in_thread(prepare, unless=small)
+        prepare = partial(self._prepare, call, body, record, zipped=zipped)
+        loaded, run = await self._in_thread(prepare, unless=small)
+        servable = loaded.servable
         timeout_ms = self._options.timeout_ms
         future = servable.submit(run.signature.name, run.inputs, timeout_ms=timeout_ms)
         if future is None:
-            perform = partial(run.perform, servable, timeout_ms)
+            perform = partial(run.perform, servable, timeout_ms, record)
             return await self._in_thread(perform, unless=small and servable.is_quick)
         outputs = future.result() if future.done() else await asyncio.wrap_future(future)
-        conclude = partial(run.conclude, run.signature.named(outputs))
+        named = run.signature.named(outputs)
+        if record:
+            record.ran(named)
+        conclude = partial(run.conclude, named)
         return await self._in_thread(conclude, unless=_values(outputs) < _SMALL_OUTPUT)
 
     async def _in_thread(self, call: Callable[[], _Result], *, unless: bool) -> _Result:
@@ -151,42 +191,51 @@ class Serving:
         except ServingError:
             return True  # that is all there will be to it
 
-    def _perform(self, call: Call, body: bytes, *, zipped: bool) -> bytes:
+    def _perform(
+        self, call: Call, body: bytes, record: CallRecord | None, *, zipped: bool
+    ) -> bytes:
         if call.verb is Verb.STATUS:
             return self._status(call)
         if call.verb is Verb.METADATA:
             return documents.metadata(self._manager.get(call.spec))
-        servable, run = self._prepare(call, body, zipped=zipped)
-        return run.perform(servable, self._options.timeout_ms)
+        loaded, run = self._prepare(call, body, record, zipped=zipped)
+        return run.perform(loaded.servable, self._options.timeout_ms, record)
 
-    def _prepare(self, call: Call, body: bytes, *, zipped: bool) -> _Prediction:
-        """What a prediction's body asks of which servable; the body is read first."""
+    def _prepare(
+        self, call: Call, body: bytes, record: CallRecord | None, *, zipped: bool
+    ) -> _Prediction:
+        """What a prediction's body asks of which version; the body is read first."""
+        if record:
+            record.begun()
         if zipped:
             body = bodies.unzip(body, self._options.max_unzipped)
-        return self._predictions[call.verb](call, body)
+        loaded, run = self._predictions[call.verb](call, body)
+        if record:
+            record.decoded(loaded.id.version, run.signature.name, run.inputs)
+        return loaded, run
 
     def _predict(self, call: Call, body: bytes) -> _Prediction:
         document = codec.parse(body, self._limits)
-        servable = self._manager.get(call.spec).servable
-        signature = servable.signature(document.signature_name)
+        loaded = self._manager.get(call.spec)
+        signature = loaded.servable.signature(document.signature_name)
         form, inputs = codec.decode(document, signature)
-        return servable, Run(signature, inputs, lambda outputs: codec.encode(outputs, form))
+        return loaded, Run(signature, inputs, lambda outputs: codec.encode(outputs, form))
 
     def _classify(self, call: Call, body: bytes) -> _Prediction:
-        servable, run = self._infer(inference.classification, call, body)
-        return servable, run.then(lambda of: codec.encode_classifications(of.classes, of.scores))
+        loaded, run = self._infer(inference.classification, call, body)
+        return loaded, run.then(lambda of: codec.encode_classifications(of.classes, of.scores))
 
     def _regress(self, call: Call, body: bytes) -> _Prediction:
-        servable, run = self._infer(inference.regression, call, body)
-        return servable, run.then(codec.encode_regressions)
+        loaded, run = self._infer(inference.regression, call, body)
+        return loaded, run.then(codec.encode_regressions)
 
     def _infer(
         self, infer: Callable[..., Run[_Result]], call: Call, body: bytes
-    ) -> tuple[Servable, Run[_Result]]:
+    ) -> tuple[Loaded, Run[_Result]]:
         """What is to run of the examples in a body, all of which is read first."""
         request = codec.parse_examples(body, self._limits)
-        servable = self._manager.get(call.spec).servable
-        return servable, infer(servable, request.signature_name, request.examples)
+        loaded = self._manager.get(call.spec)
+        return loaded, infer(loaded.servable, request.signature_name, request.examples)
 
     def _status(self, call: Call) -> bytes:
         """A label plays no part here (servables/tensorflow/get_model_status_impl.cc)."""

@@ -7,36 +7,47 @@ from collections.abc import Sequence
 from typing import Any
 
 from lambda_serving import inference, protos
+from lambda_serving.call_record import CallRecord
+from lambda_serving.dtypes import Array
 from lambda_serving.errors import InvalidArgument, Unimplemented
+from lambda_serving.inference import Classifications, Run
 from lambda_serving.manager import Loaded, Manager
 from lambda_serving.rpc import models
 from lambda_serving.servable import DEFAULT_SIGNATURE
 
-__all__ = ["classify", "multi_inference", "regress"]
+__all__ = [
+    "classification",
+    "classification_result",
+    "multi_inference",
+    "regression",
+    "regression_result",
+]
 
 _CLASSIFY = "tensorflow/serving/classify"
 _REGRESS = "tensorflow/serving/regress"
 
 
-def classify(loaded: Loaded, request: Any, timeout_ms: int) -> Any:
-    """`ClassificationResponse` of a loaded version; raises as `inference.classify` does."""
-    examples = inference.serialized_examples(request.input)
-    return protos.message("tensorflow.serving.ClassificationResponse")(
-        result=_classification(loaded, request.model_spec, examples, timeout_ms),
-        model_spec=_spec(loaded, request.model_spec),
+def classification(loaded: Loaded, request: Any) -> Run[Any]:
+    """The run to a `ClassificationResponse`; raises as `inference.classification` does."""
+    return _classification(loaded, request.model_spec, request.input).then(
+        lambda result: protos.message("tensorflow.serving.ClassificationResponse")(
+            result=result, model_spec=_spec(loaded, request.model_spec)
+        )
     )
 
 
-def regress(loaded: Loaded, request: Any, timeout_ms: int) -> Any:
-    """`RegressionResponse` of a loaded version; raises as `inference.regress` does."""
-    examples = inference.serialized_examples(request.input)
-    return protos.message("tensorflow.serving.RegressionResponse")(
-        result=_regression(loaded, request.model_spec, examples, timeout_ms),
-        model_spec=_spec(loaded, request.model_spec),
+def regression(loaded: Loaded, request: Any) -> Run[Any]:
+    """The run to a `RegressionResponse`; raises as `inference.regression` does."""
+    return _regression(loaded, request.model_spec, request.input).then(
+        lambda result: protos.message("tensorflow.serving.RegressionResponse")(
+            result=result, model_spec=_spec(loaded, request.model_spec)
+        )
     )
 
 
-def multi_inference(manager: Manager, request: Any, timeout_ms: int) -> Any:
+def multi_inference(
+    manager: Manager, request: Any, timeout_ms: int, record: CallRecord | None = None
+) -> Any:
     """`MultiInferenceResponse`: each task a run of its own, on the version of the first one.
 
     Raises InvalidArgument for tasks of several models or of one signature twice, Unimplemented
@@ -46,18 +57,46 @@ def multi_inference(manager: Manager, request: Any, timeout_ms: int) -> Any:
         raise InvalidArgument("ModelSpec has no name specified.")
     loaded = models.loaded(manager, request.tasks[0])
     _check(request.tasks, loaded)
-    examples = inference.serialized_examples(request.input)
     response = protos.message("tensorflow.serving.MultiInferenceResponse")()
     for task in request.tasks:
         spec = task.model_spec
         result = response.results.add(model_spec=_spec(loaded, spec))
-        if task.method_name == _CLASSIFY:
-            found = _classification(loaded, spec, examples, timeout_ms)
-            result.classification_result.CopyFrom(found)
-        else:
-            found = _regression(loaded, spec, examples, timeout_ms)
-            result.regression_result.CopyFrom(found)
+        classifies = task.method_name == _CLASSIFY
+        run = (_classification if classifies else _regression)(loaded, spec, request.input)
+        if record:
+            record.decoded(loaded.id.version, run.signature.name, run.inputs)
+        found = run.perform(loaded.servable, timeout_ms, record)
+        filled = result.classification_result if classifies else result.regression_result
+        filled.CopyFrom(found)
     return response
+
+
+def classification_result(found: Classifications) -> Any:
+    """`ClassificationResult`; a label that the model does not give is empty, a score is 0."""
+    known = found.classes if found.classes is not None else found.scores
+    assert known is not None  # one of the two is there
+    labels = (
+        found.classes.tolist()
+        if found.classes is not None
+        else [[""] * known.shape[1]] * len(known)
+    )
+    scores = (
+        found.scores.tolist() if found.scores is not None else [[0.0] * known.shape[1]] * len(known)
+    )
+    result = protos.message("tensorflow.serving.ClassificationResult")()
+    for row in zip(labels, scores, strict=True):
+        example = result.classifications.add()
+        for label, score in zip(*row, strict=True):
+            example.classes.add(label=label, score=score)
+    return result
+
+
+def regression_result(values: Array) -> Any:
+    """`RegressionResult`: a value for each example."""
+    result = protos.message("tensorflow.serving.RegressionResult")()
+    for value in values.tolist():
+        result.regressions.add(value=value)
+    return result
 
 
 def _check(tasks: Sequence[Any], loaded: Loaded) -> None:
@@ -88,35 +127,13 @@ def _spec(loaded: Loaded, asked: Any) -> Any:
     return spec
 
 
-def _classification(loaded: Loaded, spec: Any, examples: Sequence[bytes], timeout_ms: int) -> Any:
-    """`ClassificationResult`; a label that the model does not give is empty, a score is 0."""
-    found = inference.classify(
-        loaded.servable, spec.signature_name, examples, timeout_ms=timeout_ms
-    )
-    known = found.classes if found.classes is not None else found.scores
-    assert known is not None  # one of the two is there
-    labels = (
-        found.classes.tolist()
-        if found.classes is not None
-        else [[""] * known.shape[1]] * len(known)
-    )
-    scores = (
-        found.scores.tolist() if found.scores is not None else [[0.0] * known.shape[1]] * len(known)
-    )
-    result = protos.message("tensorflow.serving.ClassificationResult")()
-    for row in zip(labels, scores, strict=True):
-        example = result.classifications.add()
-        for label, score in zip(*row, strict=True):
-            example.classes.add(label=label, score=score)
-    return result
+def _classification(loaded: Loaded, spec: Any, examples: Any) -> Run[Any]:
+    serialized = inference.serialized_examples(examples)
+    run = inference.classification(loaded.servable, spec.signature_name, serialized)
+    return run.then(classification_result)
 
 
-def _regression(loaded: Loaded, spec: Any, examples: Sequence[bytes], timeout_ms: int) -> Any:
-    """`RegressionResult`: a value for each example."""
-    values = inference.regress(
-        loaded.servable, spec.signature_name, examples, timeout_ms=timeout_ms
-    )
-    result = protos.message("tensorflow.serving.RegressionResult")()
-    for value in values.tolist():
-        result.regressions.add(value=value)
-    return result
+def _regression(loaded: Loaded, spec: Any, examples: Any) -> Run[Any]:
+    serialized = inference.serialized_examples(examples)
+    run = inference.regression(loaded.servable, spec.signature_name, serialized)
+    return run.then(regression_result)

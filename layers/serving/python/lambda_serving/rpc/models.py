@@ -1,7 +1,7 @@
 """What is asked of models beside predictions: which one, its state, its signatures, other ones."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lambda_serving import model_config, protos
@@ -71,9 +71,14 @@ def metadata(manager: Manager, request: Any) -> Any:
     return response
 
 
-def replace(use: Callable[[Sequence[ModelConfig]], None], request: Any) -> Any:
+def replace(
+    use: Callable[[Sequence[ModelConfig]], None],
+    request: Any,
+    counters: Callable[[], Mapping[str, int]] | None = None,
+) -> Any:
     """`ReloadConfigResponse` once `use` has made a request's models those that are served.
 
+    With `counters` it tells by how much those grew that the request names, 0 for unknown ones.
     Raises InvalidArgument for anything but a list of models that a server may serve, and what
     `use` raises (model_servers/model_service_impl.cc).
     """
@@ -86,7 +91,13 @@ def replace(use: Callable[[Sequence[ModelConfig]], None], request: Any) -> Any:
     model_config.check(models)
     for model in models:
         _log.info("Asked to serve %s of %s", model.name, model.base_path)
+    before = counters() if counters else {}
     use(models)
     response = protos.message("tensorflow.serving.ReloadConfigResponse")()
     response.status.error_code = 0
+    if counters:
+        after = counters()
+        for name in dict.fromkeys(request.metric_names):
+            increase = after.get(name, 0) - before.get(name, 0)
+            response.metric.add(name=name, int64_value_increase=increase)
     return response

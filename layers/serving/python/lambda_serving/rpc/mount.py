@@ -5,6 +5,7 @@ from functools import cache
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from lambda_serving.call_record import Observers
 from lambda_serving.manager import Manager
 from lambda_serving.settings import Settings
 
@@ -14,7 +15,11 @@ _PREFIX = "/tensorflow.serving."
 
 
 def with_grpc_web(
-    app: ASGIApp, manager: Manager, settings: Settings, executor: Executor | None = None
+    app: ASGIApp,
+    manager: Manager,
+    settings: Settings,
+    executor: Executor | None = None,
+    observers: Observers | None = None,
 ) -> ASGIApp:
     """An application that answers gRPC-Web calls, and hands all else to `app`.
 
@@ -26,7 +31,7 @@ def with_grpc_web(
     def web() -> ASGIApp:
         from lambda_serving.rpc.web import create_web
 
-        return create_web(manager, settings, executor)
+        return create_web(manager, settings, executor, observers)
 
     async def both(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].startswith(_PREFIX):

@@ -6,33 +6,34 @@ from typing import Any
 from lambda_serving import protos
 from lambda_serving.dtypes import Array
 from lambda_serving.errors import FailedPrecondition, InvalidArgument
+from lambda_serving.inference import Run
 from lambda_serving.manager import Loaded
 from lambda_serving.servable import DEFAULT_SIGNATURE, Servable, Signature, names_differ
 from lambda_serving.tensor_proto import fill, to_array
 
-__all__ = ["predict"]
+__all__ = ["prediction"]
 
 
-def predict(
-    loaded: Loaded, request: Any, timeout_ms: int, *, max_bytes: int, as_content: bool
-) -> Any:
-    """`PredictResponse` of a loaded version.
+def prediction(loaded: Loaded, request: Any, *, max_bytes: int, as_content: bool) -> Run[Any]:
+    """The run of a loaded version that a request asks for, to a `PredictResponse`.
 
     No input may be larger than `max_bytes` as an array. Raises FailedPrecondition for an unknown
-    signature, InvalidArgument for inputs or an `output_filter` that are not the signature's, and
-    what the run raises.
+    signature, InvalidArgument for inputs or an `output_filter` that are not the signature's.
     """
     signature = _signature(loaded.servable, request.model_spec.signature_name)
     inputs = _inputs(signature, request.inputs, max_bytes)
     wanted = _wanted(signature, request.output_filter)
-    outputs = loaded.servable.run(signature.name, inputs, timeout_ms=timeout_ms)
-    response = protos.message("tensorflow.serving.PredictResponse")()
-    response.model_spec.name = request.model_spec.name
-    response.model_spec.version.value = loaded.id.version
-    response.model_spec.signature_name = signature.name
-    for alias in wanted:
-        fill(response.outputs[alias], outputs[alias], as_content=as_content)
-    return response
+
+    def conclude(outputs: Mapping[str, Array]) -> Any:
+        response = protos.message("tensorflow.serving.PredictResponse")()
+        response.model_spec.name = request.model_spec.name
+        response.model_spec.version.value = loaded.id.version
+        response.model_spec.signature_name = signature.name
+        for alias in wanted:
+            fill(response.outputs[alias], outputs[alias], as_content=as_content)
+        return response
+
+    return Run(signature, inputs, conclude)
 
 
 def _signature(servable: Servable, name: str) -> Signature:

@@ -10,33 +10,52 @@ from contextlib import contextmanager
 
 import grpc
 
+from lambda_serving.call_record import Observers, request_id
 from lambda_serving.errors import InvalidArgument, Unavailable
 from lambda_serving.manager import Manager
 from lambda_serving.rpc import errors
 from lambda_serving.rpc.credentials import credentials
-from lambda_serving.rpc.services import Reload, RpcOptions, Services, no_reload, timeout_ms
+from lambda_serving.rpc.services import (
+    Counters,
+    Reload,
+    RpcOptions,
+    Services,
+    no_reload,
+    timeout_ms,
+)
 from lambda_serving.settings import Settings
 
 __all__ = ["serving"]
 
 _log = logging.getLogger(__name__)
 _GRACE_SECONDS = 30
+_REQUEST_ID = "x-request-id"
 _STATUSES = {status.value[0]: status for status in grpc.StatusCode}
 _HEALTHY = ("", "ModelService", "PredictionService")
 
 
 @contextmanager
-def serving(manager: Manager, settings: Settings, reload: Reload = no_reload) -> Iterator[None]:
+def serving(
+    manager: Manager,
+    settings: Settings,
+    reload: Reload = no_reload,
+    *,
+    observers: Observers | None = None,
+    counters: Counters | None = None,
+) -> Iterator[None]:
     """Answers inside the block; at its end no more calls are taken, and those in flight finish.
 
-    Neither a port nor a socket is no server. Raises Unavailable for an address that cannot be
-    listened on, and InvalidArgument for settings that make no sense.
+    `observers` and `counters` are as those of `Services`. Neither a port nor a socket is no
+    server. Raises Unavailable for an address that cannot be listened on, and InvalidArgument for
+    settings that make no sense.
     """
     addresses = _addresses(settings)
     if not addresses:
         yield
         return
-    services = Services(manager, RpcOptions.of(settings), reload)
+    services = Services(
+        manager, RpcOptions.of(settings), reload, observers=observers, counters=counters
+    )
     with ThreadPoolExecutor(settings.grpc_max_threads, "rpc") as threads:
         server = grpc.server(threads, options=_channel_arguments(settings))
         _add_methods(server, services)
@@ -93,12 +112,22 @@ def _behavior(services: Services, path: str) -> Callable[[bytes, grpc.ServicerCo
     def behave(body: bytes, context: grpc.ServicerContext) -> bytes:
         if not context.is_active():  # its client waited too long for a thread, or went away
             context.abort(grpc.StatusCode.CANCELLED, "The client does not wait any more")
-        reply = services.answer(path, body, timeout_ms(context.time_remaining()))
+        timeout = timeout_ms(context.time_remaining())
+        known_as = _identify(context) if services.wants_id(path) else ""
+        reply = services.answer(path, body, timeout, request_id=known_as)
         if reply.code != errors.OK:
             context.abort(_STATUSES[reply.code], reply.message)
         return reply.body
 
     return behave
+
+
+def _identify(context: grpc.ServicerContext) -> str:
+    """The id of a call, which is told to the client."""
+    given = dict(context.invocation_metadata()).get(_REQUEST_ID, "")
+    known_as = request_id(given if isinstance(given, str) else "")
+    context.send_initial_metadata(((_REQUEST_ID, known_as),))
+    return known_as
 
 
 def _add_health(server: grpc.Server) -> None:

@@ -6,17 +6,20 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from lambda_serving import protos
-from lambda_serving.errors import InvalidArgument, ServingError, Unimplemented
-from lambda_serving.manager import Manager
+from lambda_serving.call_record import OK, CallRecord, Observers
+from lambda_serving.errors import Code, InvalidArgument, ServingError, Unimplemented
+from lambda_serving.inference import Run
+from lambda_serving.manager import Loaded, Manager
 from lambda_serving.model_config import ModelConfig
 from lambda_serving.rpc import errors, examples, models, predict
 from lambda_serving.settings import Settings
 
-__all__ = ["Reload", "Reply", "RpcOptions", "Services", "no_reload", "timeout_ms"]
+__all__ = ["Counters", "Reload", "Reply", "RpcOptions", "Services", "no_reload", "timeout_ms"]
 
 _log = logging.getLogger(__name__)
 _NO_DEADLINE_SECONDS = 365 * 24 * 3600
 
+Counters = Callable[[], Mapping[str, int]]
 Reload = Callable[[Sequence[ModelConfig]], None]
 """Makes these the models that are served; raises a ServingError when it cannot."""
 
@@ -34,12 +37,15 @@ class RpcOptions:
     """Bytes of the largest request, and of the largest array that one may stand for."""
     as_content: bool = False
     """Predict answers by `tensor_content`, not by values."""
+    request_ids: bool = False
+    """Whether predictions are answered with `x-request-id`."""
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         return cls(
             max_message=settings.grpc_max_message_bytes,
             as_content=settings.enable_serialization_as_tensor_content,
+            request_ids=settings.access_log,
         )
 
 
@@ -57,7 +63,9 @@ class _Method:
     """A method: the name of its request, and what makes its response in so many milliseconds."""
 
     request: str
-    perform: Callable[[Any, int], Any]
+    perform: Callable[[Any, int, CallRecord | None], Any]
+    api: str = ""
+    """Its name if it is a prediction, of which observers are told."""
 
     def parse(self, body: bytes) -> Any:
         from google.protobuf.message import DecodeError
@@ -69,31 +77,78 @@ class _Method:
 
 
 class Services:
-    """Every method of both services over the versions that `manager` holds."""
+    """Every method of both services over the versions that `manager` holds.
 
-    def __init__(self, manager: Manager, options: RpcOptions, reload: Reload = no_reload) -> None:
+    `observers` are told of predictions; `counters` gives the values of counters by name.
+    """
+
+    def __init__(
+        self,
+        manager: Manager,
+        options: RpcOptions,
+        reload: Reload = no_reload,
+        *,
+        observers: Observers | None = None,
+        counters: Counters | None = None,
+    ) -> None:
         self._manager = manager
         self._options = options
         self._reload = reload
+        self._observers = observers or Observers()
+        self._counters = counters
         prediction, model = (
             f"/tensorflow.serving.{name}Service" for name in ("Prediction", "Model")
         )
         self.methods: Mapping[str, _Method] = {
-            f"{prediction}/Predict": _Method("PredictRequest", self._predict),
-            f"{prediction}/Classify": _Method("ClassificationRequest", self._classify),
-            f"{prediction}/Regress": _Method("RegressionRequest", self._regress),
-            f"{prediction}/MultiInference": _Method("MultiInferenceRequest", self._multi_inference),
+            f"{prediction}/Predict": _Method("PredictRequest", self._predict, "Predict"),
+            f"{prediction}/Classify": _Method("ClassificationRequest", self._classify, "Classify"),
+            f"{prediction}/Regress": _Method("RegressionRequest", self._regress, "Regress"),
+            f"{prediction}/MultiInference": _Method(
+                "MultiInferenceRequest", self._multi_inference, "MultiInference"
+            ),
             f"{prediction}/GetModelMetadata": _Method("GetModelMetadataRequest", self._metadata),
             f"{model}/GetModelStatus": _Method("GetModelStatusRequest", self._status),
             f"{model}/HandleReloadConfigRequest": _Method("ReloadConfigRequest", self._replace),
         }
         """Every method by its path."""
 
-    def answer(self, path: str, body: bytes, timeout_ms: int) -> Reply:
+    def answer(
+        self,
+        path: str,
+        body: bytes,
+        timeout_ms: int,
+        *,
+        entrypoint: str = "GRPC",
+        request_id: str = "",
+    ) -> Reply:
         """The reply to a call of one of `methods`; `timeout_ms` bounds its runs, 0 is no bound."""
+        method = self.methods[path]
+        if not (self._observers and method.api):
+            return self._answer(path, method, body, timeout_ms)
+        record = CallRecord(entrypoint, request_id, method.api)
+        record.received(len(body))
+        reply = self._answer(path, method, body, timeout_ms, record)
+        record.status = OK if reply.code == errors.OK else Code(reply.code).name
+        self._observers.tell(record)
+        return reply
+
+    def wants_id(self, path: str) -> bool:
+        """Whether calls of this method are answered with `x-request-id`."""
+        return self._options.request_ids and bool(self.methods[path].api)
+
+    def _answer(
+        self,
+        path: str,
+        method: _Method,
+        body: bytes,
+        timeout_ms: int,
+        record: CallRecord | None = None,
+    ) -> Reply:
         try:
-            method = self.methods[path]
-            response = method.perform(method.parse(body), timeout_ms)
+            request = method.parse(body)
+            if record:
+                record.model = _model(request)
+            response = method.perform(request, timeout_ms, record)
             return Reply(errors.OK, "", response.SerializeToString())
         except ServingError as error:
             return Reply(errors.code_of(error), errors.message(error), b"")
@@ -111,32 +166,48 @@ class Services:
         except ServingError:
             return True  # that is all there will be to it
 
-    def _predict(self, request: Any, timeout_ms: int) -> Any:
-        return predict.predict(
-            models.loaded(self._manager, request),
+    def _predict(self, request: Any, timeout_ms: int, record: CallRecord | None) -> Any:
+        loaded = models.loaded(self._manager, request)
+        run = predict.prediction(
+            loaded,
             request,
-            timeout_ms,
             max_bytes=self._options.max_message,
             as_content=self._options.as_content,
         )
+        return _perform(loaded, run, timeout_ms, record)
 
-    def _classify(self, request: Any, timeout_ms: int) -> Any:
-        return examples.classify(models.loaded(self._manager, request), request, timeout_ms)
+    def _classify(self, request: Any, timeout_ms: int, record: CallRecord | None) -> Any:
+        loaded = models.loaded(self._manager, request)
+        return _perform(loaded, examples.classification(loaded, request), timeout_ms, record)
 
-    def _regress(self, request: Any, timeout_ms: int) -> Any:
-        return examples.regress(models.loaded(self._manager, request), request, timeout_ms)
+    def _regress(self, request: Any, timeout_ms: int, record: CallRecord | None) -> Any:
+        loaded = models.loaded(self._manager, request)
+        return _perform(loaded, examples.regression(loaded, request), timeout_ms, record)
 
-    def _multi_inference(self, request: Any, timeout_ms: int) -> Any:
-        return examples.multi_inference(self._manager, request, timeout_ms)
+    def _multi_inference(self, request: Any, timeout_ms: int, record: CallRecord | None) -> Any:
+        return examples.multi_inference(self._manager, request, timeout_ms, record)
 
-    def _metadata(self, request: Any, _: int) -> Any:
+    def _metadata(self, request: Any, _: int, __: CallRecord | None) -> Any:
         return models.metadata(self._manager, request)
 
-    def _status(self, request: Any, _: int) -> Any:
+    def _status(self, request: Any, _: int, __: CallRecord | None) -> Any:
         return models.status(self._manager, request)
 
-    def _replace(self, request: Any, _: int) -> Any:
-        return models.replace(self._reload, request)
+    def _replace(self, request: Any, _: int, __: CallRecord | None) -> Any:
+        return models.replace(self._reload, request, self._counters)
+
+
+def _perform(loaded: Loaded, run: Run[Any], timeout_ms: int, record: CallRecord | None) -> Any:
+    if record:
+        record.decoded(loaded.id.version, run.signature.name, run.inputs)
+    return run.perform(loaded.servable, timeout_ms, record)
+
+
+def _model(request: Any) -> str:
+    """The name of the model that a prediction asks for."""
+    asked = request.tasks[:1] if hasattr(request, "tasks") else [request]
+    name: str = asked[0].model_spec.name if asked else ""
+    return name
 
 
 def timeout_ms(seconds: float | None) -> int:

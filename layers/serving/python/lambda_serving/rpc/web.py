@@ -20,6 +20,7 @@ from urllib.parse import quote
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lambda_serving import bodies
+from lambda_serving.call_record import Observers, request_id
 from lambda_serving.errors import InvalidArgument, ServingError, Unimplemented
 from lambda_serving.manager import Manager
 from lambda_serving.rpc import errors
@@ -30,6 +31,7 @@ __all__ = ["create_web"]
 
 _BINARY, _TEXT = b"application/grpc-web", b"application/grpc-web-text"
 _TYPES = {form + suffix for form in (_BINARY, _TEXT) for suffix in (b"", b"+proto")}
+_REQUEST_ID = b"x-request-id"
 _HEAD = struct.Struct(">BI")
 _SMALL_MESSAGE = 32 * 1024
 _COMPRESSED, _TRAILERS = 1, 128
@@ -45,13 +47,18 @@ _CORS = (
 Header = tuple[bytes, bytes]
 
 
-def create_web(manager: Manager, settings: Settings, executor: Executor | None) -> ASGIApp:
+def create_web(
+    manager: Manager,
+    settings: Settings,
+    executor: Executor | None,
+    observers: Observers | None = None,
+) -> ASGIApp:
     """The ASGI application of the methods, as bounded as the REST API is.
 
     Models are not replaced this way: a page in a browser may reach it.
     """
     return _Web(
-        Services(manager, RpcOptions.of(settings)),
+        Services(manager, RpcOptions.of(settings), observers=observers),
         executor,
         settings.rest_api_max_body_bytes,
         _CORS if settings.rest_api_enable_cors_support else (),
@@ -81,11 +88,19 @@ class _Web:
             await self._send(send, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
         else:
             text = content_type.startswith(_TEXT)
-            answer = _framed(await self._answer(scope, receive, text=text))
+            known_as = self._identify(scope)
+            answer = _framed(await self._answer(scope, receive, known_as, text=text))
             body = binascii.b2a_base64(answer, newline=False) if text else answer
-            await self._send(send, HTTPStatus.OK, body, content_type)
+            await self._send(send, HTTPStatus.OK, body, content_type, known_as)
 
-    async def _answer(self, scope: Scope, receive: Receive, *, text: bool) -> Reply:
+    def _identify(self, scope: Scope) -> str:
+        """The id of a call that is answered with one, else nothing."""
+        path = scope["path"]
+        if path not in self._services.methods or not self._services.wants_id(path):
+            return ""
+        return request_id(_header(scope, _REQUEST_ID).decode("latin-1"))
+
+    async def _answer(self, scope: Scope, receive: Receive, known_as: str, *, text: bool) -> Reply:
         try:
             body = await bodies.read(receive, scope["headers"], self._max_body)
             message = _message(_decoded(body) if text else body)
@@ -94,18 +109,32 @@ class _Web:
             timeout = timeout_ms(_seconds(_header(scope, b"grpc-timeout")))
         except ServingError as error:
             return Reply(errors.code_of(error), errors.message(error), b"")
-        call = partial(self._services.answer, path, message, timeout)
+        call = partial(
+            self._services.answer,
+            path,
+            message,
+            timeout,
+            entrypoint="GRPC-WEB",
+            request_id=known_as,
+        )
         small = len(message) < _SMALL_MESSAGE
         if self._executor is None or (small and self._services.is_quick(path, message)):
             return call()
         return await asyncio.get_running_loop().run_in_executor(self._executor, call)
 
     async def _send(
-        self, send: Send, status: HTTPStatus, body: bytes = b"", content_type: bytes = b""
+        self,
+        send: Send,
+        status: HTTPStatus,
+        body: bytes = b"",
+        content_type: bytes = b"",
+        known_as: str = "",
     ) -> None:
         headers = [*self._headers, (b"content-length", b"%d" % len(body))]
         if content_type:
             headers.append((b"content-type", content_type))
+        if known_as:
+            headers.append((_REQUEST_ID, known_as.encode()))
         start = {"type": "http.response.start", "status": int(status), "headers": headers}
         await send(start)
         await send({"type": "http.response.body", "body": body})
