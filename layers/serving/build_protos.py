@@ -37,6 +37,8 @@ _SSL_CONFIG = {
     "custom_ca": "string",
     "client_verify": "bool",
 }
+_PROMETHEUS_CONFIG = {"enable": "bool", "path": "string"}
+_MONITORING_CONFIG = {"prometheus_config": ".tensorflow.serving.PrometheusConfig"}
 _BATCHING_PARAMETERS = {
     "max_batch_size": _INT64,
     "batch_timeout_micros": _INT64,
@@ -72,21 +74,32 @@ def _collect(file: FileDescriptor, into: dict[str, FileDescriptor]) -> None:
 def _not_in_the_wheels() -> list[FileDescriptorProto]:
     """What only TensorFlow Serving's own source holds. It is only ever read as text."""
     return [
-        _file("config/ssl_config", "SSLConfig", _SSL_CONFIG),
+        _file("config/ssl_config", {"SSLConfig": _SSL_CONFIG}),
         _file(
-            "servables/tensorflow/session_bundle_config", "BatchingParameters", _BATCHING_PARAMETERS
+            "config/monitoring_config",
+            {"PrometheusConfig": _PROMETHEUS_CONFIG, "MonitoringConfig": _MONITORING_CONFIG},
+        ),
+        _file(
+            "servables/tensorflow/session_bundle_config",
+            {"BatchingParameters": _BATCHING_PARAMETERS},
         ),
     ]
 
 
-def _file(name: str, message: str, types: Mapping[str, str]) -> FileDescriptorProto:
-    """A file of one message, whose fields are numbered in their order."""
+def _file(name: str, messages: Mapping[str, Mapping[str, str]]) -> FileDescriptorProto:
+    """A file of messages, whose fields are numbered in their order."""
     file = FileDescriptorProto(
         name=f"tensorflow_serving/{name}.proto",
         package="tensorflow.serving",
         dependency=[wrappers_pb2.DESCRIPTOR.name],
         syntax="proto3",
     )
+    for message, types in messages.items():
+        _add_message(file, message, types)
+    return file
+
+
+def _add_message(file: FileDescriptorProto, message: str, types: Mapping[str, str]) -> None:
     descriptor = file.message_type.add(name=message)
     for number, (field, text) in enumerate(types.items(), 1):
         added = descriptor.field.add(name=field, number=number)
@@ -96,7 +109,6 @@ def _file(name: str, message: str, types: Mapping[str, str]) -> FileDescriptorPr
             added.type, added.type_name = FieldDescriptorProto.TYPE_MESSAGE, kind
         else:
             added.type = FieldDescriptorProto.Type.Value(f"TYPE_{kind.upper()}")
-    return file
 
 
 if __name__ == "__main__":

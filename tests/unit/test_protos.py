@@ -17,6 +17,7 @@ _FILES = {
     ).file
 }
 _WRITTEN_BY_HAND = {  # no wheel has them
+    "tensorflow_serving/config/monitoring_config.proto",
     "tensorflow_serving/config/ssl_config.proto",
     "tensorflow_serving/servables/tensorflow/session_bundle_config.proto",
 }
@@ -50,6 +51,7 @@ def test_files_come_after_those_that_they_import() -> None:
         "tensorflow.serving.BatchingParameters",
         "tensorflow.serving.GetModelStatusResponse",
         "tensorflow.serving.ModelServerConfig",
+        "tensorflow.serving.MonitoringConfig",
         "tensorflow.serving.PredictionLog",
         "tensorflow.serving.SignatureDefMap",
     ],

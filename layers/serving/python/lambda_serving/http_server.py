@@ -6,13 +6,15 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import FrameType
 
 import uvicorn
+from starlette.types import ASGIApp
 
+from lambda_serving.call_record import Observers
 from lambda_serving.manager import Manager
 from lambda_serving.rest import RestOptions, create_app
 from lambda_serving.rpc import with_grpc_web
@@ -24,16 +26,26 @@ _log = logging.getLogger(__name__)
 _FAREWELL_TICKS, _TICK_SECONDS = 20, 0.05
 
 
-def run(manager: Manager, settings: Settings, listener: socket.socket) -> None:
+def run(
+    manager: Manager,
+    settings: Settings,
+    listener: socket.socket,
+    observers: Observers | None = None,
+    around: Sequence[Callable[[ASGIApp], ASGIApp]] = (),
+) -> None:
     """Answers on `listener` until SIGINT or SIGTERM; then requests in flight finish.
 
+    `observers` are told of all calls; `around` adds pages to the application.
     Nothing that hangs keeps the process alive: it ends `settings.drain_seconds` later.
     """
     with ThreadPoolExecutor(settings.rest_api_num_threads, "predict") as executor:
-        rest = create_app(manager, RestOptions.of(settings), executor)
+        rest = create_app(manager, RestOptions.of(settings), executor, observers)
         executor.submit(getattr, rest, "pages")  # so that the first health check does not wait
+        app = with_grpc_web(rest, manager, settings, executor, observers)
+        for add in around:
+            app = add(app)
         config = uvicorn.Config(
-            with_grpc_web(rest, manager, settings, executor),
+            app,
             log_config=None,
             access_log=False,
             server_header=False,

@@ -13,7 +13,7 @@ from lambda_serving import proto_text, protos
 from lambda_serving.errors import InvalidArgument
 from lambda_serving.version_policy import All, Latest, Specific, VersionPolicy
 
-__all__ = ["LABEL", "ModelConfig", "check", "edited", "of_message", "parse", "read"]
+__all__ = ["LABEL", "Logging", "ModelConfig", "check", "edited", "of_message", "parse", "read"]
 
 _PLATFORM = "tensorflow"
 
@@ -22,13 +22,23 @@ LABEL = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
 @dataclass(frozen=True, slots=True)
+class Logging:
+    """Which part of a model's requests is logged, and where (config/logging_config.proto)."""
+
+    filename_prefix: str
+    sampling_rate: float
+    type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """One model to serve: where it lies, which versions, and the labels of some of them."""
+    """One model to serve: where it lies, which versions, the labels of some, what is logged."""
 
     name: str
     base_path: str
     policy: VersionPolicy = field(default_factory=Latest)
     labels: Mapping[str, int] = field(default_factory=dict)
+    logging: Logging | None = None
 
 
 def read(path: Path) -> list[ModelConfig]:
@@ -94,6 +104,38 @@ def check(models: Sequence[ModelConfig]) -> None:
                 f"Expected model {model.name} to have an absolute path or URI; got"
                 f" base_path()={model.base_path}"
             )
+    _check_logging(models)
+
+
+def _check_logging(models: Sequence[ModelConfig]) -> None:
+    """Raises InvalidArgument for logs that cannot be, each a sentence with what must be."""
+    models_by_prefix: dict[str, str] = {}
+    for model in models:
+        if (logging := model.logging) is None:
+            continue
+        of_model = f"The logging_config of model {model.name} has"
+        if logging.type:
+            raise InvalidArgument(
+                f"{of_model} log_collector_config.type {logging.type!r}; there is only the empty"
+                " one, which writes files"
+            )
+        if not 0 <= logging.sampling_rate <= 1:
+            raise InvalidArgument(
+                f"{of_model} sampling_config.sampling_rate {logging.sampling_rate}; it must be"
+                " from 0 to 1"
+            )
+        prefix = logging.filename_prefix
+        if not Path(prefix).is_absolute() or prefix.endswith("/"):
+            raise InvalidArgument(
+                f"{of_model} log_collector_config.filename_prefix {prefix!r}; it must be an"
+                " absolute path and the beginning of a file's name"
+            )
+        if prefix in models_by_prefix:
+            raise InvalidArgument(
+                f"{of_model} log_collector_config.filename_prefix {prefix!r}, which model"
+                f" {models_by_prefix[prefix]} has, too"
+            )
+        models_by_prefix[prefix] = model.name
 
 
 def _message() -> Any:
@@ -107,8 +149,17 @@ def _model(model: Any, origin: object) -> ModelConfig:
             f' it must be "{_PLATFORM}"'
         )
     return ModelConfig(
-        model.name, model.base_path, _policy(model.model_version_policy), dict(model.version_labels)
+        model.name,
+        model.base_path,
+        _policy(model.model_version_policy),
+        dict(model.version_labels),
+        _logging(model.logging_config) if model.HasField("logging_config") else None,
     )
+
+
+def _logging(config: Any) -> Logging:
+    collector = config.log_collector_config
+    return Logging(collector.filename_prefix, config.sampling_config.sampling_rate, collector.type)
 
 
 def _policy(policy: Any) -> VersionPolicy:

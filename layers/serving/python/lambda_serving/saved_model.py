@@ -13,6 +13,7 @@ from lambda_serving.tensorflow_c.library import version as tensorflow_version
 from lambda_serving.tensorflow_c.mapped import assign
 from lambda_serving.tensorflow_c.session import Session, load_session
 from lambda_serving.tensorflow_c.variables import uninitialized_variables
+from lambda_serving.warmup import WarmUp
 from lambda_serving.warmup import warm_up as run_warm_up
 
 __all__ = ["load"]
@@ -29,11 +30,13 @@ def load(
     warm_up_iterations: int = 1,
     cache: Path | None = None,
     wrap: Callable[[Servable, Path], Servable] | None = None,
+    warmed_up: Callable[[WarmUp], None] | None = None,
 ) -> Servable:
     """The servable of the SavedModel in `path`, restored as TensorFlow Serving restores it.
 
     `tags` choose the meta graph; `session_config` is a serialized `tensorflow.ConfigProto`.
-    `warm_up` runs the export's warm-up requests, each `warm_up_iterations` times. An export that
+    `warm_up` runs the export's warm-up requests, each `warm_up_iterations` times, and tells
+    `warmed_up` how it went. An export that
     only its object graph restores is made loadable first and kept in `cache` (see
     `object_graph`). `wrap` makes the servable of `path` the one that is warmed up
     and returned. Problems that do not hinder loading are logged as warnings, with their fix.
@@ -49,7 +52,7 @@ def load(
             if wrap:
                 servable = wrap(servable, path)
             if warm_up:
-                run_warm_up(servable, path, warm_up_iterations)
+                run_warm_up(servable, path, warm_up_iterations, warmed_up)
             on_failure.pop_all()
     except ServingError as error:
         raise type(error)(

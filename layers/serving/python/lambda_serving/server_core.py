@@ -27,7 +27,8 @@ class ServerCore:
     """Follows, inside a `with` block, what changes about the models that `manager` serves.
 
     One thread looks for versions, one decides what to load and to unload, one reads the config
-    file when it is to be read again; loads and unloads have threads of their own.
+    file when it is to be read again; loads and unloads have threads of their own. `configured`
+    is told the models of each config that replaces another.
     """
 
     def __init__(
@@ -36,11 +37,13 @@ class ServerCore:
         models: Sequence[ModelConfig],
         settings: Settings,
         open_store: Callable[[Sequence[ModelConfig]], Store],
+        configured: Callable[[Sequence[ModelConfig]], None] | None = None,
     ) -> None:
         self._manager = manager
         self._models = list(models)
         self._settings = settings
         self._open_store = open_store
+        self._configured = configured
         self._reloading = threading.Lock()
         self._stopping = threading.Event()
         self._said = ""
@@ -85,6 +88,8 @@ class ServerCore:
             self._manager.configure(models, store, labels_may_wait=labels_may_wait)
             new = {model.name for model in models} - {model.name for model in self._models}
             self._models = list(models)
+            if self._configured:
+                self._configured(models)
             self._source.configure(models, store)
             self._source.poll()
             problems = [problem for name in sorted(new) if (problem := self._source.problem(name))]

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from lambda_serving.manager import Manager
 from lambda_serving.saved_model import load
@@ -10,31 +11,42 @@ from lambda_serving.servable import Servable
 from lambda_serving.settings import Settings
 from lambda_serving.store import open_store
 from lambda_serving.tensorflow_c.library import load_op_library
+from lambda_serving.warmup import WarmUp
 
-__all__ = ["open_manager"]
+__all__ = ["LoadMetrics", "open_manager"]
+
+
+class LoadMetrics(Protocol):
+    """What counts loads, by a load of its own in place of one, and warm-ups."""
+
+    def counting(self, load: Callable[[Path], Servable]) -> Callable[[Path], Servable]: ...
+
+    def warmed_up(self, warm_up: WarmUp) -> None: ...
 
 
 def open_manager(
     settings: Settings,
     downloads: Path,
     wrap: Callable[[Servable, Path], Servable] | None = None,
+    metrics: LoadMetrics | None = None,
 ) -> Manager:
     """A manager that has loaded nothing yet; what comes from buckets will lie in `downloads`.
 
-    `wrap` makes each servable the one that is served (see `saved_model.load`).
+    `wrap` makes each servable the one that is served (see `saved_model.load`); `metrics` count
+    loads and warm-ups.
     Raises what the settings' own checks and `open_store` raise.
     """
     for path in filter(None, settings.op_libraries.split(",")):
         load_op_library(path)
-    return Manager(
-        open_store({model.name: model.base_path for model in settings.models()}, downloads),
-        partial(
-            load,
-            tags=settings.saved_model_tags.split(","),
-            session_config=settings.session_config(),
-            warm_up=settings.enable_model_warmup,
-            warm_up_iterations=settings.num_request_iterations_for_warmup or 1,
-            cache=Path(settings.cache_dir) if settings.cache_dir else None,
-            wrap=wrap,
-        ),
+    loading = partial(
+        load,
+        tags=settings.saved_model_tags.split(","),
+        session_config=settings.session_config(),
+        warm_up=settings.enable_model_warmup,
+        warm_up_iterations=settings.num_request_iterations_for_warmup or 1,
+        cache=Path(settings.cache_dir) if settings.cache_dir else None,
+        wrap=wrap,
+        warmed_up=metrics.warmed_up if metrics else None,
     )
+    store = open_store({model.name: model.base_path for model in settings.models()}, downloads)
+    return Manager(store, metrics.counting(loading) if metrics else loading)

@@ -10,7 +10,7 @@ from typing import IO
 
 from lambda_serving.errors import DataLoss
 
-__all__ = ["records"]
+__all__ = ["record", "records"]
 
 _HEADER = struct.Struct("<QI")
 _CRC = struct.Struct("<I")
@@ -37,6 +37,13 @@ def records(file: IO[bytes], most: int) -> Iterator[bytes]:
             raise DataLoss(f"Record {number} has other bytes than its checksum is of")
         yield payload
         number += 1
+
+
+def record(payload: bytes) -> bytes:
+    """One record of a file, uncompressed."""
+    length = struct.pack("<Q", len(payload))
+    header = length + _CRC.pack(_masked_crc(length))
+    return header + payload + _CRC.pack(_masked_crc(payload))
 
 
 def _masked_crc(data: bytes) -> int:

@@ -5,8 +5,10 @@ Source: servables/tensorflow/saved_model_warmup_util.cc. The file is a TFRecord 
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from lambda_serving import inference, protos
@@ -16,21 +18,51 @@ from lambda_serving.servable import Servable
 from lambda_serving.tensor_proto import to_array
 from lambda_serving.tfrecord import records
 
-__all__ = ["MAX_RECORDS", "WARMUP_FILE", "recorded", "warm_up"]
+__all__ = ["MAX_RECORDS", "WARMUP_FILE", "WarmUp", "recorded", "warm_up"]
 
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 MAX_RECORDS = 1000
 
 
-def warm_up(servable: Servable, export_dir: Path, iterations: int = 1) -> int:
+@dataclass(frozen=True, slots=True)
+class WarmUp:
+    """A warm-up that ended; `status` is OK or the name of a canonical code."""
+
+    path: Path
+    status: str
+    records: int
+    """Those that were read: none when the file is no TFRecord."""
+    seconds: float
+
+
+def warm_up(
+    servable: Servable,
+    export_dir: Path,
+    iterations: int = 1,
+    warmed_up: Callable[[WarmUp], None] | None = None,
+) -> int:
     """Runs each warm-up record of an export `iterations` times; the number of records.
 
-    No file is no warm-up. Raises what the first failing record raises, DataLoss for a file that
-    is no TFRecord, InvalidArgument for one of more than 1000 records, Unimplemented for a record
-    of a kind that is not served.
+    `warmed_up` is told how that went, if there is a file of records. No file is no warm-up.
+    Raises what the first failing record raises, DataLoss for a file that is no TFRecord,
+    InvalidArgument for one of more than 1000 records, Unimplemented for a record of a kind that
+    is not served.
     """
     path = export_dir / WARMUP_FILE
-    logs = _logs(path)
+    if warmed_up is None or not path.exists():
+        return _warm_up(servable, path, _logs(path), iterations)
+    began, status, logs = perf_counter(), "OK", list[Any]()
+    try:
+        logs = _logs(path)
+        return _warm_up(servable, path, logs, iterations)
+    except ServingError as error:
+        status = error.code.name
+        raise
+    finally:
+        warmed_up(WarmUp(export_dir, status, len(logs), perf_counter() - began))
+
+
+def _warm_up(servable: Servable, path: Path, logs: Sequence[Any], iterations: int) -> int:
     for number, log in enumerate(logs):
         try:
             for _ in range(iterations):

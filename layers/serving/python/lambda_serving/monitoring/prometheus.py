@@ -1,0 +1,63 @@
+"""The page for Prometheus: `MonitoringConfig`, and where the page stands.
+
+Source: config/monitoring_config.proto, model_servers/http_server.cc.
+"""
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from lambda_serving import proto_text, protos
+from lambda_serving.errors import InvalidArgument
+
+__all__ = ["page_path", "with_page"]
+
+_DEFAULT_PATH = "/monitoring/prometheus/metrics"
+_TAKEN = ("/v1/", "/tensorflow.serving.")
+
+
+def page_path(file: Path, taken: Collection[str]) -> str | None:
+    """The path that a `MonitoringConfig` in protobuf text enables, None for none.
+
+    Raises what `proto_text.read` raises, and InvalidArgument for a path that is none or is that of
+    another page: one of `taken`, or one of the API.
+    """
+    message = proto_text.read(file, protos.message("tensorflow.serving.MonitoringConfig"))
+    config = message.prometheus_config
+    path: str = config.path or _DEFAULT_PATH
+    if not path.startswith("/") or "?" in path or "#" in path:
+        raise _invalid(file, path, "it must begin with / and have neither ? nor #")
+    if path in taken or path.lower().startswith(_TAKEN):
+        raise _invalid(file, path, f"another page is there. The usual one is {_DEFAULT_PATH}")
+    return path if config.enable else None
+
+
+def with_page(app: ASGIApp, path: str, render: Callable[[], str]) -> ASGIApp:
+    """An application that answers `path`, by any method, with what `render` gives.
+
+    A query is refused in TensorFlow Serving's words; all else goes to `app`.
+    """
+
+    async def both(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] != path:
+            await app(scope, receive, send)
+        elif query := scope["query_string"].decode("latin-1"):
+            await _send(send, 400, f"Unexpected path: {path}?{query}. Should be {path}")
+        else:
+            await _send(send, 200, render())
+
+    return both
+
+
+async def _send(send: Send, status: int, text: str) -> None:
+    body = text.encode()
+    headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _invalid(file: Path, path: str, why: str) -> InvalidArgument:
+    return InvalidArgument(
+        f"The config file {file} is not valid: prometheus_config.path is {path!r}; {why}"
+    )

@@ -1,0 +1,129 @@
+"""Sampled requests of models whose config says so, written by a thread of its own.
+
+Source of what a config says: config/logging_config.proto, core/request_logger.cc. TensorFlow
+Serving's own server has nothing that writes them.
+"""
+
+import logging
+import random
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from queue import Full, Queue
+from typing import Self
+
+from lambda_serving.call_record import OK, CallRecord
+from lambda_serving.errors import Code
+from lambda_serving.model_config import Logging, ModelConfig
+from lambda_serving.monitoring.log_files import LogFiles
+from lambda_serving.monitoring.prediction_logs import LOGGED, prediction_log
+
+__all__ = ["RequestLog"]
+
+_log = logging.getLogger(__name__)
+_MOST_WAITING = 256
+_MOST_WAITING_BYTES = 64 * 2**20
+
+_Sampled = tuple[Logging, CallRecord]
+_Work = _Sampled | frozenset[str] | None
+"""A sampled call, the prefixes that stay, or the end."""
+
+
+def _uncounted(_: str, __: str) -> None:
+    pass
+
+
+class RequestLog:
+    """An observer of calls that samples those that succeeded.
+
+    Never waits for the files: what comes while too much waits is dropped. `count` is told model
+    and status code of each sampled request. At the end of its `with` block all is written.
+    """
+
+    def __init__(self, count: Callable[[str, str], None] = _uncounted) -> None:
+        self._count = count
+        self._models: Mapping[str, Logging] = {}
+        self._queue: Queue[_Work] = Queue(_MOST_WAITING)
+        self._lock = threading.Lock()
+        self._waiting_bytes = 0
+        self._files: dict[str, LogFiles] = {}
+        self._said = ""
+        self._thread = threading.Thread(target=self._run, name="request log", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._models = {}
+        self._queue.put(None)
+        self._thread.join()
+
+    def configure(self, models: Sequence[ModelConfig]) -> None:
+        """From now on these models are logged as they say; files of others are closed."""
+        self._models = {model.name: model.logging for model in models if model.logging}
+        self._queue.put(frozenset(each.filename_prefix for each in self._models.values()))
+
+    def __call__(self, record: CallRecord) -> None:
+        config = self._models.get(record.model)
+        if config is None or record.status != OK or record.api.lower() not in LOGGED:
+            return
+        if random.random() >= config.sampling_rate:  # noqa: S311 - a sample is no secret
+            return
+        size = _size(record)
+        with self._lock:
+            fits = self._waiting_bytes + size <= _MOST_WAITING_BYTES
+            if fits:
+                self._waiting_bytes += size
+        if fits:
+            try:
+                self._queue.put_nowait((config, record))
+            except Full:
+                self._release(size)
+            else:
+                return
+        self._count(record.model, Code.RESOURCE_EXHAUSTED.name)
+
+    def _release(self, size: int) -> None:
+        with self._lock:
+            self._waiting_bytes -= size
+
+    def _run(self) -> None:
+        while (work := self._queue.get()) is not None:
+            if isinstance(work, frozenset):
+                self._keep(work)
+            else:
+                self._write(*work)
+        self._keep(frozenset())
+
+    def _keep(self, prefixes: frozenset[str]) -> None:
+        for prefix in self._files.keys() - prefixes:
+            self._files.pop(prefix).close()
+
+    def _write(self, config: Logging, record: CallRecord) -> None:
+        files = self._files.setdefault(config.filename_prefix, LogFiles(config.filename_prefix))
+        try:
+            files.append(prediction_log(record, config.sampling_rate).SerializeToString())
+            if self._queue.empty():
+                for each in self._files.values():
+                    each.flush()
+        except Exception as error:  # noqa: BLE001 - a log that fails must not end all logging
+            self._count(record.model, Code.UNAVAILABLE.name)
+            self._say(
+                f"Could not log requests of {record.model} to {config.filename_prefix}: {error}"
+            )
+        else:
+            self._count(record.model, OK)
+            self._said = ""
+        finally:
+            self._release(_size(record))
+
+    def _say(self, problem: str) -> None:
+        if problem != self._said:
+            _log.error("%s", problem)
+        self._said = problem
+
+
+def _size(record: CallRecord) -> int:
+    """About the bytes that a record holds; strings are counted by the request that had them."""
+    arrays = (*record.inputs.values(), *record.outputs.values())
+    return record.body_bytes + sum(array.nbytes for array in arrays)
