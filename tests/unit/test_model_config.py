@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from lambda_serving.errors import InvalidArgument, NotFound
-from lambda_serving.model_config import ModelConfig, check, edited, parse, read
+from lambda_serving.model_config import Logging, ModelConfig, check, edited, parse, read
 from lambda_serving.version_policy import All, Latest, Specific, VersionPolicy
 
 _ALL_FORMS = """
@@ -161,3 +161,47 @@ def test_added_model_is_one_that_a_server_takes(tmp_path: Path) -> None:
     model = ModelConfig("m", "s3://bucket/m", Specific(frozenset({2})), {"stable": 2})
     text = edited("model_config_list {}", _ORIGIN, model)
     assert read(_file(tmp_path, text)) == [model]
+
+
+def _logged(prefix: str, rate: float, kind: str = "") -> str:
+    return f"""
+        logging_config {{
+          log_collector_config {{ type: "{kind}" filename_prefix: "{prefix}" }}
+          sampling_config {{ sampling_rate: {rate} }}
+        }}"""
+
+
+def _listed(*names_and_logs: tuple[str, str]) -> str:
+    models = "".join(
+        f'config {{ name: "{name}" base_path: "/m" model_platform: "tensorflow" {log} }}'
+        for name, log in names_and_logs
+    )
+    return f"model_config_list {{ {models} }}"
+
+
+def test_logging_config_is_read() -> None:
+    [logged, not_logged] = parse(_listed(("a", _logged("/logs/a", 0.1)), ("b", "")), _ORIGIN)
+    assert logged.logging == Logging("/logs/a", 0.1)
+    assert not_logged.logging is None
+
+
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        (_logged("/logs/a", 1.5), "model a has sampling_config.sampling_rate 1.5; .* from 0 to 1"),
+        (_logged("/logs/a", -0.1), "sampling_rate -0.1"),
+        (_logged("logs/a", 1), "filename_prefix 'logs/a'; it must be an absolute path"),
+        (_logged("/logs/", 1), "filename_prefix '/logs/'; .* the beginning of a file's name"),
+        (_logged("", 1), "filename_prefix ''"),
+        (_logged("/logs/a", 1, "kafka"), "log_collector_config.type 'kafka'; there is only"),
+    ],
+)
+def test_log_that_cannot_be_is_refused(log: str, said: str) -> None:
+    with pytest.raises(InvalidArgument, match=said):
+        check(parse(_listed(("a", log)), _ORIGIN))
+
+
+def test_models_may_not_share_files_of_requests() -> None:
+    log = _logged("/logs/a", 1)
+    with pytest.raises(InvalidArgument, match="of model b .* which model a has, too"):
+        check(parse(_listed(("a", log), ("b", log)), _ORIGIN))
