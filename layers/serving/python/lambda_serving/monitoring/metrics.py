@@ -27,9 +27,9 @@ _NO_NAME = re.compile(r"[^a-zA-Z0-9_]")
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # one is a key, and limits take long to hash
 class Metric:
-    """A counter or, with limits of buckets, a histogram; each has a point for all its labels."""
+    """A counter or, with limits of buckets, a histogram; it has a point for all its labels."""
 
     name: str
     labels: tuple[str, ...] = ()
