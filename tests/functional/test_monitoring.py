@@ -307,20 +307,27 @@ def test_logged_requests_warm_a_model_up(tmp_path: Path, models_dir: Path) -> No
             assert warm_up(servable, export) == records
 
 
-def test_new_config_changes_what_is_logged(tmp_path: Path, models_dir: Path) -> None:
-    poll = "--model_config_file_poll_wait_seconds=1"
-    with _serving(tmp_path, models_dir, {"half_plus_two": 0.0}, poll) as server:
-        server.post(f"{_HALF}:predict", {"instances": [1.0]})
-        config = _config(tmp_path, models_dir, {"half_plus_two": 1.0})
-        (tmp_path / "models.config").write_text(config)
+def test_new_config_has_requests_logged_that_nobody_observed_before(
+    tmp_path: Path, models_dir: Path
+) -> None:
+    models = tmp_path / "models.config"
+    models.write_text(_config(tmp_path, models_dir, {"half_plus_two": 0.0}))
+    port = free_port()
+    flags = (f"--port={port}", f"--model_config_file={models}")
+    with (
+        running(*flags, "--model_config_file_poll_wait_seconds=1") as (url, process),
+        grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        server = _Server(url, channel, process, tmp_path)
+        call(channel, "Predict", predict_request("half_plus_two", {"x": [1]}))
+        models.write_text(_config(tmp_path, models_dir, {"half_plus_two": 1.0}))
 
         def logged() -> bool:
             server.post(f"{_HALF}:predict", {"instances": [2.0]})
-            return bool(server.samples(":tensorflow:serving:request_log_count"))
+            return any(tmp_path.glob("half_plus_two-*"))
 
         until(logged)
+        call(channel, "Predict", predict_request("half_plus_two", {"x": [3]}))
         server.said()
-    values = {
-        log.predict_log.request.inputs["x"].float_val[0] for log in server.logged("half_plus_two")
-    }
-    assert values == {2.0}
+    logs = server.logged("half_plus_two")
+    assert {log.predict_log.request.inputs["x"].float_val[0] for log in logs} == {2.0, 3.0}

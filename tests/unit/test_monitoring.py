@@ -12,10 +12,18 @@ from starlette.types import Receive, Scope, Send
 
 from asgi import ask
 from lambda_serving import protos, tfrecord
+from lambda_serving.batching import Report
 from lambda_serving.call_record import CallRecord, Observers, request_id
 from lambda_serving.errors import InvalidArgument, NotFound
 from lambda_serving.model_config import Logging, ModelConfig
-from lambda_serving.monitoring import RequestLog, ServerMetrics, log_access, page_path, with_page
+from lambda_serving.monitoring import (
+    RequestLog,
+    ServerMetrics,
+    log_access,
+    page_path,
+    text,
+    with_page,
+)
 from lambda_serving.monitoring import log_files as files
 from lambda_serving.monitoring.log_files import LogFiles
 
@@ -91,6 +99,24 @@ def test_names_that_are_not_served_count_as_one() -> None:
         metrics.call_ended(CallRecord("REST", model=name, status="NOT_FOUND"))
     points = metrics.snapshot()["/tensorflow/serving/request_count"]["points"]
     assert points == [[["m", "NOT_FOUND"], 1], [["", "NOT_FOUND"], 3]]
+
+
+def test_batches_are_counted_with_waits_rows_and_padding() -> None:
+    metrics = ServerMetrics()
+    metrics.batch_ran(Report("pool", (0.001, 0.002), (1, 4), 8))
+    lines = text([metrics.snapshot()]).splitlines()
+    prefix = ":tensorflow:serving:batching_session:"
+    assert {
+        f'{prefix}queuing_latency_sum{{thread_pool_name="pool"}} 3000',
+        f'{prefix}queuing_latency_count{{thread_pool_name="pool"}} 2',
+        f"{prefix}wrapped_run_count{{}} 1",
+        f"{prefix}input_batch_size_sum{{}} 5",
+        f"{prefix}processed_batch_size_sum{{}} 8",
+        f'{prefix}padding_size_sum{{execution_batch_size="8"}} 3',
+    } <= set(lines)
+    queuing = [line for line in lines if line.startswith(f"{prefix}queuing_latency_bucket")]
+    assert len(queuing) == 53
+    assert queuing[0].endswith('le="100"} 0')
 
 
 @pytest.mark.parametrize("given", ["abc-1", "~" * 128])

@@ -84,7 +84,10 @@ Observer = Callable[[CallRecord], None]
 
 
 class Observers:
-    """Who is told of the calls of a server; false as long as there is nobody."""
+    """Who is told of the calls of a server; false as long as there is nobody.
+
+    Somebody may come later, when a new config has requests logged.
+    """
 
     def __init__(self) -> None:
         self._observers: tuple[Observer, ...] = ()

@@ -33,7 +33,8 @@ def create_app(
     Predictions run in `executor`'s threads, without one in the thread of the caller.
     `observers` are told of all calls below `/v1/`.
     """
-    return Application(manager, options, executor, observers or Observers())
+    observers = Observers() if observers is None else observers
+    return Application(manager, options, executor, observers)
 
 
 class Application:

@@ -29,7 +29,8 @@ _REGRESS = "tensorflow/serving/regress"
 
 def classification(loaded: Loaded, request: Any) -> Run[Any]:
     """The run to a `ClassificationResponse`; raises as `inference.classification` does."""
-    return _classification(loaded, request.model_spec, request.input).then(
+    examples = inference.serialized_examples(request.input)
+    return _classification(loaded, request.model_spec, examples).then(
         lambda result: protos.message("tensorflow.serving.ClassificationResponse")(
             result=result, model_spec=_spec(loaded, request.model_spec)
         )
@@ -38,7 +39,8 @@ def classification(loaded: Loaded, request: Any) -> Run[Any]:
 
 def regression(loaded: Loaded, request: Any) -> Run[Any]:
     """The run to a `RegressionResponse`; raises as `inference.regression` does."""
-    return _regression(loaded, request.model_spec, request.input).then(
+    examples = inference.serialized_examples(request.input)
+    return _regression(loaded, request.model_spec, examples).then(
         lambda result: protos.message("tensorflow.serving.RegressionResponse")(
             result=result, model_spec=_spec(loaded, request.model_spec)
         )
@@ -57,12 +59,13 @@ def multi_inference(
         raise InvalidArgument("ModelSpec has no name specified.")
     loaded = models.loaded(manager, request.tasks[0])
     _check(request.tasks, loaded)
+    examples = inference.serialized_examples(request.input)
     response = protos.message("tensorflow.serving.MultiInferenceResponse")()
     for task in request.tasks:
         spec = task.model_spec
         result = response.results.add(model_spec=_spec(loaded, spec))
         classifies = task.method_name == _CLASSIFY
-        run = (_classification if classifies else _regression)(loaded, spec, request.input)
+        run = (_classification if classifies else _regression)(loaded, spec, examples)
         if record:
             record.decoded(loaded.id.version, run.signature.name, run.inputs)
         found = run.perform(loaded.servable, timeout_ms, record)
@@ -127,13 +130,11 @@ def _spec(loaded: Loaded, asked: Any) -> Any:
     return spec
 
 
-def _classification(loaded: Loaded, spec: Any, examples: Any) -> Run[Any]:
-    serialized = inference.serialized_examples(examples)
-    run = inference.classification(loaded.servable, spec.signature_name, serialized)
+def _classification(loaded: Loaded, spec: Any, examples: Sequence[bytes]) -> Run[Any]:
+    run = inference.classification(loaded.servable, spec.signature_name, examples)
     return run.then(classification_result)
 
 
-def _regression(loaded: Loaded, spec: Any, examples: Any) -> Run[Any]:
-    serialized = inference.serialized_examples(examples)
-    run = inference.regression(loaded.servable, spec.signature_name, serialized)
+def _regression(loaded: Loaded, spec: Any, examples: Sequence[bytes]) -> Run[Any]:
+    run = inference.regression(loaded.servable, spec.signature_name, examples)
     return run.then(regression_result)

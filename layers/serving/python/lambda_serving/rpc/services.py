@@ -94,7 +94,7 @@ class Services:
         self._manager = manager
         self._options = options
         self._reload = reload
-        self._observers = observers or Observers()
+        self._observers = Observers() if observers is None else observers
         self._counters = counters
         prediction, model = (
             f"/tensorflow.serving.{name}Service" for name in ("Prediction", "Model")
@@ -134,7 +134,8 @@ class Services:
 
     def wants_id(self, path: str) -> bool:
         """Whether calls of this method are answered with `x-request-id`."""
-        return self._options.request_ids and bool(self.methods[path].api)
+        observed = bool(self._observers and self.methods[path].api)
+        return observed and self._options.request_ids
 
     def _answer(
         self,
