@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ServerMetrics"]
 
-_MICROS = 1e6
 _LATENCIES = exponential(10, 1.8, 33)
 _BATCH_SIZES = exponential(1, 2, 14)
 
@@ -99,13 +98,13 @@ class ServerMetrics:
         metrics = self._metrics
         metrics.add(_REQUEST_COUNT, model, record.status)
         if record.queue_seconds is not None:
-            metrics.observe(_QUEUE_LATENCY, _MICROS * record.queue_seconds, model, record.api)
+            metrics.observe(_QUEUE_LATENCY, _micros(record.queue_seconds), model, record.api)
         if record.entrypoint == "REST" and record.decode_seconds is not None:
-            metrics.observe(_DECODE_LATENCY, _MICROS * record.decode_seconds, model, record.api)
+            metrics.observe(_DECODE_LATENCY, _micros(record.decode_seconds), model, record.api)
         if record.run_seconds is not None:
-            self._ran(model, record, _MICROS * record.run_seconds)
+            self._ran(model, record, _micros(record.run_seconds))
         if record.status == OK:
-            micros = _MICROS * record.seconds
+            micros = _micros(record.seconds)
             metrics.observe(_REQUEST_LATENCY, micros, model, record.api, record.entrypoint)
 
     def batch_ran(self, report: "Report") -> None:
@@ -115,13 +114,13 @@ class ServerMetrics:
         metrics.observe(_PROCESSED_SIZE, report.size)
         metrics.observe(_PADDING_SIZE, report.padding, str(report.size))
         for seconds, size in zip(report.queue_seconds, report.sizes, strict=True):
-            metrics.observe(_QUEUING, _MICROS * seconds, report.thread_pool_name)
+            metrics.observe(_QUEUING, _micros(seconds), report.thread_pool_name)
             metrics.observe(_INPUT_SIZE, size)
 
     def warmed_up(self, warm_up: WarmUp) -> None:
         """Of the warm-up of an export that has records for it."""
         labels = (str(warm_up.path), warm_up.status)
-        self._metrics.observe(_WARMUP_LATENCY, _MICROS * warm_up.seconds, *labels)
+        self._metrics.observe(_WARMUP_LATENCY, _micros(warm_up.seconds), *labels)
         self._metrics.add(_WARMUP_RECORDS, *labels, amount=warm_up.records)
 
     def logged(self, model: str, status: str) -> None:
@@ -138,16 +137,21 @@ class ServerMetrics:
             except ServingError:
                 self._metrics.add(_LOAD_ATTEMPTS, str(path), "fail")
                 raise
-            micros = int(_MICROS * (perf_counter() - began))
+            micros = _micros(perf_counter() - began)
             self._metrics.add(_LOAD_ATTEMPTS, str(path), "success")
             self._metrics.add(_LOAD_LATENCY, str(path), amount=micros)
             return servable
 
         return counted
 
-    def _ran(self, model: str, record: CallRecord, micros: float) -> None:
+    def _ran(self, model: str, record: CallRecord, micros: int) -> None:
         api = record.api[:1].upper() + record.api[1:]
         self._metrics.observe(_RUNTIME_LATENCY, micros, model, api, "TF1")
         if api in _BY_EXAMPLES:
             self._metrics.observe(_EXAMPLE_COUNTS, record.rows, model)
             self._metrics.add(_EXAMPLE_TOTAL, model, amount=record.rows)
+
+
+def _micros(seconds: float) -> int:
+    """Whole ones, as TensorFlow Serving counts."""
+    return int(1e6 * seconds)
