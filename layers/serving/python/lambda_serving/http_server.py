@@ -3,10 +3,11 @@
 import asyncio
 import logging
 import os
+import select
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import FrameType
@@ -17,17 +18,26 @@ from lambda_serving.manager import Manager
 from lambda_serving.rest import RestOptions, create_app
 from lambda_serving.rpc import with_grpc_web
 from lambda_serving.settings import Settings
+from lambda_serving.stopping import Stopping
 
-__all__ = ["run"]
+__all__ = ["Server", "run"]
 
 _log = logging.getLogger(__name__)
 _FAREWELL_TICKS, _TICK_SECONDS = 20, 0.05
 
 
-def run(manager: Manager, settings: Settings, listener: socket.socket) -> None:
+def run(
+    manager: Manager,
+    settings: Settings,
+    listener: socket.socket,
+    stopping: Stopping,
+    opened: Callable[["Server"], None],
+    closing: Callable[[], None],
+) -> None:
     """Answers on `listener` until SIGINT or SIGTERM; then requests in flight finish.
 
-    Nothing that hangs keeps the process alive: it ends `settings.drain_seconds` later.
+    `opened` is called when connections are accepted, `closing` before they are no more. Nothing
+    that hangs keeps the process alive: it ends `settings.drain_seconds` later.
     """
     with ThreadPoolExecutor(settings.rest_api_num_threads, "predict") as executor:
         rest = create_app(manager, RestOptions.of(settings), executor)
@@ -40,30 +50,64 @@ def run(manager: Manager, settings: Settings, listener: socket.socket) -> None:
             lifespan="off",
         )
         listener.listen()  # from here on clients wait instead of being refused
-        host, port = listener.getsockname()[:2]
-        _log.info("Exporting HTTP/REST API at: http://%s:%s", host, port)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, _stopped)
-        _Server(config, partial(_drain, manager, settings.drain_seconds)).run(sockets=[listener])
+        server = Server(config, partial(_drain, manager, settings.drain_seconds), opened, closing)
+        stopping.drain_by(server.stop)
+        server.run(sockets=[listener])
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """Calls `stopping` as soon as a signal comes, and takes leave of its clients."""
 
-    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        stopping: Callable[[], None],
+        opened: Callable[["Server"], None],
+        closing: Callable[[], None],
+    ) -> None:
         super().__init__(config)
         self._stopping = stopping
+        self._opened = opened
+        self._closing = closing
+        self._loop: asyncio.AbstractEventLoop
+
+    def stop(self) -> None:
+        """Makes `run` end, as a signal does, also one that comes before it has begun."""
+        self.handle_exit(signal.SIGTERM, None)
+
+    def accept_from(self, listeners: Sequence[socket.socket]) -> None:
+        """Accepts connections from these, too, in place of those named before.
+
+        Other threads may call this; the sockets stay the caller's.
+        """
+        asyncio.run_coroutine_threadsafe(self._accept_from(listeners), self._loop)
+
+    async def _accept_from(self, listeners: Sequence[socket.socket]) -> None:
+        if self.should_exit:
+            return
+        own, *others = self.servers
+        for server in others:
+            server.close()
+        await super().startup([listener.dup() for listener in listeners])
+        self.servers.insert(0, own)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._stopping()
+        if not self.should_exit:
+            self._stopping()
         super().handle_exit(sig, frame)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._loop = asyncio.get_running_loop()
+        self._opened(self)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Before anything is cut off, the next answer on each connection says that it ends.
 
         A connection on which nothing is asked for a moment ends without.
         """
-        await asyncio.sleep(0)  # who waits to be accepted is, and not reset
+        self._closing()
+        await self._accept_waiting()
         for server in self.servers:
             server.close()
         state = self.server_state
@@ -72,6 +116,21 @@ class _Server(uvicorn.Server):
             if state.connections:
                 await asyncio.sleep(_TICK_SECONDS)
         await super().shutdown(sockets)
+
+    async def _accept_waiting(self) -> None:
+        """Accepts who has connected already: closing the socket would reset these clients.
+
+        The loop accepts some in each of its rounds. Who connects within the microseconds between
+        the last look and the closing is reset: no system call closes only an empty queue.
+        """
+        waiting = select.poll()
+        for server in self.servers:
+            for listener in server.sockets:
+                waiting.register(listener, select.POLLIN)
+        for _ in range(self.config.backlog):
+            if not waiting.poll(0):
+                return
+            await asyncio.sleep(0)
 
 
 def _drain(manager: Manager, seconds: int) -> None:
@@ -86,7 +145,3 @@ def _give_up(seconds: int) -> None:
     _log.error("Not all has ended in --drain_seconds=%d: the rest is cut off", seconds)
     logging.shutdown()
     os._exit(1)  # what hangs in TensorFlow cannot be ended otherwise
-
-
-def _stopped(_: int, __: FrameType | None) -> None:
-    """Uvicorn raises the signal that stopped it again when it has; the exit code is then 0."""

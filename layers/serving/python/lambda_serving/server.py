@@ -1,5 +1,7 @@
 """The long-lived server: loads the models, then opens its port."""
 
+import logging
+import os
 import socket
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -7,23 +9,43 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from lambda_serving.errors import InvalidArgument, Unavailable
+from lambda_serving.downloads import prefix
+from lambda_serving.errors import InvalidArgument
+from lambda_serving.listeners import grpc_listener, rest_listener
 from lambda_serving.manager import Manager
 from lambda_serving.model_config import ModelConfig
 from lambda_serving.server_core import ServerCore
 from lambda_serving.settings import Settings
 from lambda_serving.startup import open_manager
+from lambda_serving.stopping import Stopping
 from lambda_serving.store import Store, open_store
 
 if TYPE_CHECKING:
     from lambda_serving.batching import Batcher
+    from lambda_serving.http_server import Server
+    from lambda_serving.rpc.services import Reload
 
-__all__ = ["serve"]
+__all__ = ["Process", "run", "serve"]
 
-_REST = "--rest_api_port, 0 for any free one"
-_GRPC = "--port, 0 for no gRPC"
+_log = logging.getLogger(__name__)
+
+
+class Process(Protocol):
+    """What a serving process tells of itself: alone, or one of several that share the ports."""
+
+    def loaded(self, core: ServerCore) -> "Reload":
+        """Every model has loaded. Returns when the ports may open, with what reloads models."""
+        ...
+
+    def opened(self, server: "Server") -> None:
+        """Connections are accepted."""
+        ...
+
+    def closing(self) -> None:
+        """They soon will be no more."""
+        ...
 
 
 def serve(settings: Settings) -> None:
@@ -35,15 +57,23 @@ def serve(settings: Settings) -> None:
     """
     models = settings.models()
     if settings.port:  # gRPC takes it once the models have loaded
-        _listener(settings.grpc_host, settings.port, _GRPC).close()
+        grpc_listener(settings).close()
+    with rest_listener(settings) as listener:
+        run(settings, models, listener, _Alone(listener))
+
+
+def run(
+    settings: Settings, models: Sequence[ModelConfig], listener: socket.socket, process: Process
+) -> None:
+    """`serve` of these models, for a process that has its REST socket."""
     with (
-        _listener(settings.rest_api_host, settings.rest_api_port, _REST) as listener,
         ExitStack() as downloads,
         _batcher(settings) as batcher,
         ThreadPoolExecutor(1, "load") as loader,
     ):
+        stopping = Stopping(partial(_end, downloads))
         wrap = batcher.joined if batcher else None
-        manager = open_manager(settings, _folder(models, downloads), wrap)
+        manager = open_manager(settings, models, _folder(models, downloads), wrap)
         loading = loader.submit(
             manager.serve,
             models,
@@ -52,23 +82,49 @@ def serve(settings: Settings) -> None:
         from lambda_serving import http_server  # takes as long as the loading: side by side
 
         loading.result()
+        stopping.loaded()
         try:
             with (
                 ServerCore(manager, models, settings, partial(_open_store, downloads)) as core,
-                _rpc(manager, settings, core),
+                _rpc(manager, settings, process.loaded(core)),
             ):
-                http_server.run(manager, settings, listener)
+                http_server.run(
+                    manager, settings, listener, stopping, process.opened, process.closing
+                )
         finally:
             manager.close()
 
 
-def _rpc(manager: Manager, settings: Settings, core: ServerCore) -> AbstractContextManager[None]:
+class _Alone:
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+
+    def loaded(self, core: ServerCore) -> "Reload":
+        return core.reload
+
+    def opened(self, _: "Server") -> None:
+        host, port = self._listener.getsockname()[:2]
+        _log.info("Exporting HTTP/REST API at: http://%s:%s", host, port)
+
+    def closing(self) -> None:
+        pass
+
+
+def _end(downloads: ExitStack) -> None:
+    """Ends the process, although a thread is loading, which may take as long as it likes."""
+    _log.info("Told to stop before every model had loaded")
+    downloads.close()
+    logging.shutdown()
+    os._exit(0)
+
+
+def _rpc(manager: Manager, settings: Settings, reload: "Reload") -> AbstractContextManager[None]:
     """Answers gRPC inside its block; without an address for it grpcio is not even imported."""
     if not settings.port and not settings.grpc_socket_path:
         return nullcontext()
     from lambda_serving.rpc.server import serving
 
-    return serving(manager, settings, core.reload)
+    return serving(manager, settings, reload)
 
 
 def _open_store(downloads: ExitStack, models: Sequence[ModelConfig]) -> Store:
@@ -80,7 +136,7 @@ def _folder(models: Sequence[ModelConfig], downloads: ExitStack) -> Path:
     """A temporary folder if a model lies in a bucket; without one no writable disk is needed."""
     if not any("://" in model.base_path for model in models):
         return Path()
-    folder = TemporaryDirectory(prefix="lambda-serving-", ignore_cleanup_errors=True)
+    folder = TemporaryDirectory(prefix=prefix(os.getpid()), ignore_cleanup_errors=True)
     return Path(downloads.enter_context(folder))
 
 
@@ -96,17 +152,3 @@ def _batcher(settings: Settings) -> "AbstractContextManager[Batcher | None]":
     unnamed = BatchingParameters(thread_pool_name="model_server_batch_threads")
     parameters = read(Path(file)) if file else unnamed
     return Batcher(parameters, per_model=settings.enable_per_model_batching_parameters)
-
-
-def _listener(host: str, port: int, advice: str) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise Unavailable(
-            f"Could not listen on {host}:{port} ({error}). Choose another port with {advice}"
-        ) from error
-    return listener

@@ -1,10 +1,11 @@
 """From settings to a manager, for servers and functions alike."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from lambda_serving.manager import Manager
+from lambda_serving.model_config import ModelConfig
 from lambda_serving.saved_model import load
 from lambda_serving.servable import Servable
 from lambda_serving.settings import Settings
@@ -16,18 +17,19 @@ __all__ = ["open_manager"]
 
 def open_manager(
     settings: Settings,
+    models: Sequence[ModelConfig],
     downloads: Path,
     wrap: Callable[[Servable, Path], Servable] | None = None,
 ) -> Manager:
     """A manager that has loaded nothing yet; what comes from buckets will lie in `downloads`.
 
-    `wrap` makes each servable the one that is served (see `saved_model.load`).
-    Raises what the settings' own checks and `open_store` raise.
+    `models` say where to look. `wrap` makes each servable the one that is served (see
+    `saved_model.load`). Raises what the settings' own checks and `open_store` raise.
     """
     for path in filter(None, settings.op_libraries.split(",")):
         load_op_library(path)
     return Manager(
-        open_store({model.name: model.base_path for model in settings.models()}, downloads),
+        open_store({model.name: model.base_path for model in models}, downloads),
         partial(
             load,
             tags=settings.saved_model_tags.split(","),
