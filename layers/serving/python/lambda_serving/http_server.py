@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import select
 import signal
 import socket
 import threading
@@ -10,72 +11,116 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import FrameType
+from typing import Protocol
 
 import uvicorn
-from starlette.types import ASGIApp
 
-from lambda_serving.call_record import Observers
 from lambda_serving.manager import Manager
+from lambda_serving.observed import Observed
 from lambda_serving.rest import RestOptions, create_app
 from lambda_serving.rpc import with_grpc_web
 from lambda_serving.settings import Settings
+from lambda_serving.stopping import Stopping
 
-__all__ = ["run"]
+__all__ = ["Host", "Server", "run"]
 
 _log = logging.getLogger(__name__)
 _FAREWELL_TICKS, _TICK_SECONDS = 20, 0.05
+
+
+class Host(Protocol):
+    """Whom it concerns that a server's doors are open."""
+
+    def opened(self, server: "Server") -> None:
+        """Connections are accepted."""
+        ...
+
+    def closing(self) -> None:
+        """They soon will be no more."""
+        ...
 
 
 def run(
     manager: Manager,
     settings: Settings,
     listener: socket.socket,
-    observers: Observers | None = None,
-    around: Sequence[Callable[[ASGIApp], ASGIApp]] = (),
+    observed: Observed,
+    stopping: Stopping,
+    host: Host,
 ) -> None:
     """Answers on `listener` until SIGINT or SIGTERM; then requests in flight finish.
 
-    `observers` are told of all calls; `around` adds pages to the application.
-    Nothing that hangs keeps the process alive: it ends `settings.drain_seconds` later.
+    `observed` is told of all calls, and may have a page. Nothing that hangs keeps the process
+    alive: it ends `settings.drain_seconds` later.
     """
     with ThreadPoolExecutor(settings.rest_api_num_threads, "predict") as executor:
-        rest = create_app(manager, RestOptions.of(settings), executor, observers)
+        rest = create_app(manager, RestOptions.of(settings), executor, observed.observers)
         executor.submit(getattr, rest, "pages")  # so that the first health check does not wait
-        app = with_grpc_web(rest, manager, settings, executor, observers)
-        for add in around:
-            app = add(app)
+        both = with_grpc_web(rest, manager, settings, executor, observed.observers)
         config = uvicorn.Config(
-            app,
+            observed.with_page(both),
             log_config=None,
             access_log=False,
             server_header=False,
             lifespan="off",
         )
         listener.listen()  # from here on clients wait instead of being refused
-        host, port = listener.getsockname()[:2]
-        _log.info("Exporting HTTP/REST API at: http://%s:%s", host, port)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, _stopped)
-        _Server(config, partial(_drain, manager, settings.drain_seconds)).run(sockets=[listener])
+        server = Server(config, partial(_drain, manager, settings.drain_seconds), host)
+        stopping.drain_by(server.stop)
+        server.run(sockets=[listener])
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """Calls `stopping` as soon as a signal comes, and takes leave of its clients."""
 
-    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        stopping: Callable[[], None],
+        host: Host,
+    ) -> None:
         super().__init__(config)
         self._stopping = stopping
+        self._host = host
+        self._loop: asyncio.AbstractEventLoop
+
+    def stop(self) -> None:
+        """Makes `run` end, as a signal does, also one that comes before it has begun."""
+        self.handle_exit(signal.SIGTERM, None)
+
+    def accept_from(self, listeners: Sequence[socket.socket]) -> None:
+        """Accepts connections from these, too, in place of those named before.
+
+        Other threads may call this; the sockets stay the caller's.
+        """
+        asyncio.run_coroutine_threadsafe(self._accept_from(listeners), self._loop)
+
+    async def _accept_from(self, listeners: Sequence[socket.socket]) -> None:
+        if self.should_exit:
+            return
+        own, *others = self.servers
+        for server in others:
+            server.close()
+        await super().startup([listener.dup() for listener in listeners])
+        self.servers.insert(0, own)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._stopping()
+        if not self.should_exit:
+            self._stopping()
         super().handle_exit(sig, frame)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._loop = asyncio.get_running_loop()
+        self._host.opened(self)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Before anything is cut off, the next answer on each connection says that it ends.
 
         A connection on which nothing is asked for a moment ends without.
         """
-        await asyncio.sleep(0)  # who waits to be accepted is, and not reset
+        self._host.closing()
+        await self._accept_waiting()
         for server in self.servers:
             server.close()
         state = self.server_state
@@ -84,6 +129,21 @@ class _Server(uvicorn.Server):
             if state.connections:
                 await asyncio.sleep(_TICK_SECONDS)
         await super().shutdown(sockets)
+
+    async def _accept_waiting(self) -> None:
+        """Accepts who has connected already: closing the socket would reset these clients.
+
+        The loop accepts some in each of its rounds. Who connects within the microseconds between
+        the last look and the closing is reset: no system call closes only an empty queue.
+        """
+        waiting = select.poll()
+        for server in self.servers:
+            for listener in server.sockets:
+                waiting.register(listener, select.POLLIN)
+        for _ in range(self.config.backlog):
+            if not waiting.poll(0):
+                return
+            await asyncio.sleep(0)
 
 
 def _drain(manager: Manager, seconds: int) -> None:
@@ -98,7 +158,3 @@ def _give_up(seconds: int) -> None:
     _log.error("Not all has ended in --drain_seconds=%d: the rest is cut off", seconds)
     logging.shutdown()
     os._exit(1)  # what hangs in TensorFlow cannot be ended otherwise
-
-
-def _stopped(_: int, __: FrameType | None) -> None:
-    """Uvicorn raises the signal that stopped it again when it has; the exit code is then 0."""

@@ -67,8 +67,18 @@ class Manager:
     ) -> None:
         """Makes these, which lie in `store`, the models that are served; loads nothing.
 
-        Raises FailedPrecondition for a label whose version is not loaded, before anything
-        changes. With `labels_may_wait` only labels in use must stay on loaded versions
+        Raises, before anything changes, what `check_labels` raises.
+        """
+        self.check_labels(models, labels_may_wait=labels_may_wait)
+        with self._lock:
+            self.store = store
+            self._labels = {model.name: dict(model.labels) for model in models}
+            self._served = frozenset(self._labels)
+
+    def check_labels(self, models: Sequence[ModelConfig], *, labels_may_wait: bool = False) -> None:
+        """Raises FailedPrecondition for a label whose version is not loaded.
+
+        With `labels_may_wait` only labels in use must stay on loaded versions
         (model_servers/server_core.cc, UpdateModelVersionLabelMap).
         """
         for model, label in self._labels_of_nothing(models):
@@ -77,10 +87,6 @@ class Manager:
                     f"Request to assign label to version {model.labels[label]} of model"
                     f" {model.name}, which is not currently available for inference"
                 )
-        with self._lock:
-            self.store = store
-            self._labels = {model.name: dict(model.labels) for model in models}
-            self._served = frozenset(self._labels)
 
     def get(self, spec: ModelSpec) -> Loaded:
         """The loaded version that `spec` means; raises as `version_policy.resolve` does."""

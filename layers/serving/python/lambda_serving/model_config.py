@@ -13,7 +13,17 @@ from lambda_serving import proto_text, protos
 from lambda_serving.errors import InvalidArgument
 from lambda_serving.version_policy import All, Latest, Specific, VersionPolicy
 
-__all__ = ["LABEL", "Logging", "ModelConfig", "check", "edited", "of_message", "parse", "read"]
+__all__ = [
+    "LABEL",
+    "Logging",
+    "ModelConfig",
+    "check",
+    "edited",
+    "of_message",
+    "parse",
+    "read",
+    "to_message",
+]
 
 _PLATFORM = "tensorflow"
 
@@ -65,6 +75,24 @@ def of_message(config: Any, origin: object) -> list[ModelConfig]:
     if config.WhichOneof("config") != "model_config_list":
         raise InvalidArgument(f"The config file {origin} has no model_config_list")
     return [_model(model, origin) for model in config.model_config_list.config]
+
+
+def to_message(models: Sequence[ModelConfig]) -> Any:
+    """The `ModelServerConfig` of which `of_message` gives these models."""
+    config = _message()()
+    for model in models:
+        entry = config.model_config_list.config.add(
+            name=model.name,
+            base_path=model.base_path,
+            model_platform=_PLATFORM,
+            model_version_policy=_choice(model.policy),
+            version_labels=model.labels,
+        )
+        if logging := model.logging:
+            collector = entry.logging_config.log_collector_config
+            collector.type, collector.filename_prefix = logging.type, logging.filename_prefix
+            entry.logging_config.sampling_config.sampling_rate = logging.sampling_rate
+    return config
 
 
 def edited(text: str | bytes, origin: object, model: ModelConfig) -> str:

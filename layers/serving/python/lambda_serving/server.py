@@ -1,5 +1,7 @@
 """The long-lived server: loads the models, then opens its port."""
 
+import logging
+import os
 import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -7,27 +9,51 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from lambda_serving.call_record import Observers
-from lambda_serving.errors import InvalidArgument, Unavailable
+from lambda_serving.downloads import prefix
+from lambda_serving.errors import InvalidArgument
+from lambda_serving.listeners import grpc_listener, rest_listener
 from lambda_serving.manager import Manager
 from lambda_serving.model_config import ModelConfig
+from lambda_serving.observed import Observed
 from lambda_serving.server_core import ServerCore
 from lambda_serving.settings import Settings
 from lambda_serving.startup import open_manager
+from lambda_serving.stopping import Stopping
 from lambda_serving.store import Store, open_store
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp
-
     from lambda_serving.batching import Batcher
-    from lambda_serving.monitoring import RequestLog, ServerMetrics
+    from lambda_serving.http_server import Server
+    from lambda_serving.monitoring import ServerMetrics
+    from lambda_serving.rpc.services import Reload
 
-__all__ = ["serve"]
+__all__ = ["Process", "run", "serve"]
 
-_REST = "--rest_api_port, 0 for any free one"
-_GRPC = "--port, 0 for no gRPC"
+_log = logging.getLogger(__name__)
+
+
+class Process(Protocol):
+    """What a serving process tells of itself: alone, or one of several that share the ports."""
+
+    def asking(
+        self, topic: str, answer: Callable[[bytes], bytes]
+    ) -> Callable[[bytes], list[bytes]]:
+        """What asks all processes, which `answer` as this one does; before `loaded`."""
+        ...
+
+    def loaded(self, core: ServerCore) -> "Reload":
+        """Every model has loaded. Returns when the ports may open, with what reloads models."""
+        ...
+
+    def opened(self, server: "Server") -> None:
+        """As that of `http_server.Host`."""
+        ...
+
+    def closing(self) -> None:
+        """As that of `http_server.Host`."""
+        ...
 
 
 def serve(settings: Settings) -> None:
@@ -39,17 +65,24 @@ def serve(settings: Settings) -> None:
     """
     models = settings.models()
     if settings.port:  # gRPC takes it once the models have loaded
-        _listener(settings.grpc_host, settings.port, _GRPC).close()
-    observed = _Observed(settings)
+        grpc_listener(settings).close()
+    with rest_listener(settings) as listener:
+        run(settings, models, listener, _Alone(listener))
+
+
+def run(
+    settings: Settings, models: Sequence[ModelConfig], listener: socket.socket, process: Process
+) -> None:
+    """`serve` of these models, for a process that has its REST socket."""
     with (
-        _listener(settings.rest_api_host, settings.rest_api_port, _REST) as listener,
         ExitStack() as downloads,
-        observed,
+        Observed(settings, process.asking) as observed,
         _batcher(settings, observed.metrics) as batcher,
         ThreadPoolExecutor(1, "load") as loader,
     ):
+        stopping = Stopping(partial(_end, downloads))
         wrap = batcher.joined if batcher else None
-        manager = open_manager(settings, _folder(models, downloads), wrap, observed.metrics)
+        manager = open_manager(settings, models, _folder(models, downloads), wrap, observed.metrics)
         if observed.metrics:
             observed.metrics.serves = manager.serves
         observed.configure(models)
@@ -61,80 +94,46 @@ def serve(settings: Settings) -> None:
         from lambda_serving import http_server  # takes as long as the loading: side by side
 
         loading.result()
+        stopping.loaded()
         try:
             opened = partial(_open_store, downloads)
             with (
                 ServerCore(manager, models, settings, opened, observed.configure) as core,
-                _rpc(manager, settings, core, observed),
+                _rpc(manager, settings, process.loaded(core), observed),
             ):
-                http_server.run(manager, settings, listener, observed.observers, observed.pages())
+                http_server.run(manager, settings, listener, observed, stopping, process)
         finally:
             manager.close()
 
 
-class _Observed:
-    """Who is told of calls, as settings and configs of models want it.
+class _Alone:
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
 
-    What nobody wants is not even imported. Raises what a wrong `monitoring_config_file` raises.
-    """
+    def asking(self, _: str, answer: Callable[[bytes], bytes]) -> Callable[[bytes], list[bytes]]:
+        return lambda payload: [answer(payload)]
 
-    def __init__(self, settings: Settings) -> None:
-        self.observers = Observers()
-        self.metrics: ServerMetrics | None = None
-        self._page = ""
-        self._requests: RequestLog | None = None
-        self._ends = ExitStack()
-        if settings.monitoring_config_file:
-            self._measure(Path(settings.monitoring_config_file))
-        if settings.access_log:
-            from lambda_serving.monitoring import access_logger, log_access
+    def loaded(self, core: ServerCore) -> "Reload":
+        return core.reload
 
-            access_logger()
-            self.observers.add(log_access)
+    def opened(self, _: "Server") -> None:
+        host, port = self._listener.getsockname()[:2]
+        _log.info("Exporting HTTP/REST API at: http://%s:%s", host, port)
 
-    def __enter__(self) -> None:
+    def closing(self) -> None:
         pass
 
-    def __exit__(self, *_: object) -> None:
-        self._ends.close()
 
-    def configure(self, models: Sequence[ModelConfig]) -> None:
-        """Logs requests as these models say, from now on."""
-        if self._requests is None:
-            if not any(model.logging for model in models):
-                return
-            from lambda_serving.monitoring import RequestLog
-
-            log = RequestLog(self.metrics.logged) if self.metrics else RequestLog()
-            self._requests = self._ends.enter_context(log)
-            self.observers.add(log)
-        self._requests.configure(models)
-
-    def counters(self) -> dict[str, int]:
-        """The value of each counter, nothing without metrics."""
-        from lambda_serving.monitoring import counters
-
-        return counters(self.metrics.snapshot()) if self.metrics else {}
-
-    def pages(self) -> "list[Callable[[ASGIApp], ASGIApp]]":
-        """What puts the page of metrics in front of an application, if there is one."""
-        if (metrics := self.metrics) is None:
-            return []
-        from lambda_serving.monitoring import text, with_page
-
-        return [lambda app: with_page(app, self._page, lambda: text([metrics.snapshot()]))]
-
-    def _measure(self, file: Path) -> None:
-        from lambda_serving.monitoring import ServerMetrics, page_path
-        from lambda_serving.rest.app import PAGES
-
-        if path := page_path(file, PAGES):
-            self._page, self.metrics = path, ServerMetrics()
-            self.observers.add(self.metrics.call_ended)
+def _end(downloads: ExitStack) -> None:
+    """Ends the process, although a thread is loading, which may take as long as it likes."""
+    _log.info("Told to stop before every model had loaded")
+    downloads.close()
+    logging.shutdown()
+    os._exit(0)
 
 
 def _rpc(
-    manager: Manager, settings: Settings, core: ServerCore, observed: _Observed
+    manager: Manager, settings: Settings, reload: "Reload", observed: Observed
 ) -> AbstractContextManager[None]:
     """Answers gRPC inside its block; without an address for it grpcio is not even imported."""
     if not settings.port and not settings.grpc_socket_path:
@@ -142,7 +141,7 @@ def _rpc(
     from lambda_serving.rpc.server import serving
 
     counters = observed.counters if observed.metrics else None
-    return serving(manager, settings, core.reload, observers=observed.observers, counters=counters)
+    return serving(manager, settings, reload, observers=observed.observers, counters=counters)
 
 
 def _open_store(downloads: ExitStack, models: Sequence[ModelConfig]) -> Store:
@@ -154,7 +153,7 @@ def _folder(models: Sequence[ModelConfig], downloads: ExitStack) -> Path:
     """A temporary folder if a model lies in a bucket; without one no writable disk is needed."""
     if not any("://" in model.base_path for model in models):
         return Path()
-    folder = TemporaryDirectory(prefix="lambda-serving-", ignore_cleanup_errors=True)
+    folder = TemporaryDirectory(prefix=prefix(os.getpid()), ignore_cleanup_errors=True)
     return Path(downloads.enter_context(folder))
 
 
@@ -175,17 +174,3 @@ def _batcher(
     if metrics is None:
         return Batcher(parameters, per_model=per_model)
     return Batcher(parameters, per_model=per_model, report=metrics.batch_ran)
-
-
-def _listener(host: str, port: int, advice: str) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise Unavailable(
-            f"Could not listen on {host}:{port} ({error}). Choose another port with {advice}"
-        ) from error
-    return listener

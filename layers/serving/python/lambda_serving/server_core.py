@@ -96,6 +96,13 @@ class ServerCore:
             if failures := problems + self._versions.settle(new):
                 raise Unavailable(did_not_become_available(failures))
 
+    def check(self, models: Sequence[ModelConfig]) -> None:
+        """Raises what `reload` of these models raises before anything changes."""
+        check(models)
+        self._open_store(models)
+        labels_may_wait = self._settings.allow_version_labels_for_unavailable_models
+        self._manager.check_labels(models, labels_may_wait=labels_may_wait)
+
     def read_config(self) -> None:
         """Reloads what the config file says now; a file that does not do is told of, once."""
         try:

@@ -17,6 +17,7 @@ from lambda_serving.version_policy import Latest, Specific
 
 __all__ = ["Flag", "Settings", "flags"]
 
+_MAX_WORKERS = 64
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -117,6 +118,9 @@ class Settings:
     )
     num_load_threads: int = _flag(0, "Versions that are loaded at once while serving; 0 is one", 0)
     num_unload_threads: int = _flag(0, "Versions that are unloaded at once; 0 is one", 0)
+    workers: int = _flag(
+        1, "Processes that serve, for more cores than one uses [ours]", 1, _MAX_WORKERS
+    )
     drain_seconds: int = _flag(
         30, "Seconds that requests in flight may take after SIGTERM [ours]", 1
     )

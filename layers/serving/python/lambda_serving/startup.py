@@ -1,11 +1,12 @@
 """From settings to a manager, for servers and functions alike."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from lambda_serving.manager import Manager
+from lambda_serving.model_config import ModelConfig
 from lambda_serving.saved_model import load
 from lambda_serving.servable import Servable
 from lambda_serving.settings import Settings
@@ -26,15 +27,16 @@ class LoadMetrics(Protocol):
 
 def open_manager(
     settings: Settings,
+    models: Sequence[ModelConfig],
     downloads: Path,
     wrap: Callable[[Servable, Path], Servable] | None = None,
     metrics: LoadMetrics | None = None,
 ) -> Manager:
     """A manager that has loaded nothing yet; what comes from buckets will lie in `downloads`.
 
-    `wrap` makes each servable the one that is served (see `saved_model.load`); `metrics` count
-    loads and warm-ups.
-    Raises what the settings' own checks and `open_store` raise.
+    `models` say where to look. `wrap` makes each servable the one that is served (see
+    `saved_model.load`); `metrics` count loads and warm-ups. Raises what the settings' own checks
+    and `open_store` raise.
     """
     for path in filter(None, settings.op_libraries.split(",")):
         load_op_library(path)
@@ -48,5 +50,5 @@ def open_manager(
         wrap=wrap,
         warmed_up=metrics.warmed_up if metrics else None,
     )
-    store = open_store({model.name: model.base_path for model in settings.models()}, downloads)
+    store = open_store({model.name: model.base_path for model in models}, downloads)
     return Manager(store, metrics.counting(loading) if metrics else loading)

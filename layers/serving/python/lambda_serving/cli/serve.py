@@ -56,10 +56,15 @@ def _serve(**values: Any) -> None:
     Flags marked [ours] are not of tensorflow_model_server.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # TensorFlow's INFO lines say nothing here
-    threading.Thread(target=library, daemon=True).start()  # 0.2 s beside Python's imports
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    if values["workers"] > 1:
+        from lambda_serving.workers import supervise
+
+        supervise(Settings(**values))
+        return
+    threading.Thread(target=library, daemon=True).start()  # 0.2 s beside Python's imports
     from lambda_serving.server import serve
 
     serve(Settings(**values))

@@ -21,9 +21,10 @@ def start(settings: Settings) -> "Handler":
     """
     from lambda_serving.startup import open_manager
 
-    manager = open_manager(settings, Path(mkdtemp()))  # as short-lived as the environment
+    models = settings.models()
+    manager = open_manager(settings, models, Path(mkdtemp()))  # as short-lived as the environment
     with ThreadPoolExecutor(1, "load") as loader:
-        loading = loader.submit(manager.serve, settings.models())
+        loading = loader.submit(manager.serve, models)
         from lambda_serving.function.handler import Handler  # takes as long: side by side
 
         loading.result()

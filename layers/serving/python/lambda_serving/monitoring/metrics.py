@@ -109,13 +109,13 @@ def text(snapshots: Sequence[Snapshot]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def counters(snapshot: Snapshot) -> dict[str, int]:
+def counters(snapshots: Iterable[Snapshot]) -> dict[str, int]:
     """The sum of each counter's points by its name."""
-    return {
-        name: sum(count for _, count in metric["points"])
-        for name, metric in snapshot.items()
-        if "limits" not in metric
-    }
+    sums: dict[str, int] = {}
+    for name, metric in (item for snapshot in snapshots for item in snapshot.items()):
+        if "limits" not in metric:
+            sums[name] = sums.get(name, 0) + sum(count for _, count in metric["points"])
+    return sums
 
 
 def _counter(

@@ -3,6 +3,7 @@
 Source: config/monitoring_config.proto, model_servers/http_server.cc.
 """
 
+import asyncio
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def page_path(file: Path, taken: Collection[str]) -> str | None:
 
 
 def with_page(app: ASGIApp, path: str, render: Callable[[], str]) -> ASGIApp:
-    """An application that answers `path`, by any method, with what `render` gives.
+    """An application that answers `path`, by any method, with what `render` gives, in a thread.
 
     A query is refused in TensorFlow Serving's words; all else goes to `app`.
     """
@@ -45,7 +46,7 @@ def with_page(app: ASGIApp, path: str, render: Callable[[], str]) -> ASGIApp:
         elif query := scope["query_string"].decode("latin-1"):
             await _send(send, 400, f"Unexpected path: {path}?{query}. Should be {path}")
         else:
-            await _send(send, 200, render())
+            await _send(send, 200, await asyncio.to_thread(render))
 
     return both
 

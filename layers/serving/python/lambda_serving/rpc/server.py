@@ -94,7 +94,8 @@ def _channel_arguments(settings: Settings) -> list[tuple[str, int | str]]:
         *arguments,
         ("grpc.max_receive_message_length", settings.grpc_max_message_bytes),
         ("grpc.max_send_message_length", -1),
-        ("grpc.so_reuseport", 0),  # or two servers would share a port without a word
+        # or two servers would share a port without a word; workers share theirs
+        ("grpc.so_reuseport", int(settings.workers > 1)),
     ]
 
 
