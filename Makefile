@@ -5,7 +5,7 @@ BIN := .venv/bin
 
 SAM := AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam
 
-.PHONY: help setup demo test check e2e bench bench-image base-image build local lock protos
+.PHONY: help setup demo test check e2e bench bench-image base-image build local lock protos soak
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -77,6 +77,9 @@ build: .venv-sam/.done ## one image for each model (BASE_IMAGE=lambda-base:bookw
 
 local: .venv-sam/.done ## the deployed system at http://127.0.0.1:3000
 	$(SAM) local start-api
+
+soak: setup ## 200,000 requests and 50 reloads of one server: its answers, and its memory after them
+	$(BIN)/python tests/benchmarks/run.py soak
 
 # A quick run does without the other servers, some gigabytes, if they are not there.
 bench: setup $(if $(findstring --quick,$(BENCH_FLAGS)),,.venv-peers/.done) ## ours and the peers side by side; wants wrk (Debian: apt-get install wrk)

@@ -31,6 +31,7 @@ from benchmarks import (
     reload,
     rpc,
     servers,
+    soak,
     start,
     warm,
 )
@@ -45,6 +46,7 @@ _BENCHMARKS = {
     "servers": servers,
     "grpc": rpc,
     "reload": reload,
+    "soak": soak,
     "release": release,
     "job": job,
     "batching": batching,
@@ -59,6 +61,7 @@ _WITHOUT_DOCKER = (
     "servers",
     "grpc",
     "reload",
+    "soak",
     "release",
     "job",
     "batching",
