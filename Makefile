@@ -5,7 +5,7 @@ BIN := .venv/bin
 
 SAM := AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam
 
-.PHONY: help setup demo test check e2e bench bench-image base-image build local lock protos
+.PHONY: help setup demo test check e2e bench bench-image base-image build local lock protos soak
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -26,12 +26,21 @@ COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes
 	.venv-sam/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/sam.txt
 	touch $@
 
+# MLServer's workers do not start on a later uvloop.
+PEERS := bentoml litserve mlserver 'tensorflow-cpu==2.21.*' 'uvloop<0.22'
+
+.venv-peers/.done: requirements/peers.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/peers.txt
+	touch $@
+
 lock: setup ## write requirements/*.txt anew from pyproject.toml
 	$(COMPILE) --upgrade --extra dev -o requirements/dev.txt pyproject.toml
 	$(COMPILE) --extra server --extra compile -c requirements/dev.txt -o requirements/server.txt pyproject.toml
 	$(COMPILE) --extra function --extra s3 -c requirements/dev.txt -o requirements/function.txt pyproject.toml
 	$(COMPILE) --extra compile --extra function --extra release -c requirements/dev.txt -o requirements/compile.txt pyproject.toml
 	printf '%s\n' aws-lambda-powertools protobuf | $(COMPILE) -c requirements/dev.txt -o layers/serving/python/requirements.txt -
+	printf '%s\n' $(PEERS) | $(COMPILE) --upgrade -o requirements/peers.txt -
 	echo aws-sam-cli | $(COMPILE) --upgrade -o requirements/sam.txt -
 
 protos: setup ## write protos.binpb anew, from TensorFlow's and TensorFlow Serving's own
@@ -69,5 +78,9 @@ build: .venv-sam/.done ## one image for each model (BASE_IMAGE=lambda-base:bookw
 local: .venv-sam/.done ## the deployed system at http://127.0.0.1:3000
 	$(SAM) local start-api
 
-bench: setup ## ours and the peer side by side; wants wrk (Debian: apt-get install wrk)
+soak: setup ## 200,000 requests and 50 reloads of one server: its answers, and its memory after them
+	$(BIN)/python tests/benchmarks/run.py soak
+
+# A quick run does without the other servers, some gigabytes, if they are not there.
+bench: setup $(if $(findstring --quick,$(BENCH_FLAGS)),,.venv-peers/.done) ## ours and the peers side by side; wants wrk (Debian: apt-get install wrk)
 	$(BIN)/python tests/benchmarks/run.py $(BENCH_FLAGS)

@@ -18,8 +18,9 @@ _HEADERS = {"Content-Type": "application/json"}
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """When a request was sent and answered, by `monotonic`; the status is 0 if it was not."""
+    """When a request was due, sent and answered, by `monotonic`; status 0 if it was not."""
 
+    due: float
     began: float
     ended: float
     status: int
@@ -42,7 +43,7 @@ class Load:
             due = self._start + next(self._numbers) / self._rate
             if self.stopped.wait(max(0, due - monotonic())):
                 break
-            self.answers.append(self._ask(connection))
+            self.answers.append(self._ask(connection, due))
         connection.close()
 
     def failures(self) -> list[Answer]:
@@ -57,7 +58,7 @@ class Load:
         """Seconds without an answer."""
         return max(b - a for a, b in pairwise(sorted(answer.ended for answer in self.answers)))
 
-    def _ask(self, connection: HTTPConnection) -> Answer:
+    def _ask(self, connection: HTTPConnection, due: float) -> Answer:
         began = monotonic()
         try:
             connection.request("POST", self._path, self._body, _HEADERS)
@@ -66,7 +67,7 @@ class Load:
         except (OSError, HTTPException) as error:
             connection.close()
             status, body = 0, repr(error)
-        return Answer(began, monotonic(), status, body)
+        return Answer(due, began, monotonic(), status, body)
 
 
 @contextmanager

@@ -56,7 +56,7 @@ def _rows(what: str, pairs: Pairs, least: float) -> list[Row]:
 
 def _served(base_path: Path, inputs: Path, *, quick: bool) -> Pairs:
     """Each run has a server of its own, which has been under load for some seconds."""
-    runs, warm, seconds = (1, 1, 1) if quick else (5, 5, 10)
+    runs, warm, seconds = (1, 1, 1) if quick else (3, 3, 5)
     body = base_path.with_suffix(".json")
     with np.load(inputs) as arrays:
         (rows,) = arrays.values()
@@ -71,7 +71,7 @@ def _served(base_path: Path, inputs: Path, *, quick: bool) -> Pairs:
 
 def _called(base_path: Path, inputs: Path, *, quick: bool) -> Pairs:
     """Both sides are loaded once; each answers for some seconds in its turn."""
-    runs, seconds = (1, 1) if quick else (5, 5)
+    runs, seconds = (1, 1) if quick else (3, 3)
     arguments = (str(base_path / "1"), str(inputs), str(_CLIENTS))
     with (
         child(python("clients.py", "joined", *arguments), seconds=_SECONDS) as joined,

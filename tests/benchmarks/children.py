@@ -3,11 +3,12 @@
 import gzip
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ __all__ = [
     "python",
     "report",
     "request_body",
+    "tell",
 ]
 
 HERE = Path(__file__).parent
@@ -51,13 +53,18 @@ def python(script: str, *arguments: str) -> list[str]:
 
 
 @contextmanager
-def child(command: Sequence[str], *, seconds: float) -> Iterator[subprocess.Popen[str]]:
-    """A process in a group of its own; it ends with the block, or when its time is up."""
+def child(
+    command: Sequence[str], *, seconds: float, output: int = subprocess.PIPE
+) -> Iterator[subprocess.Popen[str]]:
+    """A process in a group of its own, which ends with the block, or when its time is up.
+
+    `output` is where what it says goes, as `Popen` takes it.
+    """
     with subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdout=output,
+        stderr=output,
         text=True,
         start_new_session=True,
         env={**os.environ, **_ENVIRONMENT},
@@ -72,11 +79,14 @@ def child(command: Sequence[str], *, seconds: float) -> Iterator[subprocess.Pope
 
 
 def _stop(process: subprocess.Popen[str]) -> None:
+    """Its own children get a moment, too, and are then killed."""
     process.terminate()
     try:
         process.wait(_STOP_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def report(process: subprocess.Popen[str]) -> Report:
@@ -92,11 +102,16 @@ def report(process: subprocess.Popen[str]) -> Report:
 
 def ask(process: subprocess.Popen[str], requests: int) -> Report:
     """What `drive.py` reports of a number of requests."""
+    tell(process, requests)
+    return report(process)
+
+
+def tell(process: subprocess.Popen[str], number: int) -> None:
+    """Writes a line to a child."""
     if process.stdin is None:
         raise TypeError("the child has no pipes")
-    process.stdin.write(f"{requests}\n")
+    process.stdin.write(f"{number}\n")
     process.stdin.flush()
-    return report(process)
 
 
 def check_same(ours: Report, peer: Report) -> None:

@@ -8,18 +8,20 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
 
 import click
+import httpx
 
 from benchmarks.children import HERE, MNIST, Report, child, request_body
 from benchmarks.rows import Row, Unit
 
-__all__ = ["load", "measure", "ours"]
+__all__ = ["SECONDS", "address", "load", "measure", "ours", "wait_for", "wrk"]
 
-_SECONDS = 180
+SECONDS = 180
+"""The longest that a server may take to start, and its load to end."""
 _CONNECTIONS = 8
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)")
 _PEER = [sys.executable, "-m", "uvicorn", "benchmarks.peer:app", "--port=0"]
@@ -56,30 +58,30 @@ def load(
     command: Sequence[str], body: str, seconds: int, connections: int = _CONNECTIONS, warm: int = 1
 ) -> Report:
     """What a fresh server does under load, after `warm` seconds of it."""
-    with child(command, seconds=_SECONDS) as server:
-        address = _address(server)
-        _wrk(address, body, warm, connections)
-        found = _wrk(address, body, seconds, connections)
-        return {**found, "rate": found["requests"] / found["seconds"]}
+    with child(command, seconds=SECONDS) as server:
+        url = f"{address(server)}/v1/models/MLP:predict"
+        wrk(url, body, warm, connections)
+        return wrk(url, body, seconds, connections)
 
 
-def _address(server: subprocess.Popen[str]) -> str:
+def address(server: subprocess.Popen[str]) -> str:
     """Where a server says that it listens, once it does."""
     said = []
     for line in server.stderr or ():
         said.append(line)
         if match := _ADDRESS.search(line):
-            _wait_for_port(int(match[1]))
+            wait_for(lambda: socket.create_connection(("127.0.0.1", int(match[1]))).close())
             return match[0]
     raise click.ClickException(f"{server.args!r} ended early:\n{''.join(said)}")
 
 
-def _wait_for_port(port: int) -> None:
-    deadline, pause = monotonic() + _SECONDS, threading.Event()
+def wait_for(probe: Callable[[], object]) -> None:
+    """Returns once `probe` does without an error of a connection, tried again and again."""
+    deadline, pause = monotonic() + SECONDS, threading.Event()
     while True:
         try:
-            socket.create_connection(("127.0.0.1", port)).close()
-        except ConnectionRefusedError:
+            probe()
+        except (OSError, httpx.HTTPError):
             if monotonic() > deadline:
                 raise
             pause.wait(0.01)
@@ -87,17 +89,17 @@ def _wait_for_port(port: int) -> None:
             return
 
 
-def _wrk(address: str, body: str, seconds: int, connections: int) -> Report:
-    wrk = shutil.which("wrk")
-    if wrk is None:
+def wrk(url: str, body: str, seconds: int, connections: int) -> Report:
+    """POSTs of the file `body`: `rate`, requests a second, and `p99_ms`; all must succeed."""
+    program = shutil.which("wrk")
+    if program is None:
         raise click.ClickException("wrk is not on PATH. Install it, e.g. apt-get install wrk")
-    url = f"{address}/v1/models/MLP:predict"
-    command = [wrk, "-t1", f"-c{connections}", f"-d{seconds}", f"--timeout={_SECONDS}"]
+    command = [program, "-t1", f"-c{connections}", f"-d{seconds}", f"--timeout={SECONDS}"]
     command += [f"-s{HERE / 'post.lua'}", url, "--", body]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_SECONDS)
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
     if ended.returncode:
         raise click.ClickException(f"wrk failed:\n{ended.stdout}{ended.stderr}")
     found: Report = json.loads(ended.stdout.splitlines()[-1])
     if found["failures"]:
         raise click.ClickException(f"{found['failures']} requests to {url} failed:\n{ended.stdout}")
-    return found
+    return {**found, "rate": found["requests"] / found["seconds"]}

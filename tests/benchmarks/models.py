@@ -60,10 +60,27 @@ def _mlp(path: str) -> dict[str, Any]:
 
 def _layers(path: str) -> dict[str, Any]:
     """Three layers of 2048 units: 50 MB of weights, read once for a batch."""
-    layers = [tf.keras.layers.Dense(2048, activation="relu") for _ in range(3)]
+    return _stack(path, 3)
+
+
+def _hundred(path: str) -> dict[str, Any]:
+    """Six layers of 2048 units: 100 MB of weights."""
+    return _stack(path, 6)
+
+
+def _stack(path: str, count: int) -> dict[str, Any]:
+    layers = [tf.keras.layers.Dense(2048, activation="relu") for _ in range(count)]
     model = tf.keras.Sequential([tf.keras.Input((2048,), name="numbers"), *layers])
     model.export(path, verbose=False)
     return {"numbers": np.random.default_rng(0).random((1, 2048), np.float32)}
+
+
+def _halves(path: str) -> dict[str, Any]:
+    """As little work as there can be for 1,000 numbers: the half of each, plus two."""
+    spec = tf.TensorSpec([None, 1000], tf.float32, name="numbers")
+    function = tf.function(lambda numbers: {"output": numbers / 2 + 2}, input_signature=[spec])
+    tf.saved_model.save(tf.Module(), path, signatures=function)
+    return {"numbers": np.random.default_rng(0).random((1, 1000), np.float32)}
 
 
 def _dense(rows: int, columns: int) -> tf.Variable:
@@ -152,6 +169,8 @@ def _examples(path: str) -> dict[str, Any]:
 _MODELS: dict[str, Callable[[str], dict[str, Any]]] = {
     "mlp": _mlp,
     "layers": _layers,
+    "hundred": _hundred,
+    "halves": _halves,
     "text": _text,
     "examples": _examples,
     "mobilenetv2": _application(tf.keras.applications.MobileNetV2),

@@ -20,7 +20,21 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # as pytest has it: this is a script
 
-from benchmarks import batching, codec, compiled, image, job, load, release, start, warm
+from benchmarks import (
+    batching,
+    codec,
+    compiled,
+    image,
+    job,
+    load,
+    release,
+    reload,
+    rpc,
+    servers,
+    soak,
+    start,
+    warm,
+)
 from benchmarks.rows import Figure, Row
 
 _BENCHMARKS = {
@@ -29,6 +43,10 @@ _BENCHMARKS = {
     "warm": warm,
     "codec": codec,
     "load": load,
+    "servers": servers,
+    "grpc": rpc,
+    "reload": reload,
+    "soak": soak,
     "release": release,
     "job": job,
     "batching": batching,
@@ -40,6 +58,10 @@ _WITHOUT_DOCKER = (
     "warm",
     "codec",
     "load",
+    "servers",
+    "grpc",
+    "reload",
+    "soak",
     "release",
     "job",
     "batching",

@@ -1,0 +1,92 @@
+"""Hot reloads of 100 MB under a steady load: how slow the slowest answers become (ours).
+
+The peer is the same server just before, for as long as a reload takes: from the version's folder
+being there to the old version being unloaded. Time counts from when a request was due.
+"""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Event
+from time import monotonic
+
+import click
+import httpx
+import numpy as np
+import orjson
+
+from benchmarks import load
+from benchmarks.children import child, python
+from benchmarks.rows import Row, Unit
+from load import Answer, steady
+
+__all__ = ["measure"]
+
+_MODEL = "hundred"
+_RATE = 20
+_BEFORE_SECONDS = 10
+_WANTED = 1 / 3
+
+
+def measure(*, quick: bool) -> list[Row]:
+    """p99 while versions 2 and 3 come; no request may fail."""
+    runs = 1 if quick else 3
+    with tempfile.TemporaryDirectory(prefix="lambda-serving-bench-") as name:
+        folder = Path(name)
+        subprocess.run(python("models.py", name, _MODEL), check=True)
+        with np.load(folder / f"{_MODEL}.npz") as arrays:
+            [row] = arrays.values()
+        body = orjson.dumps({"instances": row.round(3).tolist()})
+        pairs = [_reloads(folder / _MODEL, body) for _ in range(runs)]
+    what = f"{_RATE} requests/s while 100 MB reload, p99, beside before"
+    return [Row.of(what, Unit.MILLISECONDS, pairs, _WANTED)]
+
+
+def _reloads(export: Path, body: bytes) -> tuple[float, float]:
+    """Milliseconds: p99 during both reloads, and in as long a time before."""
+    with tempfile.TemporaryDirectory(dir=export.parent) as name:
+        base_path = Path(name)
+        _put(export, base_path / "1")
+        with child(load.ours(base_path), seconds=load.SECONDS) as server:
+            url = load.address(server)
+            port = int(url.rpartition(":")[2])
+            with steady(port, "/v1/models/MLP:predict", body, _RATE) as sent:
+                Event().wait(_BEFORE_SECONDS)
+                windows = [_reload(url, export, base_path / str(version)) for version in (2, 3)]
+    if failures := sent.failures():
+        raise click.ClickException(f"{len(failures)} requests failed, e.g. {failures[0]}")
+    start, seconds = windows[0][0], sum(end - begin for begin, end in windows)
+    during = [each for window in windows for each in _due(sent.answers, *window)]
+    return _p99(during), _p99(_due(sent.answers, start - seconds, start))
+
+
+def _reload(url: str, export: Path, version: Path) -> tuple[float, float]:
+    """When the folder was there, and when the version before had gone."""
+    _put(export, version)
+    start, before = monotonic(), int(version.name) - 1
+
+    def ended() -> None:
+        answer = httpx.get(f"{url}/v1/models/MLP/versions/{before}").json()
+        if answer["model_version_status"][0]["state"] != "END":
+            raise BlockingIOError(f"version {before} is still there")
+
+    load.wait_for(ended)
+    return start, monotonic()
+
+
+def _put(export: Path, version: Path) -> None:
+    """As versions should come: beside, then renamed. Links, so that no copy is measured."""
+    beside = version.with_name("coming")
+    shutil.copytree(export, beside, copy_function=os.link)
+    beside.rename(version)
+
+
+def _due(answers: Sequence[Answer], start: float, end: float) -> list[Answer]:
+    return [each for each in answers if start <= each.due < end]
+
+
+def _p99(answers: Sequence[Answer]) -> float:
+    return float(1000 * np.percentile([each.ended - each.due for each in answers], 99))

@@ -1,0 +1,203 @@
+"""Our server beside others of the same export, each as its own documentation has it.
+
+One MNIST digit a request, in JSON as each server reads it, over keep-alive connections. Each other
+server has the number of worker processes, of one for each core at most, with which it is fastest
+here; ours is one process. BentoML, LitServe and MLServer have a virtual environment of their own,
+`make .venv-peers/.done`; without it a quick run leaves them out.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import click
+import httpx
+import numpy as np
+
+from benchmarks import load
+from benchmarks.children import HERE, MNIST, Report, child, request_body
+from benchmarks.rows import Row, Unit
+from rpc_client import free_port
+
+__all__ = ["measure"]
+
+_CONNECTIONS = 32
+_BIN = HERE.parents[1] / ".venv-peers/bin"
+_PEERS = HERE / "peers"
+_MODEL = MNIST / "saved/1"
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """A server, what it is asked, and where in its answer the predictions stand.
+
+    `command` is given a port, the number of workers and a folder; `workers` may be any of these.
+    """
+
+    name: str
+    command: Callable[[int, int, Path], Sequence[str]]
+    workers: Sequence[int]
+    path: str
+    body: Any
+    predictions: Callable[[Any], Any]
+    wanted: float = 2
+
+
+def measure(*, quick: bool) -> list[Row]:
+    """Requests a second and the slowest hundredth, ours beside each; the sides take turns."""
+    runs, seconds = (1, 1) if quick else (3, 5)
+    ours, *others = _servers()
+    if not _BIN.exists():
+        if not quick:
+            raise click.ClickException("The other servers are missing: make .venv-peers/.done")
+        others = [each for each in others if each.name == _NAIVE]
+    _check_same(ours, others)
+    best = {each.name: _best(each, seconds) for each in others}
+    rounds = [
+        {each.name: _loaded(each, best.get(each.name, 1), seconds) for each in (ours, *others)}
+        for _ in range(runs)
+    ]
+    return [
+        row
+        for other in others
+        for row in _rows([(each[ours.name], each[other.name]) for each in rounds], other, best)
+    ]
+
+
+def _rows(
+    pairs: Sequence[tuple[Report, Report]], other: _Server, best: dict[str, int]
+) -> list[Row]:
+    rates = [(ours["rate"], peer["rate"]) for ours, peer in pairs]
+    tails = [(ours["p99_ms"], peer["p99_ms"]) for ours, peer in pairs]
+    what = f"digits, {_CONNECTIONS} connections, beside {other.name} ({best[other.name]} workers)"
+    return [
+        Row.of(what, Unit.RATE, rates, other.wanted),
+        Row.of(f"{what}, p99", Unit.MILLISECONDS, tails, 1),
+    ]
+
+
+_NAIVE = "FastAPI"
+
+
+def _servers() -> list[_Server]:
+    """Ours first."""
+    body = json.loads(request_body())
+    rows = body["instances"]
+    open_inference = {
+        "name": "keras_tensor",
+        "shape": list(np.shape(rows)),
+        "datatype": "FP32",
+        "data": np.ravel(rows).tolist(),
+    }
+    predictions, path = itemgetter("predictions"), "/v1/models/MLP:predict"
+    return [
+        _Server("ours", _ours, (1,), path, body, predictions),
+        _Server("BentoML", _bentoml, (1, 2), "/predict", {"rows": rows}, list),
+        _Server("LitServe", _litserve, (1, 2), "/predict", {"rows": rows}, predictions),
+        _Server(
+            "MLServer",
+            _mlserver,
+            (0, 1, 2),
+            "/v2/models/digits/infer",
+            {"inputs": [open_inference]},
+            lambda answer: [answer["outputs"][0]["data"]],
+        ),
+        _Server(_NAIVE, _fastapi, (1, 2), path, body, predictions, wanted=3),
+    ]
+
+
+def _ours(port: int, _: int, __: Path) -> list[str]:
+    return load.ours(MNIST / "saved", f"--rest_api_port={port}")
+
+
+def _bentoml(port: int, workers: int, folder: Path) -> list[str]:
+    settings = (f"WORKERS={workers}", f"MODEL={_MODEL}", f"BENTOML_HOME={folder}")
+    command = [str(_BIN / "bentoml"), "serve", "bentoml_service:Digits", f"--port={port}"]
+    return ["env", "BENTOML_DO_NOT_TRACK=1", *settings, *command, f"--working-dir={_PEERS}"]
+
+
+def _litserve(port: int, workers: int, _: Path) -> list[str]:
+    script = str(_PEERS / "litserve_server.py")
+    return [str(_BIN / "python"), script, str(port), str(workers), str(_MODEL)]
+
+
+def _mlserver(port: int, workers: int, folder: Path) -> list[str]:
+    """No worker is a prediction in the process that answers HTTP."""
+    shutil.copy(_PEERS / "mlserver_runtime.py", folder)
+    settings = {
+        "debug": False,  # or it writes a line for each request
+        "http_port": port,
+        "grpc_port": free_port(),
+        "metrics_port": free_port(),
+        "metrics_dir": str(folder),
+        "parallel_workers": workers,
+    }
+    model = {
+        "name": "digits",
+        "implementation": "mlserver_runtime.Digits",
+        "parameters": {"uri": str(_MODEL)},
+    }
+    (folder / "settings.json").write_text(json.dumps(settings))
+    (folder / "model-settings.json").write_text(json.dumps(model))
+    return [str(_BIN / "mlserver"), "start", str(folder)]
+
+
+def _fastapi(port: int, workers: int, _: Path) -> list[str]:
+    server = [sys.executable, "-m", "uvicorn", "benchmarks.peer:app", "--no-access-log"]
+    return [*server, f"--port={port}", f"--workers={workers}"]
+
+
+def _best(server: _Server, seconds: int) -> int:
+    """The number of workers with which a server answers most requests."""
+    if len(server.workers) == 1:
+        return server.workers[0]
+    return max(server.workers, key=lambda each: _loaded(server, each, seconds)["rate"])
+
+
+def _loaded(server: _Server, workers: int, seconds: int) -> Report:
+    """What a fresh server does under load, after half as many seconds of it."""
+    with ExitStack() as stack:
+        url = _started(server, workers, stack)
+        with tempfile.NamedTemporaryFile(suffix=".json") as body:
+            Path(body.name).write_bytes(json.dumps(server.body).encode())
+            load.wrk(url, body.name, max(1, seconds // 2), _CONNECTIONS)
+            return load.wrk(url, body.name, seconds, _CONNECTIONS)
+
+
+def _check_same(ours: _Server, others: Sequence[_Server]) -> None:
+    """Raises ClickException when a server does not predict what ours does."""
+    expected = _prediction(ours)
+    for other in others:
+        if not np.allclose(predicted := _prediction(other), expected, atol=1e-5):
+            raise click.ClickException(f"{other.name} predicts {predicted}, ours {expected}")
+
+
+def _prediction(server: _Server) -> Any:
+    with ExitStack() as stack:
+        url = _started(server, server.workers[-1], stack)
+        answer = _post(url, server.body)
+        return np.reshape(server.predictions(answer), (1, 10))
+
+
+def _started(server: _Server, workers: int, stack: ExitStack) -> str:
+    """Where a server is asked, once it has answered; what it says goes to nobody."""
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lambda-serving-bench-"))
+    port = free_port()
+    command = server.command(port, workers, Path(folder))
+    stack.enter_context(child(command, seconds=load.SECONDS, output=subprocess.DEVNULL))
+    url = f"http://127.0.0.1:{port}{server.path}"
+    load.wait_for(partial(_post, url, server.body))
+    return url
+
+
+def _post(url: str, body: Any) -> Any:
+    return httpx.post(url, json=body, timeout=load.SECONDS).raise_for_status().json()
