@@ -3,16 +3,20 @@
 import asyncio
 import logging
 import os
+import resource
 import signal
 import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from types import FrameType
 
 import uvicorn
 
+from lambda_serving import bodies
+from lambda_serving.http_protocol import protocol
 from lambda_serving.manager import Manager
 from lambda_serving.rest import RestOptions, create_app
 from lambda_serving.rpc import with_grpc_web
@@ -22,6 +26,9 @@ __all__ = ["run"]
 
 _log = logging.getLogger(__name__)
 _FAREWELL_TICKS, _TICK_SECONDS = 20, 0.05
+_ALL_BODIES = 256 * 2**20  # bytes, or so many of the largest body if that is more:
+_LARGEST_BODIES = 4
+_KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep idle connections, commonly 60 s
 
 
 def run(manager: Manager, settings: Settings, listener: socket.socket) -> None:
@@ -32,13 +39,19 @@ def run(manager: Manager, settings: Settings, listener: socket.socket) -> None:
     with ThreadPoolExecutor(settings.rest_api_num_threads, "predict") as executor:
         rest = create_app(manager, RestOptions.of(settings), executor)
         executor.submit(getattr, rest, "pages")  # so that the first health check does not wait
+        app = with_grpc_web(rest, manager, settings, executor)
+        largest = _LARGEST_BODIES * settings.rest_api_max_body_bytes
         config = uvicorn.Config(
-            with_grpc_web(rest, manager, settings, executor),
+            bodies.Bounded(app, max(_ALL_BODIES, largest)),
+            http=protocol(settings.client_timeout_seconds),
+            ws="none",
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             log_config=None,
             access_log=False,
             server_header=False,
             lifespan="off",
         )
+        _allow_files()
         listener.listen()  # from here on clients wait instead of being refused
         host, port = listener.getsockname()[:2]
         _log.info("Exporting HTTP/REST API at: http://%s:%s", host, port)
@@ -72,6 +85,13 @@ class _Server(uvicorn.Server):
             if state.connections:
                 await asyncio.sleep(_TICK_SECONDS)
         await super().shutdown(sockets)
+
+
+def _allow_files() -> None:
+    """As many open files as this process may have, as each connection is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS has a lower limit than it says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _drain(manager: Manager, seconds: int) -> None:
