@@ -4,12 +4,17 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
+import pytest
 
 from lambda_serving import proto_text, protos
-from rpc_client import arrays, call, free_port, predict_request
+from rpc_client import arrays, call, free_port, path_of, predict_request
 from server_process import COMMAND, MNIST, running
 
 _STUBS_CLIENT = Path(__file__).parents[1] / "stubs_client.py"
@@ -51,3 +56,61 @@ def test_busy_port_is_told_at_once() -> None:
         f"Error: Could not listen on 127.0.0.1:{port} ([Errno 98] Address already in use)."
         " Choose another port with --port, 0 for no gRPC\n"
     )
+
+
+def test_clients_that_stall_keep_nobody_from_being_answered_and_are_cut_off(
+    models_dir: Path,
+) -> None:
+    port = free_port()
+    flags = ("--model_name=m", f"--model_base_path={models_dir / 'half_plus_two'}")
+    bounds = ("--client_timeout_seconds=1", "--grpc_max_message_bytes=1000", "--grpc_max_threads=1")
+    with (
+        running(f"--port={port}", *flags, *bounds),
+        grpc.insecure_channel(f"localhost:{port}") as channel,
+        _stalled(channel, 100) as stalled,
+    ):
+        assert call(channel, "Predict", predict_request("m", {"x": [1]})).outputs
+        said = {(each.code(), each.details()) for each in stalled}
+    assert said == {(grpc.StatusCode.DEADLINE_EXCEEDED, "The request did not arrive in time")}
+
+
+def test_call_that_stalls_does_not_hinder_the_end(models_dir: Path) -> None:
+    port = free_port()
+    flags = ("--model_name=m", f"--model_base_path={models_dir / 'half_plus_two'}")
+    with (
+        running(f"--port={port}", *flags) as (_, process),
+        grpc.insecure_channel(f"localhost:{port}") as channel,
+        _stalled(channel, 1),
+    ):
+        assert call(channel, "Predict", predict_request("m", {"x": [1]})).outputs
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(_SECONDS) == 0
+
+
+@contextmanager
+def _stalled(channel: grpc.Channel, count: int) -> Iterator[Sequence[Any]]:
+    """Calls that have begun and send no message as long as the block lasts."""
+    over = threading.Event()
+
+    def message() -> Iterator[bytes]:
+        over.wait()
+        yield from ()
+
+    try:
+        yield [channel.stream_unary(path_of("Predict")).future(message()) for _ in range(count)]
+    finally:
+        over.set()
+
+
+def test_message_over_the_default_limit_is_refused(models_dir: Path) -> None:
+    port = free_port()
+    flags = ("--model_name=m", f"--model_base_path={models_dir / 'half_plus_two'}")
+    with (
+        running(f"--port={port}", *flags),
+        grpc.insecure_channel(f"localhost:{port}") as channel,
+    ):
+        with pytest.raises(grpc.RpcError) as raised:
+            call(channel, "Predict", bytes(256 * 2**20 + 1))
+        error: Any = raised.value
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert call(channel, "Predict", predict_request("m", {"x": [1]})).outputs

@@ -1,28 +1,41 @@
 """The services over gRPC: on a port, on a UNIX socket, or on both.
 
-Source: model_servers/server.cc.
+An event loop in a thread of its own reads messages, so that a client which stalls in one holds no
+other thread; calls are answered by threads. Source: model_servers/server.cc.
 """
 
+import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Thread
+from typing import Protocol, TypeVar
 
 import grpc
+import grpc.aio
 
 from lambda_serving.errors import InvalidArgument, Unavailable
 from lambda_serving.manager import Manager
-from lambda_serving.rpc import errors
+from lambda_serving.rpc.calls import Calls
 from lambda_serving.rpc.credentials import credentials
-from lambda_serving.rpc.services import Reload, RpcOptions, Services, no_reload, timeout_ms
+from lambda_serving.rpc.services import Reload, RpcOptions, Services, no_reload
 from lambda_serving.settings import Settings
 
 __all__ = ["serving"]
 
 _log = logging.getLogger(__name__)
 _GRACE_SECONDS = 30
-_STATUSES = {status.value[0]: status for status in grpc.StatusCode}
 _HEALTHY = ("", "ModelService", "PredictionService")
+_WAITING_THREADS = 128  # that may wait for joined runs; without traffic there are none
+_MOST_STREAMS = 1000  # calls at once on a connection
+_PING_MS = 60_000  # after which a connection without traffic is asked whether it lives
+
+_Result = TypeVar("_Result")
+
+
+class _Run(Protocol):
+    def __call__(self, coroutine: Coroutine[None, None, _Result]) -> _Result: ...
 
 
 @contextmanager
@@ -37,18 +50,57 @@ def serving(manager: Manager, settings: Settings, reload: Reload = no_reload) ->
         yield
         return
     services = Services(manager, RpcOptions.of(settings), reload)
-    with ThreadPoolExecutor(settings.grpc_max_threads, "rpc") as threads:
-        server = grpc.server(threads, options=_channel_arguments(settings))
-        _add_methods(server, services)
-        if settings.enable_grpc_healthcheck_service:
-            _add_health(server)
-        _listen(server, addresses, settings)
-        server.start()
+    with ThreadPoolExecutor(_threads(settings), "rpc") as threads, _loop() as run:
+        calls = Calls(services, threads, settings.client_timeout_seconds)
+        server = run(_started(calls, addresses, settings))
         _log.info("Running gRPC ModelServer at: %s", ", ".join(addresses))
         try:
             yield
         finally:
-            server.stop(_GRACE_SECONDS).wait()
+            run(_stopped(server, calls))
+
+
+@contextmanager
+def _loop() -> Iterator[_Run]:
+    """What runs a coroutine in the event loop of a thread, and waits for it."""
+    loop = asyncio.new_event_loop()
+    thread = Thread(target=loop.run_forever, name="grpc")
+    thread.start()
+
+    def run(coroutine: Coroutine[None, None, _Result]) -> _Result:
+        return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
+
+    try:
+        yield run
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+async def _started(calls: Calls, addresses: Sequence[str], settings: Settings) -> grpc.aio.Server:
+    server = grpc.aio.server(options=_channel_arguments(settings))
+    calls.add_to(server)
+    if settings.enable_grpc_healthcheck_service:
+        await _add_health(server)
+    _listen(server, addresses, settings)
+    await server.start()
+    return server
+
+
+async def _stopped(server: grpc.aio.Server, calls: Calls) -> None:
+    """Ends once every call has its answer; what only watches the health is cut off then."""
+    stopping = asyncio.create_task(server.stop(_GRACE_SECONDS))
+    await asyncio.sleep(0)  # it takes no more from here on
+    await calls.finished()
+    await server.stop(None)
+    await stopping
+
+
+def _threads(settings: Settings) -> int:
+    """How many calls may run, or with batching wait for one another, at once."""
+    least = _WAITING_THREADS if settings.enable_batching else 0
+    return max(settings.grpc_max_threads, least)
 
 
 def _addresses(settings: Settings) -> list[str]:
@@ -75,42 +127,23 @@ def _channel_arguments(settings: Settings) -> list[tuple[str, int | str]]:
         *arguments,
         ("grpc.max_receive_message_length", settings.grpc_max_message_bytes),
         ("grpc.max_send_message_length", -1),
+        ("grpc.max_concurrent_streams", _MOST_STREAMS),
+        ("grpc.keepalive_time_ms", _PING_MS),
+        ("grpc.http2.min_ping_interval_without_data_ms", _PING_MS // 2),
         ("grpc.so_reuseport", 0),  # or two servers would share a port without a word
     ]
 
 
-def _add_methods(server: grpc.Server, services: Services) -> None:
-    for path in services.methods:
-        _, service, method = path.split("/")
-        handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(
-            _behavior(services, path)
-        )
-        generic = grpc.method_handlers_generic_handler(service, {method: handler})
-        server.add_generic_rpc_handlers((generic,))
-
-
-def _behavior(services: Services, path: str) -> Callable[[bytes, grpc.ServicerContext], bytes]:
-    def behave(body: bytes, context: grpc.ServicerContext) -> bytes:
-        if not context.is_active():  # its client waited too long for a thread, or went away
-            context.abort(grpc.StatusCode.CANCELLED, "The client does not wait any more")
-        reply = services.answer(path, body, timeout_ms(context.time_remaining()))
-        if reply.code != errors.OK:
-            context.abort(_STATUSES[reply.code], reply.message)
-        return reply.body
-
-    return behave
-
-
-def _add_health(server: grpc.Server) -> None:
+async def _add_health(server: grpc.aio.Server) -> None:
     from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-    servicer = health.HealthServicer()
+    servicer = health.aio.HealthServicer()
     for name in _HEALTHY:
-        servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
 
 
-def _listen(server: grpc.Server, addresses: Sequence[str], settings: Settings) -> None:
+def _listen(server: grpc.aio.Server, addresses: Sequence[str], settings: Settings) -> None:
     tls = credentials(settings.ssl_config_file)
     for address in addresses:
         try:
