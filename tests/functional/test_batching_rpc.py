@@ -39,7 +39,7 @@ class _Both:
     def send(self, value: float, timeout: float = 60) -> Any:
         """A call by gRPC; its answer is to come."""
         response = protos.message("tensorflow.serving.PredictResponse")
-        method = self.channel.unary_unary(path_of("Predict"), None, response.FromString)
+        method: Any = self.channel.unary_unary(path_of("Predict"), None, response.FromString)
         body = predict_request("positive", {"x": [value]}).SerializeToString()
         return method.future(body, timeout=timeout)
 

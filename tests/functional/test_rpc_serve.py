@@ -92,12 +92,13 @@ def _stalled(channel: grpc.Channel, count: int) -> Iterator[Sequence[Any]]:
     """Calls that have begun and send no message as long as the block lasts."""
     over = threading.Event()
 
-    def message() -> Iterator[bytes]:
+    def nothing() -> Iterator[bytes]:
         over.wait()
         yield from ()
 
+    method: Any = channel.stream_unary(path_of("Predict"))
     try:
-        yield [channel.stream_unary(path_of("Predict")).future(message()) for _ in range(count)]
+        yield [method.future(nothing()) for _ in range(count)]
     finally:
         over.set()
 
@@ -114,3 +115,55 @@ def test_message_over_the_default_limit_is_refused(models_dir: Path) -> None:
         error: Any = raised.value
         assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert call(channel, "Predict", predict_request("m", {"x": [1]})).outputs
+
+
+def _refusal(*flags: str) -> str:
+    ended = subprocess.run(
+        [COMMAND, "serve", f"--model_base_path={MNIST / 'saved'}", "--rest_api_port=0", *flags],
+        capture_output=True,
+        text=True,
+        timeout=_SECONDS,
+        check=False,
+    )
+    assert ended.returncode != 0
+    assert "Traceback" not in ended.stderr
+    return ended.stderr[ended.stderr.index("Error: ") :].strip()
+
+
+def test_one_port_for_both_is_told() -> None:
+    port = free_port()
+    assert _refusal(f"--port={port}", f"--rest_api_port={port}") == (
+        f"Error: --port and --rest_api_port are both {port}. Give each a port of its own"
+    )
+
+
+def test_socket_path_that_is_of_no_use_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    said = [_refusal("--port=0", f"--grpc_socket_path={path}") for path in (file, file / "x")]
+    assert said == [
+        f"Error: --grpc_socket_path {file} is there already and is no socket. Choose another path",
+        f"Error: The folder of --grpc_socket_path {file / 'x'} is not there. Make it",
+    ]
+    assert file.is_file()
+
+
+def test_socket_is_taken_over_from_a_server_that_was_killed_only(
+    tmp_path: Path, models_dir: Path
+) -> None:
+    path = tmp_path / "socket"
+    flags = (f"--grpc_socket_path={path}", f"--model_base_path={models_dir / 'half_plus_two'}")
+    with running(*flags):
+        assert _refusal("--port=0", f"--grpc_socket_path={path}") == (
+            f"Error: Another process listens on --grpc_socket_path {path}. End it, or choose"
+            " another path"
+        )
+        assert _answered(path)
+    assert path.is_socket()
+    with running(*flags):
+        assert _answered(path)
+
+
+def _answered(path: Path) -> bool:
+    with grpc.insecure_channel(f"unix:{path}") as channel:
+        return bool(call(channel, "Predict", predict_request("default", {"x": [1]})).outputs)

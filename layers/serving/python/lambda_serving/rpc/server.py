@@ -9,6 +9,7 @@ import logging
 from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Thread
 from typing import Protocol, TypeVar
 
@@ -20,6 +21,7 @@ from lambda_serving.manager import Manager
 from lambda_serving.rpc.calls import Calls
 from lambda_serving.rpc.credentials import credentials
 from lambda_serving.rpc.services import Reload, RpcOptions, Services, no_reload
+from lambda_serving.rpc.sockets import check_path
 from lambda_serving.settings import Settings
 
 __all__ = ["serving"]
@@ -43,12 +45,14 @@ def serving(manager: Manager, settings: Settings, reload: Reload = no_reload) ->
     """Answers inside the block; at its end no more calls are taken, and those in flight finish.
 
     Neither a port nor a socket is no server. Raises Unavailable for an address that cannot be
-    listened on, and InvalidArgument for settings that make no sense.
+    listened on, what `check_path` raises, and InvalidArgument for settings that make no sense.
     """
     addresses = _addresses(settings)
     if not addresses:
         yield
         return
+    if settings.grpc_socket_path:
+        check_path(Path(settings.grpc_socket_path))
     services = Services(manager, RpcOptions.of(settings), reload)
     with ThreadPoolExecutor(_threads(settings), "rpc") as threads, _loop() as run:
         calls = Calls(services, threads, settings.client_timeout_seconds)
