@@ -25,7 +25,9 @@ def predict(
     signature = _signature(loaded.servable, request.model_spec.signature_name)
     inputs = _inputs(signature, request.inputs, max_bytes)
     wanted = _wanted(signature, request.output_filter)
-    outputs = loaded.servable.run(signature.name, inputs, timeout_ms=timeout_ms)
+    outputs = loaded.servable.run(
+        signature.name, inputs, timeout_ms=timeout_ms, only=request.output_filter
+    )
     response = protos.message("tensorflow.serving.PredictResponse")()
     response.model_spec.name = request.model_spec.name
     response.model_spec.version.value = loaded.id.version
