@@ -18,6 +18,7 @@ class MemoryStore:
     broken: dict[str, Exception] = field(default_factory=dict)
     unfetchable: dict[ServableId, ServingError] = field(default_factory=dict)
     listed: list[str] = field(default_factory=list)
+    fingerprints: dict[ServableId, str] = field(default_factory=dict)
     released: list[ServableId] = field(default_factory=list)
 
     def versions(self, name: str) -> list[int]:
@@ -33,6 +34,9 @@ class MemoryStore:
         if error := self.unfetchable.get(servable):
             raise error
         return Path(servable.name, str(servable.version))
+
+    def fingerprint(self, servable: ServableId) -> str:
+        return self.fingerprints.get(servable, "files")
 
     def release(self, servable: ServableId) -> None:
         self.released.append(servable)

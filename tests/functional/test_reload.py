@@ -195,6 +195,96 @@ def test_copied_version_is_taken_when_it_is_complete(base_path: Path, versions: 
         assert client.ask().json() == {"predictions": [4.0]}
 
 
+@pytest.mark.parametrize("retries", [0, 5])
+def test_version_that_failed_is_taken_when_its_files_are_mended(
+    base_path: Path, versions: Path, retries: int
+) -> None:
+    hours = "--load_retry_interval_micros=36000000000"
+    with _serving(base_path, hours, f"--max_num_load_retries={retries}") as client:
+        _put(versions / "2", base_path / "half")
+        model = base_path / "half" / "saved_model.pb"
+        whole = model.read_bytes()
+        model.write_bytes(whole[: len(whole) // 2])
+        (base_path / "half").rename(base_path / "2")
+        until(lambda: client.states().get(2) and client.error(2)[1])
+        assert client.states() == {2: "LOADING" if retries else "END", 1: "AVAILABLE"}
+        (base_path / "2" / "saved_model.pb").write_bytes(whole)
+        until(lambda: client.states() == {2: "AVAILABLE", 1: "END"})
+
+
+def test_links_to_versions_are_versions_and_are_loaded_once(
+    base_path: Path, versions: Path, tmp_path: Path
+) -> None:
+    """As git-sync and Kubernetes put them; a number stands for one content, as there."""
+    hours = "--load_retry_interval_micros=36000000000"
+    with _serving(base_path, hours) as client:
+        (base_path / "2").symlink_to("../store/2")
+        until(lambda: client.states().get(2) and "find SavedModel" in client.error(2)[1])
+        _put(versions / "2", tmp_path / "store" / "2")
+        until(lambda: client.states() == {2: "AVAILABLE", 1: "END"})
+        (base_path / "swapped").symlink_to(versions / "1")
+        (base_path / "swapped").rename(base_path / "2")
+        _put(versions / "1", base_path / "3")
+        until(lambda: client.states() == {3: "AVAILABLE", 2: "END", 1: "END"})
+        _take(base_path / "3", tmp_path)
+        until(lambda: client.states() == {3: "END", 2: "AVAILABLE", 1: "END"})
+        assert client.ask().json() == {"predictions": [3.0]}
+
+
+def test_base_path_that_is_a_link_may_be_swapped(versions: Path, tmp_path: Path) -> None:
+    for number in (1, 2):
+        _put(versions / str(number), tmp_path / f"tree-{number}" / str(number))
+    base_path = tmp_path / "current"
+    base_path.symlink_to(tmp_path / "tree-1")
+    with _serving(base_path) as client:
+        assert client.ask().json() == {"predictions": [3.0]}
+        (tmp_path / "next").symlink_to(tmp_path / "tree-2")
+        (tmp_path / "next").rename(base_path)
+        until(lambda: client.states() == {2: "AVAILABLE", 1: "END"})
+        assert client.ask().json() == {"predictions": [4.0]}
+
+
+def test_largest_of_very_many_versions_is_served(base_path: Path, versions: Path) -> None:
+    for number in range(2, 200):
+        (base_path / str(number)).symlink_to(versions / "1")
+    with _serving(base_path) as client:
+        assert client.states() == {199: "AVAILABLE"}
+        _put(versions / "2", base_path / "200")
+        until(lambda: client.states() == {200: "AVAILABLE", 199: "END"})
+
+
+def test_labels_move_and_a_broken_config_changes_nothing(versions: Path, tmp_path: Path) -> None:
+    """Two models of one base path, one of them with labels."""
+
+    def text(stable: int) -> str:
+        common = f'base_path: "{versions}" model_platform: "tensorflow"'
+        labels = f'version_labels {{ key: "stable" value: {stable} }}'
+        policy = "model_version_policy { all {} }"
+        return f"""model_config_list {{
+            config {{ name: "m" {common} {policy} {labels} }} config {{ name: "n" {common} }}
+        }}"""
+
+    config = tmp_path / "models.config"
+    config.write_text(text(1))
+    flags = (f"--model_config_file={config}", "--model_config_file_poll_wait_seconds=1")
+    with running(*flags) as (url, process), _read(process) as said, _client(url) as client:
+
+        def stable() -> str:
+            return client.ask("m/labels/stable").text
+
+        assert stable() == '{"predictions":[3.0]}'
+        config.write_text(text(2))
+        until(lambda: stable() == '{"predictions":[4.0]}')
+        for broken in (b"model_config_list {", b"\xff\xfe\x00", b"", text(7).encode()):
+            count = len(said)
+            config.write_bytes(broken)
+            until(lambda count=count: "ERROR" in "".join(said[count:]))  # type: ignore[misc]
+            assert stable() == '{"predictions":[4.0]}'
+        config.write_text(text(1))
+        until(lambda: stable() == '{"predictions":[3.0]}')
+        assert client.ask("n").json() == {"predictions": [4.0]}
+
+
 def test_pushed_version_is_taken_with_its_manifest(base_path: Path, versions: Path) -> None:
     manifest = Manifest.of(versions / "2").to_json()
     _put(versions / "2", base_path / "push")

@@ -14,7 +14,7 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from lambda_serving import protos, saved_model
-from lambda_serving.errors import FailedPrecondition, InvalidArgument, Unavailable
+from lambda_serving.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from lambda_serving.manager import Loaded, Manager
 from lambda_serving.model_config import ModelConfig
 from lambda_serving.model_spec import ModelSpec
@@ -558,7 +558,7 @@ def test_channel_argument_without_a_value_is_told(served: Open) -> None:
 
 def test_socket_that_cannot_be_made_is_told(manager: Manager) -> None:
     settings = Settings(port=0, grpc_socket_path="/nowhere/at/all")
-    with pytest.raises(Unavailable, match="unix:/nowhere/at/all"), serving(manager, settings):
+    with pytest.raises(NotFound, match="/nowhere/at/all"), serving(manager, settings):
         pass
 
 

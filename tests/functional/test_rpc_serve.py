@@ -4,12 +4,17 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
+import pytest
 
 from lambda_serving import proto_text, protos
-from rpc_client import arrays, call, free_port, predict_request
+from rpc_client import arrays, call, free_port, path_of, predict_request
 from server_process import COMMAND, MNIST, running
 
 _STUBS_CLIENT = Path(__file__).parents[1] / "stubs_client.py"
@@ -51,3 +56,114 @@ def test_busy_port_is_told_at_once() -> None:
         f"Error: Could not listen on 127.0.0.1:{port} ([Errno 98] Address already in use)."
         " Choose another port with --port, 0 for no gRPC\n"
     )
+
+
+def test_clients_that_stall_keep_nobody_from_being_answered_and_are_cut_off(
+    models_dir: Path,
+) -> None:
+    port = free_port()
+    flags = ("--model_name=m", f"--model_base_path={models_dir / 'half_plus_two'}")
+    bounds = ("--client_timeout_seconds=1", "--grpc_max_message_bytes=1000", "--grpc_max_threads=1")
+    with (
+        running(f"--port={port}", *flags, *bounds),
+        grpc.insecure_channel(f"localhost:{port}") as channel,
+        _stalled(channel, 100) as stalled,
+    ):
+        assert call(channel, "Predict", predict_request("m", {"x": [1]})).outputs
+        said = {(each.code(), each.details()) for each in stalled}
+    assert said == {(grpc.StatusCode.DEADLINE_EXCEEDED, "The request did not arrive in time")}
+
+
+def test_call_that_stalls_does_not_hinder_the_end(models_dir: Path) -> None:
+    port = free_port()
+    flags = ("--model_name=m", f"--model_base_path={models_dir / 'half_plus_two'}")
+    with (
+        running(f"--port={port}", *flags) as (_, process),
+        grpc.insecure_channel(f"localhost:{port}") as channel,
+        _stalled(channel, 1),
+    ):
+        assert call(channel, "Predict", predict_request("m", {"x": [1]})).outputs
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(_SECONDS) == 0
+
+
+@contextmanager
+def _stalled(channel: grpc.Channel, count: int) -> Iterator[Sequence[Any]]:
+    """Calls that have begun and send no message as long as the block lasts."""
+    over = threading.Event()
+
+    def nothing() -> Iterator[bytes]:
+        over.wait()
+        yield from ()
+
+    method: Any = channel.stream_unary(path_of("Predict"))
+    try:
+        yield [method.future(nothing()) for _ in range(count)]
+    finally:
+        over.set()
+
+
+def test_message_over_the_default_limit_is_refused(models_dir: Path) -> None:
+    port = free_port()
+    flags = ("--model_name=m", f"--model_base_path={models_dir / 'half_plus_two'}")
+    with (
+        running(f"--port={port}", *flags),
+        grpc.insecure_channel(f"localhost:{port}") as channel,
+    ):
+        with pytest.raises(grpc.RpcError) as raised:
+            call(channel, "Predict", bytes(256 * 2**20 + 1))
+        error: Any = raised.value
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert call(channel, "Predict", predict_request("m", {"x": [1]})).outputs
+
+
+def _refusal(*flags: str) -> str:
+    ended = subprocess.run(
+        [COMMAND, "serve", f"--model_base_path={MNIST / 'saved'}", "--rest_api_port=0", *flags],
+        capture_output=True,
+        text=True,
+        timeout=_SECONDS,
+        check=False,
+    )
+    assert ended.returncode != 0
+    assert "Traceback" not in ended.stderr
+    return ended.stderr[ended.stderr.index("Error: ") :].strip()
+
+
+def test_one_port_for_both_is_told() -> None:
+    port = free_port()
+    assert _refusal(f"--port={port}", f"--rest_api_port={port}") == (
+        f"Error: --port and --rest_api_port are both {port}. Give each a port of its own"
+    )
+
+
+def test_socket_path_that_is_of_no_use_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    said = [_refusal("--port=0", f"--grpc_socket_path={path}") for path in (file, file / "x")]
+    assert said == [
+        f"Error: --grpc_socket_path {file} is there already and is no socket. Choose another path",
+        f"Error: The folder of --grpc_socket_path {file / 'x'} is not there. Make it",
+    ]
+    assert file.is_file()
+
+
+def test_socket_is_taken_over_from_a_server_that_was_killed_only(
+    tmp_path: Path, models_dir: Path
+) -> None:
+    path = tmp_path / "socket"
+    flags = (f"--grpc_socket_path={path}", f"--model_base_path={models_dir / 'half_plus_two'}")
+    with running(*flags):
+        assert _refusal("--port=0", f"--grpc_socket_path={path}") == (
+            f"Error: Another process listens on --grpc_socket_path {path}. End it, or choose"
+            " another path"
+        )
+        assert _answered(path)
+    assert path.is_socket()
+    with running(*flags):
+        assert _answered(path)
+
+
+def _answered(path: Path) -> bool:
+    with grpc.insecure_channel(f"unix:{path}") as channel:
+        return bool(call(channel, "Predict", predict_request("default", {"x": [1]})).outputs)

@@ -88,6 +88,9 @@ def test_client_without_tls_gets_nothing(manager: Manager, write: Write) -> None
         assert _refused(channel)
 
 
+_OTHER_KEY = _OTHER_AUTHORITY.issue_cert("localhost").private_key_pem.bytes().decode()
+
+
 @pytest.mark.parametrize(
     ("fields", "error", "said"),
     [
@@ -95,6 +98,7 @@ def test_client_without_tls_gets_nothing(manager: Manager, write: Write) -> None
         ({"server_key": _KEY}, InvalidArgument, "has no server_cert, which is a text in PEM"),
         ({**_TLS, "client_verify": True}, InvalidArgument, "no custom_ca to verify clients by"),
         ({**_TLS, "server_key": "secret"}, Unavailable, "or mend .*ssl.config"),
+        ({**_TLS, "server_key": _OTHER_KEY}, Unavailable, "or mend .*ssl.config"),
         ({**_TLS, "server_cert": "path/to/cert"}, Unavailable, "or mend .*ssl.config"),
     ],
 )

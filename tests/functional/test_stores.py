@@ -174,6 +174,17 @@ class StoreContract:
         put({"1/saved_model.pb": b"mended"})
         assert _content(store.fetch(ServableId("m", 1)))["saved_model.pb"] == b"mended"
 
+    def test_fingerprint_is_another_one_when_files_are(self, store: Store, put: _Put) -> None:
+        put(_EXPORT)
+        one = ServableId("m", 1)
+        before = store.fingerprint(one)
+        assert before == store.fingerprint(one)
+        put({"1/variables/more": b""})
+        longer = store.fingerprint(one)
+        put({"1/saved_model.pb": b"of another length"})
+        assert len({"", before, longer, store.fingerprint(one)}) == 4
+        assert store.fingerprint(ServableId("m", 2)) == ""
+
     @pytest.fixture
     def source(self, tmp_path: Path) -> Path:
         """A folder to push; no SavedModel is looked for where nothing is loaded."""

@@ -209,6 +209,37 @@ def test_version_given_up_is_tried_again_once_it_was_gone(serving: _Serving) -> 
     assert serving.available() == [2]
 
 
+def test_version_is_tried_anew_once_its_files_have_changed_and_stay_so(serving: _Serving) -> None:
+    files, two = serving.store.fingerprints, ServableId("m", 2)
+    serving.loader.broken["m/2"] = DataLoss("cut short")
+    serving.aspire("m", 2)
+    del serving.loader.broken["m/2"]
+    for files[two] in ("longer", "longer still", ""):  # "": the disk did not answer
+        serving.aspire("m", 2)
+        assert serving.statuses()[2] == (State.LOADING, "cut short")
+    files[two] = "longer still"
+    serving.aspire("m", 2)
+    assert serving.statuses()[2] == (State.AVAILABLE, "")
+
+
+def test_version_given_up_is_tried_anew_as_often_once_its_files_have_changed(
+    serving: _Serving,
+) -> None:
+    serving.loader.broken["m/2"] = DataLoss("cut short")
+    serving.aspire("m", 2)
+    for serving.clock.now in (60, 120):
+        serving.versions.advance()
+    assert serving.statuses()[2] == (State.END, "cut short")
+    serving.store.fingerprints[ServableId("m", 2)] = "others"
+    serving.aspire("m", 2)
+    assert serving.aspire("m", 2) == 60
+    assert serving.statuses()[2] == (State.LOADING, "cut short")
+    del serving.loader.broken["m/2"]
+    serving.clock.now = 180
+    serving.versions.advance()
+    assert serving.statuses()[2] == (State.AVAILABLE, "")
+
+
 def test_load_that_fails_does_not_keep_other_models_waiting(serving: _Serving) -> None:
     serving.loader.broken["m/2"] = DataLoss("broken")
     serving.aspire("m", 2)

@@ -68,7 +68,9 @@ def test_missing_file_is_not_found(tmp_path: Path) -> None:
 def test_binary_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "models.config"
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InvalidArgument, match="is not valid"):
+    with pytest.raises(
+        InvalidArgument, match="is not valid: it is no text in UTF-8, as its byte 0"
+    ):
         read(path)
 
 

@@ -132,3 +132,31 @@ def test_is_quick_while_every_signature_that_was_called_is() -> None:
         servable.run(name, inputs)
         found.append(servable.is_quick)
     assert found == [False, True, False, False]
+
+
+def test_only_the_outputs_asked_for_are_computed() -> None:
+    asked = []
+
+    class Sum:
+        is_quick = False
+
+        def __call__(self, inputs: Sequence[Array], timeout_ms: int) -> list[Array]:
+            assert timeout_ms == 7
+            return [inputs[0] + inputs[1]]
+
+    def select(name: str, outputs: tuple[str, ...]) -> Sum:
+        asked.append((name, outputs))
+        return Sum()
+
+    all_of_them = _Sum()
+    servable = Servable(
+        {"f": _signature("f")},
+        {"f": all_of_them},
+        definitions={},
+        close=lambda: None,
+        select=select,
+    )
+    inputs = {"a": np.array([5.0]), "b": np.array([1.0])}
+    answer = servable.run("f", inputs, timeout_ms=7, only=["sum"])
+    assert answer == {"sum": np.array([6.0])}
+    assert (asked, all_of_them.calls) == ([("f", ("sum",))], [])

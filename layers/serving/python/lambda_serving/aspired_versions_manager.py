@@ -24,6 +24,7 @@ from lambda_serving.servable_state import State
 __all__ = ["AspiredVersionsManager", "Retries"]
 
 _log = logging.getLogger(__name__)
+_WAITING = {State.START, State.END}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,8 @@ class Retries:
 class _Version:
     """A version that is aspired, loaded or on its way; END is that of loads given up.
 
-    In state START it is loaded as soon as the clock shows `due`.
+    In state START it is loaded as soon as the clock shows `due`. `tried` and `seen` are the
+    fingerprints of its files when its load was tried last, and when it was last looked at.
     """
 
     id: ServableId
@@ -47,6 +49,8 @@ class _Version:
     failures: int = 0
     due: float = -inf
     error: ServingError | None = None
+    tried: str = ""
+    seen: str = ""
 
 
 class AspiredVersionsManager:
@@ -81,9 +85,10 @@ class AspiredVersionsManager:
     def aspire(self, name: str, versions: Collection[int]) -> None:
         """Makes these, and no others, the versions of a model that should be loaded.
 
-        A version whose files were not complete is looked at again. One whose load was given up is
-        not, unless it was not aspired in between.
+        A version whose files were not complete is looked at again. One whose load failed is tried
+        anew, also if it was given up, once its files are others and stay so until the next call.
         """
+        mended = self._mended(name)
         with self._changed:
             known = self._known(name)
             for version in [*known.values()]:
@@ -95,6 +100,9 @@ class AspiredVersionsManager:
                 known[number].is_aspired = True
                 if known[number].due == inf:
                     known[number].due = -inf
+            for version in mended:
+                if version.is_aspired and version.state in _WAITING:
+                    version.state, version.failures, version.due = State.START, 0, -inf
         self._wake()
 
     def advance(self) -> float | None:
@@ -150,6 +158,18 @@ class AspiredVersionsManager:
                 if version.error
             ]
 
+    def _mended(self, name: str) -> list[_Version]:
+        with self._changed:
+            known = self._models.get(name, {}).values()
+            failed = [each for each in known if each.error and each.state in _WAITING]
+        mended = []
+        for version in failed:
+            now = self._manager.fingerprint(version.id)
+            if now == version.seen != version.tried:
+                mended.append(version)
+            version.seen = now or version.seen
+        return mended
+
     def _wake(self) -> None:
         """Makes `run` and `settle` look again."""
         self._woken.put(None)
@@ -171,7 +191,7 @@ class AspiredVersionsManager:
 
     def _retire(self, version: _Version) -> None:
         version.is_aspired = False
-        if version.state in {State.START, State.END}:
+        if version.state in _WAITING:
             self._forget(version, version.error)
 
     def _forget(self, version: _Version, error: ServingError | None = None) -> None:
@@ -198,6 +218,7 @@ class AspiredVersionsManager:
             return
         fetched = False
         self._manager.states.report(version.id, State.LOADING, version.error)
+        version.tried = version.seen = self._manager.fingerprint(version.id)
         try:
             path = self._manager.fetch(version.id)
             fetched = True

@@ -1,15 +1,50 @@
-"""Request bodies: read, unzipped, and never larger than allowed."""
+"""Request bodies: read, unzipped, and never larger than allowed, one or all together."""
 
 import zlib
 from collections.abc import Iterable
 
-from starlette.types import Receive
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lambda_serving.errors import Cancelled, PayloadTooLarge
+from lambda_serving.errors import Cancelled, PayloadTooLarge, Unavailable
 
-__all__ = ["read", "unzip"]
+__all__ = ["Bounded", "read", "unzip"]
 
 _GZIP = 16 + zlib.MAX_WBITS
+
+
+class Bounded:
+    """An application whose requests have bodies of at most `limit` bytes together at any time.
+
+    A body counts from its first byte until its request is answered, unless it came in one piece:
+    those are small. One too many is refused with Unavailable, which `receive` raises.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+        self._held = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        held = 0
+
+        async def counted() -> Message:
+            nonlocal held
+            message = await receive()
+            if held or message.get("more_body"):
+                size = len(message.get("body", b""))
+                held += size
+                self._held += size
+                if self._held > self._limit:
+                    raise Unavailable(
+                        f"The bodies of all requests at once are over {self._limit} bytes."
+                        " Try again later"
+                    )
+            return message
+
+        try:
+            await self._app(scope, counted, send)
+        finally:
+            self._held -= held
 
 
 async def read(receive: Receive, headers: Iterable[tuple[bytes, bytes]], limit: int) -> bytes:

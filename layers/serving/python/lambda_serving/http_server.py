@@ -3,18 +3,22 @@
 import asyncio
 import logging
 import os
+import resource
 import select
 import signal
 import socket
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from types import FrameType
 from typing import Protocol
 
 import uvicorn
 
+from lambda_serving import bodies
+from lambda_serving.http_protocol import protocol
 from lambda_serving.manager import Manager
 from lambda_serving.observed import Observed
 from lambda_serving.rest import RestOptions, create_app
@@ -26,6 +30,9 @@ __all__ = ["Host", "Server", "run"]
 
 _log = logging.getLogger(__name__)
 _FAREWELL_TICKS, _TICK_SECONDS = 20, 0.05
+_ALL_BODIES = 256 * 2**20  # bytes, or so many of the largest body if that is more:
+_LARGEST_BODIES = 4
+_KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep idle connections, commonly 60 s
 
 
 class Host(Protocol):
@@ -57,13 +64,18 @@ def run(
         rest = create_app(manager, RestOptions.of(settings), executor, observed.observers)
         executor.submit(getattr, rest, "pages")  # so that the first health check does not wait
         both = with_grpc_web(rest, manager, settings, executor, observed.observers)
+        largest = _LARGEST_BODIES * settings.rest_api_max_body_bytes
         config = uvicorn.Config(
-            observed.with_page(both),
+            bodies.Bounded(observed.with_page(both), max(_ALL_BODIES, largest)),
+            http=protocol(settings.client_timeout_seconds),
+            ws="none",
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             log_config=None,
             access_log=False,
             server_header=False,
             lifespan="off",
         )
+        _allow_files()
         listener.listen()  # from here on clients wait instead of being refused
         server = Server(config, partial(_drain, manager, settings.drain_seconds), host)
         stopping.drain_by(server.stop)
@@ -144,6 +156,13 @@ class Server(uvicorn.Server):
             if not waiting.poll(0):
                 return
             await asyncio.sleep(0)
+
+
+def _allow_files() -> None:
+    """As many open files as this process may have, as each connection is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS has a lower limit than it says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _drain(manager: Manager, seconds: int) -> None:

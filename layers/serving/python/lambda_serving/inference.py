@@ -35,11 +35,15 @@ _INPUTS, _CLASSES, _SCORES, _OUTPUTS = "inputs", "classes", "scores", "outputs"
 
 @dataclass(frozen=True, slots=True)
 class Run(Generic[_Result]):
-    """A run of a signature that is to be done, and what to make of its outputs by name."""
+    """A run of a signature that is to be done, and what to make of its outputs by name.
+
+    `only` is as that of `Servable.run`.
+    """
 
     signature: Signature
     inputs: Mapping[str, Array]
     conclude: Callable[[Mapping[str, Array]], _Result]
+    only: Sequence[str] = ()
 
     def then(self, use: Callable[[_Result], _Other]) -> "Run[_Other]":
         """The run whose result `use` makes of this one's."""
@@ -48,7 +52,9 @@ class Run(Generic[_Result]):
     def perform(
         self, servable: Servable, timeout_ms: int, record: CallRecord | None = None
     ) -> _Result:
-        outputs = servable.run(self.signature.name, self.inputs, timeout_ms=timeout_ms)
+        outputs = servable.run(
+            self.signature.name, self.inputs, timeout_ms=timeout_ms, only=self.only
+        )
         if record:
             record.ran(outputs)
         return self.conclude(outputs)

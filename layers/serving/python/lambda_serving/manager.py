@@ -133,6 +133,13 @@ class Manager:
         self._origins[servable_id] = store
         return path
 
+    def fingerprint(self, servable_id: ServableId) -> str:
+        """As `Store.fingerprint`, also empty when the store cannot be read."""
+        try:
+            return self.store.fingerprint(servable_id)
+        except ServingError:
+            return ""
+
     def load(self, servable_id: ServableId, path: Path) -> None:
         """Makes a version that was fetched available; raises what loading it raises."""
         try:

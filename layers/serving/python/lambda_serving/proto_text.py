@@ -28,8 +28,15 @@ def parse(text: str | bytes, message: Any, origin: object) -> Any:
     from google.protobuf import text_format  # only a config file pays for the import
 
     try:
-        return text_format.Parse(text, message())
-    except (text_format.ParseError, UnicodeDecodeError) as error:
+        decoded = text.decode() if isinstance(text, bytes) else text
+    except UnicodeDecodeError as error:
+        raise InvalidArgument(
+            f"The config file {origin} is not valid: it is no text in UTF-8, as its byte"
+            f" {error.start} shows"
+        ) from error
+    try:
+        return text_format.Parse(decoded, message())
+    except text_format.ParseError as error:
         raise InvalidArgument(f"The config file {origin} is not valid: {error}") from error
 
 

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from lambda_serving import compiled, signature_defs
@@ -11,7 +12,7 @@ from lambda_serving.errors import DataLoss, FailedPrecondition, ServingError, Un
 from lambda_serving.servable import DEFAULT_SIGNATURE, Servable, Signature
 from lambda_serving.tensorflow_c.library import version as tensorflow_version
 from lambda_serving.tensorflow_c.mapped import assign
-from lambda_serving.tensorflow_c.session import Session, load_session
+from lambda_serving.tensorflow_c.session import Session, SessionFunction, load_session
 from lambda_serving.tensorflow_c.variables import uninitialized_variables
 from lambda_serving.warmup import WarmUp
 from lambda_serving.warmup import warm_up as run_warm_up
@@ -19,6 +20,7 @@ from lambda_serving.warmup import warm_up as run_warm_up
 __all__ = ["load"]
 
 _log = logging.getLogger(__name__)
+_SELECTIONS = 32  # of outputs, each a small object, kept for the next request
 
 
 def load(
@@ -170,9 +172,19 @@ def _servable(opened: _Opened) -> Servable:
         )
         for name, signature in signatures.items()
     }
+
+    @lru_cache(_SELECTIONS)
+    def select(name: str, outputs: tuple[str, ...]) -> SessionFunction:
+        signature = signatures[name]
+        return opened.session.function(
+            [spec.tensor_name for spec in signature.inputs.values()],
+            [signature.outputs[output].tensor_name for output in outputs],
+        )
+
     return Servable(
         signatures,
         functions,
+        select=select,
         definitions=opened.definitions,
         problems=[*opened.problems, *_problems(signatures.values())],
         restored_from=opened.path,

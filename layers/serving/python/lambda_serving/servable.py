@@ -98,7 +98,9 @@ class Servable:
         close: Callable[[], None],
         problems: Sequence[str] = (),
         restored_from: Path = Path(),
+        select: Callable[[str, tuple[str, ...]], Function] | None = None,
     ) -> None:
+        """`select` gives the function of a signature that computes only some of its outputs."""
         self.signatures = signatures
         self.definitions = definitions
         """Serialized `SignatureDef` of every signature in the export, servable or not."""
@@ -110,6 +112,7 @@ class Servable:
         self._joining: dict[str, JoiningFunction] = {}
         self._called: dict[str, Function] = {}
         self._close = close
+        self._select = select
 
     def signature(self, name: str) -> Signature:
         """The signature called `name`, `serving_default` for the empty name.
@@ -124,15 +127,26 @@ class Servable:
             ) from None
 
     def run(
-        self, signature_name: str, inputs: Mapping[str, Array], *, timeout_ms: int = 0
+        self,
+        signature_name: str,
+        inputs: Mapping[str, Array],
+        *,
+        timeout_ms: int = 0,
+        only: Sequence[str] = (),
     ) -> dict[str, Array]:
         """Outputs by name for inputs by name; shapes are the graph's business, not checked here.
+
+        Where runs are not joined with others, outputs other than `only` are not computed, if there
+        are any names in it, each once; else all outputs are.
 
         Strings are arrays of objects, `bytes` each. `timeout_ms` bounds the run of the graph,
         0 is no bound. Raises InvalidArgument when inputs and signature differ in names, else
         whatever the graph raises, with TensorFlow's message.
         """
         signature, arrays = self._matched(signature_name, inputs)
+        if only and self._select and signature.name not in self._joining:
+            selected = self._select(signature.name, tuple(only))
+            return dict(zip(only, selected(arrays, timeout_ms), strict=True))
         function = self._functions[signature.name]
         self._called[signature.name] = function
         return signature.named(function(arrays, timeout_ms))

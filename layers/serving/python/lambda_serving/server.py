@@ -60,10 +60,14 @@ def serve(settings: Settings) -> None:
     """Serves until SIGINT or SIGTERM, then lets the requests in flight finish.
 
     Busy ports are told at once, but answer only when every model has loaded. What comes from
-    buckets lies in temporary folders until it is unloaded. Raises what loading raises, and
-    Unavailable when a port cannot be taken.
+    buckets lies in temporary folders until it is unloaded. Raises what loading raises,
+    InvalidArgument for one port for both, and Unavailable when a port cannot be taken.
     """
     models = settings.models()
+    if settings.port and settings.port == settings.rest_api_port:
+        raise InvalidArgument(
+            f"--port and --rest_api_port are both {settings.port}. Give each a port of its own"
+        )
     if settings.port:  # gRPC takes it once the models have loaded
         grpc_listener(settings).close()
     with rest_listener(settings) as listener:

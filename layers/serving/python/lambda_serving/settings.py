@@ -124,6 +124,9 @@ class Settings:
     drain_seconds: int = _flag(
         30, "Seconds that requests in flight may take after SIGTERM [ours]", 1
     )
+    client_timeout_seconds: int = _flag(
+        30, "Seconds that a client may stall in a request or leave its answer unread [ours]", 1
+    )
     allow_version_labels_for_unavailable_models: bool = _flag(
         default=False, help="A label may name a version that is not loaded"
     )

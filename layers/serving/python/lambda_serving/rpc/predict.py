@@ -33,7 +33,7 @@ def prediction(loaded: Loaded, request: Any, *, max_bytes: int, as_content: bool
             fill(response.outputs[alias], outputs[alias], as_content=as_content)
         return response
 
-    return Run(signature, inputs, conclude)
+    return Run(signature, inputs, conclude, tuple(request.output_filter))
 
 
 def _signature(servable: Servable, name: str) -> Signature:

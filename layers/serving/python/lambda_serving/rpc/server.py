@@ -1,37 +1,44 @@
 """The services over gRPC: on a port, on a UNIX socket, or on both.
 
-Source: model_servers/server.cc.
+An event loop in a thread of its own reads messages, so that a client which stalls in one holds no
+other thread; calls are answered by threads. Source: model_servers/server.cc.
 """
 
+import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+from typing import Protocol, TypeVar
 
 import grpc
+import grpc.aio
 
-from lambda_serving.call_record import Observers, request_id
+from lambda_serving.call_record import Observers
 from lambda_serving.errors import InvalidArgument, Unavailable
 from lambda_serving.manager import Manager
-from lambda_serving.rpc import errors
+from lambda_serving.rpc.calls import Calls
 from lambda_serving.rpc.credentials import credentials
-from lambda_serving.rpc.services import (
-    Counters,
-    Reload,
-    RpcOptions,
-    Services,
-    no_reload,
-    timeout_ms,
-)
+from lambda_serving.rpc.services import Counters, Reload, RpcOptions, Services, no_reload
+from lambda_serving.rpc.sockets import check_path
 from lambda_serving.settings import Settings
 
 __all__ = ["serving"]
 
 _log = logging.getLogger(__name__)
 _GRACE_SECONDS = 30
-_REQUEST_ID = "x-request-id"
-_STATUSES = {status.value[0]: status for status in grpc.StatusCode}
 _HEALTHY = ("", "ModelService", "PredictionService")
+_WAITING_THREADS = 128  # that may wait for joined runs; without traffic there are none
+_MOST_STREAMS = 1000  # calls at once on a connection
+_PING_MS = 60_000  # after which a connection without traffic is asked whether it lives
+
+_Result = TypeVar("_Result")
+
+
+class _Run(Protocol):
+    def __call__(self, coroutine: Coroutine[None, None, _Result]) -> _Result: ...
 
 
 @contextmanager
@@ -46,28 +53,69 @@ def serving(
     """Answers inside the block; at its end no more calls are taken, and those in flight finish.
 
     `observers` and `counters` are as those of `Services`. Neither a port nor a socket is no
-    server. Raises Unavailable for an address that cannot be listened on, and InvalidArgument for
-    settings that make no sense.
+    server. Raises Unavailable for an address that cannot be listened on, what `check_path` raises,
+    and InvalidArgument for settings that make no sense.
     """
     addresses = _addresses(settings)
     if not addresses:
         yield
         return
+    if settings.grpc_socket_path:
+        check_path(Path(settings.grpc_socket_path))
     services = Services(
         manager, RpcOptions.of(settings), reload, observers=observers, counters=counters
     )
-    with ThreadPoolExecutor(settings.grpc_max_threads, "rpc") as threads:
-        server = grpc.server(threads, options=_channel_arguments(settings))
-        _add_methods(server, services)
-        if settings.enable_grpc_healthcheck_service:
-            _add_health(server)
-        _listen(server, addresses, settings)
-        server.start()
+    with ThreadPoolExecutor(_threads(settings), "rpc") as threads, _loop() as run:
+        calls = Calls(services, threads, settings.client_timeout_seconds)
+        server = run(_started(calls, addresses, settings))
         _log.info("Running gRPC ModelServer at: %s", ", ".join(addresses))
         try:
             yield
         finally:
-            server.stop(_GRACE_SECONDS).wait()
+            run(_stopped(server, calls))
+
+
+@contextmanager
+def _loop() -> Iterator[_Run]:
+    """What runs a coroutine in the event loop of a thread, and waits for it."""
+    loop = asyncio.new_event_loop()
+    thread = Thread(target=loop.run_forever, name="grpc")
+    thread.start()
+
+    def run(coroutine: Coroutine[None, None, _Result]) -> _Result:
+        return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
+
+    try:
+        yield run
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+async def _started(calls: Calls, addresses: Sequence[str], settings: Settings) -> grpc.aio.Server:
+    server = grpc.aio.server(options=_channel_arguments(settings))
+    calls.add_to(server)
+    if settings.enable_grpc_healthcheck_service:
+        await _add_health(server)
+    _listen(server, addresses, settings)
+    await server.start()
+    return server
+
+
+async def _stopped(server: grpc.aio.Server, calls: Calls) -> None:
+    """Ends once every call has its answer; what only watches the health is cut off then."""
+    stopping = asyncio.create_task(server.stop(_GRACE_SECONDS))
+    await asyncio.sleep(0)  # it takes no more from here on
+    await calls.finished()
+    await server.stop(None)
+    await stopping
+
+
+def _threads(settings: Settings) -> int:
+    """How many calls may run, or with batching wait for one another, at once."""
+    least = _WAITING_THREADS if settings.enable_batching else 0
+    return max(settings.grpc_max_threads, least)
 
 
 def _addresses(settings: Settings) -> list[str]:
@@ -94,53 +142,24 @@ def _channel_arguments(settings: Settings) -> list[tuple[str, int | str]]:
         *arguments,
         ("grpc.max_receive_message_length", settings.grpc_max_message_bytes),
         ("grpc.max_send_message_length", -1),
+        ("grpc.max_concurrent_streams", _MOST_STREAMS),
+        ("grpc.keepalive_time_ms", _PING_MS),
+        ("grpc.http2.min_ping_interval_without_data_ms", _PING_MS // 2),
         # or two servers would share a port without a word; workers share theirs
         ("grpc.so_reuseport", int(settings.workers > 1)),
     ]
 
 
-def _add_methods(server: grpc.Server, services: Services) -> None:
-    for path in services.methods:
-        _, service, method = path.split("/")
-        handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(
-            _behavior(services, path)
-        )
-        generic = grpc.method_handlers_generic_handler(service, {method: handler})
-        server.add_generic_rpc_handlers((generic,))
-
-
-def _behavior(services: Services, path: str) -> Callable[[bytes, grpc.ServicerContext], bytes]:
-    def behave(body: bytes, context: grpc.ServicerContext) -> bytes:
-        if not context.is_active():  # its client waited too long for a thread, or went away
-            context.abort(grpc.StatusCode.CANCELLED, "The client does not wait any more")
-        timeout = timeout_ms(context.time_remaining())
-        known_as = _identify(context) if services.wants_id(path) else ""
-        reply = services.answer(path, body, timeout, request_id=known_as)
-        if reply.code != errors.OK:
-            context.abort(_STATUSES[reply.code], reply.message)
-        return reply.body
-
-    return behave
-
-
-def _identify(context: grpc.ServicerContext) -> str:
-    """The id of a call, which is told to the client."""
-    given = dict(context.invocation_metadata()).get(_REQUEST_ID, "")
-    known_as = request_id(given if isinstance(given, str) else "")
-    context.send_initial_metadata(((_REQUEST_ID, known_as),))
-    return known_as
-
-
-def _add_health(server: grpc.Server) -> None:
+async def _add_health(server: grpc.aio.Server) -> None:
     from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-    servicer = health.HealthServicer()
+    servicer = health.aio.HealthServicer()
     for name in _HEALTHY:
-        servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
 
 
-def _listen(server: grpc.Server, addresses: Sequence[str], settings: Settings) -> None:
+def _listen(server: grpc.aio.Server, addresses: Sequence[str], settings: Settings) -> None:
     tls = credentials(settings.ssl_config_file)
     for address in addresses:
         try:

@@ -96,6 +96,7 @@ class Services:
         self._reload = reload
         self._observers = Observers() if observers is None else observers
         self._counters = counters
+        self.max_message = options.max_message
         prediction, model = (
             f"/tensorflow.serving.{name}Service" for name in ("Prediction", "Model")
         )
@@ -164,8 +165,8 @@ class Services:
             if not hasattr(request, "model_spec"):
                 return False
             return models.loaded(self._manager, request).servable.is_quick
-        except ServingError:
-            return True  # that is all there will be to it
+        except Exception:  # noqa: BLE001 - `answer` comes upon it, too, and tells
+            return True
 
     def _predict(self, request: Any, timeout_ms: int, record: CallRecord | None) -> Any:
         loaded = models.loaded(self._manager, request)

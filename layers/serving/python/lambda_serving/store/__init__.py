@@ -34,6 +34,10 @@ class Store(Protocol):
         """
         ...
 
+    def fingerprint(self, servable: ServableId) -> str:
+        """Another one whenever files of the version are; empty when it is not there."""
+        ...
+
     def release(self, servable: ServableId) -> None:
         """Says that what was fetched is not needed any more; a download of it is removed."""
         ...
@@ -79,6 +83,9 @@ class _ByModel:
 
     def fetch(self, servable: ServableId) -> Path:
         return self._stores[servable.name].fetch(servable)
+
+    def fingerprint(self, servable: ServableId) -> str:
+        return self._stores[servable.name].fingerprint(servable)
 
     def release(self, servable: ServableId) -> None:
         self._stores[servable.name].release(servable)

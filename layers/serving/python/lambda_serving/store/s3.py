@@ -162,22 +162,31 @@ class S3Store:
         target = self._folder / servable.name / str(servable.version)
         if target.exists():
             return target
-        base_path = self._base_paths[servable.name]
-        try:
-            folder = self._folders(servable.name)[servable.version]
-        except KeyError:
+        version = self._location(servable)
+        if version is None:
             raise NotFound(
-                f"Version {servable.version} of model {servable.name} is not under {base_path}"
-            ) from None
-        version = Location(base_path.bucket, f"{base_path.prefix}{folder}/")
+                f"Version {servable.version} of model {servable.name} is not under"
+                f" {self._base_paths[servable.name]}"
+            )
         try:
             self._download(version, target)
         except OSError as error:
             raise Unavailable(f"Could not store {version} in {target}: {error}") from error
         return target
 
+    def fingerprint(self, servable: ServableId) -> str:
+        version = self._location(servable)
+        return repr(objects_below(self._client, version)) if version else ""
+
     def release(self, servable: ServableId) -> None:
         shutil.rmtree(self._folder / servable.name / str(servable.version), ignore_errors=True)
+
+    def _location(self, servable: ServableId) -> Location | None:
+        base_path = self._base_paths[servable.name]
+        folder = self._folders(servable.name).get(servable.version)
+        if folder is None:
+            return None
+        return replace(base_path, prefix=f"{base_path.prefix}{folder}/")
 
     def _folders(self, name: str) -> dict[int, str]:
         """What follows the prefix, up to the next slash, by version."""
