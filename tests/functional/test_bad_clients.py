@@ -129,7 +129,9 @@ def _endless(url: str, framing: bytes, piece: bytes) -> bytes:
         connection.sendall(_POST + framing)
         sender = Thread(target=_send, args=(connection, piece))
         sender.start()
-        said = connection.recv(2**16)
+        said = b""
+        while not said.endswith(b"}") and (chunk := connection.recv(2**16)):
+            said += chunk
         connection.shutdown(socket.SHUT_RDWR)
         sender.join()
     return said
