@@ -17,7 +17,7 @@ import click
 from benchmarks.children import HERE, MNIST, Report, child, request_body
 from benchmarks.rows import Row, Unit
 
-__all__ = ["load", "measure", "ours"]
+__all__ = ["listening", "load", "measure", "ours"]
 
 _SECONDS = 180
 _CONNECTIONS = 8
@@ -57,10 +57,18 @@ def load(
 ) -> Report:
     """What a fresh server does under load, after `warm` seconds of it."""
     with child(command, seconds=_SECONDS) as server:
-        address = _address(server)
-        _wrk(address, body, warm, connections)
+        address = listening(server, body, connections, warm)
         found = _wrk(address, body, seconds, connections)
         return {**found, "rate": found["requests"] / found["seconds"]}
+
+
+def listening(
+    server: subprocess.Popen[str], body: str, connections: int = _CONNECTIONS, warm: int = 1
+) -> str:
+    """The address of a server that has been under load for `warm` seconds."""
+    address = _address(server)
+    _wrk(address, body, warm, connections)
+    return address
 
 
 def _address(server: subprocess.Popen[str]) -> str:

@@ -20,7 +20,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # as pytest has it: this is a script
 
-from benchmarks import batching, codec, compiled, image, job, load, release, start, warm
+from benchmarks import batching, codec, compiled, image, job, load, release, start, warm, workers
 from benchmarks.rows import Figure, Row
 
 _BENCHMARKS = {
@@ -32,6 +32,7 @@ _BENCHMARKS = {
     "release": release,
     "job": job,
     "batching": batching,
+    "workers": workers,
     "image": image,
 }
 _WITHOUT_DOCKER = (
@@ -43,6 +44,7 @@ _WITHOUT_DOCKER = (
     "release",
     "job",
     "batching",
+    "workers",
 )
 _JSON = Path(__file__).parents[2] / "build/bench.json"
 
