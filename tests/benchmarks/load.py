@@ -18,7 +18,7 @@ import httpx
 from benchmarks.children import HERE, MNIST, Report, child, request_body
 from benchmarks.rows import Row, Unit
 
-__all__ = ["SECONDS", "address", "load", "measure", "ours", "wait_for", "wrk"]
+__all__ = ["SECONDS", "address", "listening", "load", "measure", "ours", "wait_for", "wrk"]
 
 SECONDS = 180
 """The longest that a server may take to start, and its load to end."""
@@ -59,9 +59,17 @@ def load(
 ) -> Report:
     """What a fresh server does under load, after `warm` seconds of it."""
     with child(command, seconds=SECONDS) as server:
-        url = f"{address(server)}/v1/models/MLP:predict"
-        wrk(url, body, warm, connections)
+        url = listening(server, body, connections, warm)
         return wrk(url, body, seconds, connections)
+
+
+def listening(
+    server: subprocess.Popen[str], body: str, connections: int = _CONNECTIONS, warm: int = 1
+) -> str:
+    """Where a server predicts that has been under load for `warm` seconds."""
+    url = f"{address(server)}/v1/models/MLP:predict"
+    wrk(url, body, warm, connections)
+    return url
 
 
 def address(server: subprocess.Popen[str]) -> str:

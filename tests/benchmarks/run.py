@@ -34,6 +34,7 @@ from benchmarks import (
     soak,
     start,
     warm,
+    workers,
 )
 from benchmarks.rows import Figure, Row
 
@@ -50,22 +51,10 @@ _BENCHMARKS = {
     "release": release,
     "job": job,
     "batching": batching,
+    "workers": workers,
     "image": image,
 }
-_WITHOUT_DOCKER = (
-    "start",
-    "compiled",
-    "warm",
-    "codec",
-    "load",
-    "servers",
-    "grpc",
-    "reload",
-    "soak",
-    "release",
-    "job",
-    "batching",
-)
+_WITHOUT_DOCKER = tuple(name for name in _BENCHMARKS if name != "image")
 _JSON = Path(__file__).parents[2] / "build/bench.json"
 
 

@@ -10,8 +10,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum, auto
-from io import BufferedReader
-from typing import Self
+from typing import IO, Self
 
 __all__ = ["Frame", "Kind", "joined", "split"]
 
@@ -71,7 +70,7 @@ class Frame:
         return cls(Kind(kind), number, topic.decode(), payload)
 
     @classmethod
-    def read_from(cls, file: BufferedReader) -> Self | None:
+    def read_from(cls, file: IO[bytes]) -> Self | None:
         """The same, of a file that blocks."""
         head = file.read(_HEAD.size)
         if len(head) < _HEAD.size:

@@ -56,7 +56,7 @@ def supervise(settings: Settings) -> None:
 
 def pause_after(failures: int) -> float:
     """Seconds before a worker starts that has ended so many times soon after its start."""
-    return min(2.0 ** (failures - 1), _LONGEST_PAUSE_SECONDS) if failures else 0
+    return min(2.0 ** (min(failures, 10) - 1), _LONGEST_PAUSE_SECONDS) if failures else 0
 
 
 class _Supervisor:

@@ -1,0 +1,48 @@
+import asyncio
+import io
+
+import pytest
+
+from lambda_serving.model_config import ModelConfig, of_message, to_message
+from lambda_serving.version_policy import All, Latest, Specific
+from lambda_serving.workers.frames import Frame, Kind, joined, split
+from lambda_serving.workers.supervisor import pause_after
+
+_FRAMES = [Frame(Kind.CALL, 2**32 - 1, "größe", b"\0" * 70_000), Frame(Kind.READY)]
+
+
+def test_frames_are_read_as_they_were_written() -> None:
+    written = b"".join(map(bytes, _FRAMES))
+    file = io.BytesIO(written)
+    assert [Frame.read_from(file) for _ in range(3)] == [*_FRAMES, None]
+    assert asyncio.run(_read(written)) == [*_FRAMES, None]
+
+
+async def _read(written: bytes) -> list[Frame | None]:
+    reader = asyncio.StreamReader()
+    reader.feed_data(written)
+    reader.feed_eof()
+    return [await Frame.read(reader) for _ in range(3)]
+
+
+def test_frame_that_is_cut_short_is_the_end() -> None:
+    assert asyncio.run(_read(bytes(_FRAMES[0])[:-1])) == [None] * 3
+
+
+@pytest.mark.parametrize("payloads", [[], [b""], [b"a", b"", b"bc" * 1000]])
+def test_joined_payloads_are_split_again(payloads: list[bytes]) -> None:
+    assert split(joined(payloads)) == payloads
+
+
+def test_pauses_grow_and_are_bounded() -> None:
+    assert [pause_after(failures) for failures in range(5)] == [0, 1, 2, 4, 8]
+    assert pause_after(2000) == pause_after(6) == 30
+
+
+def test_models_go_to_other_workers_as_they_are() -> None:
+    models = [
+        ModelConfig("a", "/a", All()),
+        ModelConfig("b", "s3://b/b", Latest(2), {"stable": 1}),
+        ModelConfig("c", "/c", Specific(frozenset({1, 3}))),
+    ]
+    assert of_message(to_message(models), "x") == models
