@@ -1,5 +1,7 @@
 """The long-lived server: loads the models, then opens its port."""
 
+import os
+import signal
 import socket
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +35,7 @@ def serve(settings: Settings) -> None:
     buckets lies in temporary folders until it is unloaded. Raises what loading raises, and
     Unavailable when a port cannot be taken.
     """
+    signal.signal(signal.SIGTERM, _stopped)  # process 1 of a container ignores it otherwise
     models = settings.models()
     if settings.port:  # gRPC takes it once the models have loaded
         _listener(settings.grpc_host, settings.port, _GRPC).close()
@@ -60,6 +63,11 @@ def serve(settings: Settings) -> None:
                 http_server.run(manager, settings, listener)
         finally:
             manager.close()
+
+
+def _stopped(number: int, _: object) -> None:
+    """Ends at once, as there are no requests yet and a load that goes on cannot be ended."""
+    os._exit(128 + number)
 
 
 def _rpc(manager: Manager, settings: Settings, core: ServerCore) -> AbstractContextManager[None]:
