@@ -54,12 +54,13 @@ def folder(models_dir: Path, compiled_dir: Path, tmp_path_factory: pytest.TempPa
     """All models of the conformance table and the handbook's, and a config; anyone may read it."""
     folder = tmp_path_factory.mktemp("models")
     for model in sorted(models_dir.iterdir()):
-        if model.name not in _NOT_SERVED:
-            parent = compiled_dir if model.name in _OBJECT_GRAPH_ONLY else models_dir
-            shutil.copytree(parent / model.name, folder / model.name)
+        if model.name in _OBJECT_GRAPH_ONLY:
+            [version] = model.iterdir()
+            _compile(version, folder / model.name / version.name)
+        elif model.name not in _NOT_SERVED:
+            shutil.copytree(model, folder / model.name)
     shutil.copytree(MNIST / "saved", folder / "MLP")
-    (folder / "custom").mkdir()
-    compile_saved_model(MNIST / "saved_with_signature/1", folder / "custom/1")
+    _compile(MNIST / "saved_with_signature/1", folder / "custom/1")
     config = protos.message("tensorflow.serving.ModelServerConfig")()
     for model in sorted(folder.iterdir()):
         added = config.model_config_list.config.add(
@@ -88,6 +89,11 @@ def serve(image: str, folder: Path) -> Iterator[Serve]:
 @pytest.fixture(scope="module")
 def container(serve: Serve) -> Container:
     return serve(())
+
+
+def _compile(version: Path, target: Path) -> None:
+    target.parent.mkdir()
+    compile_saved_model(version, target)
 
 
 def _readable(folder: Path) -> Path:
