@@ -50,7 +50,7 @@ def image(docker: None) -> str:  # noqa: ARG001 the engine must answer
 
 
 @pytest.fixture(scope="module")
-def folder(models_dir: Path, compiled_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All models of the conformance table and the handbook's, and a config; anyone may read it."""
     folder = tmp_path_factory.mktemp("models")
     for model in sorted(models_dir.iterdir()):
