@@ -183,7 +183,7 @@ def test_is_healthy_once_it_is_ready(container: Container) -> None:
 
 
 def test_holds_two_libraries_of_tensorflow_and_no_python(image: str) -> None:
-    command = ["--rm", "--entrypoint=find", image, "/", "-path", "*/tensorflow/*"]
+    command = ["--rm", "--user=0", "--entrypoint=find", image, "/", "-path", "*/tensorflow/*"]
     found = run_docker("run", *command, "-printf", "%f\n").split()
     assert set(found) == {
         "THIRD_PARTY_NOTICES.txt",
