@@ -5,7 +5,7 @@ BIN := .venv/bin
 
 SAM := AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam
 
-.PHONY: help setup demo test check e2e bench bench-image base-image build local lock protos soak
+.PHONY: help setup demo test check e2e bench bench-image base-image build server-image gpu-image local lock protos soak
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -38,6 +38,8 @@ lock: setup ## write requirements/*.txt anew from pyproject.toml
 	$(COMPILE) --upgrade --extra dev -o requirements/dev.txt pyproject.toml
 	$(COMPILE) --extra server --extra compile -c requirements/dev.txt -o requirements/server.txt pyproject.toml
 	$(COMPILE) --extra function --extra s3 -c requirements/dev.txt -o requirements/function.txt pyproject.toml
+	$(COMPILE) --extra server --extra s3 -c requirements/dev.txt -o requirements/container.txt pyproject.toml
+	echo 'tensorflow[and-cuda]==2.21.*' | $(COMPILE) --no-config -o requirements/gpu.txt -
 	$(COMPILE) --extra compile --extra function --extra release -c requirements/dev.txt -o requirements/compile.txt pyproject.toml
 	printf '%s\n' aws-lambda-powertools protobuf | $(COMPILE) -c requirements/dev.txt -o layers/serving/python/requirements.txt -
 	printf '%s\n' $(PEERS) | $(COMPILE) --upgrade -o requirements/peers.txt -
@@ -74,6 +76,14 @@ base-image: ## lambda-base:bookworm from Debian's packages, where no image can b
 
 build: .venv-sam/.done ## one image for each model (BASE_IMAGE=lambda-base:bookworm where none can be pulled)
 	$(SAM) build $(if $(BASE_IMAGE),--parameter-overrides BaseImage=$(BASE_IMAGE))
+
+SERVER_IMAGE = docker build --file functions/predict/Dockerfile $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE))
+
+server-image: ## the server's image, in place of tensorflow/serving (BASE_IMAGE as above)
+	$(SERVER_IMAGE) --target server --tag lambda-serving .
+
+gpu-image: ## the same with CUDA, gigabytes of it
+	$(SERVER_IMAGE) --target gpu --tag lambda-serving:gpu .
 
 local: .venv-sam/.done ## the deployed system at http://127.0.0.1:3000
 	$(SAM) local start-api

@@ -1,5 +1,6 @@
 """`lambda-serving serve` as a user starts it: a process, a port, a signal."""
 
+import os
 import re
 import shutil
 import signal
@@ -15,8 +16,8 @@ from server_process import COMMAND, MNIST, running
 _SECONDS = 60
 
 
-def _refusal(*flags: str) -> str:
-    """The sentence with which a start that must fail ends."""
+def _refusal(*flags: str, whole: bool = False) -> str:
+    """The sentence with which a start that must fail ends, or the whole log."""
     ended = subprocess.run(
         [COMMAND, "serve", "--port=0", *flags],
         capture_output=True,
@@ -26,7 +27,7 @@ def _refusal(*flags: str) -> str:
     )
     assert ended.returncode != 0
     assert "Traceback" not in ended.stderr
-    return ended.stderr[ended.stderr.index("Error: ") :].strip()
+    return ended.stderr if whole else ended.stderr[ended.stderr.index("Error: ") :].strip()
 
 
 def test_serves_the_sample_until_told_to_stop() -> None:
@@ -86,6 +87,51 @@ def test_cors_flag_reaches_the_answers() -> None:
 def test_version_flag_prints_both_versions() -> None:
     ended = subprocess.run([COMMAND, "serve", "--version"], capture_output=True, check=True)
     assert re.fullmatch(rb"lambda-serving: \S+\nTensorFlow Library: 2\.\S+\n", ended.stdout)
+
+
+def test_flags_without_effect_are_told_and_do_not_stop_the_start() -> None:
+    said = _refusal(
+        "--rest_api_port=0",
+        "--model_base_path=/nowhere",
+        "--flush_filesystem_caches",
+        "--enable_profiler=false",
+        "--num_tflite_pools=4",
+        "--prefer_tflite_model=false",
+        whole=True,
+    )
+    assert re.findall(r"WARNING \S+ (--.*) has no effect", said) == [
+        "--flush_filesystem_caches=true",
+        "--num_tflite_pools=4",
+    ]
+    assert "Could not read the base path /nowhere" in said
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--use_alts_credentials",
+        "--prefer_tflite_model=true",
+        "--platform_config_file=/p",
+        "--thread_pool_factory_config_file=/t",
+    ],
+)
+def test_flag_that_would_change_answers_or_safety_is_refused(flag: str) -> None:
+    said = _refusal("--rest_api_port=0", "--model_base_path=/nowhere", flag)
+    assert said.startswith(f"Error: {flag.partition('=')[0]}=")
+    assert " is not possible: " in said
+
+
+def test_signal_before_the_models_have_loaded_ends_the_process(tmp_path: Path) -> None:
+    config = tmp_path / "models.config"
+    os.mkfifo(config)  # reading it waits for someone who writes
+    with (
+        subprocess.Popen(
+            [COMMAND, "serve", "--port=0", f"--model_config_file={config}"]
+        ) as process,
+        config.open("w"),  # once it is being read
+    ):
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(_SECONDS) == 128 + signal.SIGTERM
 
 
 def test_busy_port_is_told_at_once() -> None:

@@ -13,7 +13,7 @@ def _config(settings: Settings) -> object:
 
 
 def test_every_flag_has_a_help_text_and_a_plain_type() -> None:
-    assert all(flag.help and flag.type in {bool, int, str} for flag in flags())
+    assert all(flag.help and flag.type in {bool, float, int, str} for flag in flags())
     assert {flag.name for flag in flags()} >= {
         "allow_version_labels_for_unavailable_models",
         "enable_model_warmup",
@@ -72,3 +72,23 @@ def test_contradicting_parallelism_flags_are_refused() -> None:
     settings = Settings(tensorflow_session_parallelism=1, tensorflow_intra_op_parallelism=1)
     with pytest.raises(InvalidArgument, match="sets both kinds of threads"):
         settings.session_config()
+
+
+def test_share_of_gpu_memory_and_mixed_precision_are_the_sessions() -> None:
+    config = protos.message("tensorflow.ConfigProto")()
+    config.gpu_options.per_process_gpu_memory_fraction = 0.5
+    config.graph_options.rewrite_options.auto_mixed_precision_onednn_bfloat16 = 1
+    settings = Settings(per_process_gpu_memory_fraction=0.5, mixed_precision="bfloat16")
+    assert _config(settings) == config
+
+
+def test_unknown_mixed_precision_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="float8"):
+        Settings(mixed_precision="float8").session_config()
+
+
+def test_fractions_come_from_the_environment_too() -> None:
+    name = "PER_PROCESS_GPU_MEMORY_FRACTION"
+    assert Settings.from_environment({name: "0.25"}).per_process_gpu_memory_fraction == 0.25
+    with pytest.raises(InvalidArgument, match="must be a number"):
+        Settings.from_environment({name: "half"})

@@ -18,6 +18,7 @@ from lambda_serving.version_policy import Latest, Specific
 __all__ = ["Flag", "Settings", "flags"]
 
 _MAX_WORKERS = 64
+_ON = 1  # RewriterConfig.Toggle
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -39,15 +40,16 @@ class Flag:
             if text.lower() not in _BOOLEANS:
                 raise InvalidArgument(f"{self.name.upper()} is {text!r}; it must be true or false")
             return _BOOLEANS[text.lower()]
-        return self._integer(text) if self.type is int else text
+        return text if self.type is str else self._number(text)
 
-    def _integer(self, text: str) -> int:
+    def _number(self, text: str) -> int | float:
         low, high = self.range
         try:
-            number = int(text)
+            number: int | float = self.type(text)
         except ValueError:
             raise InvalidArgument(
-                f"{self.name.upper()} is {text!r}; it must be a whole number"
+                f"{self.name.upper()} is {text!r}; it must be a"
+                f" {'whole ' if self.type is int else ''}number"
             ) from None
         if (low is not None and number < low) or (high is not None and number > high):
             raise InvalidArgument(
@@ -161,6 +163,12 @@ class Settings:
         0, "Threads between ops; 0 leaves it to TensorFlow", 0
     )
     tensorflow_session_config_file: str = _flag("", "ConfigProto in protobuf text")
+    per_process_gpu_memory_fraction: float = _flag(
+        0.0, "Share of a GPU's memory for this process; 0 leaves it to TensorFlow", 0
+    )
+    mixed_precision: str = _flag(
+        "", "bfloat16 lets oneDNN compute in it where it finds it safe; not in compiled models"
+    )
     op_libraries: str = _flag("", "Custom op libraries to load, comma-separated paths [ours]")
     cache_dir: str = _flag("", "Where exports made loadable are kept (default: user cache) [ours]")
 
@@ -192,8 +200,8 @@ class Settings:
     def session_config(self) -> bytes:
         """A serialized `tensorflow.ConfigProto`.
 
-        Raises InvalidArgument when the parallelism flags contradict one another
-        (servables/tensorflow/session_bundle_config.proto, server.cc).
+        Raises InvalidArgument when the parallelism flags contradict one another, and for an
+        unknown `mixed_precision` (servables/tensorflow/session_bundle_config.proto, server.cc).
         """
         threads = self.tensorflow_session_parallelism
         intra, inter = self.tensorflow_intra_op_parallelism, self.tensorflow_inter_op_parallelism
@@ -209,6 +217,12 @@ class Settings:
         config.inter_op_parallelism_threads = (
             threads or inter or config.inter_op_parallelism_threads
         )
+        if fraction := self.per_process_gpu_memory_fraction:
+            config.gpu_options.per_process_gpu_memory_fraction = fraction
+        if self.mixed_precision not in {"", "bfloat16"}:
+            raise InvalidArgument(f"--mixed_precision is {self.mixed_precision!r}, not bfloat16")
+        if self.mixed_precision:
+            config.graph_options.rewrite_options.auto_mixed_precision_onednn_bfloat16 = _ON
         serialized: bytes = config.SerializeToString()
         return serialized
 

@@ -4,6 +4,7 @@ import sys
 
 import click
 
+from lambda_serving import __version__
 from lambda_serving.cli.batch import batch
 from lambda_serving.cli.compile import compile_command
 from lambda_serving.cli.inspect import inspect
@@ -18,7 +19,7 @@ __all__ = ["main"]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="lambda-serving")
+@click.version_option(__version__)
 def _commands() -> None:
     """TensorFlow Serving's API on a laptop, in a container and on AWS Lambda."""
 

@@ -3,15 +3,24 @@
 import logging
 import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import click
 
+from lambda_serving import __version__
+from lambda_serving.cli import other_flags
 from lambda_serving.settings import Flag, Settings, flags
 from lambda_serving.tensorflow_c.library import library
 from lambda_serving.tensorflow_c.library import version as tensorflow_version
 
 __all__ = ["serve"]
+
+_log = logging.getLogger(__name__)
+_RANGES: dict[type, Callable[..., click.ParamType[Any]]] = {
+    int: click.IntRange,
+    float: click.FloatRange,
+}
 
 
 def _option(flag: Flag) -> click.Option:
@@ -19,7 +28,7 @@ def _option(flag: Flag) -> click.Option:
     boolean = {"is_flag": False, "flag_value": True} if flag.type is bool else {}
     return click.Option(
         [f"--{flag.name}"],
-        type=click.IntRange(*flag.range) if flag.type is int else flag.type,
+        type=_RANGES[flag.type](*flag.range) if flag.type in _RANGES else flag.type,
         default=flag.default,
         help=flag.help,
         show_default=flag.default != "",
@@ -33,9 +42,7 @@ def _print_version(
     value: bool,  # noqa: FBT001 - as click passes it
 ) -> None:
     if value:
-        from importlib.metadata import version
-
-        click.echo(f"lambda-serving: {version('lambda-serving')}")
+        click.echo(f"lambda-serving: {__version__}")
         click.echo(f"TensorFlow Library: {tensorflow_version()}")
         context.exit()
 
@@ -59,6 +66,8 @@ def _serve(**values: Any) -> None:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    for sentence in other_flags.take(values):
+        _log.warning("%s", sentence)
     if values["workers"] > 1:
         from lambda_serving.workers import supervise
 
@@ -74,5 +83,5 @@ serve = click.Command(
     "serve",
     callback=_serve,
     help=_serve.__doc__,
-    params=[*(_option(flag) for flag in flags()), _VERSION],
+    params=[*(_option(flag) for flag in flags()), *other_flags.options(), _VERSION],
 )

@@ -24,8 +24,10 @@ Json = str | int | float | bool | list["Json"] | dict[str, "Json"] | None
 _Container = list[Json] | dict[str, Json]
 
 _SPACE = rb"[ \t\n\r]*+"
-_NUMBER = rb"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+"
-_NUMBERS = rb"\[(?:%b%b%b,)*+%b%b%b\]" % ((_SPACE, _NUMBER, _SPACE) * 2)
+# Python 3.11.2, Debian bookworm's, stays where a possessive group broke off: hence none in numbers,
+# and after that of lists a look at what it ended with.
+_NUMBER = rb"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?"
+_NUMBERS = rb"\[(?:%b%b%b,)*+(?<=[\[,])%b%b%b\]" % ((_SPACE, _NUMBER, _SPACE) * 2)
 _STRING = rb'"([^"\\\x00-\x1f]{0,256}+)"'
 _ANY_NUMBER = re.compile(_NUMBER)
 _NOT_FINITE = re.compile(rb"-?(?:NaN|Inf(?:inity|(?!i)))")
