@@ -243,6 +243,16 @@ def test_workers_end_with_a_parent_that_is_killed(half: Path) -> None:
         assert not left
 
 
+def test_metrics_are_those_of_all_workers(half: Path, tmp_path: Path) -> None:
+    config = tmp_path / "monitoring.config"
+    config.write_text("prometheus_config { enable: true }")
+    with _serving(half, f"--monitoring_config_file={config}") as served:
+        for _ in range(20):
+            served.ask()
+        page = httpx.get(f"{served.url}/monitoring/prometheus/metrics").text
+        assert ':tensorflow:serving:request_count{model_name="m",status="OK"} 20' in page
+
+
 def test_reload_reaches_every_worker_and_those_that_come_later(
     half: Path, models_dir: Path
 ) -> None:
