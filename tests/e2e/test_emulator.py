@@ -10,6 +10,8 @@ import pytest
 import emulator
 import events
 from conformance import Case, check, load_cases
+from grpc_web import BINARY, frame, outputs
+from rpc_client import path_of, predict_request
 
 _LABELS = 'version_labels { key: "stable" value: 1 } version_labels { key: "canary" value: 2 }'
 _CASES = [case for case in load_cases() if not case.flags]  # flags are another environment's
@@ -54,6 +56,18 @@ def test_emulated_function_answers_as_the_table_says(
     event = events.payload_2(case.method, case.path, case.headers, case.body)
     status, headers, body = events.answer(emulator.invoke(client, url, event))
     check(case, status, headers, b"" if case.method == "HEAD" else body)
+
+
+def test_bytes_of_grpc_web_come_and_go_as_base64(client: httpx.Client, url: str) -> None:
+    request = predict_request("half_plus_two", {"x": [1, 2]}).SerializeToString()
+    path = f"/v1/models/half_plus_two/grpc-web{path_of('Predict')}"
+    event = events.payload_2("POST", path, {"content-type": BINARY}, frame(request))
+    returned = emulator.invoke(client, url, event)
+    status, headers, body = events.answer(returned)
+    assert event["isBase64Encoded"]
+    assert returned["isBase64Encoded"]
+    assert (status, headers["content-type"]) == (200, BINARY)
+    assert outputs(body) == {"y": [2.5, 3.0]}
 
 
 def test_direct_invoke_gets_the_bare_document(client: httpx.Client, url: str) -> None:

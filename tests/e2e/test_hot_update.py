@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import httpx
 import pytest
@@ -23,7 +24,9 @@ import load
 from aws_plane import Plane
 from cloud import Cloud
 from containers import Environments
+from grpc_web import BINARY, frame, outputs
 from load import Answer
+from rpc_client import path_of, predict_request
 from server_process import COMMAND
 
 _RATE, _LEAST_RATE = 60, 50
@@ -63,6 +66,12 @@ class _Stack:
     def ask(self, path: str) -> httpx.Response:
         url = f"http://127.0.0.1:{self.port}/v1/models/half{path}"
         return httpx.post(url, content=_BODY, timeout=_SECONDS)
+
+    def predict_by_grpc_web(self, place: str) -> dict[str, list[Any]]:
+        url = f"http://127.0.0.1:{self.port}/v1/models/half{place}/grpc-web{path_of('Predict')}"
+        body = frame(predict_request("half", {"x": [10]}).SerializeToString())
+        headers = {"content-type": BINARY}
+        return outputs(httpx.post(url, content=body, headers=headers, timeout=_SECONDS).content)
 
     def wait(self, until: Callable[[], bool]) -> None:
         deadline, pause = monotonic() + _SECONDS, threading.Event()
@@ -124,6 +133,7 @@ def test_hot_update_under_load_loses_nothing_and_mixes_nothing(
         stack.command("label", stack.base_path, "stable=1")
         stack.wait(lambda: stack.ask("/labels/stable:predict").status_code == 200)
         assert stack.ask("/labels/stable:predict").json() == {"predictions": [7.0]}
+        assert stack.predict_by_grpc_web("/labels/stable") == {"y": [7.0]}
         stack.push(third, 3)
         stack.wait_for_switch_to(3)
         assert stack.ask("/versions/2:predict").json() == {"predictions": [8.0]}

@@ -1,5 +1,6 @@
 """The deployed system on this machine: `sam build`, `sam local invoke`, `sam local start-api`."""
 
+import base64
 import json
 import os
 import re
@@ -16,6 +17,8 @@ import pytest
 
 from conformance import Case, check, load_cases
 from docker_engine import BASE_IMAGE
+from grpc_web import TEXT, frame, outputs
+from rpc_client import path_of, predict_request
 from server_process import MNIST
 
 _ROOT = Path(__file__).parents[2]
@@ -123,6 +126,19 @@ def test_both_models_tell_their_state_and_signatures(url: str) -> None:
         assert metadata["model_spec"]["name"] == model
         versioned = httpx.get(f"{url}/v1/models/{model}/versions/1", timeout=60)
         assert versioned.status_code == 200
+
+
+def test_predicts_by_grpc_web_below_the_address_of_a_model(url: str) -> None:
+    """As text: of an HTTP API's binary bodies `sam local start-api` makes 502."""
+    request = predict_request("HalfPlusTwo", {"x": [1, 2]}).SerializeToString()
+    answer = httpx.post(
+        f"{url}/v1/models/HalfPlusTwo/grpc-web{path_of('Predict')}",
+        content=base64.b64encode(frame(request)),
+        headers={"content-type": TEXT},
+        timeout=60,
+    )
+    assert (answer.status_code, answer.headers["content-type"]) == (200, TEXT)
+    assert outputs(base64.b64decode(answer.content, validate=True)) == {"y": [2.5, 3.0]}
 
 
 def test_handbooks_clients_run_against_the_local_api(url: str, node_client: Path) -> None:

@@ -36,11 +36,11 @@ class _Both:
     def __init__(self, app: ASGIApp, channel: grpc.Channel, reports: list[Report]) -> None:
         self.app, self.channel, self.reports = app, channel, reports
 
-    def send(self, value: float, timeout: float = 60) -> Any:
+    def send(self, *values: float, timeout: float = 60) -> Any:
         """A call by gRPC; its answer is to come."""
         response = protos.message("tensorflow.serving.PredictResponse")
         method: Any = self.channel.unary_unary(path_of("Predict"), None, response.FromString)
-        body = predict_request("positive", {"x": [value]}).SerializeToString()
+        body = predict_request("positive", {"x": values}).SerializeToString()
         return method.future(body, timeout=timeout)
 
     def post(self, values: Sequence[float]) -> list[httpx.Response]:
@@ -96,6 +96,28 @@ def test_bad_request_among_good_ones_by_both_ways_fails_alone(
     assert codes == [grpc.StatusCode.OK] * 31 + [grpc.StatusCode.INVALID_ARGUMENT]
     assert [each.status_code for each in posted] == [200] * 31 + [400]
     assert both.reports[0].sizes == (1,) * 64
+
+
+def test_call_that_finds_the_queue_full_is_unavailable_and_those_in_it_are_served(
+    models_dir: Path, tmp_path: Path
+) -> None:
+    with _both(models_dir, tmp_path, max_batch_size=4, max_enqueued_batches=1) as both:
+        sent = [both.send(1.0, 2.0, 3.0) for _ in range(3)]
+        until(lambda: sum(each.done() for each in sent) == 2)
+        [waiting], refused = (
+            [each for each in sent if each.done() is end] for end in (False, True)
+        )
+        last = both.send(4.0)
+        assert [each.code() for each in (waiting, last)] == [grpc.StatusCode.OK] * 2
+    for each in refused:
+        assert (each.code(), each.details()) == (
+            grpc.StatusCode.UNAVAILABLE,
+            (
+                "The batch scheduling queue to which this task was submitted is full; currently 1"
+                " batches enqueued and max_enqueued_batches is 1"
+            ),
+        )
+    assert [each.sizes for each in both.reports] == [(3, 1)]
 
 
 def test_deadline_that_passes_and_client_that_goes_hurt_no_neighbour(

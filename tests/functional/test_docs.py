@@ -83,6 +83,20 @@ def test_timing_script_of_the_performance_page_runs() -> None:
     assert re.fullmatch(r"\[\d+(, \d+){4}\]\n", ended.stdout)
 
 
+def test_client_of_grpc_web_is_answered() -> None:
+    [code] = _blocks("python", (_ROOT / "docs/deploy.md").read_text())
+    flags = ("--model_name=MLP", f"--model_base_path={MNIST / 'saved'}")
+    with running(*flags) as (url, _):
+        ended = subprocess.run(
+            [sys.executable, "-c", code.replace("http://localhost:8501", url)],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
+        )
+    assert ended.stdout == "{'output_0': (2, 10)}\n"
+
+
 def test_makefile_has_every_verb_that_the_readme_names() -> None:
     verbs = re.findall(r"^([a-z0-9-]+):", (_ROOT / "Makefile").read_text(), re.MULTILINE)
     assert set(re.findall(r"\bmake ([a-z0-9-]+)", _README)) <= set(verbs)

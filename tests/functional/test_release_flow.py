@@ -9,14 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 import cloud
 import emulator
+import front
 import registry
 from aws_plane import Plane
 from cloud import SYSTEM, Cloud
+from grpc_web import BINARY, frame, outputs
 from lambda_serving.store.manifest import MANIFEST, Manifest
+from rpc_client import path_of, predict_request
 from server_process import COMMAND
 
 
@@ -83,6 +87,24 @@ def test_pushed_versions_go_live_one_after_the_other_and_back(
     assert _command("reconcile", base_path, stack, "--dry-run")[1] == "Point(function_version=2)\n"
     deployed.settle()
     assert _answer(deployed) == {"predictions": [3.0]}
+
+
+def test_grpc_web_calls_find_the_function_of_their_address(
+    models_dir: Path, deployed: Cloud
+) -> None:
+    base_path = f"{deployed.models}/half"
+    assert _command("set-policy", base_path, "latest", "2")[0] == 0
+    for version in (1, 2):
+        source = models_dir / "two_versions" / str(version)
+        assert _command("push", source, f"{base_path}/{version}")[0] == 0
+    deployed.settle()
+    body = frame(predict_request("half", {"x": [2]}).SerializeToString())
+    with front.running(deployed) as port:
+        for place, answer in (("half", 4.0), ("half/versions/1", 3.0)):
+            url = f"http://127.0.0.1:{port}/v1/models/{place}/grpc-web{path_of('Predict')}"
+            found = httpx.post(url, content=body, headers={"content-type": BINARY}, timeout=60)
+            assert (found.status_code, found.headers["content-type"]) == (200, BINARY)
+            assert outputs(found.content) == {"y": [answer]}
 
 
 def test_same_bytes_pushed_twice_change_nothing(models_dir: Path, deployed: Cloud) -> None:

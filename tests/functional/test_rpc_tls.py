@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import pytest
 import trustme
+from cryptography.hazmat.primitives import serialization
 
 from lambda_serving import proto_text, protos
 from lambda_serving.errors import InvalidArgument, NotFound, Unavailable
@@ -88,6 +89,16 @@ def test_client_without_tls_gets_nothing(manager: Manager, write: Write) -> None
         assert _refused(channel)
 
 
+_BROKEN = _CERT.replace("\nM", "\nA", 1)
+_LOCKED_KEY = (
+    serialization.load_pem_private_key(_KEY.encode(), None)
+    .private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"password"),
+    )
+    .decode()
+)
 _OTHER_KEY = _OTHER_AUTHORITY.issue_cert("localhost").private_key_pem.bytes().decode()
 
 
@@ -97,9 +108,14 @@ _OTHER_KEY = _OTHER_AUTHORITY.issue_cert("localhost").private_key_pem.bytes().de
         ({"server_cert": _CERT}, InvalidArgument, "has no server_key, which is a text in PEM"),
         ({"server_key": _KEY}, InvalidArgument, "has no server_cert, which is a text in PEM"),
         ({**_TLS, "client_verify": True}, InvalidArgument, "no custom_ca to verify clients by"),
-        ({**_TLS, "server_key": "secret"}, Unavailable, "or mend .*ssl.config"),
-        ({**_TLS, "server_key": _OTHER_KEY}, Unavailable, "or mend .*ssl.config"),
-        ({**_TLS, "server_cert": "path/to/cert"}, Unavailable, "or mend .*ssl.config"),
+        ({**_TLS, "server_key": "secret"}, InvalidArgument, "server_key of .*ssl.config is not"),
+        ({**_TLS, "server_key": _OTHER_KEY}, InvalidArgument, "server_key of .*ssl.config is not"),
+        ({**_TLS, "server_key": _LOCKED_KEY}, InvalidArgument, "and without a password"),
+        ({**_TLS, "server_key": _CERT}, InvalidArgument, "server_key of .*ssl.config is not"),
+        ({**_TLS, "server_cert": "path/to/cert"}, InvalidArgument, "server_cert of .* is no cert"),
+        ({**_TLS, "server_cert": "é"}, InvalidArgument, "server_cert of .* is no cert"),
+        ({**_TLS, "server_cert": _BROKEN}, InvalidArgument, "server_cert of .* is no cert"),
+        ({**_MUTUAL, "custom_ca": "ca.pem"}, InvalidArgument, "custom_ca of .* is no cert"),
     ],
 )
 def test_config_that_no_server_can_use_is_told(
@@ -112,6 +128,9 @@ def test_config_that_no_server_can_use_is_told(
 
 def test_config_that_is_none_is_told(manager: Manager, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="/nowhere"), _channel(manager, "/nowhere"):
+        pass
+    unreadable = f"Could not read the config file {tmp_path}: Is a directory"
+    with pytest.raises(NotFound, match=unreadable), _channel(manager, str(tmp_path)):
         pass
     (tmp_path / "ssl.config").write_text("server_keys: 'x'")
     with (

@@ -204,6 +204,12 @@ def test_start_api_serves_each_model_by_its_own_function(model: str, view: View)
     assert {f"{route} -> {model}/{function}" for route in routes} <= set(view["routes"])
 
 
+def test_pages_of_allowed_origins_may_send_what_grpc_web_needs(view: View) -> None:
+    _, cors, _ = view["stacks"][""]["Api"]["Properties"]["CorsConfiguration"]["Fn::If"]
+    needed = {"authorization", "content-type", "grpc-timeout", "x-grpc-web", "x-user-agent"}
+    assert needed <= set(cors["AllowHeaders"])
+
+
 @pytest.mark.parametrize(
     ("model", "folder"),
     [("MLP", "examples/mnist/saved"), ("HalfPlusTwo", "examples/half_plus_two")],

@@ -14,17 +14,21 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from mangum import Mangum
+from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
 from mangum.types import LambdaContext, LambdaHandler, Response, Scope
 
 from lambda_serving.errors import InvalidArgument, PayloadTooLarge
 from lambda_serving.model_spec import ServableId
 
-__all__ = ["MAX_ANSWER", "Adapter", "Event"]
+__all__ = ["MAX_ANSWER", "MAX_BYTES", "Adapter", "Event"]
 
 Event = Any
 _Answer = Callable[[Response], Any]
 MAX_ANSWER = 6 * 2**20
 """What Lambda takes of a function, in bytes of JSON."""
+MAX_BYTES = (MAX_ANSWER - 4096) * 3 // 4
+"""Of an answer that becomes base64, beside its status and headers."""
+_TEXT = [*DEFAULT_TEXT_MIME_TYPES, "application/grpc-web-text"]
 _SURELY_FITS = MAX_ANSWER // 6
 """One byte of an answer takes up to six as JSON text."""
 
@@ -57,7 +61,8 @@ class Adapter(Mangum):
     """
 
     def __init__(self, app: Any, served: ServableId) -> None:
-        super().__init__(app, lifespan="off")  # Lambda has no start-up and shut-down to tell of
+        # Lambda has no start-up and shut-down to tell of.
+        super().__init__(app, lifespan="off", text_mime_types=_TEXT)
         self._served = served
 
     def infer(self, event: Event, context: LambdaContext) -> LambdaHandler:

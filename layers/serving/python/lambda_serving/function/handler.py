@@ -8,7 +8,7 @@ from mangum.types import LambdaContext
 from snapshot_restore_py import register_after_restore
 
 from lambda_serving.errors import ServingError
-from lambda_serving.function.events import Adapter, Event
+from lambda_serving.function.events import MAX_BYTES, Adapter, Event
 from lambda_serving.function.telemetry import Telemetry
 from lambda_serving.manager import Manager
 from lambda_serving.model_spec import ModelSpec
@@ -25,7 +25,13 @@ class Handler:
     def __init__(self, manager: Manager, settings: Settings) -> None:
         served = manager.get(ModelSpec(settings.model_name)).id
         rest = create_app(manager, RestOptions.of(settings))
-        app = with_grpc_web(rest, manager, settings)
+        app = with_grpc_web(
+            rest,
+            manager,
+            settings,
+            max_answer=MAX_BYTES,
+            timeout_ms=max(0, settings.rest_api_timeout_in_ms),
+        )
         self._adapter = Adapter(app, served)
         self._telemetry = Telemetry(served)
         register_after_restore(random.seed)  # environments of one snapshot must not draw alike

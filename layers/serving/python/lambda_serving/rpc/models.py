@@ -10,7 +10,7 @@ from lambda_serving.manager import Loaded, Manager
 from lambda_serving.model_config import ModelConfig
 from lambda_serving.model_spec import ModelSpec
 
-__all__ = ["loaded", "metadata", "replace", "status"]
+__all__ = ["loaded", "metadata", "narrow", "replace", "status"]
 
 _log = logging.getLogger(__name__)
 _SIGNATURES = "signature_def"
@@ -24,16 +24,54 @@ def loaded(manager: Manager, request: Any) -> Loaded:
     """
     if not request.HasField("model_spec"):
         raise InvalidArgument("Missing ModelSpec")
-    spec = request.model_spec
-    if not spec.name:
+    if not request.model_spec.name:
         raise InvalidArgument("ModelSpec has no name specified.")
+    return manager.get(_asked(request.model_spec))
+
+
+def narrow(request: Any, model: ModelSpec) -> None:
+    """Writes the version or label of the model that a call's address names into its request.
+
+    Raises InvalidArgument if the request asks for another model, version or label than that. What
+    names no model stays as it is, for `loaded` to refuse.
+    """
+    for spec in _specs(request):
+        asked = _asked(spec)
+        if asked.name != model.name:
+            raise InvalidArgument(
+                f"The request asks for model {asked.name}, its address is that of {model.name}"
+            )
+        if asked == ModelSpec(model.name):
+            if model.version is not None:
+                spec.version.value = model.version
+            elif model.label is not None:
+                spec.version_label = model.label
+        elif model not in {asked, ModelSpec(model.name)}:
+            raise InvalidArgument(
+                f"The request asks for {_words(asked)} of model {model.name}, its address is that"
+                f" of {_words(model)}; leave it out of the request"
+            )
+
+
+def _specs(request: Any) -> list[Any]:
+    """Those of a request's specs that name a model."""
+    holders = request.tasks if hasattr(request, "tasks") else [request]
+    specs = [holder.model_spec for holder in holders if hasattr(holder, "model_spec")]
+    return [spec for spec in specs if spec.name]
+
+
+def _asked(spec: Any) -> ModelSpec:
     match spec.WhichOneof("version_choice"):
         case "version":
-            return manager.get(ModelSpec(spec.name, version=spec.version.value))
+            return ModelSpec(spec.name, version=spec.version.value)
         case "version_label":
-            return manager.get(ModelSpec(spec.name, label=spec.version_label))
+            return ModelSpec(spec.name, label=spec.version_label)
         case _:
-            return manager.get(ModelSpec(spec.name))
+            return ModelSpec(spec.name)
+
+
+def _words(model: ModelSpec) -> str:
+    return f"version {model.version}" if model.label is None else f"label {model.label}"
 
 
 def status(manager: Manager, request: Any) -> Any:

@@ -2,16 +2,19 @@
 
 from concurrent.futures import Executor
 from functools import cache
+from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lambda_serving.call_record import Observers
 from lambda_serving.manager import Manager
+from lambda_serving.rpc import addresses
 from lambda_serving.settings import Settings
 
-__all__ = ["with_grpc_web"]
+if TYPE_CHECKING:
+    from lambda_serving.rpc.web import Web
 
-_PREFIX = "/tensorflow.serving."
+__all__ = ["with_grpc_web"]
 
 
 def with_grpc_web(
@@ -20,23 +23,30 @@ def with_grpc_web(
     settings: Settings,
     executor: Executor | None = None,
     observers: Observers | None = None,
+    *,
+    max_answer: int | None = None,
+    timeout_ms: int = 0,
 ) -> ASGIApp:
     """An application that answers gRPC-Web calls, and hands all else to `app`.
 
-    Calls run in `executor`'s threads, without one in the thread of the caller. What they need is
-    imported by the first one: few functions and servers are ever sent any.
+    Calls run in `executor`'s threads, without one in the thread of the caller. `max_answer` bounds
+    an answer, in bytes of frames, `timeout_ms` a run, if its client allows it more; 0 is no bound.
+    What calls need is imported by the first one: few functions and servers are ever sent any.
     """
 
     @cache
-    def web() -> ASGIApp:
+    def web() -> "Web":
         from lambda_serving.rpc.web import create_web
 
-        return create_web(manager, settings, executor, observers)
+        return create_web(
+            manager, settings, executor, observers, max_answer=max_answer, timeout_ms=timeout_ms
+        )
 
     async def both(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith(_PREFIX):
-            await web()(scope, receive, send)
-        else:
+        address = addresses.read(scope) if scope["type"] == "http" else None
+        if address is None:
             await app(scope, receive, send)
+        else:
+            await web()(address, scope, receive, send)
 
     return both

@@ -11,6 +11,7 @@ from lambda_serving.errors import Code, InvalidArgument, ServingError, Unimpleme
 from lambda_serving.inference import Run
 from lambda_serving.manager import Loaded, Manager
 from lambda_serving.model_config import ModelConfig
+from lambda_serving.model_spec import ModelSpec
 from lambda_serving.rpc import errors, examples, models, predict
 from lambda_serving.settings import Settings
 
@@ -119,16 +120,20 @@ class Services:
         body: bytes,
         timeout_ms: int,
         *,
+        model: ModelSpec | None = None,
         entrypoint: str = "GRPC",
         request_id: str = "",
     ) -> Reply:
-        """The reply to a call of one of `methods`; `timeout_ms` bounds its runs, 0 is no bound."""
+        """The reply to a call of one of `methods`; `timeout_ms` bounds its runs, 0 is no bound.
+
+        `model` is what the call's address names: no other one may be asked for.
+        """
         method = self.methods[path]
         if not (self._observers and method.api):
-            return self._answer(path, method, body, timeout_ms)
+            return self._answer(path, method, body, timeout_ms, model)
         record = CallRecord(entrypoint, request_id, method.api)
         record.received(len(body))
-        reply = self._answer(path, method, body, timeout_ms, record)
+        reply = self._answer(path, method, body, timeout_ms, model, record)
         record.status = OK if reply.code == errors.OK else Code(reply.code).name
         self._observers.tell(record)
         return reply
@@ -144,12 +149,15 @@ class Services:
         method: _Method,
         body: bytes,
         timeout_ms: int,
+        model: ModelSpec | None,
         record: CallRecord | None = None,
     ) -> Reply:
         try:
             request = method.parse(body)
             if record:
                 record.model = _model(request)
+            if model:
+                models.narrow(request, model)
             response = method.perform(request, timeout_ms, record)
             return Reply(errors.OK, "", response.SerializeToString())
         except ServingError as error:
@@ -158,12 +166,14 @@ class Services:
             _log.exception("%s failed", path)
             return Reply(errors.INTERNAL, errors.UNEXPECTED, b"")
 
-    def is_quick(self, path: str, body: bytes) -> bool:
+    def is_quick(self, path: str, body: bytes, model: ModelSpec | None = None) -> bool:
         """Whether a call takes less time than handing it to another thread would."""
         try:
             request = self.methods[path].parse(body)
             if not hasattr(request, "model_spec"):
                 return False
+            if model:
+                models.narrow(request, model)
             return models.loaded(self._manager, request).servable.is_quick
         except Exception:  # noqa: BLE001 - `answer` comes upon it, too, and tells
             return True

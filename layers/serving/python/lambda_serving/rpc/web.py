@@ -11,23 +11,29 @@ import asyncio
 import binascii
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from http import HTTPStatus
 from urllib.parse import quote
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from lambda_serving import bodies
 from lambda_serving.call_record import Observers, request_id
-from lambda_serving.errors import InvalidArgument, ServingError, Unimplemented
+from lambda_serving.errors import (
+    InvalidArgument,
+    PayloadTooLarge,
+    ServingError,
+    Unimplemented,
+)
 from lambda_serving.manager import Manager
 from lambda_serving.rpc import errors
+from lambda_serving.rpc.addresses import Address
 from lambda_serving.rpc.services import Reply, RpcOptions, Services, timeout_ms
 from lambda_serving.settings import Settings
 
-__all__ = ["create_web"]
+__all__ = ["Web", "create_web"]
 
 _BINARY, _TEXT = b"application/grpc-web", b"application/grpc-web-text"
 _TYPES = {form + suffix for form in (_BINARY, _TEXT) for suffix in (b"", b"+proto")}
@@ -45,6 +51,8 @@ _CORS = (
 )
 
 Header = tuple[bytes, bytes]
+Web = Callable[[Address, Scope, Receive, Send], Awaitable[None]]
+"""An ASGI application, told besides which method of what is called."""
 
 
 def create_web(
@@ -52,16 +60,22 @@ def create_web(
     settings: Settings,
     executor: Executor | None,
     observers: Observers | None = None,
-) -> ASGIApp:
-    """The ASGI application of the methods, as bounded as the REST API is.
+    *,
+    max_answer: int | None = None,
+    timeout_ms: int = 0,
+) -> Web:
+    """What answers the methods, with requests as bounded as those of the REST API.
 
-    Models are not replaced this way: a page in a browser may reach it.
+    `max_answer` bounds the frames of an answer, in bytes, `timeout_ms` runs whose client allows
+    them more; 0 is no bound. Models are not replaced this way: a page in a browser may reach it.
     """
     return _Web(
         Services(manager, RpcOptions.of(settings), observers=observers),
         executor,
         settings.rest_api_max_body_bytes,
         _CORS if settings.rest_api_enable_cors_support else (),
+        max_answer,
+        timeout_ms,
     )
 
 
@@ -72,13 +86,17 @@ class _Web:
         executor: Executor | None,
         max_body: int,
         headers: Sequence[Header],
+        max_answer: int | None,
+        timeout_ms: int,
     ) -> None:
         self._services = services
         self._executor = executor
         self._max_body = max_body
         self._headers = headers
+        self._max_answer = max_answer
+        self._timeout_ms = timeout_ms
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, address: Address, scope: Scope, receive: Receive, send: Send) -> None:
         content_type = _header(scope, b"content-type").lower()
         if scope["method"] == "OPTIONS":
             await self._send(send, HTTPStatus.OK)
@@ -88,39 +106,58 @@ class _Web:
             await self._send(send, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
         else:
             text = content_type.startswith(_TEXT)
-            known_as = self._identify(scope)
-            answer = _framed(await self._answer(scope, receive, known_as, text=text))
+            known_as = self._identify(address, scope)
+            reply = await self._answer(address, scope, receive, known_as, text=text)
+            answer = self._fitting(_framed(reply))
             body = binascii.b2a_base64(answer, newline=False) if text else answer
             await self._send(send, HTTPStatus.OK, body, content_type, known_as)
 
-    def _identify(self, scope: Scope) -> str:
+    def _identify(self, address: Address, scope: Scope) -> str:
         """The id of a call that is answered with one, else nothing."""
-        path = scope["path"]
-        if path not in self._services.methods or not self._services.wants_id(path):
+        method = address.method
+        if method not in self._services.methods or not self._services.wants_id(method):
             return ""
         return request_id(_header(scope, _REQUEST_ID).decode("latin-1"))
 
-    async def _answer(self, scope: Scope, receive: Receive, known_as: str, *, text: bool) -> Reply:
+    async def _answer(
+        self, address: Address, scope: Scope, receive: Receive, known_as: str, *, text: bool
+    ) -> Reply:
         try:
             body = await bodies.read(receive, scope["headers"], self._max_body)
             message = _message(_decoded(body) if text else body)
-            if (path := scope["path"]) not in self._services.methods:
-                raise Unimplemented(f"Unknown method {path}")
-            timeout = timeout_ms(_seconds(_header(scope, b"grpc-timeout")))
+            if address.method not in self._services.methods:
+                raise Unimplemented(f"Unknown method {address.method}")
+            timeout = self._bounded(timeout_ms(_seconds(_header(scope, b"grpc-timeout"))))
         except ServingError as error:
             return Reply(errors.code_of(error), errors.message(error), b"")
         call = partial(
             self._services.answer,
-            path,
+            address.method,
             message,
             timeout,
+            model=address.model,
             entrypoint="GRPC-WEB",
             request_id=known_as,
         )
         small = len(message) < _SMALL_MESSAGE
-        if self._executor is None or (small and self._services.is_quick(path, message)):
+        if self._executor is None or (
+            small and self._services.is_quick(address.method, message, address.model)
+        ):
             return call()
         return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+
+    def _bounded(self, asked_ms: int) -> int:
+        """The bound of a run whose client asked for this one; 0 is none."""
+        return min(asked_ms or self._timeout_ms, self._timeout_ms or asked_ms)
+
+    def _fitting(self, frames: bytes) -> bytes:
+        if self._max_answer is None or len(frames) <= self._max_answer:
+            return frames
+        error = PayloadTooLarge(
+            f"The answer has {len(frames)} bytes; a function can return {self._max_answer}."
+            " Send fewer rows in a request, or use a server."
+        )
+        return _framed(Reply(errors.code_of(error), errors.message(error), b""))
 
     async def _send(
         self,
