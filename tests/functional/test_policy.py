@@ -26,7 +26,7 @@ from lambda_serving.errors import (
     Unavailable,
     Unimplemented,
 )
-from lambda_serving.model_config import ModelConfig, parse
+from lambda_serving.model_config import Logging, ModelConfig, parse
 from lambda_serving.release.bucket import BucketReleases
 from lambda_serving.release.deployment import Record
 from lambda_serving.release.policy_file import PolicyFile
@@ -157,7 +157,7 @@ def test_a_base_path_for_servers_does_not_matter(client: "S3Client", bucket: str
     found = [PolicyFile(f"s3://{bucket}/models/{name}", client).read() for name in "AB"]
     assert found == [
         ModelConfig("A", f"s3://{bucket}/models/A", All()),
-        ModelConfig("B", f"s3://{bucket}/models/B", Latest(1), {"stable": 42}),
+        ModelConfig("B", f"s3://{bucket}/models/B", Latest(1), {"stable": 42}, Logging("", 0.5)),
     ]
 
 

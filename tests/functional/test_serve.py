@@ -1,6 +1,5 @@
 """`lambda-serving serve` as a user starts it: a process, a port, a signal."""
 
-import os
 import re
 import shutil
 import signal
@@ -119,19 +118,6 @@ def test_flag_that_would_change_answers_or_safety_is_refused(flag: str) -> None:
     said = _refusal("--rest_api_port=0", "--model_base_path=/nowhere", flag)
     assert said.startswith(f"Error: {flag.partition('=')[0]}=")
     assert " is not possible: " in said
-
-
-def test_signal_before_the_models_have_loaded_ends_the_process(tmp_path: Path) -> None:
-    config = tmp_path / "models.config"
-    os.mkfifo(config)  # reading it waits for someone who writes
-    with (
-        subprocess.Popen(
-            [COMMAND, "serve", "--port=0", f"--model_config_file={config}"]
-        ) as process,
-        config.open("w"),  # once it is being read
-    ):
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(_SECONDS) == 128 + signal.SIGTERM
 
 
 def test_busy_port_is_told_at_once() -> None:
