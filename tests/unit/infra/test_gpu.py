@@ -173,3 +173,9 @@ def test_server_is_in_use_only_when_its_model_answers(full: View) -> None:
     assert (group["HealthCheckProtocol"], group["HealthCheckPath"]) == ("HTTP", "/readyz")
     alarm = _properties(full, "NoServer")
     assert (alarm["MetricName"], alarm["TreatMissingData"]) == ("HealthyHostCount", "breaching")
+
+
+def test_sam_pushes_no_image_that_it_did_not_build() -> None:
+    # It takes a plain text for an image of this machine, and the lack of one for an error.
+    template = (_ROOT / "infra/model.yaml").read_text()
+    assert re.findall(r"^      ImageUri: (!?)", template, re.MULTILINE) == ["!"]
