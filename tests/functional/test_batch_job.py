@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import re
 import signal
 import struct
@@ -21,6 +20,7 @@ from moto.server import ThreadedMotoServer
 
 from lambda_serving import protos
 from server_process import COMMAND, MNIST
+from terminal import on_a_terminal
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -497,23 +497,8 @@ def test_models_in_buckets_are_fetched(
 def test_a_terminal_shows_a_bar(folder: _Place) -> None:
     rows = json.loads((MNIST / "request.json").read_bytes())["instances"]
     folder.write("in/a.jsonl", _lines(*rows))
-    ours, theirs = pty.openpty()
     where = ("--input", f"{folder.address}/in/*", "--output", f"{folder.address}/out")
     environment = _environment({"TERM": "xterm"})
-    with subprocess.Popen(
-        [COMMAND, "batch", _MLP, *where], stderr=theirs, stdout=theirs, env=environment
-    ) as process:
-        os.close(theirs)
-        said = b"".join(_all(ours))
-    os.close(ours)
-    assert process.returncode == 0
+    said = on_a_terminal([COMMAND, "batch", _MLP, *where], environment)
     assert b"0/1" in said
     assert b"1 files, " in said
-
-
-def _all(terminal: int) -> Iterator[bytes]:
-    while True:
-        try:
-            yield os.read(terminal, 1000)
-        except OSError:  # how a terminal ends
-            return

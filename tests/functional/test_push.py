@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import shutil
 import signal
 import subprocess
@@ -24,6 +23,7 @@ from lambda_serving.store import LocalStore
 from lambda_serving.store.local import LocalVersion
 from lambda_serving.store.version import open_version
 from server_process import COMMAND, MNIST
+from terminal import on_a_terminal
 
 _SAVED = MNIST / "saved/1"
 _KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
@@ -243,25 +243,10 @@ def test_progress_goes_through_stages_to_all_bytes(tmp_path: Path) -> None:
 
 
 def test_a_terminal_shows_a_bar(tmp_path: Path) -> None:
-    ours, theirs = pty.openpty()
     environment = _environment({"TERM": "xterm", "COLUMNS": "200"})
-    with subprocess.Popen(
-        [COMMAND, "push", _SAVED, tmp_path / "1"], stderr=theirs, stdout=theirs, env=environment
-    ) as process:
-        os.close(theirs)
-        said = b"".join(_all(ours))
-    os.close(ours)
-    assert process.returncode == 0
+    said = on_a_terminal([COMMAND, "push", _SAVED, tmp_path / "1"], environment)
     assert b"loading" in said
     assert b"pushed 4 files" in said
-
-
-def _all(terminal: int) -> Iterator[bytes]:
-    while True:
-        try:
-            yield os.read(terminal, 1000)
-        except OSError:  # how a terminal ends
-            return
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 1), (signal.SIGTERM, 143)])

@@ -59,10 +59,10 @@ def status(base_path: str, stack: str) -> None:
 def reconcile(
     base_path: str,
     stack: str,
-    local: bool,  # noqa: FBT001 as click passes it
+    local: bool,  # noqa: FBT001 - as click passes it
     op_libraries: str,
     wait: int,
-    dry_run: bool,  # noqa: FBT001 as click passes it
+    dry_run: bool,  # noqa: FBT001 - as click passes it
 ) -> None:
     """Do now what the stack's release function does for BASE_PATH, s3://bucket/prefix/NAME.
 

@@ -52,14 +52,11 @@ def serving(
 ) -> Iterator[None]:
     """Answers inside the block; at its end no more calls are taken, and those in flight finish.
 
-    `observers` and `counters` are as those of `Services`. Neither a port nor a socket is no
-    server. Raises Unavailable for an address that cannot be listened on, what `check_path` raises,
-    and InvalidArgument for settings that make no sense.
+    `observers` and `counters` are as those of `Services`. Raises Unavailable for an address that
+    cannot be listened on, what `check_path` raises, and InvalidArgument for settings that make no
+    sense.
     """
     addresses = _addresses(settings)
-    if not addresses:
-        yield
-        return
     if settings.grpc_socket_path:
         check_path(Path(settings.grpc_socket_path))
     services = Services(
