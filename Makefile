@@ -5,7 +5,7 @@ BIN := .venv/bin
 
 SAM := AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam
 
-.PHONY: help setup demo test check e2e bench bench-image base-image build server-image gpu-image local lock protos soak
+.PHONY: help setup demo test check e2e bench bench-image base-image build server-image gpu-image gpu-check local lock protos soak
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -85,6 +85,9 @@ server-image: ## the server's image, in place of tensorflow/serving (BASE_IMAGE 
 
 gpu-image: ## the same with CUDA, gigabytes of it
 	$(SERVER_IMAGE) --target gpu --tag lambda-serving:gpu .
+
+gpu-check: gpu-image setup ## TensorFlow finds NVIDIA's libraries in it; wants gcc, no GPU
+	$(BIN)/python tests/gpu_image.py
 
 local: .venv-sam/.done ## the deployed system at http://127.0.0.1:3000
 	$(SAM) local start-api

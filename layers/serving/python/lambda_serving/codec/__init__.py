@@ -40,7 +40,7 @@ digits that read back to the same value.
 
 from lambda_serving.codec.examples import ExamplesRequest, parse_examples
 from lambda_serving.codec.json_text import Limits
-from lambda_serving.codec.request import Document, Format, decode, decode_row, parse
+from lambda_serving.codec.request import Document, Format, decode, decode_row, decode_rows, parse
 from lambda_serving.codec.response import (
     encode,
     encode_classifications,
@@ -55,6 +55,7 @@ __all__ = [
     "Limits",
     "decode",
     "decode_row",
+    "decode_rows",
     "encode",
     "encode_classifications",
     "encode_regressions",

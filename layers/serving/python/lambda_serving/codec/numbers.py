@@ -10,7 +10,7 @@ of regular arrays. In such text whatever is not a number leaves something behind
 the numbers tells `[]` from `[1]`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -22,7 +22,7 @@ from lambda_serving.codec import values
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.servable import TensorSpec
 
-__all__ = ["NESTING", "Numbers", "read"]
+__all__ = ["NESTING", "Numbers", "read", "read_values"]
 
 NESTING = values.MOST_DIMENSIONS + 3
 """What `read` takes is not nested deeper: an array in an object in a list in an object."""
@@ -69,15 +69,40 @@ class _NotNumbers(Exception):
 
 def read(body: bytes) -> Numbers | None:
     """The numbers of a request, None if the general way has to read it."""
+    numbers, text = _read(body)
+    return numbers if text == _remains(body) else None
+
+
+def read_values(texts: Sequence[bytes]) -> Numbers | None:
+    """A request whose `instances` are these texts, each one value; None as in `read`."""
+    remains, *others = {_remains(text) for text in texts}
+    if others:
+        return None
+    numbers, text = _read(instances(texts))
+    return numbers if text == _remains(instances([remains] * len(texts))) else None
+
+
+def instances(texts: Iterable[bytes]) -> bytes:
+    """A request for values that are JSON already."""
+    return b'{"instances":[%b]}' % b",".join(texts)
+
+
+def _remains(text: bytes) -> bytes:
+    """The text without numbers and white space."""
+    return text.translate(None, _NUMBER_TEXT)
+
+
+def _read(body: bytes) -> tuple[Numbers | None, bytes]:
+    """The numbers, and the text that has to remain of the request if those are all it has."""
     try:
-        return _read(body, simdjson.Parser().parse(body))
+        return _parsed(simdjson.Parser().parse(body), len(body))
     except (ValueError, RuntimeError, _NotNumbers):  # the first two: not strict JSON
-        return None
+        return None, b""
     except KeyError:  # simdjson looks names up as C strings, which a zero ends
-        return None
+        return None, b""
 
 
-def _read(body: bytes, root: Any) -> Numbers:
+def _parsed(root: Any, longest: int) -> tuple[Numbers, bytes]:
     if not isinstance(root, simdjson.Object):
         raise _NotNumbers
     signature_name, is_row, columns = "", False, None
@@ -88,13 +113,13 @@ def _read(body: bytes, root: Any) -> Numbers:
             signature_name, text = value, _quoted(value)
         elif key in ("instances", "inputs") and columns is None:
             is_row = key == "instances"
-            columns, text = (_rows if is_row else _inputs)(value, len(body))
+            columns, text = (_rows if is_row else _inputs)(value, longest)
         else:
             raise _NotNumbers
         members.append(_quoted(key) + b":" + text)
-    if not columns or b"{%b}" % b",".join(members) != body.translate(None, _NUMBER_TEXT):
+    if not columns:
         raise _NotNumbers
-    return Numbers(signature_name, is_row, columns)
+    return Numbers(signature_name, is_row, columns), b"{%b}" % b",".join(members)
 
 
 def _inputs(value: Any, longest: int) -> tuple[Mapping[str | None, _Column], bytes]:
@@ -161,7 +186,7 @@ def _repeat(text: bytes, size: int, longest: int) -> bytes:
 
 
 def _quoted(string: str) -> bytes:
-    return b'"%b"' % string.encode().translate(None, _NUMBER_TEXT)
+    return b'"%b"' % _remains(string.encode())
 
 
 def _array(column: _Column, dtype: DType) -> Array | None:

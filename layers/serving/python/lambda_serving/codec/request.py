@@ -3,7 +3,7 @@
 Source: `FillPredictRequestFromJson` in tensorflow_serving/util/json_tensor.cc.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -16,7 +16,16 @@ from lambda_serving.dtypes import Array
 from lambda_serving.errors import InvalidArgument
 from lambda_serving.servable import Signature, TensorSpec
 
-__all__ = ["Document", "Format", "decode", "decode_row", "parse", "parse_object", "signature_name"]
+__all__ = [
+    "Document",
+    "Format",
+    "decode",
+    "decode_row",
+    "decode_rows",
+    "parse",
+    "parse_object",
+    "signature_name",
+]
 
 _DEFAULT_LIMITS = Limits()
 
@@ -96,10 +105,22 @@ def decode_row(value: bytes, signature: Signature) -> dict[str, Array]:
 
     Raises what `parse` and `decode` raise, and InvalidArgument when that is not one value.
     """
-    _, arrays = decode(parse(b'{"instances":[%b]}' % value), signature)
+    _, arrays = decode(parse(numbers.instances([value])), signature)
     for array in arrays.values():
         if len(array) != 1:
             raise InvalidArgument(f"Expecting one value but got {len(array)}")
+    return arrays
+
+
+def decode_rows(values: Sequence[bytes], signature: Signature) -> dict[str, Array] | None:
+    """As `decode_row` for many at once: arrays of shape [values, *shape of one].
+
+    None unless all are of numbers only and of one shape: then `decode_row` tells of each.
+    """
+    content = numbers.read_values(values)
+    arrays = content and content.arrays(signature.inputs)
+    if not arrays or any(len(array) != len(values) for array in arrays.values()):
+        return None
     return arrays
 
 

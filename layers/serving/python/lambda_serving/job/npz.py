@@ -38,11 +38,7 @@ def arrays(file: IO[bytes], signature: Signature, size: int) -> Iterator[Chunk]:
                 name: _Column(stack.enter_context(_member(archive, name)), name, spec.dtype)
                 for name, spec in signature.inputs.items()
             }
-            rows = _rows(columns)
-            for start in range(0, rows, size):
-                count = min(size, rows - start)
-                inputs = {name: column.read(count) for name, column in columns.items()}
-                yield Chunk(start + 1, count, [Part(range(count), inputs)], {})
+            yield from _chunks(columns, size)
         except (BadZipFile, EOFError, ValueError) as error:
             raise DataLoss(f"This is no npz file: {error}") from error
 
@@ -85,10 +81,11 @@ class _Column:
                 f"The array {name} is in Fortran's order. Save numpy.ascontiguousarray of it"
             )
         self.rows, self._shape = shape[0], shape[1:]
+        self.row_bytes = math.prod(self._shape) * self._stored.itemsize
 
     def read(self, count: int) -> Array:
         """The next rows, of the dtype that the signature takes."""
-        size = count * math.prod(self._shape) * self._stored.itemsize
+        size = count * self.row_bytes
         data = self._stream.read(size)
         if len(data) < size:
             raise EOFError("an array is cut short")
@@ -112,6 +109,20 @@ def _check_dtype(name: str, stored: np.dtype[Any], wanted: DType) -> None:
             f"The array {name} holds {stored}, and the signature takes {wanted.label}. Save it as"
             " that"
         )
+
+
+def _chunks(columns: Mapping[str, _Column], size: int) -> Iterator[Chunk]:
+    """Rows `size` at a time, read in blocks of so many chunks as are worth a read."""
+    rows = _rows(columns)
+    chunk_bytes = size * sum(column.row_bytes for column in columns.values())
+    block = size * max(1, _CHUNK // max(1, chunk_bytes))
+    for start in range(0, rows, block):
+        count = min(block, rows - start)
+        arrays = {name: column.read(count) for name, column in columns.items()}
+        for first in range(0, count, size):
+            inputs = {name: array[first : first + size] for name, array in arrays.items()}
+            places = range(min(size, count - first))
+            yield Chunk(start + first + 1, len(places), [Part(places, inputs)], {})
 
 
 def _rows(columns: Mapping[str, _Column]) -> int:

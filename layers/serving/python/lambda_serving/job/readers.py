@@ -7,7 +7,7 @@
 A file is read as far as it is needed and no further, whatever its size.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from itertools import islice
 from typing import IO
@@ -24,6 +24,8 @@ __all__ = ["RowFormat", "chunks", "format_of"]
 
 _MOST = 2**28
 """Bytes of a row: what is longer is no row, and would not fit memory together with others."""
+_AT_ONCE = 4 * 2**20
+"""Bytes of lines that are decoded together: with more, what that saves is nothing beside them."""
 
 
 class RowFormat(StrEnum):
@@ -75,14 +77,22 @@ def chunks(
 
 def _json_lines(file: IO[bytes], signature: Signature, size: int) -> Iterator[Chunk]:
     for first, lines in _batched(_lines(file), size):
-        rows: dict[int, dict[str, Array]] = {}
-        errors: dict[int, str] = {}
-        for place, line in enumerate(lines):
-            try:
-                rows[place] = codec.decode_row(line, signature)
-            except ServingError as error:
-                errors[place] = str(error)
-        yield Chunk(first, len(lines), joined(rows), errors, lines)
+        parts, errors = _values(lines, signature)
+        yield Chunk(first, len(lines), parts, errors, lines)
+
+
+def _values(lines: Sequence[bytes], signature: Signature) -> tuple[list[Part], dict[int, str]]:
+    """The lines' values, and what is wrong with the others, by their places."""
+    if sum(map(len, lines)) <= _AT_ONCE and (arrays := codec.decode_rows(lines, signature)):
+        return [Part(range(len(lines)), arrays)], {}
+    rows: dict[int, dict[str, Array]] = {}
+    errors: dict[int, str] = {}
+    for place, line in enumerate(lines):
+        try:
+            rows[place] = codec.decode_row(line, signature)
+        except ServingError as error:
+            errors[place] = str(error)
+    return joined(rows), errors
 
 
 def _lines(file: IO[bytes]) -> Iterator[bytes]:

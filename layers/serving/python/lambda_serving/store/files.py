@@ -17,6 +17,7 @@ __all__ = ["Input", "Inputs", "Outputs", "Pattern", "no_match", "open_inputs", "
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 _UNFINISHED = ".batch-"
+_BUFFER = 2**16  # bytes read at a time: long lines are slow to find in fewer
 _BUCKET = 2  # which part of an address in s3:// it is
 _WILD = re.compile(r"[*?[]")
 _WILD_PIECES = {"*": "[^/]*", "?": "[^/]"}
@@ -154,7 +155,7 @@ class _LocalInputs:
     def open(self, file: Input) -> Iterator[IO[bytes]]:
         path = self._folder / file.name
         with explained(f"read {path}"):
-            stream = path.open("rb")
+            stream = path.open("rb", _BUFFER)
         with stream:
             yield stream
             if self._look(file.name) != file:
