@@ -230,6 +230,18 @@ def test_docker_stop_drains_and_ends_with_0(image: str) -> None:
         run_docker("rm", "--force", id_)
 
 
+def test_stop_in_the_first_moment_is_heard(image: str) -> None:
+    """By a process 1 that is still importing: the kernel keeps signals from it without handler."""
+    stop = "until grep -q lambda_serving /proc/1/cmdline; do :; done; sleep 0.1; kill -TERM 1"
+    script = f"({stop}) & exec tf_serving_entrypoint.sh"
+    id_ = run_docker("run", "--detach", *_MNIST, "--entrypoint=sh", image, "-c", script).strip()
+    try:
+        until(lambda: server_container.state(id_)["Status"] == "exited")
+        assert server_container.state(id_)["ExitCode"] == 0
+    finally:
+        run_docker("rm", "--force", id_)
+
+
 def _log(container: str) -> str:
     return subprocess.run(
         [_DOCKER, "logs", container], capture_output=True, text=True, check=True

@@ -253,6 +253,28 @@ def test_metrics_are_those_of_all_workers(half: Path, tmp_path: Path) -> None:
         assert ':tensorflow:serving:request_count{model_name="m",status="OK"} 20' in page
 
 
+def test_worker_that_does_not_answer_holds_up_neither_metrics_nor_the_end(
+    half: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "monitoring.config"
+    config.write_text("prometheus_config { enable: true }")
+    with _serving(half, f"--monitoring_config_file={config}") as served:
+        with _connected(served.port) as connection:
+            assert _asked(connection) == _ANSWER
+            [answering] = [each for each in served.workers() if _of_port(each, served.port)]
+            [frozen] = [each for each in served.workers() if each != answering]
+            frozen.suspend()
+            try:
+                connection.request("GET", "/monitoring/prometheus/metrics")
+                page = connection.getresponse().read().decode()
+            finally:
+                frozen.resume()
+        assert ':tensorflow:serving:request_count{model_name="m",status="OK"} 1' in page
+        assert served.times_said("has not answered metrics in 5 s")
+        served.process.terminate()
+        assert served.process.wait(_SECONDS) == 0
+
+
 def test_reload_reaches_every_worker_and_those_that_come_later(
     half: Path, models_dir: Path
 ) -> None:

@@ -90,13 +90,20 @@ class WorkerProcess:
         if self._writer and not self._writer.is_closing():
             self._writer.write(bytes(frame))
 
-    async def call(self, topic: str, payload: bytes) -> bytes | None:
-        """What it answers to a part of a gather, None if it ends before."""
+    async def call(self, topic: str, payload: bytes, seconds: float | None) -> bytes | None:
+        """What it answers to a part of a gather, None if it ends before, b"" if it takes longer."""
         number = next(self._numbers)
         answer: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
         self._calls[number] = answer
         self.send(Frame(Kind.CALL, number, topic, payload))
-        return await answer
+        try:
+            async with asyncio.timeout(seconds):
+                return await answer
+        except TimeoutError:
+            _log.warning("Worker %d has not answered %s in %g s", self.number, topic, seconds)
+            return b""
+        finally:
+            del self._calls[number]
 
     def outdate(self) -> None:
         """Makes it end, to start anew."""
@@ -123,7 +130,8 @@ class WorkerProcess:
     def _receive(self, frame: Frame) -> None:
         match frame.kind:
             case Kind.REPLY:
-                self._calls.pop(frame.number).set_result(frame.payload)
+                if waiting := self._calls.get(frame.number):
+                    waiting.set_result(frame.payload)
                 return
             case Kind.READY:
                 self.state = State.READY
@@ -140,8 +148,8 @@ class WorkerProcess:
         if self._writer:
             self._writer.close()
         for answer in self._calls.values():
-            answer.set_result(None)
-        self._calls.clear()
+            if not answer.done():
+                answer.set_result(None)
         downloads.remove_left(pid)
 
 

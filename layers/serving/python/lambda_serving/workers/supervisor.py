@@ -29,6 +29,7 @@ _BACKLOG = 2048
 _STEADY_SECONDS = 60
 _LONGEST_PAUSE_SECONDS = 30
 _RELEASE_SECONDS = 1
+_ANSWER_SECONDS = 5
 _PATIENCE_SECONDS = 5
 
 
@@ -154,13 +155,17 @@ class _Supervisor:
                 for worker in self._workers:
                     if worker.state is State.LOADING:
                         worker.outdate()
-            answers = await self._ask_all(frame.topic, frame.payload)
+            # what is to be kept is done, which takes as long as it takes
+            seconds = _ANSWER_SECONDS if frame.kind is Kind.ASK else None
+            answers = await self._ask_all(frame.topic, frame.payload, seconds)
         answered = joined(answer for answer in answers if answer is not None)
         asker.send(Frame(Kind.ANSWERS, frame.number, payload=answered))
 
-    async def _ask_all(self, topic: str, payload: bytes) -> list[bytes | None]:
+    async def _ask_all(
+        self, topic: str, payload: bytes, seconds: float | None
+    ) -> list[bytes | None]:
         ready = [worker for worker in self._workers if worker.is_ready]
-        return await asyncio.gather(*(worker.call(topic, payload) for worker in ready))
+        return await asyncio.gather(*(worker.call(topic, payload, seconds) for worker in ready))
 
     def _stop(self) -> None:
         if self._stopping.is_set():
@@ -173,11 +178,7 @@ class _Supervisor:
 
     async def _drain(self) -> None:
         """Ends all workers; first each becomes the only one that holds its socket."""
-        try:
-            async with asyncio.timeout(_RELEASE_SECONDS):
-                await self._ask_all("release", b"")
-        except TimeoutError:
-            _log.warning("A worker does not answer")
+        await self._ask_all("release", b"", _RELEASE_SECONDS)
         for listener in self._listeners:
             listener.close()
         seconds = self._settings.drain_seconds

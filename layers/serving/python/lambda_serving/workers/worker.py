@@ -81,9 +81,10 @@ class Worker:
         """What every worker, this one among them, answers to `payload` under `topic`.
 
         Blocks until all have answered; any thread may call it but those of `answer`. A worker that
-        is not ready, or ends meanwhile, is left out; b"" is one that could not answer. Gathers of
-        one topic come one after another and reach all workers in the same order. With `keep`,
-        workers that start later find the payload in `kept`, and those that are starting start anew.
+        is not ready, or ends meanwhile, is left out; b"" is one that could not answer, or not in
+        some seconds. Gathers of one topic come one after another and reach all workers in the same
+        order. With `keep`, they get all the time they need, workers that start later find the
+        payload in `kept`, and those that are starting start anew.
         """
         number, found = next(self._numbers), Future[list[bytes]]()
         self._asked[number] = found
