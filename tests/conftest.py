@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from fcntl import LOCK_EX, flock
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -29,17 +31,13 @@ def models_dir(pytestconfig: pytest.Config) -> Path:
     """A folder of the SavedModels of `build_models.py`, each as `<name>/<version>`; read only.
 
     Built in some ten seconds by a process of its own (no test imports TensorFlow by this), then
-    kept in pytest's cache until the program or TensorFlow changes; `--cache-clear` drops it. Two
-    runs at once each build a folder, and the first to finish names it.
+    kept in pytest's cache until the program or TensorFlow changes; `--cache-clear` drops it.
     """
     cache = pytestconfig.cache
     assert cache is not None
     tensorflow = metadata.version("tensorflow-cpu")
     digest = hashlib.sha256(_BUILD_MODELS.read_bytes() + tensorflow.encode()).hexdigest()
-    models = cache.mkdir("models") / digest
-    if not models.exists():
-        _build(models)
-    return models
+    return _made_once(cache.mkdir("models") / digest, _build)
 
 
 @pytest.fixture(scope="session")
@@ -52,30 +50,34 @@ def compiled_dir(models_dir: Path) -> Path:
     for source in sorted(_LIBRARY.rglob("*.py")):
         digest.update(source.read_bytes())
     compiled = models_dir.parent / f"compiled-{digest.hexdigest()}"
-    if not compiled.exists():
-        unfinished = Path(tempfile.mkdtemp(dir=models_dir.parent))
-        with ThreadPoolExecutor(2) as pool:
-            compile_one = partial(_compile, models_dir, unfinished)
-            list(pool.map(compile_one, sorted(models_dir.glob("*/*"))))
-        unfinished.rename(compiled)
-    return compiled
+    return _made_once(compiled, partial(_compile_all, models_dir))
+
+
+def _made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """The folder; made if it is not there, while other processes that want it wait."""
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        flock(lock, LOCK_EX)
+        if not folder.exists():
+            with tempfile.TemporaryDirectory(dir=folder.parent) as aside:
+                unfinished = Path(aside, "unfinished")
+                unfinished.mkdir()
+                make(unfinished)
+                unfinished.rename(folder)
+    return folder
+
+
+def _build(models: Path) -> None:
+    subprocess.run([sys.executable, str(_BUILD_MODELS), str(models)], check=True)
+
+
+def _compile_all(models: Path, out: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(partial(_compile, models, out), sorted(models.glob("*/*"))))
 
 
 def _compile(models: Path, out: Path, export_dir: Path) -> None:
     target = out / export_dir.relative_to(models)
     compile_saved_model(export_dir, target, cache=models.parent)
-
-
-def _build(models: Path) -> None:
-    unfinished = Path(tempfile.mkdtemp(dir=models.parent))
-    try:
-        subprocess.run([sys.executable, str(_BUILD_MODELS), str(unfinished)], check=True)
-        unfinished.rename(models)
-    except OSError:
-        if not models.exists():
-            raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
