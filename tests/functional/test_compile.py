@@ -136,8 +136,10 @@ def test_folder_may_be_moved(
     assert {name: array.tolist() for name, array in answer.items()} == outputs
 
 
-def test_weights_are_mapped_while_the_servable_is_open_and_no_longer(compiled_dir: Path) -> None:
-    folder = compiled_dir / "shared_weights" / "1"
+def test_weights_are_mapped_while_the_servable_is_open_and_no_longer(
+    compiled_dir: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(compiled_dir / "shared_weights" / "1", tmp_path / "1")
 
     def mapped() -> list[str]:
         maps = Path("/proc/self/maps").read_text().splitlines()
