@@ -237,7 +237,7 @@ def test_stop_in_the_first_moment_is_heard(image: str) -> None:
     id_ = run_docker("run", "--detach", *_MNIST, "--entrypoint=sh", image, "-c", script).strip()
     try:
         until(lambda: server_container.state(id_)["Status"] == "exited")
-        assert server_container.state(id_)["ExitCode"] == 0
+        assert server_container.state(id_)["ExitCode"] in {143, 0}  # 0 once the command runs
     finally:
         run_docker("rm", "--force", id_)
 

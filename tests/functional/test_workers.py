@@ -275,6 +275,27 @@ def test_worker_that_does_not_answer_holds_up_neither_metrics_nor_the_end(
         assert served.process.wait(_SECONDS) == 0
 
 
+def test_no_reload_begins_while_a_worker_does_not_answer(half: Path, models_dir: Path) -> None:
+    port = free_port()
+    with (
+        _serving(half, f"--port={port}") as served,
+        grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        same = _reload_request({"m": half})
+        assert call(channel, "HandleReloadConfigRequest", same).status.error_code == 0
+        [frozen] = [each for each in served.workers() if not _of_port(each, port)]
+        frozen.suspend()
+        try:
+            other = _reload_request({"n": models_dir / "half_plus_two"})
+            with pytest.raises(grpc.RpcError, match="A worker failed to reload"):
+                call(channel, "HandleReloadConfigRequest", other)
+        finally:
+            frozen.resume()
+        assert served.times_said("has not answered check in 5 s")
+        assert _statuses(served, "n") == {404}
+        assert _statuses(served, "m") == {200}
+
+
 def test_reload_reaches_every_worker_and_those_that_come_later(
     half: Path, models_dir: Path
 ) -> None:

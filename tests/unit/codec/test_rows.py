@@ -78,8 +78,8 @@ def test_numbers_of_one_shape_are_decoded_together(
         [b"[1]", b"[NaN]"],
         [b"[1]", b"[1]]}"],
         [b'1],"x":[1', b"2"],
-        [b'{"x": 1}', b'{"y": [1]}'],
-        [b'{"x": 1', b'"x": 1}'],
+        [b'{"x": [1]}', b'{"y": [1]}'],
+        [b'{"x": [1]', b'"x": [1]}'],
     ],
 )
 def test_others_are_left_to_be_decoded_one_by_one(rows: Sequence[bytes]) -> None:
