@@ -1,15 +1,18 @@
 """TensorProtos to arrays and back, against TensorFlow's makers and its `Tensor::FromProto`."""
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lambda_serving import protos
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import InvalidArgument
-from lambda_serving.tensor_proto import fill, to_array
+from lambda_serving.tensor_proto import LARGEST, byte_size, fill, to_array
 
 _NUMERIC = [
     DType.FLOAT,
@@ -174,11 +177,11 @@ def test_content_counts_only_where_there_are_elements_and_then_before_values(pro
         (_proto(9999, 1), "A tensor of dtype 9999 is not supported"),
         (
             _proto(DType.FLOAT, 1 << 62, 4, float_val=[1]),
-            f"A tensor of shape [{1 << 62}, 4] is too large",
+            f"A tensor of shape [{1 << 62}, 4] takes {1 << 66} bytes, over the limit of {LARGEST}",
         ),
         (
             _proto(DType.STRING, 1 << 61, string_val=[b"x"]),
-            f"A tensor of shape [{1 << 61}] is too large",
+            f"A tensor of shape [{1 << 61}] takes {1 << 66} bytes, over the limit of {LARGEST}",
         ),
     ],
 )
@@ -200,11 +203,80 @@ def test_broken_content_of_strings_is_refused_as_tensorflow_does(content: bytes)
         _as_tensorflow_reads(proto)
 
 
-def test_unknown_rank_is_refused() -> None:
-    proto = _proto(DType.FLOAT, float_val=[1])
+@pytest.mark.parametrize("shape", [(), (2,)], ids=str)
+def test_unknown_rank_is_not_looked_at(shape: tuple[int, ...]) -> None:
+    proto = _proto(DType.FLOAT, *shape, float_val=[1])
     proto.tensor_shape.unknown_rank = True
-    with pytest.raises(InvalidArgument, match="shape must be fully known"):
-        to_array(proto)
+    assert _same(to_array(proto), _as_tensorflow_reads(proto))
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        [1] * 65,
+        [0] * 300,
+        [0, 1 << 62, 1 << 62],
+        [1 << 62, 0, 1 << 62],
+        [(1 << 63) - 1],
+        [1 << 32, 1 << 32],
+        [-1],
+        [3, -(1 << 63)],
+        [0, -1],
+        [1 << 40, 0],
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("dtype", [*_NUMERIC, DType.STRING])
+def test_shape_that_no_tensor_has_is_refused(dtype: DType, sizes: list[int]) -> None:
+    """Whatever the values: the last shape has no elements, but a product of it overflows."""
+    for content in (b"", b"x"):
+        with pytest.raises(InvalidArgument):
+            to_array(_proto(dtype, *sizes, tensor_content=content))
+
+
+_ANY_SIZES = st.lists(
+    st.one_of(st.integers(-1, 3), st.sampled_from([1 << 20, 1 << 31, 1 << 62, (1 << 63) - 1])),
+    max_size=70,
+)
+_BITS_32, _BITS_64 = st.integers(-(1 << 31), (1 << 31) - 1), st.integers(-(1 << 63), (1 << 63) - 1)
+_ANY_VALUES = st.fixed_dictionaries(
+    {},
+    optional={
+        "tensor_content": st.binary(max_size=40),
+        "version_number": _BITS_32,
+        "float_val": st.lists(st.floats(width=32), max_size=5),
+        "double_val": st.lists(st.floats(), max_size=5),
+        "int_val": st.lists(_BITS_32, max_size=5),
+        "string_val": st.lists(st.binary(max_size=5), max_size=5),
+        "scomplex_val": st.lists(st.floats(width=32), max_size=5),
+        "dcomplex_val": st.lists(st.floats(), max_size=5),
+        "int64_val": st.lists(_BITS_64, max_size=5),
+        "bool_val": st.lists(st.booleans(), max_size=5),
+        "half_val": st.lists(_BITS_32, max_size=5),
+        "uint32_val": st.lists(st.integers(0, (1 << 32) - 1), max_size=5),
+        "uint64_val": st.lists(st.integers(0, (1 << 64) - 1), max_size=5),
+    },
+)
+
+
+@given(
+    dtype=st.one_of(st.integers(0, 30), _BITS_32),
+    sizes=_ANY_SIZES,
+    fields=_ANY_VALUES,
+    unknown_rank=st.booleans(),
+)
+@settings(max_examples=100, deadline=None)
+def test_any_proto_is_an_array_that_fits_or_an_invalid_argument(
+    dtype: int, sizes: list[int], fields: dict[str, Any], *, unknown_rank: bool
+) -> None:
+    proto = _proto(dtype, *sizes, **fields)
+    proto.tensor_shape.unknown_rank = unknown_rank
+    try:
+        array = to_array(proto, 100_000)
+    except InvalidArgument:
+        return
+    assert array.shape == tuple(sizes)
+    assert byte_size(array) <= 100_000
 
 
 @pytest.mark.parametrize("shape", _SHAPES, ids=str)
@@ -244,6 +316,35 @@ def test_values_written_from_memory_are_those_that_the_library_writes(
     fill(got, array)
     getattr(wanted, field).extend(values_of(array))
     assert got.SerializeToString() == wanted.SerializeToString()
+
+
+_MEBIBYTE = 2**20
+
+
+@pytest.mark.parametrize(
+    "proto",
+    [
+        *[_proto(dtype, 1 << 30) for dtype in _NUMERIC],
+        _proto(DType.FLOAT, 1 << 40, float_val=[1]),
+        _proto(DType.COMPLEX128, 1 << 20, dcomplex_val=[1, 2]),
+        _proto(DType.STRING, 1 << 16),
+        _proto(DType.STRING, 1 << 16, string_val=[b"x"]),
+        _proto(DType.STRING, 100, string_val=[b"x" * 100_000]),
+        _proto(DType.STRING, 100, string_val=[b"", b"x" * 100_000]),
+        _proto(DType.STRING, 1 << 16, tensor_content=bytes(1 << 16)),
+    ],
+    ids=lambda proto: f"{DType(proto.dtype).label} {proto.tensor_shape.dim[0].size}",
+)
+def test_proto_that_stands_for_more_than_allowed_is_refused_before_memory_is_taken(
+    proto: Any,
+) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidArgument, match="bytes, over the limit of 1048576"):
+            to_array(proto, _MEBIBYTE)
+        assert tracemalloc.get_traced_memory()[1] < _MEBIBYTE
+    finally:
+        tracemalloc.stop()
 
 
 def test_array_that_repeats_itself_over_the_limit_is_refused() -> None:

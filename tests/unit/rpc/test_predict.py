@@ -155,3 +155,26 @@ def test_unknown_signature_is_a_failed_precondition() -> None:
     with pytest.raises(FailedPrecondition) as raised:
         _predict(_request({"a": 1, "b": 2}, signature_name="x"))
     assert str(raised.value) == 'Serving signature key "x" not found.'
+
+
+def test_inputs_together_are_within_the_limit_each_with_what_it_stands_for() -> None:
+    request = _request({"a": [1], "b": [2]})
+    for proto in request.inputs.values():
+        proto.tensor_shape.dim[0].size = 150  # 600 bytes
+    with pytest.raises(InvalidArgument, match="takes 600 bytes, over the limit of 400"):
+        _predict(request)
+
+
+@pytest.mark.parametrize(
+    ("name", "position"), [("a", 0), ("b", 1)], ids=["the first", "the second"]
+)
+def test_tensor_of_another_dtype_is_refused_before_it_is_read(name: str, position: int) -> None:
+    request = _request({"a": [1], "b": [2]})
+    request.inputs[name].Clear()
+    request.inputs[name].MergeFrom(
+        protos.message("tensorflow.TensorProto")(dtype=DType.STRING, string_val=[b"x"])
+    )
+    request.inputs[name].tensor_shape.dim.add(size=1 << 40)
+    with pytest.raises(InvalidArgument) as raised:
+        _predict(request)
+    assert str(raised.value) == f"Expects arg[{position}] to be float but string is provided"

@@ -9,7 +9,10 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Array", "DType"]
+__all__ = ["MOST_DIMENSIONS", "Array", "DType"]
+
+MOST_DIMENSIONS = 64
+"""What numpy takes; TensorFlow takes 254."""
 
 Array = np.ndarray[Any, np.dtype[Any]]
 """An array of any shape and of a dtype known only at run time; strings are objects of `bytes`."""

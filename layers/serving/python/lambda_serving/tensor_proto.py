@@ -13,10 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from lambda_serving.dtypes import Array, DType
+from lambda_serving.dtypes import MOST_DIMENSIONS, Array, DType
 from lambda_serving.errors import InvalidArgument
 
-__all__ = ["fill", "to_array"]
+__all__ = ["LARGEST", "byte_size", "dtype_of", "fill", "to_array"]
+
+LARGEST = 2**31 - 1
+"""Bytes of the largest array that a proto may stand for: no message is larger."""
+_STRING_BYTES = 32
+"""What a string takes beside its content: 24 in TensorFlow, 8 in an array of objects."""
 
 _VARINT = re.compile(rb"[\x80-\xff]{0,4}[\x00-\x7f]")  # of at most 32 bits
 
@@ -59,30 +64,68 @@ def fill(proto: Any, array: Array, *, as_content: bool = False) -> None:
         getattr(proto, _FIELDS[dtype]).extend(array.ravel().tolist())
 
 
-def to_array(proto: Any, max_bytes: int | None = None) -> Array:
+def to_array(proto: Any, max_bytes: int = LARGEST) -> Array:
     """The array that a `TensorProto` stands for, strings as objects of `bytes`.
 
     It may be a read-only view of the proto's bytes. Raises InvalidArgument for a dtype or a shape
-    that no array can have, for content of the wrong length, and for an array of more than
-    `max_bytes`, which a short proto can ask for by repeating a value.
+    that no array can have, for content of the wrong length, and, before any memory is taken, for
+    an array of more than `max_bytes` (`byte_size`), which a short proto can ask for by repeating a
+    value.
     """
-    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
-    if proto.tensor_shape.unknown_rank or min(shape, default=0) < 0:
-        raise InvalidArgument("A tensor's shape must be fully known")
+    dtype, shape = dtype_of(proto), _shape(proto)
+    _check_size(shape, prod(max(size, 1) for size in shape) * _element_size(dtype), max_bytes)
+    count = prod(shape)
+    if dtype is DType.STRING:
+        strings = _strings(proto, count)
+        missing = (count - len(strings)) * len(strings[-1]) if strings else 0
+        size = count * _STRING_BYTES + sum(map(len, strings)) + missing
+        _check_size(shape, size, max_bytes)
+        return _filled(strings, b"", dtype, shape)
+    if proto.tensor_content and count:
+        return _from_content(proto.tensor_content, dtype, shape)
+    return _filled(_elements(getattr(proto, _FIELDS[dtype]), dtype, count), 0, dtype, shape)
+
+
+def dtype_of(proto: Any) -> DType:
+    """The dtype of a `TensorProto`. Raises InvalidArgument for one that no array can have."""
     try:
         dtype = DType(proto.dtype)
-        field = _FIELDS[dtype]
+        _FIELDS[dtype]
     except (ValueError, KeyError):
         raise InvalidArgument(f"A tensor of dtype {proto.dtype} is not supported") from None
-    if max_bytes is not None and (size := prod(shape) * dtype.numpy.itemsize) > max_bytes:
+    return dtype
+
+
+def byte_size(array: Array) -> int:
+    """The bytes that a tensor of these elements takes; strings with their content."""
+    if array.dtype.kind != "O":
+        return array.nbytes
+    return array.size * _STRING_BYTES + sum(map(len, array.flat))
+
+
+def _shape(proto: Any) -> tuple[int, ...]:
+    """As in TensorFlow, `unknown_rank` is not looked at."""
+    dims = proto.tensor_shape.dim
+    if len(dims) > MOST_DIMENSIONS:
+        raise InvalidArgument(
+            f"A tensor has {len(dims)} dimensions, at most {MOST_DIMENSIONS} are supported"
+        )
+    shape = tuple(dim.size for dim in dims)
+    if min(shape, default=0) < 0:
+        raise InvalidArgument("A tensor's shape must be fully known")
+    return shape
+
+
+def _element_size(dtype: DType) -> int:
+    return _STRING_BYTES if dtype is DType.STRING else dtype.numpy.itemsize
+
+
+def _check_size(shape: tuple[int, ...], size: int, max_bytes: int) -> None:
+    """Sizes of zero count as one: kernels multiply the other sizes, and some abort on overflow."""
+    if size > max_bytes:
         raise InvalidArgument(
             f"A tensor of shape {list(shape)} takes {size} bytes, over the limit of {max_bytes}"
         )
-    if not proto.tensor_content or not prod(shape):
-        return _from_values(_elements(getattr(proto, field), dtype), dtype, shape)
-    if dtype is DType.STRING:
-        return _from_values(_strings(proto.tensor_content, prod(shape)), dtype, shape)
-    return _from_content(proto.tensor_content, dtype, shape)
 
 
 def _from_content(content: bytes, dtype: DType, shape: tuple[int, ...]) -> Array:
@@ -95,29 +138,25 @@ def _from_content(content: bytes, dtype: DType, shape: tuple[int, ...]) -> Array
     return np.frombuffer(content, dtype.numpy).reshape(shape)
 
 
-def _from_values(values: Sequence[Any] | Array, dtype: DType, shape: tuple[int, ...]) -> Array:
-    count = prod(shape)
-    try:
-        array: Array = np.empty(count, dtype.numpy)
-    except (MemoryError, OverflowError, ValueError):
-        raise InvalidArgument(f"A tensor of shape {list(shape)} is too large") from None
-    if len(values) > count:
-        values = values[:count]
-    array[: len(values)] = values  # a repeated field of numbers gives its memory
-    array[len(values) :] = values[-1] if len(values) else (b"" if dtype is DType.STRING else 0)
+def _filled(
+    values: Sequence[Any] | Array, blank: object, dtype: DType, shape: tuple[int, ...]
+) -> Array:
+    """The values, the last of them as often as it takes, `blank` if there are none."""
+    array: Array = np.empty(prod(shape), dtype.numpy)
+    array[: len(values)] = values
+    array[len(values) :] = values[-1] if len(values) else blank
     return array.reshape(shape)
 
 
-def _elements(values: Sequence[Any], dtype: DType) -> Sequence[Any] | Array:
-    """What the repeated field of a proto holds, as elements of `dtype`."""
+def _elements(values: Sequence[Any], dtype: DType, count: int) -> Array:
+    """At most `count` elements of `dtype`, which the repeated field of a proto holds."""
+    given: Array = np.asarray(values)  # copies the field's memory
     if dtype in (DType.COMPLEX64, DType.COMPLEX128):
-        parts = np.array(values, np.float32 if dtype is DType.COMPLEX64 else np.float64)
-        return parts[: len(parts) // 2 * 2].view(dtype.numpy)
+        return given[: min(len(given) // 2, count) * 2].view(dtype.numpy)
+    given = given[:count]
     if dtype in (DType.HALF, DType.BFLOAT16):  # the proto holds their bits
-        return np.array(values, np.int64).astype(np.uint16).view(dtype.numpy)
-    if dtype in (DType.INT8, DType.UINT8, DType.INT16, DType.UINT16):  # wider in the proto
-        return np.array(values, np.int64).astype(dtype.numpy)
-    return values
+        return given.astype(np.uint16).view(dtype.numpy)
+    return given.astype(dtype.numpy, copy=False)  # some are wider in the proto
 
 
 def _content(array: Array, dtype: DType) -> bytes:
@@ -141,14 +180,26 @@ def _varint(number: int) -> bytes:
     return bytes((*groups, number))
 
 
-def _strings(content: bytes, count: int) -> list[bytes]:
-    """Strings of `tensor_content`: all lengths as varints, then all bytes (tensor_coding.cc)."""
+def _strings(proto: Any, count: int) -> list[bytes]:
+    """The strings that a proto gives, at most `count`."""
+    if not (proto.tensor_content and count):
+        return proto.string_val[:count]  # type: ignore[no-any-return]
+    strings = _from_string_content(proto.tensor_content, count)
+    if strings is None:
+        raise InvalidArgument(f"tensor_content does not hold {count} strings")
+    return strings
+
+
+def _from_string_content(content: bytes, count: int) -> list[bytes] | None:
+    """All lengths as varints, then all bytes (tensor_coding.cc); None if that is not so."""
+    if count > len(content):
+        return None
     lengths: list[int] = []
     start = 0
     while len(lengths) < count and (varint := _VARINT.match(content, start)):
         lengths.append(sum((byte & 0x7F) << 7 * i for i, byte in enumerate(varint[0])))
         start = varint.end()
     if len(lengths) < count or start + sum(lengths) != len(content):
-        raise InvalidArgument(f"tensor_content does not hold {count} strings")
+        return None
     ends = accumulate(lengths, initial=start)
     return [content[start:end] for start, end in pairwise(ends)]

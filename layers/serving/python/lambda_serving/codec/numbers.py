@@ -19,12 +19,12 @@ import numpy as np
 import simdjson
 
 from lambda_serving.codec import values
-from lambda_serving.dtypes import Array, DType
+from lambda_serving.dtypes import MOST_DIMENSIONS, Array, DType
 from lambda_serving.servable import TensorSpec
 
 __all__ = ["NESTING", "Numbers", "read", "read_values"]
 
-NESTING = values.MOST_DIMENSIONS + 3
+NESTING = MOST_DIMENSIONS + 3
 """What `read` takes is not nested deeper: an array in an object in a list in an object."""
 
 _NUMBER_TEXT = b"0123456789+-.eE \t\r\n"
@@ -165,7 +165,7 @@ def _shape(value: Any) -> tuple[int, ...]:
     while isinstance(value, simdjson.Array):
         sizes.append(len(value))
         value = value[0] if len(value) else 0
-    if not 0 < len(sizes) <= values.MOST_DIMENSIONS or not isinstance(value, int | float):
+    if not 0 < len(sizes) <= MOST_DIMENSIONS or not isinstance(value, int | float):
         raise _NotNumbers
     return tuple(sizes)
 

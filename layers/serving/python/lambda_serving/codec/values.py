@@ -14,11 +14,10 @@ import numpy as np
 
 from lambda_serving.codec.json_echo import echo, type_name
 from lambda_serving.codec.json_text import Json
-from lambda_serving.dtypes import Array, DType
+from lambda_serving.dtypes import MOST_DIMENSIONS, Array, DType
 from lambda_serving.errors import InvalidArgument, ServingError, Unimplemented
 
 __all__ = [
-    "MOST_DIMENSIONS",
     "WIDE",
     "array",
     "array_or_none",
@@ -29,8 +28,6 @@ __all__ = [
     "string",
 ]
 
-MOST_DIMENSIONS = 64
-"""What numpy takes; TensorFlow takes 254."""
 _FLOATS = (DType.FLOAT, DType.DOUBLE, DType.HALF, DType.BFLOAT16)
 _INT32 = (-(2**31), 2**31 - 1)
 _RANGES = {

@@ -8,8 +8,14 @@ from lambda_serving.dtypes import Array
 from lambda_serving.errors import FailedPrecondition, InvalidArgument
 from lambda_serving.inference import Run
 from lambda_serving.manager import Loaded
-from lambda_serving.servable import DEFAULT_SIGNATURE, Servable, Signature, names_differ
-from lambda_serving.tensor_proto import fill, to_array
+from lambda_serving.servable import (
+    DEFAULT_SIGNATURE,
+    Servable,
+    Signature,
+    TensorSpec,
+    names_differ,
+)
+from lambda_serving.tensor_proto import byte_size, dtype_of, fill, to_array
 
 __all__ = ["prediction"]
 
@@ -17,8 +23,9 @@ __all__ = ["prediction"]
 def prediction(loaded: Loaded, request: Any, *, max_bytes: int, as_content: bool) -> Run[Any]:
     """The run of a loaded version that a request asks for, to a `PredictResponse`.
 
-    No input may be larger than `max_bytes` as an array. Raises FailedPrecondition for an unknown
-    signature, InvalidArgument for inputs or an `output_filter` that are not the signature's.
+    The inputs together may not be larger than `max_bytes` as arrays. Raises FailedPrecondition for
+    an unknown signature, InvalidArgument for inputs or an `output_filter` that are not the
+    signature's.
     """
     signature = _signature(loaded.servable, request.model_spec.signature_name)
     inputs = _inputs(signature, request.inputs, max_bytes)
@@ -53,27 +60,54 @@ def _inputs(
     fewer = len(given) < len(wanted) and not signature.defaults
     if len(given) > len(wanted) or fewer:
         raise names_differ(given, signature)
-    arrays = {}
     for alias in wanted:
-        if alias in given:
-            arrays[alias] = _array(alias, protos_by_alias[alias], max_bytes)
-        elif alias in signature.defaults:
-            arrays[alias] = signature.defaults[alias]
-        else:
+        if alias not in given and alias not in signature.defaults:
             raise _missing(alias, given, signature)
     if given - wanted:
         raise InvalidArgument(
             f"Inputs contains invalid name. Used request inputs: {_list(given & wanted)},"
             f" request input: {_list(given)}"
         )
+    for position, (alias, spec) in enumerate(signature.inputs.items()):
+        if alias in given:
+            _check_dtype(position, alias, protos_by_alias[alias], spec)
+    return _arrays(signature, protos_by_alias, max_bytes)
+
+
+def _arrays(
+    signature: Signature, protos_by_alias: Mapping[str, Any], max_bytes: int
+) -> dict[str, Array]:
+    arrays = {}
+    for alias in signature.inputs:
+        if alias not in protos_by_alias:
+            arrays[alias] = signature.defaults[alias]
+            continue
+        arrays[alias] = _array(alias, protos_by_alias[alias], max_bytes)
+        max_bytes -= byte_size(arrays[alias])
     return arrays
+
+
+def _check_dtype(position: int, alias: str, proto: Any, spec: TensorSpec) -> None:
+    """Raises, before anything is copied, what TensorFlow's session says of another dtype."""
+    try:
+        dtype = dtype_of(proto)
+    except InvalidArgument as error:
+        raise _unparsed(alias, error) from error
+    if dtype is not spec.dtype:
+        raise InvalidArgument(
+            f"Expects arg[{position}] to be {spec.dtype.label} but {dtype.label} is provided"
+        )
 
 
 def _array(alias: str, proto: Any, max_bytes: int) -> Array:
     try:
         return to_array(proto, max_bytes)
     except InvalidArgument as error:
-        raise InvalidArgument(f"tensor parsing error: {alias}. {error}") from error
+        raise _unparsed(alias, error) from error
+
+
+def _unparsed(alias: str, error: InvalidArgument) -> InvalidArgument:
+    return InvalidArgument(f"tensor parsing error: {alias}. {error}")
 
 
 def _missing(alias: str, given: Iterable[str], signature: Signature) -> InvalidArgument:

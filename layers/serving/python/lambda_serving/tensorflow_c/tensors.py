@@ -7,19 +7,21 @@ from ctypes import c_int64
 import numpy as np
 
 from lambda_serving.dtypes import Array, DType
-from lambda_serving.errors import InvalidArgument, Unimplemented
+from lambda_serving.errors import InvalidArgument, ResourceExhausted, Unimplemented
 from lambda_serving.tensorflow_c.library import DEALLOCATOR, library
 
 __all__ = ["array_of", "new_tensor"]
 
 _TSTRING_SIZE = 24
+_SMALL = 2**20  # bytes of strings that are copied without asking whether there is memory
 
 
 def new_tensor(array: Array) -> int:
     """A `TF_Tensor` that holds a copy of `array`; the caller deletes it.
 
     An array of objects or of characters becomes strings: `bytes` as they are, `str` as UTF-8.
-    Raises InvalidArgument for elements or a dtype that TensorFlow has no tensor for.
+    Raises InvalidArgument for elements or a dtype that TensorFlow has no tensor for, and
+    ResourceExhausted when there is no memory for it.
     """
     try:
         dtype = DType.of(array.dtype)
@@ -31,17 +33,21 @@ def new_tensor(array: Array) -> int:
         array = array.astype(array.dtype.newbyteorder("="), order="C")
     lib = library()
     tensor: int = lib.TF_AllocateTensor(dtype, _dims(array), array.ndim, array.nbytes)
-    if array.nbytes:
-        ctypes.memmove(
-            lib.TF_TensorData(tensor), array.__array_interface__["data"][0], array.nbytes
-        )
+    if array.nbytes or not tensor:
+        data = lib.TF_TensorData(tensor) if tensor else None
+        if not data:  # a tensor without memory looks like any other
+            if tensor:
+                lib.TF_DeleteTensor(tensor)
+            raise _no_memory(array.nbytes)
+        ctypes.memmove(data, array.__array_interface__["data"][0], array.nbytes)
     return tensor
 
 
 def array_of(tensor: int) -> Array:
     """A copy of a tensor's elements, strings as objects of `bytes`; the tensor stays the caller's.
 
-    Raises Unimplemented for a dtype that no array can hold (resource, variant).
+    Raises Unimplemented for a dtype that no array can hold (resource, variant), and
+    ResourceExhausted when there is no memory for it.
     """
     lib = library()
     shape = tuple(lib.TF_Dim(tensor, axis) for axis in range(lib.TF_NumDims(tensor)))
@@ -52,6 +58,8 @@ def array_of(tensor: int) -> Array:
         array: Array = np.empty(shape, dtype.numpy)
     except KeyError:
         raise Unimplemented(f"An output of type {dtype.label} cannot be returned") from None
+    except MemoryError:
+        raise _no_memory(lib.TF_TensorByteSize(tensor)) from None
     if array.nbytes:
         ctypes.memmove(
             array.__array_interface__["data"][0], lib.TF_TensorData(tensor), array.nbytes
@@ -70,13 +78,36 @@ def _new_strings(array: Array) -> int:
     """
     elements = [_as_bytes(element) for element in array.flat]
     lib, size = library(), _TSTRING_SIZE * len(elements)
+    _check_memory(size + sum(map(len, elements)))
     memory = _libc.calloc(max(len(elements), 1), _TSTRING_SIZE)  # all zeros is an empty string
+    if not memory:
+        raise _no_memory(size)
     for address, element in zip(_addresses(memory, size), elements, strict=True):
         lib.TF_StringCopy(address, element, len(element))
-    tensor: int = lib.TF_NewTensor(
+    tensor: int | None = lib.TF_NewTensor(
         DType.STRING, _dims(array), array.ndim, memory, size, _free_strings, None
     )
+    if not tensor:
+        _free(memory, size, None)
+        raise _no_memory(size)
     return tensor
+
+
+def _check_memory(size: int) -> None:
+    """`TF_StringCopy` does not tell that it has no memory: the process would end."""
+    if size < _SMALL:
+        return
+    memory = _libc.malloc(size)
+    if not memory:
+        raise _no_memory(size)
+    _libc.free(memory)
+
+
+def _no_memory(size: int) -> ResourceExhausted:
+    return ResourceExhausted(
+        f"There is no memory for a tensor of {size} bytes. Send less in a request, or try again"
+        " later"
+    )
 
 
 def _as_bytes(element: object) -> bytes:
@@ -109,6 +140,7 @@ def _addresses(data: int | None, size: int) -> Iterable[int]:
 
 _libc = ctypes.CDLL(None)
 _libc.calloc.restype, _libc.calloc.argtypes = ctypes.c_void_p, (ctypes.c_size_t, ctypes.c_size_t)
+_libc.malloc.restype, _libc.malloc.argtypes = ctypes.c_void_p, (ctypes.c_size_t,)
 _libc.free.restype, _libc.free.argtypes = None, (ctypes.c_void_p,)
 
 
