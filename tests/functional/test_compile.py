@@ -1,6 +1,7 @@
 """Exports to compiled servables: what they answer, what their folders hold, what goes wrong."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -19,7 +20,7 @@ from answers import ANSWERS
 from lambda_serving import protos, saved_model
 from lambda_serving.compile.compiler import compile_saved_model
 from lambda_serving.compile.report import report_path
-from lambda_serving.compiled import MARKER, mark
+from lambda_serving.compiled import MARKER, mapped_files, mark
 from lambda_serving.dtypes import Array
 from lambda_serving.errors import (
     AlreadyExists,
@@ -36,7 +37,15 @@ from lambda_serving.push import push
 from lambda_serving.store import LocalStore
 from lambda_serving.store.local import LocalVersion
 from lambda_serving.tensorflow_c import library
+from lambda_serving.tensorflow_c.mapped import MappedFile, assign
+from lambda_serving.tensorflow_c.session import load_session
 from server_process import COMMAND, MNIST
+
+
+def _flip_last_bit(path: Path) -> None:
+    *others, last = path.read_bytes()
+    path.write_bytes(bytes([*others, last ^ 1]))
+
 
 _STAYS = {
     "counter/1": (
@@ -136,19 +145,53 @@ def test_folder_may_be_moved(
     assert {name: array.tolist() for name, array in answer.items()} == outputs
 
 
-def test_weights_are_mapped_while_the_servable_is_open_and_no_longer(
+def _mapped(folder: Path) -> list[str]:
+    """The access that this process has to each mapped file of a folder."""
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    return [line.split()[1] for line in maps if f"{folder}/weights/" in line]
+
+
+def _weights(folder: Path) -> list[MappedFile]:
+    model = protos.message("tensorflow.SavedModel")()
+    model.ParseFromString((folder / "saved_model.pb").read_bytes())
+    return mapped_files(model.meta_graphs[0].SerializeToString(), folder)
+
+
+def test_weights_that_nobody_writes_are_mapped_until_the_session_ends(
     compiled_dir: Path, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(compiled_dir / "shared_weights" / "1", tmp_path / "1")
+    session, _ = load_session(str(folder), ["serve"])
+    assign(session, _weights(folder), mapped=True)
+    assert _mapped(folder) == ["r--s"]
+    session.close()
+    assert _mapped(folder) == []
 
-    def mapped() -> list[str]:
-        maps = Path("/proc/self/maps").read_text().splitlines()
-        return [line for line in maps if f"{folder}/weights/" in line]
 
-    servable = saved_model.load(folder)
-    assert [line.split()[1] for line in mapped()] == ["r--s"]
-    servable.close()
-    assert mapped() == []
+def test_weights_that_somebody_may_write_are_copied(compiled_dir: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(compiled_dir / "shared_weights" / "1", tmp_path / "1")
+    with saved_model.load(folder, files_stay=True):  # so a function says, wherever it runs
+        assert _mapped(folder) == []
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: os.truncate(path, 0),
+        lambda path: path.write_bytes(bytes(path.stat().st_size)),
+        lambda path: path.unlink(),
+    ],
+    ids=["truncated", "overwritten", "removed"],
+)
+def test_files_that_are_spoilt_later_do_not_matter_to_a_servable(
+    compiled_dir: Path, tmp_path: Path, spoil: Callable[[Path], object]
+) -> None:
+    folder = shutil.copytree(compiled_dir / "shared_weights" / "1", tmp_path / "1")
+    inputs = {"x": np.ones((1, 128), np.float32)}
+    with saved_model.load(folder) as servable:  # which has not read its weights yet
+        for path in filter(Path.is_file, [*folder.rglob("*")]):
+            spoil(path)
+        assert servable.run("", inputs)["y"].tolist() == [[2.0] * 128]
 
 
 def test_report_tells_before_and_after(compiled_dir: Path) -> None:
@@ -320,6 +363,11 @@ def test_destination_that_cannot_be_written_is_told(models_dir: Path, tmp_path: 
             lambda path: path.write_bytes(b"short"),
             "{path} has 5 bytes, its tensor 65536: copy it again",
         ),
+        (
+            lambda path: path.write_bytes(bytes(path.stat().st_size)),
+            "{path} has another content than its name says",
+        ),
+        (_flip_last_bit, "{path} has another content than its name says"),
     ],
 )
 def test_weights_that_are_not_whole_are_told(

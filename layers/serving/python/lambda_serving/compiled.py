@@ -2,7 +2,8 @@
 
 `saved_model.pb` holds the frozen, optimised graph. Each weight is a variable `weights/DIGEST`,
 whose value lies in the file of that name; `weights/DIGEST/assign` gives it what is fed to
-`weights/DIGEST/value`. No path stands in the graph, so the folder may lie anywhere.
+`weights/DIGEST/value`. The digest is of the content, which it proves. No path stands in the graph,
+so the folder may lie anywhere.
 `assets.extra/compiled.json` says that the folder is compiled, and for which TensorFlow.
 """
 

@@ -1,6 +1,7 @@
 """A folder with a SavedModel to a `Servable`."""
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -33,6 +34,7 @@ def load(
     cache: Path | None = None,
     wrap: Callable[[Servable, Path], Servable] | None = None,
     warmed_up: Callable[[WarmUp], None] | None = None,
+    files_stay: bool = False,
 ) -> Servable:
     """The servable of the SavedModel in `path`, restored as TensorFlow Serving restores it.
 
@@ -41,7 +43,9 @@ def load(
     `warmed_up` how it went. An export that
     only its object graph restores is made loadable first and kept in `cache` (see
     `object_graph`). `wrap` makes the servable of `path` the one that is warmed up
-    and returned. Problems that do not hinder loading are logged as warnings, with their fix.
+    and returned. `files_stay` says that nobody changes files that this process cannot write, so
+    that the weights of a compiled servable may be mapped. Problems that do not hinder loading are
+    logged as warnings, with their fix.
 
     Raises NotFound, DataLoss, InvalidArgument or what else TensorFlow says of the export, and
     what a failing warm-up request raises.
@@ -49,7 +53,7 @@ def load(
     path = Path(path)
     try:
         with ExitStack() as on_failure:
-            servable = _servable(_open(path, tags, session_config, cache))
+            servable = _servable(_open(path, tags, session_config, cache, files_stay=files_stay))
             on_failure.callback(servable.close)
             if wrap:
                 servable = wrap(servable, path)
@@ -111,9 +115,11 @@ class _Opened:
     problems: Sequence[str] = ()
 
 
-def _open(path: Path, tags: Sequence[str], config: bytes, cache: Path | None) -> _Opened:
+def _open(
+    path: Path, tags: Sequence[str], config: bytes, cache: Path | None, *, files_stay: bool
+) -> _Opened:
     if compiled.is_compiled(path):
-        return _open_compiled(path, tags, config)
+        return _open_compiled(path, tags, config, files_stay=files_stay)
     opened = _restore(path, tags, config)
     if not opened.unset:
         return opened
@@ -141,13 +147,14 @@ def _open(path: Path, tags: Sequence[str], config: bytes, cache: Path | None) ->
     return replace(opened, problems=[problem])
 
 
-def _open_compiled(path: Path, tags: Sequence[str], config: bytes) -> _Opened:
-    """A session over a frozen graph, its weights mapped; optimisers have nothing to do."""
+def _open_compiled(path: Path, tags: Sequence[str], config: bytes, *, files_stay: bool) -> _Opened:
+    """A session over a frozen graph with its weights; optimisers have nothing to do."""
     compiled.check(path, tensorflow_version())
     session, meta_graph = load_session(str(path), tags, compiled.without_optimisers(config))
     with ExitStack() as on_failure:
         on_failure.callback(session.close)
-        assign(session, compiled.mapped_files(meta_graph, path))
+        mapped = files_stay and bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+        assign(session, compiled.mapped_files(meta_graph, path), mapped=mapped)
         on_failure.pop_all()
     return _Opened(path, session, signature_defs.definitions(meta_graph))
 

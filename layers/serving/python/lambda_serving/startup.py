@@ -31,12 +31,14 @@ def open_manager(
     downloads: Path,
     wrap: Callable[[Servable, Path], Servable] | None = None,
     metrics: LoadMetrics | None = None,
+    *,
+    files_stay: bool = False,
 ) -> Manager:
     """A manager that has loaded nothing yet; what comes from buckets will lie in `downloads`.
 
-    `models` say where to look. `wrap` makes each servable the one that is served (see
-    `saved_model.load`); `metrics` count loads and warm-ups. Raises what the settings' own checks
-    and `open_store` raise.
+    `models` say where to look. `wrap` makes each servable the one that is served, and `files_stay`
+    says that no file is changed (see `saved_model.load`); `metrics` count loads and warm-ups.
+    Raises what the settings' own checks and `open_store` raise.
     """
     for path in filter(None, settings.op_libraries.split(",")):
         load_op_library(path)
@@ -49,6 +51,7 @@ def open_manager(
         cache=Path(settings.cache_dir) if settings.cache_dir else None,
         wrap=wrap,
         warmed_up=metrics.warmed_up if metrics else None,
+        files_stay=files_stay,
     )
     store = open_store({model.name: model.base_path for model in models}, downloads)
     return Manager(store, metrics.counting(loading) if metrics else loading)

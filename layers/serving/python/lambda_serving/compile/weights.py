@@ -1,6 +1,5 @@
 """Weights out of a graph into files: what `compiled` says a compiled servable is."""
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,13 +7,13 @@ from typing import Any
 from lambda_serving.compile.graphs import constant, node_name, reachable, set_inputs
 from lambda_serving.compiled import ASSIGNMENT, FEED, WEIGHTS
 from lambda_serving.dtypes import Array, DType
+from lambda_serving.tensorflow_c.mapped import file_name
 
 __all__ = ["LEAST_BYTES", "map_constants", "map_variables"]
 
 LEAST_BYTES = 32 * 1024
 """Smaller constants stay in the graph: reading one of these from it takes TensorFlow as long as
 mapping a file does, some 0.2 ms."""
-_DIGEST_CHARACTERS = 32
 
 
 def map_constants(graph: Any, folder: Path, at_start: Iterable[str]) -> int:
@@ -52,12 +51,11 @@ def map_variables(graph: Any, values: Mapping[str, Array], folder: Path) -> int:
 
 def _variable(graph: Any, value: Array, folder: Path) -> str:
     """The name of a variable whose value lies in a file; equal values share one."""
-    identity = hashlib.sha256(repr((DType.of(value.dtype).name, value.shape)).encode())
-    identity.update(value.tobytes())
-    name = WEIGHTS + identity.hexdigest()[:_DIGEST_CHARACTERS]
+    content = value.tobytes()
+    name = WEIGHTS + file_name(DType.of(value.dtype), value.shape, content)
     if not (folder / name).exists():
         (folder / WEIGHTS).mkdir(exist_ok=True)
-        (folder / name).write_bytes(value.tobytes())
+        (folder / name).write_bytes(content)
         _add_variable(graph, name, value)
     return name
 

@@ -22,7 +22,9 @@ def start(settings: Settings) -> "Handler":
     from lambda_serving.startup import open_manager
 
     models = settings.models()
-    manager = open_manager(settings, models, Path(mkdtemp()))  # as short-lived as the environment
+    downloads = Path(mkdtemp())  # as short-lived as the environment
+    # the files of an image are its own: what the function cannot write, nobody writes
+    manager = open_manager(settings, models, downloads, files_stay=True)
     with ThreadPoolExecutor(1, "load") as loader:
         loading = loader.submit(manager.serve, models)
         from lambda_serving.function.handler import Handler  # takes as long: side by side
