@@ -108,5 +108,7 @@ ANSWERS: list[tuple[str, str, dict[str, Array], dict[str, object]]] = [
     ("counter/1", "", {"x": _floats(1)}, {"y": [2.0]}),
     ("positive/1", "", {"x": _floats(1)}, {"y": [2.0]}),
     ("tf1/1", "", {"x": _floats([1, 2])}, {"y": [[3.0, 3.0]]}),
+    ("every_dtype/1", "reference", {}, {"y": 2.5}),
+    ("composites/1", "plain", {"x": _floats(1.5)}, {"y": [3.0]}),
     ("tf1/1", "lookup", {"words": _strings(b"c", b"none")}, {"ids": [2, -1]}),
 ]

@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from lambda_serving import protos
+from lambda_serving.dtypes import DType
 
 Build = Callable[[Path], None]
 """Writes one SavedModel into a folder."""
@@ -372,6 +373,71 @@ def _tf1(path: Path) -> None:
             builder.save()
 
 
+def _references(path: Path) -> None:
+    """Signatures whose outputs are a variable of TensorFlow 1, or what assigns to it."""
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        counter = v1.get_variable("counter", initializer=0.0, use_resource=False)
+        delta = v1.placeholder(tf.float32, [], name="delta")
+        session.run(counter.initializer)
+        _save_v1(
+            session,
+            path,
+            get_counter=({}, {"output": counter}),
+            incr_counter=({}, {"output": v1.assign_add(counter, 1.0)}),
+            incr_counter_by=({"delta": delta}, {"output": v1.assign_add(counter, delta)}),
+            reset_counter=({}, {"output": v1.assign(counter, 0.0)}),
+        )
+
+
+def _every_dtype(path: Path) -> None:
+    """`y = x` for each dtype of arrays, and as `reference` a variable of TensorFlow 1, 2.5."""
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        variable = v1.get_variable("variable", initializer=2.5, use_resource=False)
+        session.run(variable.initializer)
+        signatures: dict[str, Any] = {"reference": ({}, {"y": variable})}
+        for dtype in sorted(set(DType) - {DType.INVALID, DType.RESOURCE, DType.VARIANT}):
+            x = v1.placeholder(int(dtype), [None], name=f"{dtype.label}_x")
+            signatures[dtype.label] = ({"x": x}, {"y": tf.identity(x)})
+        _save_v1(session, path, **signatures)
+
+
+def _save_v1(
+    session: Any, path: Path, **signatures: tuple[Mapping[str, Any], Mapping[str, Any]]
+) -> None:
+    """Save signatures by the tensors that are their inputs and outputs, references as such."""
+    saved_model = tf.compat.v1.saved_model
+
+    def infos(tensors: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: saved_model.build_tensor_info(each) for name, each in tensors.items()}
+
+    builder = saved_model.Builder(str(path))
+    builder.add_meta_graph_and_variables(
+        session,
+        ["serve"],
+        {
+            name: saved_model.build_signature_def(
+                infos(inputs), infos(outputs), "tensorflow/serving/predict"
+            )
+            for name, (inputs, outputs) in signatures.items()
+        },
+    )
+    builder.save()
+
+
+def _composites(path: Path) -> None:
+    """`y = 2 x` as `plain`; the words of a text as a RaggedTensor, and a SparseTensor."""
+    words = _function(lambda x: {"words": tf.strings.split(x)}, x=tf.TensorSpec([None], tf.string))
+    matrix = tf.TensorSpec([None, None], tf.float32)
+    signatures = {
+        "serving_default": words,
+        "sparse": _function(lambda x: {"found": tf.sparse.from_dense(x)}, x=matrix),
+        "plain": _function(lambda x: {"y": 2.0 * x}, x=_VECTOR),
+    }
+    _save(path, signatures)
+
+
 def _warmed(path: Path) -> None:
     """`half_plus_two` with warm-up requests that succeed: predict, classify, regress."""
     _half_plus(2.0, path)
@@ -455,6 +521,9 @@ _MODELS: dict[str, Build] = {
     "dice/1": _dice,
     "positive/1": _positive,
     "tf1/1": _tf1,
+    "references/1": _references,
+    "every_dtype/1": _every_dtype,
+    "composites/1": _composites,
     "warmed/1": _warmed,
     "warmup_fails/1": _warmup_fails,
 }

@@ -51,7 +51,11 @@ _STAYS = {
     "counter/1": (
         "it changes its variables as it answers: AssignAddVariableOp"
         " (StatefulPartitionedCall/StatefulPartitionedCall/AssignAddVariableOp)"
-    )
+    ),
+    "references/1": (
+        "it changes its variables as it answers: Assign (Assign), AssignAdd (AssignAdd),"
+        " AssignAdd (AssignAdd_1)"
+    ),
 }
 
 

@@ -11,11 +11,6 @@ from lambda_serving.dtypes import DType
 
 _NOT_HELD = [
     DType.INVALID,
-    DType.QINT8,
-    DType.QUINT8,
-    DType.QINT32,
-    DType.QINT16,
-    DType.QUINT16,
     DType.RESOURCE,
     DType.VARIANT,
 ]
@@ -33,6 +28,26 @@ def test_number_is_that_of_the_proto_enum(dtype: DType) -> None:
 def test_array_dtype_is_the_one_tensorflow_gives(dtype: DType) -> None:
     assert dtype.numpy == np.dtype(tf.as_dtype(int(dtype)).as_numpy_dtype)
     assert DType.of(dtype.numpy) is dtype
+
+
+@pytest.mark.parametrize("dtype", set(DType) - {DType.INVALID})
+def test_reference_is_of_the_dtype_that_a_run_reads(dtype: DType) -> None:
+    from tensorflow.core.framework import types_pb2
+
+    assert DType.of_number(types_pb2.DataType.Value(f"DT_{dtype.name}_REF")) is dtype
+    assert DType.of_number(dtype) is dtype
+
+
+def test_no_dtype_of_tensorflow_is_forgotten() -> None:
+    from tensorflow.core.framework import types_pb2
+
+    assert {DType.of_number(number) for number in types_pb2.DataType.values()} == set(DType)
+
+
+@pytest.mark.parametrize("number", [-1, 34, 99, 100, 134, 9999])
+def test_number_of_no_dtype_is_a_value_error(number: int) -> None:
+    with pytest.raises(ValueError, match="is not a valid DType"):
+        DType.of_number(number)
 
 
 @pytest.mark.parametrize("dtype", _NOT_HELD)

@@ -109,6 +109,64 @@ def test_signature_over_other_things_than_tensors_is_not_served() -> None:
     ) == ["fine"]
 
 
+def test_reason_names_what_is_no_tensor_and_what_to_export_instead() -> None:
+    info = protos.message("tensorflow.TensorInfo")
+    sparse = info(dtype=int(DType.FLOAT))
+    sparse.coo_sparse.values_tensor_name = "values:0"
+
+    def composite(type_spec_class: str) -> Any:
+        made = info()
+        made.composite_tensor.type_spec.type_spec_class = type_spec_class
+        made.composite_tensor.components.add(name="values:0")
+        return made
+
+    graph = _meta_graph(
+        fine=_definition({}, {"y": _info("y:0", DType.FLOAT)}),
+        __saved_model_train_op=_definition({}, {"x": _info("train", DType.INVALID)}),
+        coo=_definition({"x": sparse}, {"y": sparse}),
+        ragged=_definition({"x": composite("RAGGED_TENSOR_SPEC")}, _Y),
+        sparse=_definition({}, {"y": composite("SPARSE_TENSOR_SPEC"), "z": _Y["y"]}),
+        slices=_definition({}, {"y": composite("INDEXED_SLICES_SPEC")}),
+        other=_definition({}, {"y": composite("EXTENSION_TYPE_SPEC")}),
+        dtype=_definition({}, {"y": info(name="y:0", dtype=9999)}),
+        operation=_definition({}, {"y": _info("train", DType.INVALID)}),
+        nothing=_definition({}, {"y": info()}),
+        silent=_definition(_Y, {}),
+    )
+
+    found = signature_defs.uncallable(signature_defs.definitions(graph))
+
+    says = {name: reason.partition(" cannot be called: ")[2] for name, reason in found.items()}
+    assert says == {
+        "coo": "its input 'x' is a SparseTensor. Take x.indices, x.values and x.dense_shape as"
+        " inputs of their own and build it in the function; its output 'y' is a SparseTensor."
+        " Export y.indices, y.values and y.dense_shape as outputs of their own",
+        "ragged": "its input 'x' is a RaggedTensor. Take x.values and x.row_splits (or"
+        " x.flat_values and each of x.nested_row_splits) as inputs of their own and build it in"
+        " the function",
+        "sparse": "its output 'y' is a SparseTensor. Export y.indices, y.values and"
+        " y.dense_shape as outputs of their own",
+        "slices": "its output 'y' is IndexedSlices. Export y.indices and y.values as outputs of"
+        " their own",
+        "other": "its output 'y' is no plain tensor but a composite one. Export its tensors as"
+        " outputs of their own",
+        "dtype": "its output 'y' is of the dtype 9999, which this version does not know",
+        "operation": "its output 'y' is the operation train, which gives no value. Export a tensor",
+        "nothing": "its output 'y' is nothing that the graph has. Export a tensor as 'y'",
+        "silent": "it has no outputs",
+    }
+    assert found["silent"] == "Signature 'silent' cannot be called: it has no outputs"
+
+
+def test_reference_to_a_variable_is_a_tensor_of_its_dtype() -> None:
+    definition = _definition({}, {"y": protos.message("tensorflow.TensorInfo")(name="v:0")})
+    definition.outputs["y"].dtype = 100 + DType.INT64
+    definitions = signature_defs.definitions(_meta_graph(s=definition))
+    assert signature_defs.signatures(definitions)["s"].outputs == {
+        "y": TensorSpec(DType.INT64, (), "v:0")
+    }
+
+
 def test_signature_without_inputs_is_served() -> None:
     assert _names(constant=_definition({}, _Y)) == ["constant"]
 

@@ -45,6 +45,16 @@ class DType(IntEnum):
     VARIANT = 21
     UINT32 = 22
     UINT64 = 23
+    FLOAT8_E5M2 = 24
+    FLOAT8_E4M3FN = 25
+    FLOAT8_E4M3FNUZ = 26
+    FLOAT8_E4M3B11FNUZ = 27
+    FLOAT8_E5M2FNUZ = 28
+    INT4 = 29
+    UINT4 = 30
+    INT2 = 31
+    UINT2 = 32
+    FLOAT4_E2M1FN = 33
 
     @property
     def label(self) -> str:
@@ -55,9 +65,19 @@ class DType(IntEnum):
     def numpy(self) -> np.dtype[Any]:
         """The dtype of arrays that hold it: `object` (of `bytes`) for strings.
 
-        Raises KeyError for a dtype that no array can hold (resource, variant, quantised).
+        Quantized dtypes have one field of their name, as in Python TensorFlow. Raises KeyError
+        for a dtype that no array can hold (resource, variant).
         """
         return _numpy(self)
+
+    @classmethod
+    def of_number(cls, number: int) -> "DType":
+        """The dtype of values that a number in a proto stands for.
+
+        `DT_FLOAT_REF`, a reference to a variable of TensorFlow 1, gives FLOAT: a run reads such a
+        variable. Raises ValueError for a number that TensorFlow has no dtype for.
+        """
+        return cls(number - _REFERENCE if number > _REFERENCE else number)
 
     @classmethod
     def of(cls, dtype: np.dtype[Any]) -> "DType":
@@ -65,6 +85,17 @@ class DType(IntEnum):
         return _of(dtype)
 
 
+_REFERENCE = 100
+"""The number of a dtype plus this is that of references to it."""
+_QUANTIZED = {
+    DType.QINT8: np.dtype([("qint8", "i1")]),
+    DType.QUINT8: np.dtype([("quint8", "u1")]),
+    DType.QINT32: np.dtype([("qint32", "i4")]),
+    DType.QINT16: np.dtype([("qint16", "i2")]),
+    DType.QUINT16: np.dtype([("quint16", "u2")]),
+}
+_BY_QUANTIZED = {array: dtype for dtype, array in _QUANTIZED.items()}
+_IN_ML_DTYPES = {DType.BFLOAT16, *(dtype for dtype in DType if dtype >= DType.FLOAT8_E5M2)}
 _NUMPY_NAMES = {
     DType.FLOAT: "float32",
     DType.DOUBLE: "float64",
@@ -76,12 +107,12 @@ _NUMPY_NAMES = {
     DType.COMPLEX64: "complex64",
     DType.INT64: "int64",
     DType.BOOL: "bool",
-    DType.BFLOAT16: "bfloat16",
     DType.UINT16: "uint16",
     DType.COMPLEX128: "complex128",
     DType.HALF: "float16",
     DType.UINT32: "uint32",
     DType.UINT64: "uint64",
+    **{dtype: dtype.label for dtype in _IN_ML_DTYPES},
 }
 _BY_NUMPY_NAME = {name: dtype for dtype, name in _NUMPY_NAMES.items()}
 
@@ -90,14 +121,18 @@ _BY_NUMPY_NAME = {name: dtype for dtype, name in _NUMPY_NAMES.items()}
 def _of(dtype: np.dtype[Any]) -> DType:
     if dtype.kind in "OSU":
         return DType.STRING
+    if dtype.names:
+        return _BY_QUANTIZED[dtype]
     return _BY_NUMPY_NAME[dtype.name]
 
 
 @cache
 def _numpy(dtype: DType) -> np.dtype[Any]:
-    if dtype is DType.BFLOAT16:
-        import ml_dtypes  # only models with this dtype pay for the import
+    if dtype in _QUANTIZED:
+        return _QUANTIZED[dtype]
+    if dtype in _IN_ML_DTYPES:
+        import ml_dtypes  # only models with such a dtype pay for the import
 
-        bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
-        return bfloat16
+        held: np.dtype[Any] = np.dtype(getattr(ml_dtypes, dtype.label))
+        return held
     return np.dtype(_NUMPY_NAMES[dtype])

@@ -153,12 +153,9 @@ def serialized_examples(request_input: Any) -> list[bytes]:
 
 
 def _signature(servable: Servable, name: str) -> Signature:
-    try:
-        return servable.signatures[name or DEFAULT_SIGNATURE]
-    except KeyError:
-        raise InvalidArgument(
-            f"No signature was found with the name: {name or DEFAULT_SIGNATURE}"
-        ) from None
+    if signature := servable.callable_signature(name):
+        return signature
+    raise InvalidArgument(f"No signature was found with the name: {name or DEFAULT_SIGNATURE}")
 
 
 def _some(examples: Sequence[bytes]) -> dict[str, Array]:

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -82,9 +82,8 @@ def _hint(error: ServingError) -> str:
             return ""
 
 
-def _problems(signatures: Iterable[Signature]) -> list[str]:
+def _problems(by_name: Mapping[str, Signature], uncallable: Mapping[str, str]) -> list[str]:
     """What is likely to trouble callers of these signatures, each a sentence with the fix."""
-    by_name = {signature.name: signature for signature in signatures}
     found = [
         f"input {name!r} of signature {signature.name!r} takes only {spec.shape[0]} rows at"
         " once, often the batch size of its training. model.export(path) keeps it free"
@@ -92,7 +91,8 @@ def _problems(signatures: Iterable[Signature]) -> list[str]:
         for name, spec in signature.inputs.items()
         if spec.shape and spec.shape[0] is not None
     ]
-    if DEFAULT_SIGNATURE not in by_name:
+    found += uncallable.values()
+    if DEFAULT_SIGNATURE not in {**by_name, **uncallable}:
         found.append(
             f"there is no signature {DEFAULT_SIGNATURE!r}: every request must name its signature"
             f" ({', '.join(map(repr, sorted(by_name))) or 'there are none'})"
@@ -172,6 +172,7 @@ def _restore(path: Path, tags: Sequence[str], config: bytes) -> _Opened:
 
 def _servable(opened: _Opened) -> Servable:
     signatures = signature_defs.signatures(opened.definitions)
+    uncallable = signature_defs.uncallable(opened.definitions)
     functions = {
         name: opened.session.function(
             [spec.tensor_name for spec in signature.inputs.values()],
@@ -193,7 +194,8 @@ def _servable(opened: _Opened) -> Servable:
         functions,
         select=select,
         definitions=opened.definitions,
-        problems=[*opened.problems, *_problems(signatures.values())],
+        uncallable=uncallable,
+        problems=[*opened.problems, *_problems(signatures, uncallable)],
         restored_from=opened.path,
         close=opened.session.close,
     )

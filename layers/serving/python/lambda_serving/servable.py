@@ -96,6 +96,7 @@ class Servable:
         *,
         definitions: Mapping[str, bytes],
         close: Callable[[], None],
+        uncallable: Mapping[str, str] | None = None,
         problems: Sequence[str] = (),
         restored_from: Path = Path(),
         select: Callable[[str, tuple[str, ...]], Function] | None = None,
@@ -104,6 +105,7 @@ class Servable:
         self.signatures = signatures
         self.definitions = definitions
         """Serialized `SignatureDef` of every signature in the export, servable or not."""
+        self._uncallable = uncallable or {}
         self.problems = problems
         """What is likely to trouble callers, each a sentence with the fix."""
         self.restored_from = restored_from
@@ -117,14 +119,21 @@ class Servable:
     def signature(self, name: str) -> Signature:
         """The signature called `name`, `serving_default` for the empty name.
 
-        Raises InvalidArgument, in TensorFlow Serving's words (util/json_tensor.cc).
+        Raises InvalidArgument, in TensorFlow Serving's words (util/json_tensor.cc) where there is
+        none, else with the reason why it cannot be called.
         """
-        try:
-            return self.signatures[name or DEFAULT_SIGNATURE]
-        except KeyError:
-            raise InvalidArgument(
-                f'Serving signature name: "{name or DEFAULT_SIGNATURE}" not found in signature def'
-            ) from None
+        if signature := self.callable_signature(name):
+            return signature
+        raise InvalidArgument(
+            f'Serving signature name: "{name or DEFAULT_SIGNATURE}" not found in signature def'
+        )
+
+    def callable_signature(self, name: str) -> Signature | None:
+        """As `signature`, None where there is none."""
+        name = name or DEFAULT_SIGNATURE
+        if name in self._uncallable:
+            raise InvalidArgument(self._uncallable[name])
+        return self.signatures.get(name)
 
     def run(
         self,

@@ -42,7 +42,36 @@ _FIELDS = {
     DType.BFLOAT16: "half_val",
     DType.UINT32: "uint32_val",
     DType.UINT64: "uint64_val",
+    DType.QINT8: "int_val",
+    DType.QUINT8: "int_val",
+    DType.QINT16: "int_val",
+    DType.QUINT16: "int_val",
+    DType.QINT32: "int_val",
+    DType.INT4: "int_val",
+    DType.UINT4: "int_val",
+    DType.INT2: "int_val",
+    DType.UINT2: "int_val",
+    DType.FLOAT8_E5M2: "float8_val",
+    DType.FLOAT8_E4M3FN: "float8_val",
+    DType.FLOAT8_E4M3FNUZ: "float8_val",
+    DType.FLOAT8_E4M3B11FNUZ: "float8_val",
+    DType.FLOAT8_E5M2FNUZ: "float8_val",
+    DType.FLOAT4_E2M1FN: "float8_val",
 }
+_STORED = {
+    DType.HALF: "u2",
+    DType.BFLOAT16: "u2",
+    DType.QINT8: "i1",
+    DType.QUINT8: "u1",
+    DType.QINT16: "i2",
+    DType.QUINT16: "u2",
+    DType.QINT32: "i4",
+    DType.INT4: "i1",
+    DType.UINT4: "u1",
+    DType.INT2: "i1",
+    DType.UINT2: "u1",
+}
+"""The integers that the field of a proto holds where an element is not a number to numpy."""
 _AS_IN_MEMORY = {DType.FLOAT, DType.DOUBLE, DType.COMPLEX64, DType.COMPLEX128, DType.BOOL}
 """The dtypes whose repeated field, packed, is the elements' bytes."""
 
@@ -58,9 +87,10 @@ def fill(proto: Any, array: Array, *, as_content: bool = False) -> None:
         proto.tensor_content = _content(array, dtype)
     elif dtype in _AS_IN_MEMORY:
         proto.MergeFromString(_packed(proto, _FIELDS[dtype], array.tobytes()))
-    elif dtype in (DType.HALF, DType.BFLOAT16):
-        proto.half_val.extend(array.view(np.uint16).ravel().tolist())
+    elif _FIELDS[dtype] == "float8_val":  # one field of bytes, not a repeated one
+        proto.float8_val = array.tobytes()
     else:
+        array = array.view(_STORED[dtype]) if dtype in _STORED else array
         getattr(proto, _FIELDS[dtype]).extend(array.ravel().tolist())
 
 
@@ -150,12 +180,14 @@ def _filled(
 
 def _elements(values: Sequence[Any], dtype: DType, count: int) -> Array:
     """At most `count` elements of `dtype`, which the repeated field of a proto holds."""
+    if isinstance(values, bytes):  # float8_val
+        return np.frombuffer(values, dtype.numpy)[:count]
     given: Array = np.asarray(values)  # copies the field's memory
     if dtype in (DType.COMPLEX64, DType.COMPLEX128):
         return given[: min(len(given) // 2, count) * 2].view(dtype.numpy)
     given = given[:count]
-    if dtype in (DType.HALF, DType.BFLOAT16):  # the proto holds their bits
-        return given.astype(np.uint16).view(dtype.numpy)
+    if dtype in _STORED:
+        return given.astype(_STORED[dtype]).view(dtype.numpy)
     return given.astype(dtype.numpy, copy=False)  # some are wider in the proto
 
 

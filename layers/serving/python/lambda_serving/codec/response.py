@@ -115,7 +115,7 @@ def _text(name: str, array: Array) -> bytes:
     if dtype is DType.STRING:
         return _dump(_strings(name, array))
     array = _doubled(array)
-    if array.dtype.kind not in "biuf":
+    if not _is_number(array):
         raise InvalidArgument(f"Failed to write JSON value for tensor type: {dtype.label}")
     text = _dump(np.ascontiguousarray(array))  # has one dimension at least
     if not _is_finite(array):
@@ -126,7 +126,7 @@ def _text(name: str, array: Array) -> bytes:
 def _rows(name: str, array: Array) -> Sequence[Any]:
     """What orjson writes as the rows of an array."""
     array = _doubled(array)
-    if array.dtype.kind in "biuf" and _is_finite(array):
+    if _is_number(array) and _is_finite(array):
         return list(np.ascontiguousarray(array))
     return [orjson.Fragment(_text(name, array[index, ...])) for index in range(len(array))]
 
@@ -140,6 +140,11 @@ def _strings(name: str, array: Array) -> Any:
 
 def _write_base64(string: bytes) -> bytes:
     return b'{"b64":"%b"}' % binascii.b2a_base64(string, newline=False)
+
+
+def _is_number(array: Array) -> bool:
+    """Whether orjson can write it; the kind of an 8-bit float may be that of numpy's own."""
+    return array.dtype.isbuiltin == 1 and array.dtype.kind in "biuf"
 
 
 def _is_finite(array: Array) -> bool:

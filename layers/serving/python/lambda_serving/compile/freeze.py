@@ -24,7 +24,8 @@ from lambda_serving.compile.graphs import (
 )
 from lambda_serving.compile.variables import OLD_VARIABLES, freeze, variables, writers
 from lambda_serving.compile.weights import map_constants, map_variables
-from lambda_serving.dtypes import Array
+from lambda_serving.dtypes import Array, DType
+from lambda_serving.signature_defs import signatures
 
 __all__ = ["MOST_CONSTANT_BYTES", "Refused", "compiled_graph"]
 
@@ -157,8 +158,11 @@ def _optimise(meta_graph: Any, passes: Sequence[str]) -> None:
     options.optimizers.extend(passes)
     options.min_graph_nodes = -1  # small graphs as well
     item = type(meta_graph)(graph_def=meta_graph.graph_def)
-    for name, signature in meta_graph.signature_def.items():
-        item.signature_def[name].CopyFrom(signature)
+    definitions = meta_graph.signature_def
+    for name in signatures({name: definitions[name].SerializeToString() for name in definitions}):
+        item.signature_def[name].CopyFrom(definitions[name])
+        for info in item.signature_def[name].inputs.values():  # what is fed is no reference
+            info.dtype = DType.of_number(info.dtype)
     for asset in meta_graph.asset_file_def:  # the loader feeds it, which only inputs tell
         info = item.signature_def["assets"].inputs[asset.tensor_info.name]
         info.name, info.dtype = asset.tensor_info.name, tf.string.as_datatype_enum

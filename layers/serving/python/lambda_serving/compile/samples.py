@@ -138,7 +138,7 @@ def _values(
     dtype: DType, shape: tuple[int, ...], vocabulary: Sequence[bytes], random: np.random.Generator
 ) -> Array:
     """Raises KeyError for a dtype that no array holds."""
-    kind = dtype.numpy.kind
+    kind = "u" if dtype.numpy.names else dtype.numpy.kind  # quantized
     if dtype is DType.STRING:
         return random.choice(np.array([*vocabulary], object), shape)
     if dtype is DType.BOOL:

@@ -103,7 +103,8 @@ def _check_dtype(name: str, stored: np.dtype[Any], wanted: DType) -> None:
     elif stored.kind == "f" and wanted in _FLOATS:
         fits = True
     else:
-        fits = stored.kind in "biufc" and np.can_cast(stored, wanted.numpy, "safe")
+        values = wanted.numpy[0] if wanted.numpy.names else wanted.numpy  # quantized
+        fits = stored.kind in "biufc" and np.can_cast(stored, values, "safe")
     if not fits:
         raise InvalidArgument(
             f"The array {name} holds {stored}, and the signature takes {wanted.label}. Save it as"
@@ -224,4 +225,9 @@ class _Spool:
 
 def _plain(array: Array) -> Array:
     """The array, of a dtype that numpy's files have."""
-    return array.astype(np.float32) if DType.of(array.dtype) is DType.BFLOAT16 else array
+    if array.dtype.names:  # quantized
+        return array.view(array.dtype[0])
+    if array.dtype.isbuiltin == 1:
+        return array
+    integers = "int" in array.dtype.name
+    return array.astype(np.int8 if integers else np.float32)

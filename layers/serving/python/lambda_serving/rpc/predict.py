@@ -44,12 +44,9 @@ def prediction(loaded: Loaded, request: Any, *, max_bytes: int, as_content: bool
 
 
 def _signature(servable: Servable, name: str) -> Signature:
-    try:
-        return servable.signatures[name or DEFAULT_SIGNATURE]
-    except KeyError:
-        raise FailedPrecondition(
-            f'Serving signature key "{name or DEFAULT_SIGNATURE}" not found.'
-        ) from None
+    if signature := servable.callable_signature(name):
+        return signature
+    raise FailedPrecondition(f'Serving signature key "{name or DEFAULT_SIGNATURE}" not found.')
 
 
 def _inputs(
