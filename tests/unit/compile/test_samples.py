@@ -44,7 +44,7 @@ def test_every_dtype_that_an_array_holds_is_drawn(dtype: DType) -> None:
     assert (DType.of(drawn["x"].dtype), drawn["x"].shape) == (dtype, (4,))
 
 
-@pytest.mark.parametrize("dtype", [DType.RESOURCE, DType.VARIANT, DType.QINT8])
+@pytest.mark.parametrize("dtype", [DType.RESOURCE, DType.VARIANT])
 def test_nothing_is_drawn_for_other_dtypes(dtype: DType) -> None:
     assert list(draw(_signature(x=(dtype, (None,))), [], [b""])) == []
 
