@@ -4,6 +4,7 @@ Source: tensorflow/c/c_api.h, tf_tensor.h, tf_tstring.h, tf_status.h.
 """
 
 import ctypes
+import logging
 import mmap
 import os
 from collections.abc import Callable, Iterator
@@ -26,8 +27,10 @@ __all__ = [
     "version",
 ]
 
+_log = logging.getLogger(__name__)
 DEALLOCATOR = CFUNCTYPE(None, c_void_p, c_size_t, c_void_p)
 _LIBRARY = "libtensorflow_cc.so.2"
+_ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 
 
 class Output(Structure):
@@ -130,6 +133,7 @@ def library() -> ctypes.CDLL:
     library.
     """
     path = _path()
+    _keep_kernels()
     libc = ctypes.CDLL(None, use_errno=True)
     libc.dlopen.restype, libc.dlopen.argtypes = c_void_p, (c_char_p, c_int)
     libc.dlerror.restype = c_char_p
@@ -142,6 +146,22 @@ def library() -> ctypes.CDLL:
         function = getattr(opened, name)
         function.restype, function.argtypes = result, arguments
     return opened
+
+
+def _keep_kernels() -> None:
+    """Has TensorFlow run the kernels that a graph names, the same ones on every processor.
+
+    Otherwise it exchanges them for oneDNN's, on some processors by default. Those end the process
+    over a tensor of a rank that they do not expect, give empty tensors other shapes, and lose
+    NaN. A compiled graph names the convolutions of oneDNN that it wants, behind guards.
+    """
+    if os.environ.get(_ONEDNN, "0").lower() not in {"0", "false"}:
+        _log.warning(
+            "%s has no effect: oneDNN's kernels are used where `lambda-serving compile` found"
+            " them safe, and nowhere else",
+            _ONEDNN,
+        )
+    os.environ[_ONEDNN] = "0"
 
 
 def _drop_linker_pages(libc: ctypes.CDLL) -> None:
