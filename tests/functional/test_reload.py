@@ -11,16 +11,19 @@ from pathlib import Path
 from threading import Event, Thread
 from uuid import uuid4
 
+import grpc
 import httpx
 import psutil
 import pytest
+from google.protobuf import text_format
 
-from lambda_serving import saved_model
+from lambda_serving import proto_text, protos, saved_model
 from lambda_serving.manager import Manager
-from lambda_serving.model_config import ModelConfig
+from lambda_serving.model_config import ModelConfig, to_message
 from lambda_serving.model_spec import ServableId
 from lambda_serving.store import LocalStore
 from lambda_serving.store.manifest import MANIFEST, PUSH, Manifest
+from rpc_client import call, free_port
 from server_process import MNIST, running, until
 
 _ENDLESS = {"instances": [2**63 - 1]}  # of model while_loop: no power of two is that large
@@ -242,6 +245,61 @@ def test_base_path_that_is_a_link_may_be_swapped(versions: Path, tmp_path: Path)
         (tmp_path / "next").rename(base_path)
         until(lambda: client.states() == {2: "AVAILABLE", 1: "END"})
         assert client.ask().json() == {"predictions": [4.0]}
+
+
+@pytest.mark.parametrize("by", ["file", "call"])
+def test_dropping_a_model_that_failed_to_load_stops_no_later_change(
+    by: str, models_dir: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bad" / "1").mkdir(parents=True)
+    (tmp_path / "bad" / "1" / "saved_model.pb").write_bytes(b"\x00not a model")
+    config, port = tmp_path / "models.config", free_port()
+
+    def text(names: str) -> str:
+        base_paths = dict.fromkeys(names, models_dir / "half_plus_two")
+        if "b" in names:
+            base_paths["b"] = tmp_path / "bad"
+        models = [ModelConfig(name, str(path)) for name, path in base_paths.items()]
+        return proto_text.written(to_message(models))
+
+    def serves(client: _Client, names: str) -> bool:
+        return all((client.ask(name).status_code == 200) == (name in names) for name in "mznk")
+
+    config.write_text(text("m"))
+    flags = (
+        f"--model_config_file={config}",
+        f"--model_config_file_poll_wait_seconds={by == 'file':d}",
+    )
+    with (
+        running(f"--port={port}", *flags) as (url, process),
+        _read(process) as said,
+        _client(url) as client,
+        grpc.insecure_channel(f"localhost:{port}") as channel,
+    ):
+
+        def become(names: str) -> str:
+            """What the server says of these models."""
+            if by == "file":
+                config.write_text(text(names))
+                return ""
+            request = protos.message("tensorflow.serving.ReloadConfigRequest")()
+            text_format.Parse(text(names), request.config)
+            try:
+                call(channel, "HandleReloadConfigRequest", request)
+            except grpc.RpcError as error:
+                return f"{error.code().name}: {error.details()}"
+            return "OK"
+
+        told = [become("mzb")]
+        until(lambda: serves(client, "mz") and client.states("b") == {1: "LOADING"})
+        told.append(become("mn"))
+        until(lambda: serves(client, "mn") and client.states("b") == {1: "END"})
+        told.append(become("mk"))
+        until(lambda: serves(client, "mk"))
+    assert "Traceback" not in "".join(said)
+    if by == "call":
+        assert told[0].startswith("UNKNOWN: 1 model(s) did not become available: ")
+        assert told[1:] == ["OK", "OK"]
 
 
 def test_largest_of_very_many_versions_is_served(base_path: Path, versions: Path) -> None:

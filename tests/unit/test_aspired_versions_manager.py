@@ -7,6 +7,7 @@ from typing import ParamSpec, TypeVar
 
 import pytest
 
+from lambda_serving import threads
 from lambda_serving.aspired_versions_manager import AspiredVersionsManager, Retries
 from lambda_serving.errors import DataLoss, NotFound, Unavailable
 from lambda_serving.manager import Manager, State
@@ -308,6 +309,7 @@ def test_failure_keeps_nothing_of_what_was_loaded(serving: _Serving) -> None:
         raise DataLoss(f"{large} does not fit")
 
     manager = Manager(serving.store, load)  # type: ignore[arg-type] # it returns nothing ever
+    manager.configure([ModelConfig("m", "/m")], serving.store)
     versions = AspiredVersionsManager(manager, loads=_AtOnce(), unloads=_AtOnce())
     versions.aspire("m", [1])
     versions.advance()
@@ -329,9 +331,10 @@ def test_settles_when_new_versions_have_loaded_or_failed(serving: _Serving) -> N
 def test_runs_in_threads_until_stopped() -> None:
     with ThreadPoolExecutor() as pool:
         serving = _Serving.of(pool, pool)
-        running = pool.submit(serving.versions.run)
+        running = threads.start("manager", serving.versions.step)
         serving.versions.aspire("m", [2])
         assert serving.versions.settle(["m"]) == []
         assert serving.manager.get(ModelSpec("m", version=2)).id == ServableId("m", 2)
         serving.versions.stop()
-        running.result(10)
+        running.join(10)
+        assert not running.is_alive()

@@ -139,6 +139,7 @@ def test_files_of_a_load_that_failed_are_released(loader: MemoryLoader) -> None:
     store = MemoryStore({"m": [1]})
     loader.broken["m/1"] = DataLoss("broken")
     manager = Manager(store, loader)
+    manager.configure([ModelConfig("m", "/m")], store)
     with pytest.raises(DataLoss):
         manager.load(ServableId("m", 1), manager.fetch(ServableId("m", 1)))
     assert store.released == [ServableId("m", 1)]

@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from lambda_serving.errors import DataLoss, FailedPrecondition, InvalidArgument, Unavailable
+from lambda_serving.errors import (
+    DataLoss,
+    FailedPrecondition,
+    InvalidArgument,
+    Unavailable,
+    Unknown,
+)
 from lambda_serving.manager import Manager, State
 from lambda_serving.model_config import ModelConfig
 from lambda_serving.model_spec import ModelSpec
@@ -69,10 +75,10 @@ def test_models_not_in_the_new_list_are_unloaded(server: _Server) -> None:
 
 def test_new_model_that_does_not_load_is_told_and_the_rest_serves(server: _Server) -> None:
     server.loader.broken["n/1"] = DataLoss("cut short")
-    with pytest.raises(Unavailable) as raised:
+    with pytest.raises(Unknown) as raised:
         server.core.reload([_M, _N])
     assert str(raised.value) == (
-        "1 servable(s) did not become available: {name: n version: 1} due to error: cut short"
+        "1 model(s) did not become available: {name: n version: 1} due to error: cut short"
     )
     assert server.manager.get(ModelSpec("m")).id.version == 1
     assert [each.state for each in server.manager.statuses("n")] == [State.LOADING]
@@ -91,7 +97,7 @@ def test_new_model_without_versions_is_told(
         server.store.broken["n"] = present
     else:
         server.store.present["n"] = present
-    with pytest.raises(Unavailable, match=f"1 servable.s. did not become available: {problem}"):
+    with pytest.raises(Unknown, match=f"1 model.s. did not become available: {problem}"):
         server.core.reload([_M, _N])
 
 

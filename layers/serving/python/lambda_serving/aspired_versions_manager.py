@@ -7,7 +7,7 @@ for the requests of a version that goes, nothing waits here: other models go on 
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from lambda_serving.errors import Internal, NotFound, ServingError, Unavailable
 from lambda_serving.manager import Manager
 from lambda_serving.model_spec import ServableId
 from lambda_serving.servable_state import State
+from lambda_serving.threads import submit
 
 __all__ = ["AspiredVersionsManager", "Retries"]
 
@@ -56,8 +57,7 @@ class _Version:
 class AspiredVersionsManager:
     """Loads in the threads of `loads` and unloads in those of `unloads` what `aspire` brings about.
 
-    `run` does so until `stop`; `advance` is one step of it. Nobody else may load or unload
-    versions of `manager` meanwhile.
+    A thread calls `step` until `stop`; nobody else may load or unload versions of `manager`.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class AspiredVersionsManager:
         A version whose files were not complete is looked at again. One whose load failed is tried
         anew, also if it was given up, once its files are others and stay so until the next call.
         """
-        mended = self._mended(name)
+        mended = self._mended(name, versions)
         with self._changed:
             known = self._known(name)
             for version in [*known.values()]:
@@ -108,24 +108,20 @@ class AspiredVersionsManager:
     def advance(self) -> float | None:
         """Starts all that is due; seconds until the next load is, None if none waits."""
         while actions := self._next_actions():
-            for version, action in actions:
-                if isinstance(action, Load):
-                    self._loads.submit(self._load, version)
-                else:
-                    self._manager.unload(version.id, partial(self._drop, version))
+            self._begin(actions)
         while not self._dropped.empty():
-            self._unloads.submit(self._dropped.get())
+            submit(self._unloads, self._dropped.get())
         with self._changed:
             due = [each.due for known in self._models.values() for each in known.values()]
         now = self._clock()
         return min((moment - now for moment in due if now < moment < inf), default=None)
 
-    def run(self) -> None:
-        """Advances whenever there may be something to do, until `stop`."""
-        while not self._stopped:
-            seconds = self.advance()
-            with suppress(Empty):
-                self._woken.get(timeout=seconds)
+    def step(self) -> bool:
+        """Advances, then waits until there may be something to do; False after `stop`."""
+        seconds = self.advance()
+        with suppress(Empty):
+            self._woken.get(timeout=seconds)
+        return not self._stopped
 
     def stop(self) -> None:
         self._stopped = True
@@ -158,10 +154,14 @@ class AspiredVersionsManager:
                 if version.error
             ]
 
-    def _mended(self, name: str) -> list[_Version]:
+    def _mended(self, name: str, versions: Collection[int]) -> list[_Version]:
         with self._changed:
-            known = self._models.get(name, {}).values()
-            failed = [each for each in known if each.error and each.state in _WAITING]
+            known = self._models.get(name, {})
+            failed = [
+                each
+                for number, each in known.items()
+                if number in versions and each.error and each.state in _WAITING
+            ]
         mended = []
         for version in failed:
             now = self._manager.fingerprint(version.id)
@@ -195,7 +195,9 @@ class AspiredVersionsManager:
             self._forget(version, version.error)
 
     def _forget(self, version: _Version, error: ServingError | None = None) -> None:
-        del self._models[version.id.name][version.id.version]
+        known = self._models[version.id.name]
+        if known.get(version.id.version) is version:
+            del known[version.id.version]
         self._manager.states.report(version.id, State.END, error)
 
     def _next_actions(self) -> list[tuple[_Version, Action]]:
@@ -210,12 +212,36 @@ class AspiredVersionsManager:
                     found.append((version, action))
         return found
 
+    def _begin(self, actions: Sequence[tuple[_Version, Action]]) -> None:
+        """Begins all that can begin; raises why one could not, which is then still to be done."""
+        problem: Exception | None = None
+        for version, action in actions:
+            try:
+                if isinstance(action, Load):
+                    submit(self._loads, partial(self._load, version))
+                else:
+                    self._manager.unload(version.id, partial(self._drop, version))
+            except Exception as error:  # noqa: BLE001 - raised below
+                problem = error
+                with self._changed:
+                    version.state = State.START if isinstance(action, Load) else State.AVAILABLE
+        if problem:
+            raise problem
+
     def _load(self, version: _Version) -> None:
         """One try; runs in a thread of `loads`."""
-        if not version.is_aspired:  # any more, since that thread had others to load
-            with self._changed:
-                self._forget(version)
-            return
+        try:
+            if version.is_aspired:
+                self._try(version)
+            else:  # any more, since that thread had others to load
+                with self._changed:
+                    self._forget(version)
+        except Exception as error:  # noqa: BLE001 - the end of a thread: nobody else would tell
+            _log.exception("Loading %s failed", version.id)
+            self._failed(version, Internal(f"Loading failed: {error!r}"))
+        self._wake()
+
+    def _try(self, version: _Version) -> None:
         fetched = False
         self._manager.states.report(version.id, State.LOADING, version.error)
         version.tried = version.seen = self._manager.fingerprint(version.id)
@@ -226,13 +252,9 @@ class AspiredVersionsManager:
         except ServingError as error:
             may_come = not fetched and isinstance(error, Unavailable | NotFound)
             self._failed(version, error, may_come=may_come)
-        except Exception as error:  # noqa: BLE001 - the end of a thread: nobody else would tell
-            _log.exception("Loading %s failed", version.id)
-            self._failed(version, Internal(f"Loading failed: {error!r}"))
         else:
             with self._changed:
                 version.state, version.error = State.AVAILABLE, None
-        self._wake()
 
     def _failed(self, version: _Version, error: ServingError, *, may_come: bool = False) -> None:
         report = self._manager.states.report

@@ -19,7 +19,7 @@ from lambda_serving.servable_state import ServableStates, State, VersionStatus
 from lambda_serving.store import Store
 from lambda_serving.version_policy import Specific, aspired, resolve
 
-__all__ = ["Loaded", "Manager", "State", "VersionStatus", "did_not_become_available", "no_versions"]
+__all__ = ["Loaded", "Manager", "State", "VersionStatus", "no_versions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,9 @@ class Manager:
         """
         failures = [failure for model in models for failure in self._serve_model(model)]
         if failures:
-            raise Unavailable(did_not_become_available(failures))
+            raise Unavailable(
+                f"{len(failures)} servable(s) did not become available: {'; '.join(failures)}"
+            )
         for model, label in self._labels_of_nothing(models):
             if not labels_may_wait:
                 raise FailedPrecondition(
@@ -71,9 +73,9 @@ class Manager:
         """
         self.check_labels(models, labels_may_wait=labels_may_wait)
         with self._lock:
-            self.store = store
             self._labels = {model.name: dict(model.labels) for model in models}
             self._served = frozenset(self._labels)
+            self.store = store  # last: see `_store_of`
 
     def check_labels(self, models: Sequence[ModelConfig], *, labels_may_wait: bool = False) -> None:
         """Raises FailedPrecondition for a label whose version is not loaded.
@@ -128,7 +130,7 @@ class Manager:
 
     def fetch(self, servable_id: ServableId) -> Path:
         """The version's files, as `Store.fetch`; kept until it is unloaded or `load` fails."""
-        store = self.store
+        store = self._store_of(servable_id)
         path = store.fetch(servable_id)
         self._origins[servable_id] = store
         return path
@@ -136,7 +138,7 @@ class Manager:
     def fingerprint(self, servable_id: ServableId) -> str:
         """As `Store.fingerprint`, also empty when the store cannot be read."""
         try:
-            return self.store.fingerprint(servable_id)
+            return self._store_of(servable_id).fingerprint(servable_id)
         except ServingError:
             return ""
 
@@ -165,6 +167,13 @@ class Manager:
             servable = versions.pop(servable_id.version).servable
             self._loaded[servable_id.name] = versions
         servable.when_dropped(lambda close: dropped(lambda: self._finish(servable_id, close)))
+
+    def _store_of(self, servable_id: ServableId) -> Store:
+        """Raises NotFound for a model that is not served any more: a new store knows none such."""
+        store = self.store
+        if servable_id.name not in self._served:
+            raise NotFound(f"Model {servable_id.name} is not served any more")
+        return store
 
     def _serve_model(self, model: ModelConfig) -> list[str]:
         """Loads a model's aspired versions; a sentence for each that failed."""
@@ -203,11 +212,6 @@ class Manager:
 
     def _release(self, servable_id: ServableId) -> None:
         self._origins.pop(servable_id).release(servable_id)
-
-
-def did_not_become_available(failures: Sequence[str]) -> str:
-    """The sentence for loads that failed (model_servers/server_core.cc), of those for each."""
-    return f"{len(failures)} servable(s) did not become available: {'; '.join(failures)}"
 
 
 def no_versions(model: ModelConfig, contents: Sequence[str]) -> str:

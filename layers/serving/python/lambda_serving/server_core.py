@@ -10,9 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Self
 
+from lambda_serving import threads
 from lambda_serving.aspired_versions_manager import AspiredVersionsManager, Retries
-from lambda_serving.errors import ServingError, Unavailable
-from lambda_serving.manager import Manager, did_not_become_available
+from lambda_serving.errors import ServingError, Unknown
+from lambda_serving.manager import Manager
 from lambda_serving.model_config import ModelConfig, check
 from lambda_serving.settings import Settings
 from lambda_serving.source import Source, Waits
@@ -60,7 +61,7 @@ class ServerCore:
         self._threads = ExitStack()
 
     def __enter__(self) -> Self:
-        self._run("manager", self._versions.run)
+        self._run("manager", self._versions.step)
         if self._settings.file_system_poll_wait_seconds > 0:
             self._run("source", self._poll_versions)
         if self._settings.model_config_file and self._settings.model_config_file_poll_wait_seconds:
@@ -78,8 +79,9 @@ class ServerCore:
         """Makes these the models that are served, in place of all others; waits for new ones.
 
         Raises, before anything changes, what `check` and opening the store raise, and
-        FailedPrecondition for a label whose version is not loaded now. Raises Unavailable when a
-        version of a new model did not load, which is tried again nevertheless.
+        FailedPrecondition for a label whose version is not loaded now. Raises Unknown, which no
+        client takes for a reason to call again, when a version of a new model did not load; it is
+        tried again all the same.
         """
         with self._reloading:
             check(models)
@@ -87,14 +89,16 @@ class ServerCore:
             labels_may_wait = self._settings.allow_version_labels_for_unavailable_models
             self._manager.configure(models, store, labels_may_wait=labels_may_wait)
             new = {model.name for model in models} - {model.name for model in self._models}
-            self._models = list(models)
             if self._configured:
                 self._configured(models)
             self._source.configure(models, store)
+            self._models = list(models)  # not before: what failed until here is done again
             self._source.poll()
             problems = [problem for name in sorted(new) if (problem := self._source.problem(name))]
             if failures := problems + self._versions.settle(new):
-                raise Unavailable(did_not_become_available(failures))
+                raise Unknown(
+                    f"{len(failures)} model(s) did not become available: {'; '.join(failures)}"
+                )
 
     def check(self, models: Sequence[ModelConfig]) -> None:
         """Raises what `reload` of these models raises before anything changes."""
@@ -116,18 +120,17 @@ class ServerCore:
         else:
             self._said = ""
 
-    def _poll_versions(self) -> None:
-        while not self._stopping.wait(self._source.poll()):
-            pass
+    def _poll_versions(self) -> bool:
+        return not self._stopping.wait(self._source.poll())
 
-    def _poll_config(self) -> None:
-        while not self._stopping.wait(self._settings.model_config_file_poll_wait_seconds):
-            self.read_config()
+    def _poll_config(self) -> bool:
+        if self._stopping.wait(self._settings.model_config_file_poll_wait_seconds):
+            return False
+        self.read_config()
+        return True
 
-    def _run(self, name: str, target: Callable[[], None]) -> None:
-        thread = threading.Thread(target=target, name=name)
-        thread.start()
-        self._threads.callback(thread.join)
+    def _run(self, name: str, step: Callable[[], bool]) -> None:
+        self._threads.callback(threads.start(name, step).join)
 
 
 def _retries(settings: Settings) -> Retries:

@@ -61,11 +61,10 @@ class Source:
     def configure(self, models: Sequence[ModelConfig], store: Store) -> None:
         """Watches these models, which lie in `store`; nothing is aspired of any other."""
         with self._lock:
-            gone = self._watched.keys() - {model.name for model in models}
+            for name in self._watched.keys() - {model.name for model in models}:
+                self._aspire(name, ())  # first, so that another call makes up for one that fails
             self._store = store
             self._watched = {model.name: _Watched(model) for model in models}
-            for name in gone:
-                self._aspire(name, ())
 
     def poll(self) -> float:
         """Looks at every base path that is due; seconds until the next one is."""
@@ -73,9 +72,14 @@ class Source:
             watched, store = [*self._watched.values()], self._store
         for each in watched:
             if each.due <= self._clock():
-                self._look(each, store)
+                try:
+                    self._look(each, store)
+                except Exception:  # noqa: BLE001 - or all models behind this one would suffer
+                    _log.exception("Could not look at the base path %s", each.model.base_path)
                 each.due = self._clock() + self._waits.after(each.model.base_path)
-        return max(0, min(each.due for each in watched) - self._clock())
+        now = self._clock()
+        dues = (each.due for each in watched)
+        return max(0, min(dues, default=now + self._waits.folder) - now)
 
     def problem(self, name: str) -> str:
         """What hinders a model from having any version that could be loaded, else nothing."""
@@ -88,9 +92,6 @@ class Source:
             problem = "" if versions else no_versions(model, store.contents(model.name))
         except ServingError as error:
             self._say(watched, f"{error}. Its versions stay as they are")
-            return
-        except Exception:  # noqa: BLE001 - or the thread that looks at all models would end
-            _log.exception("Could not look at the base path %s", model.base_path)
             return
         self._say(watched, problem)
         with self._lock:

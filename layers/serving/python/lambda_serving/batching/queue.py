@@ -53,6 +53,12 @@ class Batch:
         self.tasks.append(task)
         self.size += task.size
 
+    def fail(self, error: BaseException) -> None:
+        """Gives it to each task that has no outputs yet."""
+        for task in self.tasks:
+            if not task.outputs.done():
+                task.outputs.set_exception(error)
+
     def cut(self, most: int) -> "Batch":
         """Takes out what is over `most` rows, but never the first task."""
         rest = Batch()

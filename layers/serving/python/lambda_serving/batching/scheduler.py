@@ -12,6 +12,7 @@ from lambda_serving.batching.parameters import BatchingParameters
 from lambda_serving.batching.queue import Batch, Queue, Task
 from lambda_serving.dtypes import Array
 from lambda_serving.errors import FailedPrecondition
+from lambda_serving.threads import start
 
 __all__ = ["Lane", "Scheduler"]
 
@@ -31,7 +32,7 @@ class Lane:
 
 
 class Scheduler:
-    """`threads` threads; `clock` tells seconds. What a lane runs must not raise."""
+    """`threads` threads; `clock` tells seconds. What a lane raises is what its tasks get."""
 
     def __init__(self, threads: int, name: str, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -40,12 +41,7 @@ class Scheduler:
         lock = threading.Lock()
         self._work = threading.Condition(lock)
         self._idle = threading.Condition(lock)
-        self._threads = [
-            threading.Thread(target=self._loop, name=f"{name}_{i}", daemon=True)
-            for i in range(threads)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._threads = [start(f"{name}_{i}", self._step, daemon=True) for i in range(threads)]
 
     def lane(self, parameters: BatchingParameters, run: Callable[[Batch], None]) -> Lane:
         """A new queue; its batches are handed to `run`, in any of the threads."""
@@ -89,16 +85,22 @@ class Scheduler:
         for thread in self._threads:
             thread.join()
 
-    def _loop(self) -> None:
-        while found := self._next():
-            lane, batch = found
-            try:
-                lane.run(batch)
-            finally:
-                with self._work:
-                    lane.running -= 1
-                    if lane.closed:
-                        self._idle.notify_all()
+    def _step(self) -> bool:
+        """Waits for a batch and runs it; False when closed."""
+        if not (found := self._next()):
+            return False
+        lane, batch = found
+        try:
+            lane.run(batch)
+        except BaseException as error:
+            batch.fail(error)
+            raise
+        finally:
+            with self._work:
+                lane.running -= 1
+                if lane.closed:
+                    self._idle.notify_all()
+        return True
 
     def _next(self) -> tuple[Lane, Batch] | None:
         """The next batch to run, and its lane; waits for one. None when closed."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from queue import Full, Queue
 from typing import Self
 
+from lambda_serving import threads
 from lambda_serving.call_record import OK, CallRecord
 from lambda_serving.errors import Code
 from lambda_serving.model_config import Logging, ModelConfig
@@ -47,16 +48,17 @@ class RequestLog:
         self._waiting_bytes = 0
         self._files: dict[str, LogFiles] = {}
         self._said = ""
-        self._thread = threading.Thread(target=self._run, name="request log", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._thread = threads.start("request log", self._step, daemon=True)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._models = {}
         self._queue.put(None)
-        self._thread.join()
+        if self._thread:
+            self._thread.join()
 
     def configure(self, models: Sequence[ModelConfig]) -> None:
         """From now on these models are logged as they say; files of others are closed."""
@@ -87,17 +89,24 @@ class RequestLog:
         with self._lock:
             self._waiting_bytes -= size
 
-    def _run(self) -> None:
-        while (work := self._queue.get()) is not None:
-            if isinstance(work, frozenset):
-                self._keep(work)
-            else:
-                self._write(*work)
-        self._keep(frozenset())
+    def _step(self) -> bool:
+        """Waits for work and does it; False at the end."""
+        match self._queue.get():
+            case None:
+                self._keep(frozenset())
+                return False
+            case frozenset() as prefixes:
+                self._keep(prefixes)
+            case config, record:
+                self._write(config, record)
+        return True
 
     def _keep(self, prefixes: frozenset[str]) -> None:
         for prefix in self._files.keys() - prefixes:
-            self._files.pop(prefix).close()
+            try:
+                self._files.pop(prefix).close()
+            except OSError as error:  # the last bytes may find a full disk
+                self._say(f"Could not log requests to {prefix}: {error}")
 
     def _write(self, config: Logging, record: CallRecord) -> None:
         files = self._files.setdefault(config.filename_prefix, LogFiles(config.filename_prefix))

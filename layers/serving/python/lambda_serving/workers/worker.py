@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import socket
+import struct
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING
 
+from lambda_serving import threads
 from lambda_serving.errors import ServingError
 from lambda_serving.server_core import ServerCore
 from lambda_serving.settings import Settings
@@ -32,12 +34,16 @@ class Worker:
     """One of several processes on the same ports: a `server.Process`, and `gather` among all.
 
     `listeners` are the REST sockets of all workers, `number` is its own. Each lies in the parent,
-    too, so that what has connected is not lost with a worker: another one takes it. The process
-    ends at once when its parent has.
+    too, so that what has connected is not lost with a worker: another one takes it. `end` ends the
+    process at once when its parent has ended.
     """
 
     def __init__(
-        self, control: socket.socket, listeners: Sequence[socket.socket], number: int
+        self,
+        control: socket.socket,
+        listeners: Sequence[socket.socket],
+        number: int,
+        end: Callable[[int], object] = os._exit,
     ) -> None:
         self.kept: dict[str, bytes] = {}
         """What was gathered to be kept before this process began, by topic."""
@@ -46,6 +52,7 @@ class Worker:
         self._sending = threading.Lock()
         self._listeners = listeners
         self._number = number
+        self._end = end
         self._answers: dict[str, Callable[[bytes], bytes]] = {_RELEASE: self._release}
         self._asked: dict[int, Future[list[bytes]]] = {}
         self._numbers = count()
@@ -64,7 +71,7 @@ class Worker:
         """The settings to serve by; from then on a thread follows what the parent says."""
         while frame := Frame.read_from(self._file):
             if frame.kind is Kind.START:
-                threading.Thread(target=self._follow, name="parent", daemon=True).start()
+                threads.start("parent", self._follow, daemon=True)
                 return Settings(**json.loads(frame.payload))
             self.kept[frame.topic] = frame.payload
         sys.exit(1)
@@ -116,19 +123,29 @@ class Worker:
         """Leaves it to the parent to tell of it."""
         self._send(Frame(Kind.FAILED, error.code, payload=str(error).encode()))
 
-    def _follow(self) -> None:
-        while frame := Frame.read_from(self._file):
-            match frame.kind:
-                case Kind.CALL:
-                    self._calls.submit(self._call, frame)
-                case Kind.ANSWERS:
-                    self._asked.pop(frame.number).set_result(split(frame.payload))
-                case Kind.LISTEN:
+    def _follow(self) -> bool:
+        try:
+            frame = Frame.read_from(self._file)
+        except (OSError, ValueError, struct.error):
+            _log.exception("What the parent says cannot be understood: this worker ends")
+            frame = None
+        if frame is None:
+            self._file.close()
+            self._end(1)  # its parent has been killed
+            return False
+        match frame.kind:
+            case Kind.CALL:
+                threads.submit(self._calls, partial(self._call, frame))
+            case Kind.ANSWERS:
+                self._asked.pop(frame.number).set_result(split(frame.payload))
+            case Kind.LISTEN:
+                try:
                     with self._listening:
                         self._others = bytes(set(frame.payload) - {self._number})
                         self._accept()
+                finally:
                     self._may_open.set()
-        os._exit(1)  # its parent has been killed
+        return True
 
     def _call(self, frame: Frame) -> None:
         try:
