@@ -1,50 +1,95 @@
 """Request bodies: read, unzipped, and never larger than allowed, one or all together."""
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from threading import Lock
+from typing import Self
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lambda_serving.errors import Cancelled, PayloadTooLarge, Unavailable
+from lambda_serving.errors import Cancelled, PayloadTooLarge, ServingError, Unavailable
 
-__all__ = ["Bounded", "read", "unzip"]
+__all__ = ["Bounded", "Held", "Room", "read", "unzip"]
 
 _GZIP = 16 + zlib.MAX_WBITS
+_PIECE = 2**20  # bytes that are unzipped at a time
+
+
+class Room:
+    """The bytes that requests may hold together at any time; `refusal` is raised for more.
+
+    Safe to use from several threads.
+    """
+
+    def __init__(self, limit: int, refusal: Callable[[int], ServingError]) -> None:
+        self._limit = limit
+        self._refusal = refusal
+        self._held = 0
+        self._lock = Lock()
+
+    def take(self, size: int) -> None:
+        """Raises the refusal where these bytes do not fit, and takes nothing then."""
+        with self._lock:
+            if self._held + size > self._limit:
+                raise self._refusal(self._limit)
+            self._held += size
+
+    def give_back(self, size: int) -> None:
+        with self._lock:
+            self._held -= size
+
+
+class Held:
+    """What one request holds of a room, given back at the end of the block."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._size = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._size:
+            self._room.give_back(self._size)
+
+    def add(self, size: int) -> None:
+        """Holds so many bytes more; raises the room's refusal."""
+        self._room.take(size)
+        self._size += size
 
 
 class Bounded:
     """An application whose requests have bodies of at most `limit` bytes together at any time.
 
     A body counts from its first byte until its request is answered, unless it came in one piece:
-    those are small. One too many is refused with Unavailable, which `receive` raises.
+    those are small. What it is unzipped to counts besides: `scope["hold"]` takes those bytes. One
+    too many is refused with Unavailable, which `receive` and `hold` raise.
     """
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
         self._app = app
-        self._limit = limit
-        self._held = 0
+        self._room = Room(limit, _too_many)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        held = 0
+        with Held(self._room) as held:
+            comes_in_pieces = False
 
-        async def counted() -> Message:
-            nonlocal held
-            message = await receive()
-            if held or message.get("more_body"):
-                size = len(message.get("body", b""))
-                held += size
-                self._held += size
-                if self._held > self._limit:
-                    raise Unavailable(
-                        f"The bodies of all requests at once are over {self._limit} bytes."
-                        " Try again later"
-                    )
-            return message
+            async def counted() -> Message:
+                nonlocal comes_in_pieces
+                message = await receive()
+                comes_in_pieces = comes_in_pieces or bool(message.get("more_body"))
+                if comes_in_pieces:
+                    held.add(len(message.get("body", b"")))
+                return message
 
-        try:
-            await self._app(scope, counted, send)
-        finally:
-            self._held -= held
+            await self._app({**scope, "hold": held.add}, counted, send)
+
+
+def _too_many(limit: int) -> Unavailable:
+    return Unavailable(
+        f"The bodies of all requests at once are over {limit} bytes. Try again later"
+    )
 
 
 async def read(receive: Receive, headers: Iterable[tuple[bytes, bytes]], limit: int) -> bytes:
@@ -70,23 +115,32 @@ async def read(receive: Receive, headers: Iterable[tuple[bytes, bytes]], limit: 
             return b"".join(chunks)
 
 
-def unzip(body: bytes, limit: int) -> bytes:
+def unzip(body: bytes, limit: int, hold: Callable[[int], None] = lambda _: None) -> bytes:
     """A gzip body's content, at most `limit` bytes; empty when it is not gzip.
 
     As in TensorFlow Serving (util/net_http/server/internal/evhttp_request.cc) a body that
-    cannot be unzipped counts as empty. Raises PayloadTooLarge over the limit.
+    cannot be unzipped counts as empty. `hold` is told of the bytes as they come. Raises
+    PayloadTooLarge over the limit, and what `hold` raises.
     """
     decompressor = zlib.decompressobj(_GZIP)
+    pieces, left = [], limit + 1
     try:
-        content = decompressor.decompress(body, limit + 1)
+        while left and not decompressor.eof:
+            piece = decompressor.decompress(body, min(left, _PIECE))
+            if not piece:
+                break
+            hold(len(piece))
+            pieces.append(piece)
+            left -= len(piece)
+            body = decompressor.unconsumed_tail
     except zlib.error:
         return b""
-    if len(content) > limit:
+    if not left:
         raise PayloadTooLarge(
             f"The unzipped request body is over {limit} bytes"
             " (--rest_api_max_unzipped_bytes). Send fewer rows in a request."
         )
-    return content if decompressor.eof else b""
+    return b"".join(pieces) if decompressor.eof else b""
 
 
 def _too_large(limit: int) -> PayloadTooLarge:

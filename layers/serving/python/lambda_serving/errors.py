@@ -8,6 +8,7 @@ from enum import IntEnum
 from typing import ClassVar
 
 __all__ = [
+    "NO_MEMORY",
     "Aborted",
     "AlreadyExists",
     "Cancelled",
@@ -29,6 +30,9 @@ __all__ = [
     "Unknown",
     "of_code",
 ]
+
+
+NO_MEMORY = "There is no memory for this request. Send less in a request, or try again later"
 
 
 class Code(IntEnum):

@@ -15,6 +15,7 @@ from lambda_serving.call_record import CallRecord
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import InvalidArgument
 from lambda_serving.servable import DEFAULT_SIGNATURE, Servable, Signature
+from lambda_serving.tensor_proto import STRING_BYTES
 
 __all__ = [
     "Classifications",
@@ -140,16 +141,27 @@ def inputs_of(examples: Sequence[bytes]) -> dict[str, Array]:
     return {_INPUTS: strings}
 
 
-def serialized_examples(request_input: Any) -> list[bytes]:
+def serialized_examples(
+    request_input: Any, admit: Callable[[int], None] = lambda _: None
+) -> list[bytes]:
     """Serialized examples of an `Input`, the context's bytes in front of each (protobuf merge).
 
+    `admit` is told how many bytes they take together before they are made; raises what it raises.
     Source: servables/tensorflow/util.cc, `InputToSerializedExampleTensor`.
     """
     if request_input.WhichOneof("kind") == "example_list":
-        return [example.SerializeToString() for example in request_input.example_list.examples]
+        return _with_context(request_input.example_list.examples, b"", admit)
     both = request_input.example_list_with_context
-    context = both.context.SerializeToString()
-    return [context + example.SerializeToString() for example in both.examples]
+    return _with_context(both.examples, both.context.SerializeToString(), admit)
+
+
+def _with_context(
+    examples: Sequence[Any], context: bytes, admit: Callable[[int], None]
+) -> list[bytes]:
+    """Each of the messages, serialized, behind the context; `admit` is told before."""
+    each = STRING_BYTES + len(context)
+    admit(len(examples) * each + sum(example.ByteSize() for example in examples))
+    return [context + example.SerializeToString() for example in examples]
 
 
 def _signature(servable: Servable, name: str) -> Signature:

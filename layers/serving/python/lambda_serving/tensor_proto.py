@@ -7,6 +7,7 @@ the field of its dtype; `Tensor::AsProtoTensorContent`: the elements' bytes.
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from math import prod
 from typing import Any
@@ -16,11 +17,11 @@ import numpy as np
 from lambda_serving.dtypes import MOST_DIMENSIONS, Array, DType
 from lambda_serving.errors import InvalidArgument
 
-__all__ = ["LARGEST", "byte_size", "dtype_of", "fill", "to_array"]
+__all__ = ["LARGEST", "STRING_BYTES", "Claim", "claim", "fill", "to_array"]
 
 LARGEST = 2**31 - 1
 """Bytes of the largest array that a proto may stand for: no message is larger."""
-_STRING_BYTES = 32
+STRING_BYTES = 32
 """What a string takes beside its content: 24 in TensorFlow, 8 in an array of objects."""
 
 _VARINT = re.compile(rb"[\x80-\xff]{0,4}[\x00-\x7f]")  # of at most 32 bits
@@ -94,43 +95,80 @@ def fill(proto: Any, array: Array, *, as_content: bool = False) -> None:
         getattr(proto, _FIELDS[dtype]).extend(array.ravel().tolist())
 
 
-def to_array(proto: Any, max_bytes: int = LARGEST) -> Array:
-    """The array that a `TensorProto` stands for, strings as objects of `bytes`.
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a `TensorProto` claims to be: `size` bytes, strings with their content.
 
-    It may be a read-only view of the proto's bytes. Raises InvalidArgument for a dtype or a shape
-    that no array can have, for content of the wrong length, and, before any memory is taken, for
-    an array of more than `max_bytes` (`byte_size`), which a short proto can ask for by repeating a
-    value.
+    Nothing of that size is in memory yet: a short proto stands for a large array by repeating its
+    last value.
     """
-    dtype, shape = dtype_of(proto), _shape(proto)
-    _check_size(shape, prod(max(size, 1) for size in shape) * _element_size(dtype), max_bytes)
+
+    proto: Any
+    dtype: DType
+    shape: tuple[int, ...]
+    size: int
+    strings: Sequence[bytes] = ()
+    """Those that the proto gives."""
+
+    def check(self, max_bytes: int) -> None:
+        """Raises InvalidArgument if it is more than `max_bytes`."""
+        if self.size > max_bytes:
+            raise InvalidArgument(
+                f"A tensor of shape {list(self.shape)} takes {self.size} bytes, over the limit of"
+                f" {max_bytes}"
+            )
+
+    def array(self) -> Array:
+        """The array, strings as objects of `bytes`; it may be a view of the proto's bytes.
+
+        Raises InvalidArgument for content of the wrong length.
+        """
+        dtype, count = self.dtype, prod(self.shape)
+        if dtype is DType.STRING:
+            return _filled(self.strings, b"", dtype, self.shape)
+        if self.proto.tensor_content and count:
+            return _from_content(self.proto.tensor_content, dtype, self.shape)
+        values = _elements(getattr(self.proto, _FIELDS[dtype]), dtype, count)
+        return _filled(values, 0, dtype, self.shape)
+
+
+def claim(proto: Any, max_bytes: int = LARGEST) -> Claim:
+    """What a proto claims to be, at most `max_bytes`.
+
+    A size of 0 in a shape counts as 1: kernels multiply the others, and some abort on overflow.
+    Raises InvalidArgument for a larger one, and for a dtype or a shape that no array can have.
+    """
+    dtype = _dtype(proto)
+    shape = _shape(proto)
+    made = Claim(proto, dtype, shape, _product(shape) * _element_size(dtype))
+    made.check(max_bytes)
+    if dtype is not DType.STRING:
+        return made
     count = prod(shape)
-    if dtype is DType.STRING:
-        strings = _strings(proto, count)
-        missing = (count - len(strings)) * len(strings[-1]) if strings else 0
-        size = count * _STRING_BYTES + sum(map(len, strings)) + missing
-        _check_size(shape, size, max_bytes)
-        return _filled(strings, b"", dtype, shape)
-    if proto.tensor_content and count:
-        return _from_content(proto.tensor_content, dtype, shape)
-    return _filled(_elements(getattr(proto, _FIELDS[dtype]), dtype, count), 0, dtype, shape)
+    strings = _strings(proto, count)
+    repeated = (count - len(strings)) * len(strings[-1]) if strings else 0
+    size = made.size + sum(map(len, strings)) + repeated
+    made = Claim(proto, dtype, shape, size, strings)
+    made.check(max_bytes)
+    return made
 
 
-def dtype_of(proto: Any) -> DType:
-    """The dtype of a `TensorProto`. Raises InvalidArgument for one that no array can have."""
+def to_array(proto: Any, max_bytes: int = LARGEST) -> Array:
+    """The array that a proto stands for, as `Claim.array` gives it; raises as `claim` does, too."""
+    return claim(proto, max_bytes).array()
+
+
+def _product(shape: tuple[int, ...]) -> int:
+    return prod(shape) or prod(size or 1 for size in shape)
+
+
+def _dtype(proto: Any) -> DType:
     try:
         dtype = DType(proto.dtype)
         _FIELDS[dtype]
     except (ValueError, KeyError):
         raise InvalidArgument(f"A tensor of dtype {proto.dtype} is not supported") from None
     return dtype
-
-
-def byte_size(array: Array) -> int:
-    """The bytes that a tensor of these elements takes; strings with their content."""
-    if array.dtype.kind != "O":
-        return array.nbytes
-    return array.size * _STRING_BYTES + sum(map(len, array.flat))
 
 
 def _shape(proto: Any) -> tuple[int, ...]:
@@ -147,15 +185,7 @@ def _shape(proto: Any) -> tuple[int, ...]:
 
 
 def _element_size(dtype: DType) -> int:
-    return _STRING_BYTES if dtype is DType.STRING else dtype.numpy.itemsize
-
-
-def _check_size(shape: tuple[int, ...], size: int, max_bytes: int) -> None:
-    """Sizes of zero count as one: kernels multiply the other sizes, and some abort on overflow."""
-    if size > max_bytes:
-        raise InvalidArgument(
-            f"A tensor of shape {list(shape)} takes {size} bytes, over the limit of {max_bytes}"
-        )
+    return STRING_BYTES if dtype is DType.STRING else dtype.numpy.itemsize
 
 
 def _from_content(content: bytes, dtype: DType, shape: tuple[int, ...]) -> Array:

@@ -2,15 +2,17 @@
 
 from collections.abc import Hashable, Iterator, Sequence
 from itertools import accumulate, pairwise
+from math import prod
 
 import numpy as np
 
 from lambda_serving.dtypes import Array
-from lambda_serving.errors import InvalidArgument
+from lambda_serving.errors import InvalidArgument, ResourceExhausted
 
 __all__ = ["fits", "join", "kind", "rows", "split"]
 
 Arrays = Sequence[Array]
+_MOST = 256 * 2**20  # bytes of one request, filled up
 
 
 def rows(inputs: Arrays) -> int:
@@ -65,7 +67,13 @@ def _same_shape(arrays: Arrays) -> Arrays:
 
 
 def _filled(array: Array, inner: tuple[int, ...]) -> Array:
-    """The array with rows of shape `inner`."""
+    """The array with rows of shape `inner`.
+
+    Raises ResourceExhausted for one over 256 MiB, which two small requests can ask for, a long
+    one and a wide one: alone each of them is small.
+    """
+    if (size := prod((len(array), *inner)) * array.itemsize) > _MOST:
+        raise ResourceExhausted(f"Requests filled up to one shape take {size} bytes")
     filled: Array = np.full((len(array), *inner), array.flat[0], array.dtype)
     filled[tuple(map(slice, array.shape))] = array
     return filled

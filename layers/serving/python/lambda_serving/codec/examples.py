@@ -11,7 +11,7 @@ from lambda_serving.codec import values
 from lambda_serving.codec.json_echo import echo, plain, type_name
 from lambda_serving.codec.json_text import Json, Limits
 from lambda_serving.codec.request import parse_object, signature_name
-from lambda_serving.errors import InvalidArgument
+from lambda_serving.errors import InvalidArgument, PayloadTooLarge
 
 __all__ = ["ExamplesRequest", "parse_examples"]
 
@@ -52,7 +52,16 @@ def parse_examples(body: bytes, limits: Limits = _DEFAULT_LIMITS) -> ExamplesReq
         )
     if not examples:
         raise InvalidArgument(f"JSON Value: {echo(members)} 'examples' value is an empty array")
-    return ExamplesRequest(name, [context + _example(example) for example in examples])
+    return ExamplesRequest(name, _in_context(context, examples, limits.examples))
+
+
+def _in_context(context: bytes, examples: list[Json], limit: int) -> list[bytes]:
+    if (size := len(context) * len(examples)) > limit:
+        raise PayloadTooLarge(
+            f"The context takes {size} bytes beside {len(examples)} examples, and {limit} are the"
+            " most. Send fewer examples in a request"
+        )
+    return [context + _example(example) for example in examples]
 
 
 def _example(value: Json) -> bytes:

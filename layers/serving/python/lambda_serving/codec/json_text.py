@@ -25,6 +25,8 @@ class Limits:
     """
 
     nesting: int = 10_000
+    examples: int = 256 * 2**20
+    """Bytes that the examples of a request may take together, each with the context."""
 
 
 def parse(text: bytes, limits: Limits) -> Json:

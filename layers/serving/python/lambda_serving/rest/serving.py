@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from lambda_serving import bodies, codec, inference
 from lambda_serving.call_record import CallRecord, Observers, request_id
 from lambda_serving.dtypes import Array
-from lambda_serving.errors import Code, ServingError
+from lambda_serving.errors import NO_MEMORY, Code, ResourceExhausted, ServingError
 from lambda_serving.inference import Run
 from lambda_serving.manager import Loaded, Manager
 from lambda_serving.rest import documents, errors, urls
@@ -40,6 +40,7 @@ _CORS = (
 
 Header = tuple[bytes, bytes]
 _Result = TypeVar("_Result")
+_Unzip = Callable[[bytes], bytes] | None
 _Prediction = tuple[Loaded, Run[bytes]]
 
 
@@ -144,6 +145,11 @@ class Serving:
             if record:
                 record.status = error.code.name
             return _Answer(errors.status_of(error), errors.body(str(error)))
+        except MemoryError:
+            if record:
+                record.status = Code.RESOURCE_EXHAUSTED.name
+            status = errors.status_of(ResourceExhausted(NO_MEMORY))
+            return _Answer(status, errors.body(NO_MEMORY))
         except Exception:  # noqa: BLE001 - the one place for what nobody foresaw
             if record:
                 record.status = Code.INTERNAL.name
@@ -152,19 +158,20 @@ class Serving:
 
     async def _run(self, call: Call, body: bytes, scope: Scope, record: CallRecord | None) -> bytes:
         zipped = b"gzip" in _header(scope, b"content-encoding")
+        unzip = partial(self._unzip, scope) if zipped else None
         small = len(body) < _SMALL_BODY and not zipped
         if self._options.batching and call.verb in self._predictions:
-            return await self._join(call, body, record, zipped=zipped, small=small)
-        perform = partial(self._perform, call, body, record, zipped=zipped)
+            return await self._join(call, body, record, unzip, small=small)
+        perform = partial(self._perform, call, body, record, unzip)
         if self._executor is None or (small and self._is_quick(call)):
             return perform()
         return await asyncio.get_running_loop().run_in_executor(self._executor, perform)
 
     async def _join(
-        self, call: Call, body: bytes, record: CallRecord | None, *, zipped: bool, small: bool
+        self, call: Call, body: bytes, record: CallRecord | None, unzip: _Unzip, *, small: bool
     ) -> bytes:
         """A prediction whose run may become part of another's; nobody blocks meanwhile."""
-        prepare = partial(self._prepare, call, body, record, zipped=zipped)
+        prepare = partial(self._prepare, call, body, record, unzip)
         loaded, run = await self._in_thread(prepare, unless=small)
         servable = loaded.servable
         timeout_ms = self._options.timeout_ms
@@ -191,28 +198,29 @@ class Serving:
         except ServingError:
             return True  # that is all there will be to it
 
-    def _perform(
-        self, call: Call, body: bytes, record: CallRecord | None, *, zipped: bool
-    ) -> bytes:
+    def _perform(self, call: Call, body: bytes, record: CallRecord | None, unzip: _Unzip) -> bytes:
         if call.verb is Verb.STATUS:
             return self._status(call)
         if call.verb is Verb.METADATA:
             return documents.metadata(self._manager.get(call.spec))
-        loaded, run = self._prepare(call, body, record, zipped=zipped)
+        loaded, run = self._prepare(call, body, record, unzip)
         return run.perform(loaded.servable, self._options.timeout_ms, record)
 
     def _prepare(
-        self, call: Call, body: bytes, record: CallRecord | None, *, zipped: bool
+        self, call: Call, body: bytes, record: CallRecord | None, unzip: _Unzip
     ) -> _Prediction:
         """What a prediction's body asks of which version; the body is read first."""
         if record:
             record.begun()
-        if zipped:
-            body = bodies.unzip(body, self._options.max_unzipped)
+        if unzip:
+            body = unzip(body)
         loaded, run = self._predictions[call.verb](call, body)
         if record:
             record.decoded(loaded.id.version, run.signature.name, run.inputs)
         return loaded, run
+
+    def _unzip(self, scope: Scope, body: bytes) -> bytes:
+        return bodies.unzip(body, self._options.max_unzipped, scope.get("hold", _no_bound))
 
     def _predict(self, call: Call, body: bytes) -> _Prediction:
         document = codec.parse(body, self._limits)
@@ -251,6 +259,10 @@ async def _send(answer: _Answer, scope: Scope, send: Send, extra: Sequence[Heade
     status = int(answer.status)  # no enum: Mangum hands it on to others
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def _no_bound(_: int) -> None:
+    """Where one request at a time is answered."""
 
 
 def _values(arrays: Sequence[Array]) -> int:

@@ -9,7 +9,9 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from lambda_serving.bodies import Held
 from lambda_serving.call_record import request_id
+from lambda_serving.errors import ResourceExhausted
 from lambda_serving.rpc import errors
 from lambda_serving.rpc.services import Services, timeout_ms
 
@@ -64,23 +66,33 @@ class Calls:
             self._running.add(task)
             task.add_done_callback(self._running.discard)
             body = await self._read(context)
-            answer = partial(
-                self._services.answer,
-                path,
-                body,
-                timeout_ms(context.time_remaining()),
-                request_id=await _identify(context) if self._services.wants_id(path) else "",
-            )
-            if len(body) < _SMALL_MESSAGE and self._services.is_quick(path, body):
-                reply = answer()
-            else:
-                loop = asyncio.get_running_loop()
-                reply = await loop.run_in_executor(self._threads, answer)
-            if reply.code != errors.OK:
-                await context.abort(_STATUSES[reply.code], reply.message)
-            return reply.body
+            with Held(self._services.room) as held:
+                return await self._answer(path, body, held, context)
 
         return behave
+
+    async def _answer(
+        self, path: str, body: bytes, held: Held, context: "grpc.aio.ServicerContext[bytes, bytes]"
+    ) -> bytes:
+        try:
+            held.add(len(body))
+        except ResourceExhausted as error:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+        answer = partial(
+            self._services.answer,
+            path,
+            body,
+            timeout_ms(context.time_remaining()),
+            request_id=await _identify(context) if self._services.wants_id(path) else "",
+        )
+        if len(body) < _SMALL_MESSAGE and self._services.is_quick(path, body):
+            reply = answer()
+        else:
+            loop = asyncio.get_running_loop()
+            reply = await loop.run_in_executor(self._threads, answer)
+        if reply.code != errors.OK:
+            await context.abort(_STATUSES[reply.code], reply.message)
+        return reply.body
 
     async def _read(self, context: "grpc.aio.ServicerContext[bytes, bytes]") -> bytes:
         try:

@@ -3,7 +3,7 @@
 Source: servables/tensorflow/classifier.cc, regressor.cc, multi_inference.cc.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lambda_serving import inference, protos
@@ -23,13 +23,15 @@ __all__ = [
     "regression_result",
 ]
 
+Admit = Callable[[int], None]
+"""Is told how many bytes the examples of a request take before they are made, and may raise."""
 _CLASSIFY = "tensorflow/serving/classify"
 _REGRESS = "tensorflow/serving/regress"
 
 
-def classification(loaded: Loaded, request: Any) -> Run[Any]:
+def classification(loaded: Loaded, request: Any, admit: Admit) -> Run[Any]:
     """The run to a `ClassificationResponse`; raises as `inference.classification` does."""
-    examples = inference.serialized_examples(request.input)
+    examples = inference.serialized_examples(request.input, admit)
     return _classification(loaded, request.model_spec, examples).then(
         lambda result: protos.message("tensorflow.serving.ClassificationResponse")(
             result=result, model_spec=_spec(loaded, request.model_spec)
@@ -37,9 +39,9 @@ def classification(loaded: Loaded, request: Any) -> Run[Any]:
     )
 
 
-def regression(loaded: Loaded, request: Any) -> Run[Any]:
+def regression(loaded: Loaded, request: Any, admit: Admit) -> Run[Any]:
     """The run to a `RegressionResponse`; raises as `inference.regression` does."""
-    examples = inference.serialized_examples(request.input)
+    examples = inference.serialized_examples(request.input, admit)
     return _regression(loaded, request.model_spec, examples).then(
         lambda result: protos.message("tensorflow.serving.RegressionResponse")(
             result=result, model_spec=_spec(loaded, request.model_spec)
@@ -48,7 +50,11 @@ def regression(loaded: Loaded, request: Any) -> Run[Any]:
 
 
 def multi_inference(
-    manager: Manager, request: Any, timeout_ms: int, record: CallRecord | None = None
+    manager: Manager,
+    request: Any,
+    admit: Admit,
+    timeout_ms: int,
+    record: CallRecord | None = None,
 ) -> Any:
     """`MultiInferenceResponse`: each task a run of its own, on the version of the first one.
 
@@ -59,7 +65,7 @@ def multi_inference(
         raise InvalidArgument("ModelSpec has no name specified.")
     loaded = models.loaded(manager, request.tasks[0])
     _check(request.tasks, loaded)
-    examples = inference.serialized_examples(request.input)
+    examples = inference.serialized_examples(request.input, admit)
     response = protos.message("tensorflow.serving.MultiInferenceResponse")()
     for task in request.tasks:
         spec = task.model_spec

@@ -1,10 +1,11 @@
 """Predict: tensors in, tensors out (servables/tensorflow/predict_util.cc)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import prod
 from typing import Any
 
 from lambda_serving import protos
-from lambda_serving.dtypes import Array
+from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import FailedPrecondition, InvalidArgument
 from lambda_serving.inference import Run
 from lambda_serving.manager import Loaded
@@ -15,20 +16,33 @@ from lambda_serving.servable import (
     TensorSpec,
     names_differ,
 )
-from lambda_serving.tensor_proto import byte_size, dtype_of, fill, to_array
+from lambda_serving.tensor_proto import Claim, claim, fill
 
-__all__ = ["prediction"]
+__all__ = ["elements", "prediction"]
+
+_DTYPES = set(DType) - {DType.INVALID}
 
 
-def prediction(loaded: Loaded, request: Any, *, max_bytes: int, as_content: bool) -> Run[Any]:
+def prediction(
+    loaded: Loaded,
+    request: Any,
+    *,
+    admit: Callable[[int], None],
+    as_content: bool,
+) -> Run[Any]:
     """The run of a loaded version that a request asks for, to a `PredictResponse`.
 
-    The inputs together may not be larger than `max_bytes` as arrays. Raises FailedPrecondition for
-    an unknown signature, InvalidArgument for inputs or an `output_filter` that are not the
-    signature's.
+    `admit` is told how many bytes the inputs take together before they are made. Raises
+    FailedPrecondition for an unknown signature, InvalidArgument for inputs or an `output_filter`
+    that are not the signature's, and what `admit` raises.
     """
     signature = _signature(loaded.servable, request.model_spec.signature_name)
-    inputs = _inputs(signature, request.inputs, max_bytes)
+    claims = _claims(signature, request.inputs)
+    admit(sum(claimed.size for claimed in claims.values()))
+    inputs = {
+        alias: _array(alias, claims[alias]) if alias in claims else signature.defaults[alias]
+        for alias in signature.inputs
+    }
     wanted = _wanted(signature, request.output_filter)
 
     def conclude(outputs: Mapping[str, Array]) -> Any:
@@ -43,16 +57,20 @@ def prediction(loaded: Loaded, request: Any, *, max_bytes: int, as_content: bool
     return Run(signature, inputs, conclude, tuple(request.output_filter))
 
 
+def elements(request: Any) -> int:
+    """How many elements the inputs of a request have, by their shapes alone."""
+    protos_of = request.inputs.values()
+    return sum(prod([dim.size for dim in proto.tensor_shape.dim]) for proto in protos_of)
+
+
 def _signature(servable: Servable, name: str) -> Signature:
     if signature := servable.callable_signature(name):
         return signature
     raise FailedPrecondition(f'Serving signature key "{name or DEFAULT_SIGNATURE}" not found.')
 
 
-def _inputs(
-    signature: Signature, protos_by_alias: Mapping[str, Any], max_bytes: int
-) -> dict[str, Array]:
-    """Arrays of a request's protos by alias, defaults where it has none."""
+def _claims(signature: Signature, protos_by_alias: Mapping[str, Any]) -> dict[str, Claim]:
+    """What a request's protos claim to be, by alias; those it leaves out have defaults."""
     given, wanted = set(protos_by_alias), signature.inputs.keys()
     fewer = len(given) < len(wanted) and not signature.defaults
     if len(given) > len(wanted) or fewer:
@@ -65,40 +83,29 @@ def _inputs(
             f"Inputs contains invalid name. Used request inputs: {_list(given & wanted)},"
             f" request input: {_list(given)}"
         )
-    for position, (alias, spec) in enumerate(signature.inputs.items()):
-        if alias in given:
-            _check_dtype(position, alias, protos_by_alias[alias], spec)
-    return _arrays(signature, protos_by_alias, max_bytes)
+    return {
+        alias: _claim(alias, position, protos_by_alias[alias], spec)
+        for position, (alias, spec) in enumerate(signature.inputs.items())
+        if alias in given
+    }
 
 
-def _arrays(
-    signature: Signature, protos_by_alias: Mapping[str, Any], max_bytes: int
-) -> dict[str, Array]:
-    arrays = {}
-    for alias in signature.inputs:
-        if alias not in protos_by_alias:
-            arrays[alias] = signature.defaults[alias]
-            continue
-        arrays[alias] = _array(alias, protos_by_alias[alias], max_bytes)
-        max_bytes -= byte_size(arrays[alias])
-    return arrays
-
-
-def _check_dtype(position: int, alias: str, proto: Any, spec: TensorSpec) -> None:
-    """Raises, before anything is copied, what TensorFlow's session says of another dtype."""
+def _claim(alias: str, position: int, proto: Any, spec: TensorSpec) -> Claim:
+    """Raises what TensorFlow's session says of another dtype, whatever else is wrong."""
+    if proto.dtype in _DTYPES and proto.dtype != spec.dtype:
+        given = DType(proto.dtype)
+        raise InvalidArgument(
+            f"Expects arg[{position}] to be {spec.dtype.label} but {given.label} is provided"
+        )
     try:
-        dtype = dtype_of(proto)
+        return claim(proto)
     except InvalidArgument as error:
         raise _unparsed(alias, error) from error
-    if dtype is not spec.dtype:
-        raise InvalidArgument(
-            f"Expects arg[{position}] to be {spec.dtype.label} but {dtype.label} is provided"
-        )
 
 
-def _array(alias: str, proto: Any, max_bytes: int) -> Array:
+def _array(alias: str, claimed: Claim) -> Array:
     try:
-        return to_array(proto, max_bytes)
+        return claimed.array()
     except InvalidArgument as error:
         raise _unparsed(alias, error) from error
 

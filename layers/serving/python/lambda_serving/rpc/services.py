@@ -3,11 +3,20 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 from lambda_serving import protos
+from lambda_serving.bodies import Held, Room
 from lambda_serving.call_record import OK, CallRecord, Observers
-from lambda_serving.errors import Code, InvalidArgument, ServingError, Unimplemented
+from lambda_serving.errors import (
+    NO_MEMORY,
+    Code,
+    InvalidArgument,
+    ResourceExhausted,
+    ServingError,
+    Unimplemented,
+)
 from lambda_serving.inference import Run
 from lambda_serving.manager import Loaded, Manager
 from lambda_serving.model_config import ModelConfig
@@ -18,6 +27,9 @@ from lambda_serving.settings import Settings
 __all__ = ["Counters", "Reload", "Reply", "RpcOptions", "Services", "no_reload", "timeout_ms"]
 
 _log = logging.getLogger(__name__)
+_ALL_MESSAGES = 256 * 2**20  # bytes of all at once,
+_LARGEST_MESSAGES = 4  # or of so many of the largest
+_FEW_ELEMENTS = 64 * 1024  # of inputs, which a small message may repeat
 _NO_DEADLINE_SECONDS = 365 * 24 * 3600
 
 Counters = Callable[[], Mapping[str, int]]
@@ -98,6 +110,8 @@ class Services:
         self._observers = Observers() if observers is None else observers
         self._counters = counters
         self.max_message = options.max_message
+        self.room = Room(max(_ALL_MESSAGES, _LARGEST_MESSAGES * options.max_message), _too_many)
+        """Of messages, and of the inputs that they stand for."""
         prediction, model = (
             f"/tensorflow.serving.{name}Service" for name in ("Prediction", "Model")
         )
@@ -159,9 +173,11 @@ class Services:
             if model:
                 models.narrow(request, model)
             response = method.perform(request, timeout_ms, record)
-            return Reply(errors.OK, "", response.SerializeToString())
+            return Reply(errors.OK, "", _serialized(response))
         except ServingError as error:
             return Reply(errors.code_of(error), errors.message(error), b"")
+        except MemoryError:
+            return Reply(errors.code_of(ResourceExhausted(NO_MEMORY)), NO_MEMORY, b"")
         except Exception:  # noqa: BLE001 - the one place for what nobody foresaw
             _log.exception("%s failed", path)
             return Reply(errors.INTERNAL, errors.UNEXPECTED, b"")
@@ -174,30 +190,48 @@ class Services:
                 return False
             if model:
                 models.narrow(request, model)
+            if hasattr(request, "inputs") and predict.elements(request) > _FEW_ELEMENTS:
+                return False
             return models.loaded(self._manager, request).servable.is_quick
         except Exception:  # noqa: BLE001 - `answer` comes upon it, too, and tells
             return True
 
     def _predict(self, request: Any, timeout_ms: int, record: CallRecord | None) -> Any:
         loaded = models.loaded(self._manager, request)
-        run = predict.prediction(
-            loaded,
-            request,
-            max_bytes=self._options.max_message,
-            as_content=self._options.as_content,
-        )
-        return _perform(loaded, run, timeout_ms, record)
+        with Held(self.room) as held:
+            run = predict.prediction(
+                loaded,
+                request,
+                admit=partial(self._admit, held),
+                as_content=self._options.as_content,
+            )
+            return _perform(loaded, run, timeout_ms, record)
 
     def _classify(self, request: Any, timeout_ms: int, record: CallRecord | None) -> Any:
         loaded = models.loaded(self._manager, request)
-        return _perform(loaded, examples.classification(loaded, request), timeout_ms, record)
+        with Held(self.room) as held:
+            run = examples.classification(loaded, request, partial(self._admit, held))
+            return _perform(loaded, run, timeout_ms, record)
 
     def _regress(self, request: Any, timeout_ms: int, record: CallRecord | None) -> Any:
         loaded = models.loaded(self._manager, request)
-        return _perform(loaded, examples.regression(loaded, request), timeout_ms, record)
+        with Held(self.room) as held:
+            run = examples.regression(loaded, request, partial(self._admit, held))
+            return _perform(loaded, run, timeout_ms, record)
 
     def _multi_inference(self, request: Any, timeout_ms: int, record: CallRecord | None) -> Any:
-        return examples.multi_inference(self._manager, request, timeout_ms, record)
+        with Held(self.room) as held:
+            admit = partial(self._admit, held)
+            return examples.multi_inference(self._manager, request, admit, timeout_ms, record)
+
+    def _admit(self, held: Held, size: int) -> None:
+        """Raises where the inputs of a request take too much, alone or beside those of others."""
+        if size > self.max_message:
+            raise InvalidArgument(
+                f"The inputs take {size} bytes together, over the limit of {self.max_message}"
+                " (--grpc_max_message_bytes). Send fewer rows in a request, or raise the limit."
+            )
+        held.add(size)
 
     def _metadata(self, request: Any, _: int, __: CallRecord | None) -> Any:
         return models.metadata(self._manager, request)
@@ -207,6 +241,24 @@ class Services:
 
     def _replace(self, request: Any, _: int, __: CallRecord | None) -> Any:
         return models.replace(self._reload, request, self._counters)
+
+
+def _serialized(response: Any) -> bytes:
+    from google.protobuf.message import EncodeError
+
+    try:
+        body: bytes = response.SerializeToString()
+    except EncodeError as error:
+        raise ResourceExhausted(
+            "There is no memory for the answer, or it is over 2 GiB. Send less in a request"
+        ) from error
+    return body
+
+
+def _too_many(limit: int) -> ResourceExhausted:
+    return ResourceExhausted(
+        f"The messages of all calls at once are over {limit} bytes. Try again later"
+    )
 
 
 def _perform(loaded: Loaded, run: Run[Any], timeout_ms: int, record: CallRecord | None) -> Any:

@@ -1,0 +1,190 @@
+"""Small messages that stand for large ones, and memory that ends: in a process of its own.
+
+The process may take little more memory than it has once its models are loaded, so that whatever
+copies before it counts ends it, or fails with a code that is not the one expected.
+"""
+
+import gzip
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from textwrap import dedent
+
+import httpx
+
+from asgi import ask
+from lambda_serving.bodies import Bounded, Held
+from lambda_serving.manager import Manager
+from lambda_serving.rpc.services import RpcOptions, Services
+from rpc_client import path_of, predict_request
+
+MakeApp = Callable[[tuple[str, ...]], httpx.ASGITransport]
+
+_CHILD = dedent(
+    """
+    import json, resource, sys
+    from pathlib import Path
+
+    import psutil
+
+    from lambda_serving import protos, saved_model
+    from lambda_serving.dtypes import DType
+    from lambda_serving.manager import Manager
+    from lambda_serving.model_config import ModelConfig
+    from lambda_serving.rest import RestOptions, create_app
+    from lambda_serving.rpc.services import RpcOptions, Services
+    from lambda_serving.store import LocalStore
+    from asgi import ask
+
+    MEBIBYTE = 2**20
+    folder = Path(sys.argv[1])
+    names = ("half_plus_two", "identity_string", "identity_complex64", "examples")
+    models = [ModelConfig(name, str(folder / name)) for name in names]
+    store = LocalStore({model.name: model.base_path for model in models})
+    manager = Manager(store, saved_model.load)
+    manager.serve(models)
+    services = Services(manager, RpcOptions(max_message=64 * MEBIBYTE))
+    app = create_app(manager, RestOptions())
+
+
+    def predict(model, size, **fields):
+        request = protos.message("tensorflow.serving.PredictRequest")()
+        request.model_spec.name = model
+        request.inputs["x"].MergeFrom(protos.message("tensorflow.TensorProto")(**fields))
+        request.inputs["x"].tensor_shape.dim.add(size=size)
+        return answer("Predict", request)
+
+
+    def classify(context, count):
+        request = protos.message("tensorflow.serving.ClassificationRequest")()
+        request.model_spec.name = "examples"
+        both = request.input.example_list_with_context
+        both.context.features.feature["x"].bytes_list.value.append(context)
+        for _ in range(count):
+            both.examples.add()
+        return answer("Classify", request)
+
+
+    def answer(method, request):
+        body = request.SerializeToString()
+        assert len(body) < 200_000
+        return services.answer(f"/tensorflow.serving.PredictionService/{method}", body, 0).code
+
+
+    def rest_classify(context, count):
+        examples = ",".join(["{}"] * count)
+        body = '{"context":{"x":"%s"},"examples":[%s]}' % (context, examples)
+        path = "/v1/models/examples:classify"
+        return ask(app, "POST", path, content=body).status_code
+
+
+    # all that is loaded late is loaded now
+    codes = {"well": predict("half_plus_two", 3, dtype=DType.FLOAT, float_val=[1])}
+    rest_classify("x", 2), classify(b"x", 2)
+    MEMORY = psutil.Process().memory_info()
+    Path("/proc/self/clear_refs").write_text("5")  # the largest so far is forgotten
+
+
+    def spare(size):
+        limit = MEMORY.vms + size * MEBIBYTE
+        resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+
+
+    def largest():
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
+
+
+    spare(160)
+    text = [b"x" * 50_000]
+    codes["long string, repeated"] = predict(
+        "identity_string", 1 << 20, dtype=DType.STRING, string_val=text)
+    codes["empty strings"] = predict("identity_string", 1 << 30, dtype=DType.STRING)
+    codes["string for floats"] = predict(
+        "half_plus_two", 1 << 20, dtype=DType.STRING, string_val=text)
+    codes["floats"] = predict("half_plus_two", 1 << 30, dtype=DType.FLOAT, float_val=[1])
+    codes["complex"] = predict("identity_complex64", 1 << 25, dtype=DType.COMPLEX64)
+    codes["context"] = classify(text[0], 20_000)
+    codes["context, REST"] = rest_classify("x" * 50_000, 20_000)
+    grown = largest() - MEMORY.rss
+    for size in (40, 100, 160):  # for no array, for no tensor, for no answer
+        spare(size)
+        codes[f"floats, {size} MiB"] = predict("half_plus_two", 1 << 24, dtype=DType.FLOAT)
+        codes[f"strings, {size} MiB"] = predict(
+            "identity_string", 1300, dtype=DType.STRING, string_val=text)
+    codes["well again"] = predict("half_plus_two", 3, dtype=DType.FLOAT, float_val=[1])
+    print(json.dumps([codes, grown]))
+    """
+)
+_OK, _INVALID_ARGUMENT, _RESOURCE_EXHAUSTED, _TOO_LARGE = 0, 3, 8, 413
+
+
+def test_small_messages_that_stand_for_large_ones_cost_no_memory_and_end_nothing(
+    models_dir: Path,
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", _CHILD, models_dir],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[1],
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    codes, grown = json.loads(ended.stdout.splitlines()[-1])
+    assert codes == {
+        "well": _OK,
+        "long string, repeated": _INVALID_ARGUMENT,
+        "empty strings": _INVALID_ARGUMENT,
+        "string for floats": _INVALID_ARGUMENT,
+        "floats": _INVALID_ARGUMENT,
+        "complex": _INVALID_ARGUMENT,
+        "context": _INVALID_ARGUMENT,
+        "context, REST": _TOO_LARGE,
+        "floats, 40 MiB": _RESOURCE_EXHAUSTED,
+        "strings, 40 MiB": _RESOURCE_EXHAUSTED,
+        "floats, 100 MiB": _RESOURCE_EXHAUSTED,
+        "strings, 100 MiB": _RESOURCE_EXHAUSTED,
+        "floats, 160 MiB": _RESOURCE_EXHAUSTED,
+        "strings, 160 MiB": _RESOURCE_EXHAUSTED,
+        "well again": _OK,
+    }
+    assert grown < 48 * 2**20
+
+
+def test_messages_and_what_they_stand_for_are_bounded_all_together(manager: Manager) -> None:
+    services = Services(manager, RpcOptions(max_message=2**20))
+    request = predict_request("half_plus_two", {"x": [1]})
+    request.inputs["x"].tensor_shape.dim[0].size = 1000
+    path, body = path_of("Predict"), request.SerializeToString()
+    with Held(services.room) as others:
+        others.add(256 * 2**20 - 3999)
+        reply = services.answer(path, body, 0)
+        assert (reply.code, reply.message) == (
+            _RESOURCE_EXHAUSTED,
+            "The messages of all calls at once are over 268435456 bytes. Try again later",
+        )
+    assert services.answer(path, body, 0).code == _OK
+
+
+def test_small_message_that_stands_for_many_elements_is_not_quick(manager: Manager) -> None:
+    services = Services(manager, RpcOptions())
+    request = predict_request("half_plus_two", {"x": [1]})
+    path = path_of("Predict")
+    for _ in range(2):
+        assert services.answer(path, request.SerializeToString(), 0).code == _OK
+    request.inputs["x"].tensor_shape.dim[0].size = 2**20
+    assert not services.is_quick(path, request.SerializeToString())
+
+
+def test_zipped_bodies_count_as_what_they_are_unzipped_to(app: MakeApp) -> None:
+
+    body = gzip.compress(b'{"instances": [1.0]}' + b" " * 2**20)
+    headers = {"content-encoding": "gzip"}
+    path = "/v1/models/half_plus_two:predict"
+    for limit, status in ((2**21, 200), (2**20, 503)):
+        bounded = Bounded(app(()).app, limit)
+        for _ in range(2):  # what one held is given back
+            answer = ask(bounded, "POST", path, content=body, headers=headers)
+            assert answer.status_code == status
