@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lambda_serving.compile.verify import TOLERANCES, Check, Differs, check
+from lambda_serving.compile.verify import TOLERANCES, Answers, Check, Differs, answers, check
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import InvalidArgument, NotFound
 from lambda_serving.servable import Servable, Signature, TensorSpec
 
 _Answer = Callable[[Array], Array]
+_Make = Callable[[], _Answer]
 
 
 class _Computed:
@@ -33,8 +34,17 @@ def _servable(compute: _Answer) -> Servable:
 
 
 def _check(wanted: _Answer, found: _Answer, *inputs: Any) -> Check:
-    given = [{"x": np.asarray(each)} for each in inputs]
-    return check(_servable(wanted), _servable(found), "f", given)
+    """Of functions that remember nothing."""
+    return _check_made(lambda: wanted, lambda: found, *inputs)
+
+
+def _check_made(wanted: _Make, found: _Make, *inputs: Any) -> Check:
+    given = {"f": [{"x": np.asarray(each)} for each in inputs]}
+
+    def answered(make: _Make) -> Answers:
+        return answers(_servable(make()), given)
+
+    return check(answered(wanted), answered(found), lambda: answered(wanted))["f"]
 
 
 def _same(x: Array) -> Array:
@@ -107,3 +117,22 @@ def test_output_that_is_never_the_same_is_compared_by_its_shape() -> None:
     assert _check(throw, throw, [1, 2], [3]) == Check(compared=2, unstable=["y"])
     with pytest.raises(Differs, match="shape"):
         _check(throw, lambda _: throw(np.zeros(3)), [1, 2])
+
+
+def _counter() -> _Answer:
+    calls = iter(range(100))
+    return lambda x: x + next(calls)
+
+
+def _sequence() -> _Answer:
+    random = np.random.default_rng(5)
+    return lambda x: x + random.random()
+
+
+@pytest.mark.parametrize("remembers", [_counter, _sequence])
+def test_what_a_function_remembers_is_compared_call_by_call(remembers: _Make) -> None:
+    assert _check_made(remembers, remembers, 1.0, 2.0) == Check(compared=2)
+    with pytest.raises(Differs, match="an error of"):
+        _check_made(remembers, lambda: _same, 1.0)
+    with pytest.raises(Differs, match="an error of"):
+        _check_made(lambda: _same, remembers, 1.0)

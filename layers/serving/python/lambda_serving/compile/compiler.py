@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -23,8 +24,6 @@ Progress = Callable[[str], None]
 """Is told of each stage when it begins."""
 
 _WARM_RUNS = 9
-_Inputs = Mapping[str, Sequence[Mapping[str, Array]]]
-"""What the answers of each signature are compared on."""
 
 
 def compile_saved_model(
@@ -57,12 +56,19 @@ def compile_saved_model(
         with saved_model.load(source, tags=tags, warm_up=False, cache=cache) as original:
             before = Side(size_of(source), _milliseconds_since(start))
             try:
-                report = _compile(original, source, made, tags, op_libraries, before, clock)
+                again = partial(saved_model.load, source, tags=tags, warm_up=False, cache=cache)
+                report = _compile(original, again, source, made, tags, op_libraries, before, clock)
             except Stays as stays:
                 clock.stage("copying the export")
                 copy_all(original.restored_from, made)
                 copy_beside_graph(source, made)
-                report = Report(str(source), library.version(), before, reason=str(stays))
+                report = Report(
+                    str(source),
+                    library.version(),
+                    before,
+                    reason=str(stays),
+                    details=stays.details or None,
+                )
         report = replace(report, seconds=clock.end())
         report.write(report_path(destination))
     return report
@@ -102,6 +108,7 @@ def _check_paths(source: Path, destination: Path) -> None:
 
 def _compile(
     original: Servable,
+    again: Callable[[], Servable],
     source: Path,
     made: Path,
     tags: Sequence[str],
@@ -119,8 +126,8 @@ def _compile(
     with _loaded(made, tags) as other:
         after = Side(size_of(made), _milliseconds_since(start))
         inputs = _inputs(original, source, made)
+        checks = _checks(original, other, again, inputs)
         before, after = _timed(before, original, inputs), _timed(after, other, inputs)
-        checks = _checks(original, other, inputs)
     return Report(str(source), library.version(), before, after=after, frozen=frozen, checks=checks)
 
 
@@ -132,7 +139,7 @@ def _loaded(made: Path, tags: Sequence[str]) -> Servable:
         raise Stays(f"the compiled graph does not load: {reason}") from error
 
 
-def _inputs(original: Servable, source: Path, made: Path) -> _Inputs:
+def _inputs(original: Servable, source: Path, made: Path) -> verify.Inputs:
     """Those of the warm-up records, then some that are drawn."""
     model = protos.message("tensorflow.SavedModel").FromString(
         (made / "saved_model.pb").read_bytes()
@@ -148,20 +155,29 @@ def _inputs(original: Servable, source: Path, made: Path) -> _Inputs:
     return found
 
 
-def _checks(original: Servable, other: Servable, inputs: _Inputs) -> dict[str, verify.Check]:
+def _checks(
+    original: Servable, other: Servable, again: Callable[[], Servable], inputs: verify.Inputs
+) -> dict[str, verify.Check]:
     ends = [
         {name: (each.inputs, each.outputs, each.method_name) for name, each in side.items()}
         for side in (original.signatures, other.signatures)
     ]
     if ends[0] != ends[1]:
         raise Stays("the compiled graph has other signatures")
+
+    def answers_again() -> verify.Answers:
+        with again() as servable:
+            return verify.answers(servable, inputs)
+
     try:
-        return {name: verify.check(original, other, name, inputs[name]) for name in inputs}
+        return verify.check(
+            verify.answers(original, inputs), verify.answers(other, inputs), answers_again
+        )
     except verify.Differs as difference:
         raise Stays(f"answers would change: {difference}") from difference
 
 
-def _timed(side: Side, servable: Servable, inputs: _Inputs) -> Side:
+def _timed(side: Side, servable: Servable, inputs: verify.Inputs) -> Side:
     """With what the first answer and later ones take, of the default signature if there is one."""
     name = min(inputs, key=lambda name: (name != DEFAULT_SIGNATURE, name), default=None)
     if name is None or not inputs[name]:

@@ -14,14 +14,16 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from lambda_serving.compile import rewrites
+from lambda_serving.compile import rewrites, tables
 from lambda_serving.compile.graphs import (
+    Refused,
     drop_needless_order,
     node_name,
     prune,
     reachable,
     tensor_names,
 )
+from lambda_serving.compile.state import remembering
 from lambda_serving.compile.variables import OLD_VARIABLES, freeze, variables, writers
 from lambda_serving.compile.weights import map_constants, map_variables
 from lambda_serving.dtypes import Array, DType
@@ -38,10 +40,6 @@ _DEVICE = "/job:localhost/replica:0/task:0/device:CPU:0"
 _CLEAN = ("dependency", "common_subgraph_elimination")
 _STALE_ATTRIBUTES = ("_class", "_output_shapes")
 """Where a node would like to be and what its outputs are, told by nodes that go."""
-
-
-class Refused(Exception):
-    """The model cannot be compiled; the message says why."""
 
 
 def compiled_graph(
@@ -63,7 +61,13 @@ def compiled_graph(
         _prepare(graph, [*ends, *started])
         _optimise(meta_graph, ["function"])
         _say("freezing variables")
-        values = _values(session, _constant_variables(graph, ends, started))
+        constant_variables = _constant_variables(graph, ends, started)
+        read = tables.tables(graph, ends, started)
+        _check_state(session, graph, ends)
+        values, held = _values(session, constant_variables), tables.contents(session, read)
+    if held:
+        tables.fill(meta_graph, held, _init_op(meta_graph))
+        _start_with(meta_graph, tables.INITIALISED)
     _freeze(meta_graph, _small(values, most_constant_bytes))
     _say("optimising")
     _optimise_all(meta_graph)
@@ -131,6 +135,20 @@ def _started(meta_graph: Any) -> set[str]:
     return found
 
 
+def _init_op(meta_graph: Any) -> set[str]:
+    """Nodes that a loader runs before anything else."""
+    return _started(meta_graph) - {
+        node_name(asset.tensor_info.name) for asset in meta_graph.asset_file_def
+    }
+
+
+def _start_with(meta_graph: Any, name: str) -> None:
+    """Makes a node the init op, in TensorFlow 2's way, which goes before that of TensorFlow 1."""
+    meta_graph.signature_def[_INIT_OP].outputs[_INIT_OP].name = name
+    for key in _MAIN_OPS:
+        meta_graph.collection_def.pop(key, None)
+
+
 def _kept(meta_graph: Any) -> list[str]:
     """Nodes that must keep their names."""
     return sorted(_ends(meta_graph) | _started(meta_graph))
@@ -183,6 +201,16 @@ def _constant_variables(graph: Any, ends: Iterable[str], started: set[str]) -> l
     return [
         node for node in found if node.name not in early or not writers(graph, started, [node.name])
     ]
+
+
+def _check_state(session: Any, graph: Any, ends: Iterable[str]) -> None:
+    """Raises Refused where signatures depend on state that is neither variable nor known table."""
+    from tensorflow.python.framework import op_def_registry
+
+    there = {operation.name for operation in session.graph.get_operations()}
+    if found := remembering(graph, ends, op_def_registry.get, there):
+        told = ", ".join(f"{node.op} ({node.name})" for node in found[:3])
+        raise Refused(f"it depends on state that a compiled graph does not carry: {told}")
 
 
 def _values(session: Any, nodes: Iterable[Any]) -> dict[str, Array]:

@@ -1,7 +1,7 @@
 """The process that freezes, as its parent sees it."""
 
 import json
-import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -11,12 +11,15 @@ from pathlib import Path
 
 __all__ = ["Frozen", "Stays", "freeze"]
 
-_MOST_CHARACTERS = 500
-_TELLING = re.compile(r"[\w.]+(Error|Exception): |F\d{4} ")
+_MOST_CHARACTERS = 10_000
 
 
 class Stays(Exception):
-    """The model is left as it is; the message says why."""
+    """The model is left as it is; the message says why, `details` what TensorFlow said, if any."""
+
+    def __init__(self, reason: str, details: str = "") -> None:
+        super().__init__(reason)
+        self.details = details
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +56,12 @@ def freeze(
             text=True,
         ) as process,
     ):
+        at = "starting"
         try:
             for line in process.stdout or ():
                 match json.loads(line):
                     case {"stage": name}:
-                        stage(name)
+                        stage(at := name)
                     case {"refused": reason}:
                         raise Stays(reason)
                     case {"cannot write": [number, reason]}:
@@ -68,12 +72,17 @@ def freeze(
         finally:
             process.kill()
         errors.seek(0)
-        said = errors.read().decode(errors="replace")
-        raise Stays(f"TensorFlow gave up with exit code {code}: {_reason(said)}")
+        said = errors.read().decode(errors="replace").strip()
+        raise Stays(_reason(at, code), said[-_MOST_CHARACTERS:])
 
 
-def _reason(said: str) -> str:
-    """The line of an exception or of a failed check, whatever came behind it."""
-    lines = said.strip().splitlines()
-    telling = [line for line in lines if _TELLING.match(line)] or lines or ["it said nothing"]
-    return telling[-1][:_MOST_CHARACTERS]
+def _reason(at: str, code: int) -> str:
+    """Why there is no graph, from the stage and the exit code alone."""
+    failed = f"TensorFlow failed while {at}"
+    match -code:
+        case signal.SIGKILL:
+            return f"{failed}: its process was killed, as happens when memory runs out"
+        case number if number > 0:
+            return f"{failed}: its process ended by signal {number}"
+        case _:
+            return f"{failed}. The report has its words under details"

@@ -7,13 +7,16 @@ from lambda_serving.dtypes import Array, DType
 from lambda_serving.tensor_proto import to_array
 
 __all__ = [
+    "Refused",
     "add_constant",
+    "called_functions",
     "constant",
     "consumers",
     "control_inputs",
     "data_inputs",
     "drop_needless_order",
     "node_name",
+    "nodes_run",
     "prune",
     "reachable",
     "set_inputs",
@@ -22,6 +25,10 @@ __all__ = [
 
 
 _THERE = frozenset(("Const", "HashTableV2", "MutableHashTableV2", "Placeholder", "VarHandleOp"))
+
+
+class Refused(Exception):
+    """The model cannot be compiled; the message says why."""
 
 
 def node_name(tensor: str) -> str:
@@ -57,6 +64,28 @@ def reachable(graph: Any, names: Iterable[str]) -> set[str]:
                 found.add(source)
                 waiting.append(source)
     return found
+
+
+def nodes_run(graph: Any, names: Iterable[str]) -> list[Any]:
+    """The nodes that these nodes need, then those of all functions that are called by them."""
+    functions = {each.signature.name: each for each in graph.library.function}
+    needed, called = reachable(graph, names), set[str]()
+    found = [node for node in graph.node if node.name in needed]
+    for node in found:  # which grows
+        for name in called_functions(node):
+            if name in functions and name not in called:
+                called.add(name)
+                found.extend(functions[name].node_def)
+    return found
+
+
+def called_functions(node: Any) -> Iterator[str]:
+    """Names of the functions that a node may call: its attributes, and its own operation."""
+    yield node.op
+    for attribute in node.attr.values():
+        for function in (attribute.func, *attribute.list.func):
+            if function.name:
+                yield function.name
 
 
 def prune(graph: Any, names: Iterable[str]) -> None:

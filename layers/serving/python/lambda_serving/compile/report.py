@@ -30,6 +30,7 @@ class Side:
 class Report:
     """Before and after. `reason` says why a model was left as it is, and `after` is None then.
 
+    `details` is what TensorFlow said when it failed; it is for those who mend the compiler.
     `checks` are by signature; `seconds` is how long each stage took.
     """
 
@@ -38,6 +39,7 @@ class Report:
     before: Side
     after: Side | None = None
     reason: str | None = None
+    details: str | None = None
     frozen: Frozen | None = None
     checks: Mapping[str, Check] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)

@@ -1,9 +1,10 @@
 """Variables of a graph: what becomes a constant, and whether anything writes them."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from lambda_serving.compile.graphs import data_inputs, node_name, reachable
+from lambda_serving.compile.graphs import called_functions, data_inputs, node_name, reachable
+from lambda_serving.dtypes import DType
 
 __all__ = ["OLD_VARIABLES", "freeze", "variables", "writers"]
 
@@ -11,9 +12,20 @@ _Tensor = tuple[str, int]
 OLD_VARIABLES = frozenset(("Variable", "VariableV2"))
 """TensorFlow 1's variables, which are tensors themselves."""
 _READERS = frozenset(
-    ("ReadVariableOp", "ResourceGather", "ResourceGatherNd", "VarIsInitializedOp", "VariableShape")
+    (
+        "LookupTableExportV2",
+        "LookupTableFindV2",
+        "LookupTableSizeV2",
+        "ReadVariableOp",
+        "ResourceGather",
+        "ResourceGatherNd",
+        "VarIsInitializedOp",
+        "VariableShape",
+    )
 )
 _ONE_OUTPUT = frozenset(("Enter", "Exit", "Identity", "Merge", "NextIteration"))
+_BRANCHING = frozenset(("Case", "If", "RemoteCall", "StatelessCase", "StatelessIf"))
+"""Calls whose first input is none of their functions' arguments."""
 _OLD_WRITERS = (
     "Apply",
     "Assign",
@@ -27,7 +39,7 @@ _OLD_WRITERS = (
 
 
 def writers(graph: Any, names: Iterable[str], variables: Iterable[str]) -> list[str]:
-    """What may change these variables when the nodes `names` are run.
+    """What may change these variables or tables when the nodes `names` are run.
 
     That is each operation that takes one of them and is not known to only read. Handles are
     followed through function calls, branches and loops.
@@ -94,9 +106,19 @@ def _writers(
         if not bodies:
             yield _described(node)
         for body, offset in bodies:
-            arguments = body.signature.input_arg
-            inside = {(arguments[i - offset].name, 0) for i in taken if i >= offset}
+            inside = {(name, 0) for name in _arguments(node, body, taken, offset)}
             yield from _writers(body.node_def, inside, functions)
+
+
+def _arguments(node: Any, body: Any, taken: Sequence[int], offset: int) -> Iterable[str]:
+    """The arguments of a function that stand for the inputs `taken` of the node that calls it.
+
+    Data sets pass elements to their functions before what these capture, so there it may be any.
+    """
+    arguments = body.signature.input_arg
+    if "Dataset" in node.op:
+        return [argument.name for argument in arguments if argument.type == DType.RESOURCE]
+    return [arguments[i - offset].name for i in taken if i >= offset]
 
 
 def _spread(nodes: Iterable[Any], handles: set[_Tensor]) -> set[_Tensor]:
@@ -134,13 +156,10 @@ def _tensor(name: str) -> _Tensor:
 
 def _bodies(node: Any, functions: Mapping[str, Any]) -> Iterator[tuple[Any, int]]:
     """The functions that a node calls, and which of its inputs is their first argument."""
-    offset = 1 if node.op in {"If", "StatelessIf", "Case", "StatelessCase"} else 0
-    if node.op in functions:
-        yield functions[node.op], 0
-    for attribute in node.attr.values():
-        for called in (attribute.func, *attribute.list.func):
-            if called.name in functions:
-                yield functions[called.name], offset
+    offset = 1 if node.op in _BRANCHING else 0
+    for name in called_functions(node):
+        if name in functions:
+            yield functions[name], offset
 
 
 def _described(node: Any) -> str:

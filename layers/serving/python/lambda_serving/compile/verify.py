@@ -1,7 +1,8 @@
 """Whether two servables answer alike."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 
@@ -9,9 +10,14 @@ from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import ServingError
 from lambda_serving.servable import Servable
 
-__all__ = ["TOLERANCES", "Check", "Differs", "check"]
+__all__ = ["TOLERANCES", "Answers", "Check", "Differs", "Inputs", "answers", "check"]
 
 _Outcome = dict[str, Array] | ServingError
+Inputs = Mapping[str, Sequence[Mapping[str, Array]]]
+"""What the answers of each signature are compared on."""
+Answers = Mapping[str, Sequence[_Outcome]]
+"""By signature."""
+_ROUNDS = 2
 TOLERANCES = {
     DType.HALF: 2**-8,
     DType.BFLOAT16: 2**-5,
@@ -34,7 +40,7 @@ class Check:
 
     `compared` inputs were answered, `refused` ones got an error of the same code from both.
     `largest_error` is a part of the largest magnitude in its tensor. `unstable` outputs differ
-    from run to run of one servable; of these only dtype and shape are compared.
+    from one load of the export to the next; of these only dtype and shape are compared.
     """
 
     compared: int = 0
@@ -43,14 +49,46 @@ class Check:
     unstable: list[str] = field(default_factory=list)
 
 
-def check(
-    wanted: Servable, found: Servable, name: str, inputs: Iterable[Mapping[str, Array]]
+def answers(servable: Servable, inputs: Inputs) -> Answers:
+    """What a servable that nobody has asked anything yet answers, in the order of the inputs.
+
+    Each signature is asked all its inputs, then once more, so that what it remembers shows.
+    """
+    return {
+        name: [_outcome(servable, name, each) for _ in range(_ROUNDS) for each in asked]
+        for name, asked in inputs.items()
+    }
+
+
+def check(wanted: Answers, found: Answers, again: Callable[[], Answers]) -> dict[str, Check]:
+    """Compares the answers of each signature; raises Differs.
+
+    `again` gives the answers of another load of the servable that gave those `wanted`; what
+    differs between these two is left to chance. It is called once at most, and only if needed.
+    """
+    again = cache(again)
+    return {name: _check(name, wanted[name], found[name], again) for name in wanted}
+
+
+def _check(
+    name: str, wanted: Sequence[_Outcome], found: Sequence[_Outcome], again: Callable[[], Answers]
 ) -> Check:
-    """Compares the answers of signature `name`; raises Differs."""
-    result = Check()
-    for each in inputs:
-        want, again, got = (_outcome(side, name, each) for side in (wanted, wanted, found))
-        _compare(name, want, again, got, result)
+    result, first_round = Check(), len(wanted) // _ROUNDS
+    for index, (want, got) in enumerate(zip(wanted, found, strict=True)):
+        if isinstance(want, ServingError) or isinstance(got, ServingError):
+            if not (isinstance(want, ServingError) and type(want) is type(got)):
+                raise Differs(f"signature {name}: {_told(want)} became {_told(got)}")
+            result.refused += index < first_round
+            continue
+        result.compared += index < first_round
+        for output in want:
+            error, problem = _difference(want[output], got[output])
+            if not problem:
+                result.largest_error = max(result.largest_error, error)
+            elif not _is_left_to_chance(output, wanted, again()[name], want[output], got[output]):
+                raise Differs(f"signature {name}, output {output}: {problem}")
+            elif output not in result.unstable:
+                result.unstable.append(output)
     return result
 
 
@@ -61,32 +99,27 @@ def _outcome(servable: Servable, name: str, inputs: Mapping[str, Array]) -> _Out
         return error
 
 
-def _compare(name: str, want: _Outcome, again: _Outcome, got: _Outcome, result: Check) -> None:
-    if isinstance(want, ServingError) or isinstance(got, ServingError):
-        if not (isinstance(want, ServingError) and type(want) is type(got)):
-            raise Differs(f"signature {name}: {_told(want)} became {_told(got)}")
-        result.refused += 1
-        return
-    result.compared += 1
-    for output, array in want.items():
-        other = got[output]
-        if (array.dtype, array.shape) != (other.dtype, other.shape):
-            raise Differs(
-                f"signature {name}, output {output}: {array.dtype} of shape {array.shape} became"
-                f" {other.dtype} of shape {other.shape}"
-            )
-        limit = TOLERANCES.get(DType.of(array.dtype), 0.0)
-        if isinstance(again, ServingError) or _error(array, again[output]) > limit:
-            if output not in result.unstable:
-                result.unstable.append(output)
-            continue
-        error = _error(array, other)
-        if error > limit:
-            raise Differs(
-                f"signature {name}, output {output}: an error of {error:.2g} of the largest value,"
-                f" {limit:.2g} is tolerated"
-            )
-        result.largest_error = max(result.largest_error, error)
+def _difference(want: Array, got: Array) -> tuple[float, str]:
+    """The error, and what is wrong with it: nothing if it is tolerated."""
+    if (want.dtype, want.shape) != (got.dtype, got.shape):
+        return np.inf, (
+            f"{want.dtype} of shape {want.shape} became {got.dtype} of shape {got.shape}"
+        )
+    error, limit = _error(want, got), TOLERANCES.get(DType.of(want.dtype), 0.0)
+    if error <= limit:
+        return error, ""
+    return error, f"an error of {error:.2g} of the largest value, {limit:.2g} is tolerated"
+
+
+def _is_left_to_chance(
+    output: str, wanted: Sequence[_Outcome], again: Sequence[_Outcome], want: Array, got: Array
+) -> bool:
+    """Whether the values of an output, not its dtypes and shapes, differ from load to load."""
+    return (want.dtype, want.shape) == (got.dtype, got.shape) and any(
+        bool(_difference(one[output], other[output])[1])
+        for one, other in zip(wanted, again, strict=True)
+        if not isinstance(one, ServingError) and not isinstance(other, ServingError)
+    )
 
 
 def _told(outcome: _Outcome) -> str:

@@ -70,6 +70,7 @@ def _add_variable(graph: Any, name: str, value: Array) -> None:
     for node in (handle, feed, assignment):
         node.attr["dtype"].type = dtype
     for node in (handle, feed):
+        node.attr["shape"].shape.SetInParent()  # also where there is no size to add
         for size in value.shape:
             node.attr["shape"].shape.dim.add(size=size)
 
