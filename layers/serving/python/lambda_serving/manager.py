@@ -14,6 +14,7 @@ from pathlib import Path
 from lambda_serving.errors import FailedPrecondition, NotFound, ServingError, Unavailable
 from lambda_serving.model_config import ModelConfig
 from lambda_serving.model_spec import ModelSpec, ServableId
+from lambda_serving.other_formats import advice
 from lambda_serving.servable import Servable
 from lambda_serving.servable_state import ServableStates, State, VersionStatus
 from lambda_serving.store import Store
@@ -226,5 +227,10 @@ def no_versions(model: ModelConfig, contents: Sequence[str]) -> str:
     return (
         f"No versions of servable {model.name} found under base path {model.base_path}."
         " Each version is a folder whose name is a number and that holds the SavedModel, e.g."
-        f" {model.base_path}/1/saved_model.pb. There is: {there}"
+        f" {model.base_path}/1/saved_model.pb. There is: {there}{_advice(model, contents)}"
     )
+
+
+def _advice(model: ModelConfig, contents: Sequence[str]) -> str:
+    told = advice(model.base_path, contents)
+    return f". {told}" if told else ""

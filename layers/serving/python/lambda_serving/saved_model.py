@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lambda_serving import compiled, signature_defs
 from lambda_serving.errors import DataLoss, FailedPrecondition, ServingError, Unavailable
+from lambda_serving.load_failures import hint
 from lambda_serving.servable import DEFAULT_SIGNATURE, Servable, Signature
 from lambda_serving.tensorflow_c.library import version as tensorflow_version
 from lambda_serving.tensorflow_c.mapped import assign
@@ -62,24 +63,13 @@ def load(
             on_failure.pop_all()
     except ServingError as error:
         raise type(error)(
-            f"Could not load the SavedModel in {path}: {error}{_hint(error)}"
+            f"Could not load the SavedModel in {path}: {error}{hint(error, path)}"
         ) from error
     except OSError as error:
         raise Unavailable(f"Could not load the SavedModel in {path}: {error}") from error
     for problem in servable.problems:
         _log.warning("%s: %s", path, problem)
     return servable
-
-
-def _hint(error: ServingError) -> str:
-    """What TensorFlow leaves unsaid of two failures."""
-    match str(error):
-        case text if "Op type not registered" in text:
-            return " Name the library of this custom op in --op_libraries"
-        case "Read less bytes than requested":
-            return ": saved_model.pb is cut short, or something else"
-        case _:
-            return ""
 
 
 def _problems(by_name: Mapping[str, Signature], uncallable: Mapping[str, str]) -> list[str]:
@@ -95,7 +85,10 @@ def _problems(by_name: Mapping[str, Signature], uncallable: Mapping[str, str]) -
     if DEFAULT_SIGNATURE not in {**by_name, **uncallable}:
         found.append(
             f"there is no signature {DEFAULT_SIGNATURE!r}: every request must name its signature"
-            f" ({', '.join(map(repr, sorted(by_name))) or 'there are none'})"
+            f" ({', '.join(map(repr, sorted(by_name)))})"
+            if by_name
+            else "it has no signature to call. Export it with model.export(path), or name"
+            " signatures in tf.saved_model.save"
         )
     return found
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lambda_serving.cli.console import plain_console
 from lambda_serving.cli.exports import newest
 from lambda_serving.cli.options import loading
 
@@ -129,10 +130,9 @@ def batch(
 @contextmanager
 def _progress(count: int) -> Iterator["_Told"]:
     """A bar on a terminal, elsewhere nothing: each file is told when it is done."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    console = Console(stderr=True, highlight=False, markup=False)
+    console = plain_console(stderr=True)
     if not console.is_terminal:
         yield lambda *_: None
         return

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lambda_serving.cli.console import plain_console, table
 from lambda_serving.cli.options import loading
 
 if TYPE_CHECKING:  # see cli.inspect
@@ -46,12 +47,10 @@ def compile_command(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("lambda_serving").setLevel(logging.ERROR)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # nothing half-made
-    from rich.console import Console
-
     from lambda_serving.cli.exports import exports
     from lambda_serving.compile.compiler import compile_saved_model
 
-    console = Console(highlight=False, markup=False)
+    console = plain_console()
     for export_dir in exports(source):
         target = destination if export_dir == source else destination / export_dir.name
         with _progress(f"{export_dir} -> {target}") as progress:
@@ -69,12 +68,12 @@ def compile_command(
 @contextmanager
 def _progress(title: str) -> Iterator["Progress"]:
     """What tells of stages: a line that moves; where it could not, a line for each late one."""
-    from rich.console import Console
+    from rich.text import Text  # of which no part is markup
 
-    console, start = Console(stderr=True, highlight=False, markup=False), perf_counter()
+    console, start = plain_console(stderr=True), perf_counter()
     if console.is_terminal:
-        with console.status(title) as status:
-            yield lambda stage: status.update(f"{title}: {stage}")
+        with console.status(Text(title)) as status:
+            yield lambda stage: status.update(Text(f"{title}: {stage}"))
         return
 
     def tell(stage: str) -> None:
@@ -103,24 +102,22 @@ def _show(console: "Console", target: Path, report: "Report") -> None:
 
 
 def _table(report: "Report") -> "Table":
-    from rich.table import Table
-
-    table = Table("", "before", "after", "faster")
+    made = table("", "before", "after", "faster")
     before, after, frozen = report.before, report.after, report.frozen
     assert after is not None
     assert frozen is not None
-    table.add_row("size", _megabytes(before.bytes), _megabytes(after.bytes))
-    table.add_row("nodes", str(frozen.nodes_before), str(frozen.nodes_after))
+    made.add_row("size", _megabytes(before.bytes), _megabytes(after.bytes))
+    made.add_row("nodes", str(frozen.nodes_before), str(frozen.nodes_after))
     for title, old, new in (
         ("load", before.load, after.load),
         ("first answer", before.first, after.first),
         ("warm answer", before.warm, after.warm),
     ):
         if old is not None and new is not None:
-            table.add_row(title, f"{old:.3g} ms", f"{new:.3g} ms", f"{old / new:.1f}x")
+            made.add_row(title, f"{old:.3g} ms", f"{new:.3g} ms", f"{old / new:.1f}x")
     largest = max((check.largest_error for check in report.checks.values()), default=0.0)
-    table.add_row("largest error, of the largest value", "", f"{largest:.1g}")
-    return table
+    made.add_row("largest error, of the largest value", "", f"{largest:.1g}")
+    return made
 
 
 def _megabytes(size: int) -> str:

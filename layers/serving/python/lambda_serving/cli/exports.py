@@ -4,6 +4,7 @@ from pathlib import Path
 
 from lambda_serving.errors import NotFound
 from lambda_serving.model_spec import ServableId
+from lambda_serving.other_formats import advice
 from lambda_serving.store import LocalStore, open_store
 from lambda_serving.store.local import by_version
 
@@ -13,17 +14,33 @@ _EXPORTS = ("saved_model.pb", "saved_model.pbtxt")
 
 
 def exports(directory: Path) -> list[Path]:
-    """The folder itself if it holds a SavedModel, else the versions in it; NotFound if none."""
+    """The folder itself if it holds a SavedModel, else the versions in it.
+
+    Raises NotFound if there are none, with what is there instead and what to do about it.
+    """
+    if not directory.is_dir():
+        there = directory.exists()
+        told = advice(str(directory)) if there else "Correct the path"
+        raise NotFound(
+            f"{directory} is {'no folder' if there else 'not there'}{told and f'. {told}'}"
+        )
     if any((directory / name).is_file() for name in _EXPORTS):
         return [directory]
     name = "model"
     store = LocalStore({name: str(directory)})
     if versions := store.versions(name):
         return [store.fetch(ServableId(name, version)) for version in versions]
+    contents = store.contents(name)
+    told = advice(str(directory), contents) or _below(directory)
     raise NotFound(
         f"{directory} holds neither saved_model.pb nor folders whose names are numbers."
-        f" There is: {', '.join(store.contents(name)) or 'nothing'}"
+        f" There is: {', '.join(contents) or 'nothing'}{told and f'. {told}'}"
     )
+
+
+def _below(directory: Path) -> str:
+    found = sorted(path.parent for name in _EXPORTS for path in directory.glob(f"*/{name}"))
+    return f"Give one of the SavedModels in it, such as {found[0]}" if found else ""
 
 
 def newest(model: str, folder: Path) -> Path:
@@ -39,8 +56,10 @@ def newest(model: str, folder: Path) -> Path:
         return store.fetch(ServableId(name, versions[-1]))
     base_path, _, version = address.rpartition("/")
     if version not in by_version([version]).values():
+        contents = store.contents(name)
+        told = advice(address, contents)
         raise NotFound(
             f"{model} is not the folder of a version, and there are none below it. There is:"
-            f" {', '.join(store.contents(name)) or 'nothing'}"
+            f" {', '.join(contents) or 'nothing'}{told and f'. {told}'}"
         )
     return open_store({name: base_path}, folder).fetch(ServableId(name, int(version)))

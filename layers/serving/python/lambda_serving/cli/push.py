@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lambda_serving.cli.console import plain_console
 from lambda_serving.cli.options import loading
 
 if TYPE_CHECKING:  # see cli.inspect
@@ -65,10 +66,8 @@ def push(
 def _check(source: Path) -> None:
     """Raises NotFound when there is no SavedModel, InvalidArgument when there are several."""
     from lambda_serving.cli.exports import exports
-    from lambda_serving.errors import InvalidArgument, NotFound
+    from lambda_serving.errors import InvalidArgument
 
-    if not source.is_dir():
-        raise NotFound(f"SOURCE {source} is not a folder")
     if (found := exports(source)) != [source]:
         raise InvalidArgument(
             f"SOURCE {source} holds no SavedModel but versions: {', '.join(p.name for p in found)}."
@@ -79,10 +78,9 @@ def _check(source: Path) -> None:
 @contextmanager
 def _progress(title: str) -> Iterator["Progress"]:
     """A bar on a terminal; elsewhere a line for each stage that begins late or takes long."""
-    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-    console, start = Console(stderr=True, highlight=False, markup=False), monotonic()
+    console, start = plain_console(stderr=True), monotonic()
     if console.is_terminal:
         columns = [
             TextColumn("{task.description}", markup=False),

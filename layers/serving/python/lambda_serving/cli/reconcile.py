@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lambda_serving.cli.console import plain_console, table
 from lambda_serving.errors import InvalidArgument, Unimplemented
 
 if TYPE_CHECKING:  # see cli.inspect
@@ -39,12 +40,10 @@ _STACK = click.option(
 @_STACK
 def status(base_path: str, stack: str) -> None:
     """Show each version of the model in BASE_PATH, s3://bucket/prefix/NAME, and what is next."""
-    from rich.console import Console
-
     from lambda_serving.release.plan import plan
 
     seen = _gateway(base_path, stack).observe()
-    Console(markup=False, highlight=False).print(_table(seen))
+    plain_console().print(_table(seen))
     next_one = next(iter(plan(seen)), None)
     click.echo(f"Next: {next_one}" if next_one else "Nothing is to be done")
 
@@ -87,16 +86,14 @@ def reconcile(
 
 def _table(seen: "Deployment") -> "Table":
     """A line for each version there is, the largest first."""
-    from rich.table import Table
-
-    table = Table(
+    made = table(
         "version", "state", "labels", "traffic", "function version", "image", "age", "error"
     )
     for version in sorted({*seen.versions, *seen.settling}, reverse=True):
         record = seen.record(version)
         published = seen.published(version)
         number = published.number if published else None
-        table.add_row(
+        made.add_row(
             str(version),
             _state(version, seen),
             ", ".join(sorted(label for label, of in seen.labels.items() if of == version)),
@@ -106,7 +103,7 @@ def _table(seen: "Deployment") -> "Table":
             _age(seen.now - record.changed) if record else "",
             record.error if record else None,
         )
-    return table
+    return made
 
 
 def _state(version: int, seen: "Deployment") -> str:

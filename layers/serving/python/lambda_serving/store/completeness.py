@@ -4,6 +4,7 @@ import re
 from collections.abc import Set as AbstractSet
 
 from lambda_serving.errors import DataLoss, Unavailable
+from lambda_serving.other_formats import advice
 from lambda_serving.store.manifest import MANIFEST, PUSH, File, Manifest
 
 __all__ = ["check_complete", "check_content"]
@@ -26,7 +27,8 @@ def check_complete(version: object, names: AbstractSet[str], manifest: Manifest 
         missing, fix = [MANIFEST], "Wait for the push to end, or push the same again to complete it"
     else:
         missing = _missing(names)
-        fix = "Wait for the upload to end, or copy the SavedModel again"
+        fix = _other_format(version, names) if "saved_model.pb" in missing else ""
+        fix = fix or "Wait for the upload to end, or copy the SavedModel again"
     if missing:
         raise Unavailable(
             f"The copy in {version} is not complete: {', '.join(missing[:_SHOWN])} is missing."
@@ -42,6 +44,11 @@ def check_content(version: object, name: str, listed: File, found: File) -> None
             f" with sha256 {listed.sha256}, found were {found.size} with {found.sha256}. Push the"
             " SavedModel again, as a new version"
         )
+
+
+def _other_format(version: object, names: AbstractSet[str]) -> str:
+    """What the folder holds in place of a SavedModel, if its names tell."""
+    return advice(str(version), {name.partition("/")[0] for name in names}) if names else ""
 
 
 def _missing(names: AbstractSet[str]) -> list[str]:

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 from lambda_serving.errors import NotFound, PermissionDenied, ResourceExhausted, Unavailable
 from lambda_serving.model_spec import ServableId
+from lambda_serving.other_formats import advice
 from lambda_serving.store.completeness import check_complete, check_content
 from lambda_serving.store.manifest import MANIFEST, PUSH, File, Found, Manifest, Reading, files_in
 
@@ -83,8 +84,10 @@ class LocalStore:
         try:
             return [child.name for child in base_path.iterdir()]
         except OSError as error:
+            told = advice(str(base_path)) if isinstance(error, NotADirectoryError) else ""
             raise Unavailable(
                 f"Could not read the base path {base_path} of model {name}: {error.strerror}"
+                f"{told and f'. {told}'}"
             ) from error
 
 
