@@ -50,6 +50,13 @@ _BATCHING_PARAMETERS = {
     "enable_large_batch_splitting": ".google.protobuf.BoolValue",
     "max_execution_batch_size": _INT64,
 }
+# Of other messages only their bytes matter, which a session is configured by.
+_SAVED_MODEL_CONFIG = {"session_overrides": ".tensorflow.serving.SessionOverrides"}
+_SESSION_OVERRIDES = {
+    "remote_op_remap_config": "bytes",
+    "batch_op_rewriter_config": "bytes",
+    "disable_meta_optimizer": "bool",
+}
 
 
 def main() -> None:
@@ -72,7 +79,7 @@ def _collect(file: FileDescriptor, into: dict[str, FileDescriptor]) -> None:
 
 
 def _not_in_the_wheels() -> list[FileDescriptorProto]:
-    """What only TensorFlow Serving's own source holds. It is only ever read as text."""
+    """What only TensorFlow Serving's own source holds."""
     return [
         _file("config/ssl_config", {"SSLConfig": _SSL_CONFIG}),
         _file(
@@ -83,16 +90,23 @@ def _not_in_the_wheels() -> list[FileDescriptorProto]:
             "servables/tensorflow/session_bundle_config",
             {"BatchingParameters": _BATCHING_PARAMETERS},
         ),
+        _file(
+            "servables/tensorflow/saved_model_config",
+            {"SessionOverrides": _SESSION_OVERRIDES, "SavedModelConfig": _SAVED_MODEL_CONFIG},
+            syntax="proto2",  # whether a field is there is told
+        ),
     ]
 
 
-def _file(name: str, messages: Mapping[str, Mapping[str, str]]) -> FileDescriptorProto:
+def _file(
+    name: str, messages: Mapping[str, Mapping[str, str]], syntax: str = "proto3"
+) -> FileDescriptorProto:
     """A file of messages, whose fields are numbered in their order."""
     file = FileDescriptorProto(
         name=f"tensorflow_serving/{name}.proto",
         package="tensorflow.serving",
         dependency=[wrappers_pb2.DESCRIPTOR.name],
-        syntax="proto3",
+        syntax=syntax,
     )
     for message, types in messages.items():
         _add_message(file, message, types)

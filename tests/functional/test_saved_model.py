@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from textwrap import dedent
 
@@ -17,6 +18,7 @@ from lambda_serving import protos, saved_model
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import DataLoss, FailedPrecondition, InvalidArgument
 from lambda_serving.servable import TensorSpec
+from lambda_serving.session_overrides import CONFIG
 
 _DIGITS = Path(__file__).parents[2] / "examples/mnist"
 
@@ -205,3 +207,71 @@ def test_warm_up_that_fails_fails_the_load_and_may_be_left_out(models_dir: Path)
         f" {export}/assets.extra/tf_serving_warmup_requests failed: Matrix size-incompatible"
     )
     saved_model.load(export, warm_up=False).close()
+
+
+@pytest.mark.parametrize("off", [False, True])
+def test_export_may_turn_the_optimiser_off(models_dir: Path, tmp_path: Path, *, off: bool) -> None:
+    """Which inlines functions: without it errors name the function that they come from."""
+    export_dir = shutil.copytree(models_dir / "positive" / "1", tmp_path / "1")
+    saved = protos.message("tensorflow.serving.SavedModelConfig")()
+    saved.session_overrides.disable_meta_optimizer = off
+    saved.session_overrides.batch_op_rewriter_config = b"\x20\x01"
+    (export_dir / CONFIG).parent.mkdir()
+    (export_dir / CONFIG).write_bytes(saved.SerializeToString())
+    with (
+        saved_model.load(export_dir) as servable,
+        pytest.raises(InvalidArgument, match="positive numbers only") as raised,
+    ):
+        servable.run("", {"x": np.array([-1], np.float32)})
+    assert ("__inference_signature_wrapper" in str(raised.value)) is off
+
+
+@pytest.fixture(scope="module")
+def libraries_only(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A `site-packages` like those of the images that predict: of TensorFlow only its libraries."""
+    packages = tmp_path_factory.mktemp("packages")
+    spec = find_spec("tensorflow")
+    assert spec is not None
+    assert spec.origin is not None
+    installed = Path(spec.origin).parent
+    (packages / "tensorflow").mkdir()
+    for library in installed.glob("libtensorflow_*.so.2"):
+        (packages / "tensorflow" / library.name).symlink_to(library)
+    for each in installed.parent.iterdir():
+        if not each.name.startswith(("tensorflow", "keras")):
+            (packages / each.name).symlink_to(each)
+    return packages
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (
+            ["inspect", "{model}"],
+            "needs its object graph to restore its variables, which",
+        ),
+        (
+            ["inspect", "{model}", "--cache_dir=/proc/x"],
+            "and lambda-serving compile, and serve",
+        ),
+        (["compile", "{model}", "{out}"], "Compiling takes all of Python TensorFlow, and here are"),
+    ],
+)
+def test_where_only_the_libraries_are_it_says_what_to_do(
+    models_dir: Path, tmp_path: Path, libraries_only: Path, command: list[str], said: str
+) -> None:
+    paths = {"model": models_dir / "keras3_saved" / "1", "out": tmp_path / "out"}
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "lambda_serving", *(each.format(**paths) for each in command)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env={
+            "PYTHONPATH": f"{Path(saved_model.__file__).parents[1]}:{libraries_only}",
+            "PATH": "/nowhere",
+            "HOME": "/proc/none",
+        },
+    )
+    assert (done.returncode, "AttributeError" in done.stderr) == (1, False)
+    assert said in done.stderr.splitlines()[-1]

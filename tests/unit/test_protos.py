@@ -19,6 +19,7 @@ _FILES = {
 _WRITTEN_BY_HAND = {  # no wheel has them
     "tensorflow_serving/config/monitoring_config.proto",
     "tensorflow_serving/config/ssl_config.proto",
+    "tensorflow_serving/servables/tensorflow/saved_model_config.proto",
     "tensorflow_serving/servables/tensorflow/session_bundle_config.proto",
 }
 
@@ -53,6 +54,7 @@ def test_files_come_after_those_that_they_import() -> None:
         "tensorflow.serving.ModelServerConfig",
         "tensorflow.serving.MonitoringConfig",
         "tensorflow.serving.PredictionLog",
+        "tensorflow.serving.SavedModelConfig",
         "tensorflow.serving.SignatureDefMap",
     ],
 )

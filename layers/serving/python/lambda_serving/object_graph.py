@@ -19,6 +19,8 @@ from lambda_serving.tensorflow_c import library
 
 __all__ = ["loadable_copy"]
 
+_FOLDER = "loadable"
+
 
 def loadable_copy(export_dir: Path, tags: Sequence[str], cache: Path | None) -> Path:
     """A folder with the same SavedModel that the graph restore can load, under tag `serve`.
@@ -28,10 +30,19 @@ def loadable_copy(export_dir: Path, tags: Sequence[str], cache: Path | None) -> 
     takes it from there. Raises FailedPrecondition, with the reason and the fix, when the child
     cannot make it.
     """
-    folder = (cache or _default_cache()) / "loadable"
+    digest = _digest(export_dir, tags)
+    if cache and (copy := cache / _FOLDER / digest).exists():
+        return copy
+    if not library.has_python():
+        raise FailedPrecondition(
+            f"{export_dir} needs its object graph to restore its variables, which takes all of"
+            " Python TensorFlow, and here are only its libraries. Compile it elsewhere, with"
+            " pip install 'lambda-serving[compile]' and lambda-serving compile, and serve what"
+            " that writes. Or export it with model.export(path)"
+        )
+    folder = (cache or _default_cache()) / _FOLDER
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    copy = folder / _digest(export_dir, tags)
-    if not copy.exists():
+    if not (copy := folder / digest).exists():
         _make(export_dir, copy, tags)
     return copy
 
@@ -82,7 +93,7 @@ def _make(export_dir: Path, copy: Path, tags: Sequence[str]) -> None:
             check=False,
         )
         if child.returncode:
-            reason = (child.stderr.strip().splitlines() or [f"exit code {child.returncode}"])[-1]
+            reason = _reason(child.returncode, child.stderr)
             raise FailedPrecondition(
                 f"{export_dir} needs its object graph to restore its variables, and Python"
                 f" TensorFlow could not do that: {reason}. Export it with model.export(path)"
@@ -92,3 +103,9 @@ def _make(export_dir: Path, copy: Path, tags: Sequence[str]) -> None:
         except OSError:
             if not copy.exists():  # another process was quicker: its copy is as good
                 raise
+
+
+def _reason(code: int, said: str) -> str:
+    if code < 0:
+        return f"it was ended by signal {-code}, for want of memory perhaps"
+    return (said.strip().splitlines() or [f"exit code {code}"])[-1]

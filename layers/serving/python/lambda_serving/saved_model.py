@@ -12,6 +12,7 @@ from lambda_serving import compiled, signature_defs
 from lambda_serving.errors import DataLoss, FailedPrecondition, ServingError, Unavailable
 from lambda_serving.load_failures import hint
 from lambda_serving.servable import DEFAULT_SIGNATURE, Servable, Signature
+from lambda_serving.session_overrides import overridden
 from lambda_serving.tensorflow_c.library import version as tensorflow_version
 from lambda_serving.tensorflow_c.mapped import assign
 from lambda_serving.tensorflow_c.session import Session, SessionFunction, load_session
@@ -111,6 +112,7 @@ class _Opened:
 def _open(
     path: Path, tags: Sequence[str], config: bytes, cache: Path | None, *, files_stay: bool
 ) -> _Opened:
+    config = overridden(config, path)
     if compiled.is_compiled(path):
         return _open_compiled(path, tags, config, files_stay=files_stay)
     opened = _restore(path, tags, config)

@@ -13,7 +13,13 @@ from lambda_serving.compile.folders import copy_all, copy_beside_graph, size_of,
 from lambda_serving.compile.freezing import Stays, freeze
 from lambda_serving.compile.report import Report, Side, report_path
 from lambda_serving.dtypes import Array
-from lambda_serving.errors import AlreadyExists, InvalidArgument, NotFound, ServingError
+from lambda_serving.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    ServingError,
+)
 from lambda_serving.servable import DEFAULT_SIGNATURE, Servable
 from lambda_serving.tensorflow_c import library
 from lambda_serving.warmup import recorded
@@ -43,7 +49,8 @@ def compile_saved_model(
     `op_libraries` are paths of custom ops, `cache` is that of `saved_model.load`.
 
     Raises AlreadyExists when `destination` exists, InvalidArgument when `source` is compiled
-    already, ResourceExhausted when the disk is full, and what loading `source` raises.
+    already, FailedPrecondition without Python TensorFlow, ResourceExhausted when the disk is full,
+    and what loading `source` raises.
     """
     _check_paths(source, destination)
     for path in op_libraries:
@@ -104,6 +111,11 @@ def _check_paths(source: Path, destination: Path) -> None:
         raise NotFound(f"{source} holds no SavedModel: there is no saved_model.pb in it")
     if compiled.is_compiled(source):
         raise InvalidArgument(f"{source} is compiled already. Compile the export that it is of")
+    if not library.has_python():
+        raise FailedPrecondition(
+            "Compiling takes all of Python TensorFlow, and here are only its libraries. Compile"
+            " where there is more: pip install 'lambda-serving[compile]'"
+        )
 
 
 def _compile(

@@ -20,6 +20,7 @@ __all__ = [
     "DEALLOCATOR",
     "Buffer",
     "Output",
+    "has_python",
     "library",
     "load_op_library",
     "status",
@@ -188,6 +189,12 @@ def _path() -> Path:
     raise FailedPrecondition(
         f"TensorFlow's library {_LIBRARY} was not found. Install it: pip install tensorflow-cpu"
     )
+
+
+def has_python() -> bool:
+    """Whether all of Python TensorFlow is installed, and not only its libraries."""
+    package = find_spec("tensorflow")
+    return package is not None and package.origin is not None
 
 
 def version() -> str:
