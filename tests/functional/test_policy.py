@@ -240,7 +240,10 @@ def test_an_unreadable_bucket_is_an_error_and_no_default(client: "S3Client") -> 
         (b"model_config_list {\n  config { nmae: 'MLP' } }", "is not valid: 2:12 : .*nmae"),
         (b"\xff", "is not valid: "),
         (b"", "has no model_config_list"),
-        (b"model_config_list { config { name: 'MLP' } }", "has model_platform ''"),
+        (
+            b"model_config_list { config { name: 'MLP' } }",
+            "Illegal setting neither .* model name is MLP",
+        ),
         (
             b"model_config_list {"
             + b"config { name: 'MLP' model_platform: 'tensorflow' }" * 2

@@ -51,6 +51,9 @@ class _Client:
     def ready(self) -> int:
         return self._http.get("/readyz").status_code
 
+    def alive(self) -> int:
+        return self._http.get("/healthz").status_code
+
 
 @contextmanager
 def _client(url: str) -> Iterator[_Client]:
@@ -300,6 +303,32 @@ def test_dropping_a_model_that_failed_to_load_stops_no_later_change(
     if by == "call":
         assert told[0].startswith("UNKNOWN: 1 model(s) did not become available: ")
         assert told[1:] == ["OK", "OK"]
+
+
+@pytest.mark.parametrize(("text", "workers"), [("", 1), ("model_config_list { }", 2)])
+def test_server_without_models_waits_for_a_reload(
+    text: str, workers: int, models_dir: Path, tmp_path: Path
+) -> None:
+    config, port = tmp_path / "models.config", free_port()
+    config.write_text(text)
+    model = ModelConfig("m", str(models_dir / "half_plus_two"))
+    with (
+        running(f"--port={port}", f"--model_config_file={config}", f"--workers={workers}") as (
+            url,
+            process,
+        ),
+        _read(process),
+        _client(url) as client,
+        grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        assert (client.alive(), client.ready(), client.ask().status_code) == (200, 503, 404)
+        for models, status in (([model], 200), ([], 503), ([model], 200)):
+            request = protos.message("tensorflow.serving.ReloadConfigRequest")(
+                config=to_message(models)
+            )
+            call(channel, "HandleReloadConfigRequest", request)
+            until(lambda status=status: client.ready() == status)  # type: ignore[misc]
+            assert client.ask().status_code == (200 if models else 404)
 
 
 def test_largest_of_very_many_versions_is_served(base_path: Path, versions: Path) -> None:

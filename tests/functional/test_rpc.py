@@ -242,14 +242,13 @@ def test_reload_hands_the_models_on(served: Open) -> None:
                 " ModelConfigList is currently supported"
             ),
         ),
-        (_reload_request(), "The model config has no models"),
         (
-            _reload_request(_CONFIG, _CONFIG),
-            "Illegal to list model m multiple times in config list",
-        ),
-        (
-            _reload_request({**_CONFIG, "basePath": "models"}),
-            "Expected model m to have an absolute path or URI; got base_path()=models",
+            _reload_request({**_CONFIG, "modelType": "TENSORFLOW"}),
+            (
+                "Illegal setting both ModelServerConfig::model_type (deprecated) and"
+                " ModelServerConfig::model_platform, model name is m. Leave out model_type in the"
+                " request"
+            ),
         ),
     ],
 )

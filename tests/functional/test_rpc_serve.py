@@ -145,25 +145,49 @@ def test_socket_path_that_is_of_no_use_is_told(tmp_path: Path) -> None:
         f"Error: --grpc_socket_path {file} is there already and is no socket. Choose another path",
         f"Error: The folder of --grpc_socket_path {file / 'x'} is not there. Make it",
     ]
+    long = tmp_path / ("s" * 108)
+    assert "bytes, and 107 are what an address has room for" in _refusal(
+        "--port=0", f"--grpc_socket_path={long}"
+    )
+    assert list(tmp_path.iterdir()) == [file]
     assert file.is_file()
 
 
-def test_socket_is_taken_over_from_a_server_that_was_killed_only(
+def test_socket_is_taken_over_from_a_server_that_runs_and_stays_when_that_one_stops(
     tmp_path: Path, models_dir: Path
 ) -> None:
     path = tmp_path / "socket"
     flags = (f"--grpc_socket_path={path}", f"--model_base_path={models_dir / 'half_plus_two'}")
-    with running(*flags):
-        assert _refusal("--port=0", f"--grpc_socket_path={path}") == (
-            f"Error: Another process listens on --grpc_socket_path {path}. End it, or choose"
-            " another path"
-        )
-        assert _answered(path)
-    assert path.is_socket()
-    with running(*flags):
-        assert _answered(path)
+    with running(*flags) as (_, old), _connected(path) as early:
+        assert _predicted(early)
+        with running(*flags) as (_, new):
+            assert _predicted(early)  # by the old one still
+            old.send_signal(signal.SIGTERM)
+            assert old.wait(_SECONDS) == 0
+            with _connected(path) as late:
+                assert _predicted(late)
+            assert [each.name for each in tmp_path.iterdir()] == ["socket"]
+            new.send_signal(signal.SIGTERM)
+            assert new.wait(_SECONDS) == 0
+    assert list(tmp_path.iterdir()) == []
 
 
-def _answered(path: Path) -> bool:
-    with grpc.insecure_channel(f"unix:{path}") as channel:
-        return bool(call(channel, "Predict", predict_request("default", {"x": [1]})).outputs)
+def test_socket_is_taken_over_from_a_server_that_was_killed(
+    tmp_path: Path, models_dir: Path
+) -> None:
+    path = tmp_path / ("s" * (107 - len(f"{tmp_path}/")))  # the longest that there can be
+    flags = (f"--grpc_socket_path={path}", f"--model_base_path={models_dir / 'half_plus_two'}")
+    for _ in range(2):
+        with running(*flags), _connected(path) as channel:
+            assert _predicted(channel)
+        assert path.is_socket()
+
+
+@contextmanager
+def _connected(path: Path) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(f"unix:{path}", [("grpc.use_local_subchannel_pool", 1)]) as channel:
+        yield channel
+
+
+def _predicted(channel: grpc.Channel) -> bool:
+    return bool(call(channel, "Predict", predict_request("default", {"x": [1]})).outputs)

@@ -1,5 +1,6 @@
 """Warm-up files of every kind, right and wrong, over `half_plus_two`."""
 
+import logging
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -132,6 +133,24 @@ def test_warm_up_by_tensorflows_own_writer_is_read(models_dir: Path) -> None:
         assert warm_up(servable, export) == 3
 
 
+def test_log_says_when_warm_up_begins_and_ends(
+    servable: Servable,
+    write: Callable[[bytes], Path],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    warm_up(servable, tmp_path / "none")
+    file = write(_predict() * 2)
+    warm_up(servable, file.parents[1], 3)
+    began = f"Starting to read warmup data for model at {file} with model-warmup-options"
+    ended = f"Finished reading warmup data for model at {file}. Number of warmup records read: 2. "
+    nothing, first, last = caplog.messages
+    assert nothing == f"No warmup data file found at {tmp_path}/none/{WARMUP_FILE}"
+    assert first == f"{began} num_request_iterations: 3"
+    assert last.startswith(f"{ended}Elapsed time (microseconds): ")
+
+
 def test_no_file_is_no_warm_up(servable: Servable, tmp_path: Path) -> None:
     assert warm_up(servable, tmp_path) == 0
 
@@ -159,7 +178,7 @@ def test_no_file_is_no_warm_up(servable: Servable, tmp_path: Path) -> None:
             InvalidArgument,
             "No signature was found with the name: nope",
         ),
-        (_session_run(), Unimplemented, "Unsupported log_type for warmup: session_run_log"),
+        (_session_run(), Unimplemented, "Unsupported log_type for warmup: 5 (session_run_log)"),
     ],
     ids=["signature", "input", "classify", "regress", "multi-inference", "session run"],
 )
@@ -229,7 +248,9 @@ def test_record_that_is_no_log_is_refused(
     file = write(_record(b"\xff\xff"))
     with pytest.raises(InvalidArgument) as raised:
         warm_up(servable, file.parents[1])
-    assert str(raised.value).startswith(f"A record of {file} is not a PredictionLog: ")
+    assert str(raised.value).startswith(
+        r"Failed to parse warmup record: \xff\xff from " + f"{file}. "
+    )
 
 
 _GOOD = _predict()

@@ -3,7 +3,16 @@ from pathlib import Path
 import pytest
 
 from lambda_serving.errors import InvalidArgument, NotFound
-from lambda_serving.model_config import Logging, ModelConfig, check, edited, parse, read
+from lambda_serving.model_config import (
+    Logging,
+    ModelConfig,
+    check,
+    edited,
+    of_message,
+    parse,
+    read,
+    to_message,
+)
 from lambda_serving.version_policy import All, Latest, Specific, VersionPolicy
 
 _ALL_FORMS = """
@@ -43,11 +52,8 @@ def test_reads_every_policy_and_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "has no model_config_list"),
-        ("model_config_list {}", "The model config has no models"),
         ("model_config_list { config { nmae: 'a' } }", "1:30 .*nmae"),
         ("model_config_list {", "is not valid: "),
-        ("model_config_list { config { name: 'a' base_path: '/a' } }", 'must be "tensorflow"'),
         (
             "model_config_list { config { base_path: '/a' model_platform: 'tensorflow' } }",
             "has no name",
@@ -60,6 +66,68 @@ def test_refuses_what_is_no_list_of_models(tmp_path: Path, text: str, message: s
         read(_file(tmp_path, text))
 
 
+@pytest.mark.parametrize("text", ["", " \n# soon\n"])
+def test_file_without_text_is_no_models_but_replaces_none(tmp_path: Path, text: str) -> None:
+    path = _file(tmp_path, text)
+    assert read(path) == []
+    with pytest.raises(InvalidArgument, match="has no model_config_list"):
+        read(path, [ModelConfig("m", "/m")])
+
+
+def test_list_without_models_replaces_all(tmp_path: Path) -> None:
+    path = _file(tmp_path, "model_config_list { }")
+    assert read(path) == read(path, [ModelConfig("m", "/m")]) == []
+    assert of_message(to_message([]), path) == []
+
+
+_NEITHER = (
+    "Illegal setting neither ModelServerConfig::model_type (deprecated) nor"
+    " ModelServerConfig::model_platform, model name is m"
+)
+_BOTH = (
+    "Illegal setting both ModelServerConfig::model_type (deprecated) and"
+    " ModelServerConfig::model_platform, model name is m"
+)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ("model_platform: 'tensorflow'", ""),
+        ("model_type: TENSORFLOW", ""),
+        ("model_type: 1", ""),
+        ("model_type: MODEL_TYPE_UNSPECIFIED model_platform: 'tensorflow'", ""),
+        ("", _NEITHER),
+        ("model_platform: ''", _NEITHER),
+        ("model_type: TENSORFLOW model_platform: 'tensorflow'", _BOTH),
+        ("model_type: TENSORFLOW model_platform: 'caffe'", _BOTH),
+        ("model_type: OTHER", "ModelServerConfig::model_type choice 2 not supported."),
+        ("model_type: 7", "ModelServerConfig::model_type choice 7 not supported."),
+        ("model_platform: 'caffe'", "Model m requests unsupported platform caffe"),
+        ("model_platform: 'TensorFlow'", "Model m requests unsupported platform TensorFlow"),
+    ],
+)
+def test_platform_is_told_in_either_field(tmp_path: Path, fields: str, said: str) -> None:
+    path = _file(
+        tmp_path, f"model_config_list {{ config {{ name: 'm' base_path: '/m' {fields} }} }}"
+    )
+    if said:
+        with pytest.raises(InvalidArgument) as raised:
+            read(path)
+        assert str(raised.value).startswith(said)
+    else:
+        assert read(path) == [ModelConfig("m", "/m")]
+
+
+def test_model_keeps_its_platform() -> None:
+    with pytest.raises(InvalidArgument) as raised:
+        check([ModelConfig("m", "/m", platform="caffe")], [ModelConfig("m", "/m")])
+    assert str(raised.value) == (
+        "Illegal to change a model's platform. For model m platform was tensorflow and new platform"
+        " requested is caffe"
+    )
+
+
 def test_missing_file_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="nowhere: No such file or directory"):
         read(tmp_path / "nowhere")
@@ -68,9 +136,7 @@ def test_missing_file_is_not_found(tmp_path: Path) -> None:
 def test_binary_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "models.config"
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(
-        InvalidArgument, match="is not valid: it is no text in UTF-8, as its byte 0"
-    ):
+    with pytest.raises(InvalidArgument, match="is not valid: invalid UTF-8 at byte 0"):
         read(path)
 
 
@@ -86,6 +152,10 @@ def test_relative_base_path_is_refused() -> None:
 
 
 _ORIGIN = "s3://bucket/models.config"
+_INVALID = (
+    "Error parsing text-format tensorflow.serving.ModelServerConfig: The config file"
+    " s3://bucket/models.config is not valid: "
+)
 
 
 def test_models_need_no_base_path_to_be_parsed() -> None:
@@ -100,12 +170,12 @@ def test_models_need_no_base_path_to_be_parsed() -> None:
         ("", "The config file s3://bucket/models.config has no model_config_list"),
         (
             "model_config_list {\n  config { nmae: 'a' } }",
-            "The config file s3://bucket/models.config is not valid: 2:12 : .*nmae",
+            f"{_INVALID}2:12 : .*nmae",
         ),
-        (b"\xff", "The config file s3://bucket/models.config is not valid: "),
+        (b"\xff", _INVALID),
         (
             "model_config_list { config { name: 'm' model_platform: 'caffe' } }",
-            "Model m in s3://bucket/models.config has model_platform 'caffe'; it must be",
+            "Model m requests unsupported platform caffe. Its model_platform must be",
         ),
     ],
 )

@@ -45,8 +45,7 @@ class _Server:
 def _serving(settings: Settings) -> Iterator[_Server]:
     store, loader = MemoryStore({"m": [1], "n": [1]}), MemoryLoader()
 
-    def open_store(models: Sequence[ModelConfig]) -> Store:
-        assert models
+    def open_store(_: Sequence[ModelConfig]) -> Store:
         return store
 
     manager = Manager(store, loader)
@@ -101,6 +100,23 @@ def test_new_model_without_versions_is_told(
         server.core.reload([_M, _N])
 
 
+def test_list_without_models_unloads_all_and_models_may_come_again(server: _Server) -> None:
+    server.core.reload([])
+    until(lambda: server.available() == {})
+    assert not server.manager.ready()
+    server.core.reload([_N])
+    assert server.available() == {"n": [1]}
+    assert server.manager.ready()
+
+
+def test_model_cannot_change_its_platform(server: _Server) -> None:
+    with pytest.raises(InvalidArgument, match="Illegal to change a model's platform"):
+        server.core.reload([ModelConfig("m", "/m", platform="caffe")])
+    with pytest.raises(InvalidArgument, match="Model n requests unsupported platform caffe"):
+        server.core.reload([_M, ModelConfig("n", "/n", platform="caffe")])
+    assert server.available() == {"m": [1]}
+
+
 def test_list_that_is_refused_changes_nothing(server: _Server) -> None:
     with pytest.raises(InvalidArgument, match="multiple times"):
         server.core.reload([_N, _N])
@@ -132,6 +148,24 @@ def test_config_file_that_changed_is_reloaded(tmp_path: Path) -> None:
         assert server.store.listed.count("n") <= listed + 1  # nothing but what polls look at
 
 
+def test_config_file_that_lists_nothing_unloads_all_and_one_without_text_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "models.config"
+    with _serving(Settings(model_config_file=str(path))) as server:
+        path.write_text("")
+        server.core.read_config()
+        assert server.available() == {"m": [1]}
+        assert caplog.messages[-1] == f"The config file {path} has no model_config_list"
+        path.write_text("model_config_list { }")
+        server.core.read_config()
+        until(lambda: server.available() == {})
+        path.write_text("")
+        count = len(caplog.messages)
+        server.core.read_config()
+        assert caplog.messages[count:] == []
+
+
 def test_bad_config_file_keeps_the_models_and_is_told_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -142,8 +176,9 @@ def test_bad_config_file_keeps_the_models_and_is_told_once(
         server.core.read_config()
         told = [message for message in caplog.messages if "models.config" in message]
         expected = (
-            f'The config file {path} is not valid: 2:12 : Message type "tensorflow.serving.'
-            'ModelConfig" has no field named "nam".'
+            "Error parsing text-format tensorflow.serving.ModelServerConfig: The config file"
+            f' {path} is not valid: 2:12 : Message type "tensorflow.serving.ModelConfig" has no'
+            ' field named "nam".'
         )
         assert told == [expected]
         assert server.available() == {"m": [1]}

@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 _PLATFORM = "tensorflow"
+_UNSPECIFIED, _TENSORFLOW = 0, 1  # ModelType, the deprecated field
 
 LABEL = re.compile(r"[A-Za-z0-9_-]{1,100}")
 """What a label of a release may be: it becomes a part of URLs and of an alias."""
@@ -42,22 +43,31 @@ class Logging:
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """One model to serve: where it lies, which versions, the labels of some, what is logged."""
+    """One model to serve: where it lies, which versions, the labels of some, what is logged.
+
+    `check` refuses all platforms but that of TensorFlow.
+    """
 
     name: str
     base_path: str
     policy: VersionPolicy = field(default_factory=Latest)
     labels: Mapping[str, int] = field(default_factory=dict)
     logging: Logging | None = None
+    platform: str = _PLATFORM
 
 
-def read(path: Path) -> list[ModelConfig]:
+def read(path: Path, before: Sequence[ModelConfig] = ()) -> list[ModelConfig]:
     """The models that a server should serve, of a `ModelServerConfig` in protobuf text.
 
-    Raises what `proto_text.read`, `parse` and `check` raise.
+    They replace those `before`, if there are any. A file without text is no models, but does not
+    replace any: it is a file that is being written, more likely than not. Raises what
+    `proto_text.read`, `of_message` and `check` raise.
     """
-    models = of_message(proto_text.read(path, _message()), path)
-    check(models)
+    config = proto_text.read(path, _message())
+    if not before and config.WhichOneof("config") is None:
+        return []
+    models = of_message(config, path)
+    check(models, before)
     return models
 
 
@@ -65,13 +75,20 @@ def parse(text: str | bytes, origin: object) -> list[ModelConfig]:
     """The models of a `ModelServerConfig` in protobuf text, wherever they lie.
 
     A file that is not for a server alone need not pass `check`. Raises InvalidArgument, naming
-    `origin`, for what is no such message or has no list of models, and for another platform.
+    `origin`, for what is no such message or has no list of models, and naming the model for one
+    without a platform or with another than TensorFlow's.
     """
-    return of_message(proto_text.parse(text, _message(), origin), origin)
+    models = of_message(proto_text.parse(text, _message(), origin), origin)
+    _check_platforms(models, origin=f" in {origin}")
+    return models
 
 
 def of_message(config: Any, origin: object) -> list[ModelConfig]:
-    """The models of a `ModelServerConfig` message; raises as `parse` does."""
+    """The models of a `ModelServerConfig` message.
+
+    Raises InvalidArgument for one without a list of models, and in the words of
+    model_servers/server_core.cc (GetPlatform) for a model without a platform or with two.
+    """
     if config.WhichOneof("config") != "model_config_list":
         raise InvalidArgument(f"The config file {origin} has no model_config_list")
     return [_model(model, origin) for model in config.model_config_list.config]
@@ -80,11 +97,12 @@ def of_message(config: Any, origin: object) -> list[ModelConfig]:
 def to_message(models: Sequence[ModelConfig]) -> Any:
     """The `ModelServerConfig` of which `of_message` gives these models."""
     config = _message()()
+    config.model_config_list.SetInParent()  # also without models
     for model in models:
         entry = config.model_config_list.config.add(
             name=model.name,
             base_path=model.base_path,
-            model_platform=_PLATFORM,
+            model_platform=model.platform,
             model_version_policy=_choice(model.policy),
             version_labels=model.labels,
         )
@@ -114,10 +132,8 @@ def edited(text: str | bytes, origin: object, model: ModelConfig) -> str:
     return proto_text.written(config)
 
 
-def check(models: Sequence[ModelConfig]) -> None:
-    """Raises InvalidArgument for what TensorFlow Serving refuses in a list of models."""
-    if not models:
-        raise InvalidArgument("The model config has no models")
+def check(models: Sequence[ModelConfig], before: Sequence[ModelConfig] = ()) -> None:
+    """Raises InvalidArgument for what TensorFlow Serving refuses in models that replace others."""
     seen = set()
     for model in models:
         if not model.name:
@@ -132,7 +148,26 @@ def check(models: Sequence[ModelConfig]) -> None:
                 f"Expected model {model.name} to have an absolute path or URI; got"
                 f" base_path()={model.base_path}"
             )
+    _check_platforms(models, before)
     _check_logging(models)
+
+
+def _check_platforms(
+    models: Sequence[ModelConfig], before: Sequence[ModelConfig] = (), *, origin: str = ""
+) -> None:
+    platforms = {model.name: model.platform for model in before}
+    for model in models:
+        if model.platform == _PLATFORM:
+            continue
+        if model.name in platforms:
+            raise InvalidArgument(
+                f"Illegal to change a model's platform. For model {model.name} platform was"
+                f" {platforms[model.name]} and new platform requested is {model.platform}"
+            )
+        raise InvalidArgument(
+            f"Model {model.name} requests unsupported platform {model.platform}. Its"
+            f' model_platform must be "{_PLATFORM}"{origin}'
+        )
 
 
 def _check_logging(models: Sequence[ModelConfig]) -> None:
@@ -170,18 +205,38 @@ def _message() -> Any:
     return protos.message("tensorflow.serving.ModelServerConfig")
 
 
-def _model(model: Any, origin: object) -> ModelConfig:
-    if model.model_platform != _PLATFORM:
+def _platform(model: Any, origin: object) -> str:
+    platform: str = model.model_platform
+    if model.model_type not in {_UNSPECIFIED, _TENSORFLOW}:
         raise InvalidArgument(
-            f"Model {model.name} in {origin} has model_platform {model.model_platform!r};"
-            f' it must be "{_PLATFORM}"'
+            f"ModelServerConfig::model_type choice {model.model_type} not supported. It is that of"
+            f" model {model.name} in {origin}"
         )
+    if model.model_type == _TENSORFLOW:
+        if platform:
+            raise InvalidArgument(
+                "Illegal setting both ModelServerConfig::model_type (deprecated) and"
+                f" ModelServerConfig::model_platform, model name is {model.name}. Leave out"
+                f" model_type in {origin}"
+            )
+        return _PLATFORM
+    if not platform:
+        raise InvalidArgument(
+            "Illegal setting neither ModelServerConfig::model_type (deprecated) nor"
+            f" ModelServerConfig::model_platform, model name is {model.name}. Set"
+            f' model_platform: "{_PLATFORM}" in {origin}'
+        )
+    return platform
+
+
+def _model(model: Any, origin: object) -> ModelConfig:
     return ModelConfig(
         model.name,
         model.base_path,
         _policy(model.model_version_policy),
         dict(model.version_labels),
         _logging(model.logging_config) if model.HasField("logging_config") else None,
+        _platform(model, origin),
     )
 
 

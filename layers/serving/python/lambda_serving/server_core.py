@@ -84,7 +84,7 @@ class ServerCore:
         tried again all the same.
         """
         with self._reloading:
-            check(models)
+            check(models, self._models)
             store = self._open_store(models)
             labels_may_wait = self._settings.allow_version_labels_for_unavailable_models
             self._manager.configure(models, store, labels_may_wait=labels_may_wait)
@@ -102,7 +102,7 @@ class ServerCore:
 
     def check(self, models: Sequence[ModelConfig]) -> None:
         """Raises what `reload` of these models raises before anything changes."""
-        check(models)
+        check(models, self._models)
         self._open_store(models)
         labels_may_wait = self._settings.allow_version_labels_for_unavailable_models
         self._manager.check_labels(models, labels_may_wait=labels_may_wait)
@@ -110,7 +110,7 @@ class ServerCore:
     def read_config(self) -> None:
         """Reloads what the config file says now; a file that does not do is told of, once."""
         try:
-            models = self._settings.models()
+            models = self._settings.models(self._models)
             if models != self._models:
                 self.reload(models)
         except ServingError as error:

@@ -5,7 +5,7 @@ Source of names and defaults: model_servers/main.cc.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
@@ -182,10 +182,13 @@ class Settings:
         values = {flag.name: environ.get(flag.name.upper(), "") for flag in flags()}
         return cls(**{flag.name: flag.parse(values[flag.name]) for flag in flags()})
 
-    def models(self) -> list[ModelConfig]:
-        """The models to serve, of the config file if there is one; raises as `read` does."""
+    def models(self, before: Sequence[ModelConfig] = ()) -> list[ModelConfig]:
+        """The models to serve in place of those `before`, of the config file if there is one.
+
+        Raises as `read` does, and InvalidArgument when no flag names a model.
+        """
         if self.model_config_file:
-            return read(Path(self.model_config_file))
+            return read(Path(self.model_config_file), before)
         if not self.model_base_path:
             raise InvalidArgument(
                 "Which model? Give --model_base_path=/absolute/folder (with versions 1, 2, ...)"

@@ -4,6 +4,7 @@ Source: servables/tensorflow/saved_model_warmup_util.cc. The file is a TFRecord 
 `tensorflow.serving.PredictionLog`; every record must succeed, or the load fails.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -22,6 +23,9 @@ __all__ = ["MAX_RECORDS", "WARMUP_FILE", "WarmUp", "recorded", "warm_up"]
 
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 MAX_RECORDS = 1000
+_SHOWN = 100  # bytes of a record that is none
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,27 +53,40 @@ def warm_up(
     is not served.
     """
     path = export_dir / WARMUP_FILE
-    if warmed_up is None or not path.exists():
-        return _warm_up(servable, path, _logs(path), iterations)
+    if not path.exists():
+        _log.info("No warmup data file found at %s", path)
+        return 0
+    _log.info(
+        "Starting to read warmup data for model at %s with model-warmup-options"
+        " num_request_iterations: %d",
+        *(path, iterations),
+    )
     began, status, logs = perf_counter(), "OK", list[Any]()
     try:
         logs = _logs(path)
-        return _warm_up(servable, path, logs, iterations)
+        _warm_up(servable, path, logs, iterations)
     except ServingError as error:
         status = error.code.name
         raise
     finally:
-        warmed_up(WarmUp(export_dir, status, len(logs), perf_counter() - began))
+        seconds = perf_counter() - began
+        if warmed_up:
+            warmed_up(WarmUp(export_dir, status, len(logs), seconds))
+    _log.info(
+        "Finished reading warmup data for model at %s. Number of warmup records read: %d. Elapsed"
+        " time (microseconds): %d.",
+        *(path, len(logs), seconds * 1e6),
+    )
+    return len(logs)
 
 
-def _warm_up(servable: Servable, path: Path, logs: Sequence[Any], iterations: int) -> int:
+def _warm_up(servable: Servable, path: Path, logs: Sequence[Any], iterations: int) -> None:
     for number, log in enumerate(logs):
         try:
             for _ in range(iterations):
                 _replay(servable, log)
         except ServingError as error:
             raise type(error)(f"Warm-up record {number} of {path} failed: {error}") from error
-    return len(logs)
 
 
 def recorded(servable: Servable, export_dir: Path) -> list[tuple[str, dict[str, Array]]]:
@@ -128,7 +145,8 @@ def _tasks(log: Any) -> Iterator[tuple[_Infer, str, list[bytes]]]:
         case "predict_log" | None:  # a log of nothing is nothing to run
             pass
         case kind:
-            raise Unimplemented(f"Unsupported log_type for warmup: {kind}")
+            number = log.DESCRIPTOR.fields_by_name[kind].number
+            raise Unimplemented(f"Unsupported log_type for warmup: {number} ({kind})")
 
 
 def _parse(record: bytes, path: Path) -> Any:
@@ -137,7 +155,10 @@ def _parse(record: bytes, path: Path) -> Any:
     try:
         return protos.message("tensorflow.serving.PredictionLog").FromString(record)
     except DecodeError as error:
-        raise InvalidArgument(f"A record of {path} is not a PredictionLog: {error}") from error
+        shown = record[:_SHOWN].decode("ascii", "backslashreplace")
+        raise InvalidArgument(
+            f"Failed to parse warmup record: {shown} from {path}. It is no PredictionLog: {error}"
+        ) from error
 
 
 def _records(path: Path) -> Iterator[bytes]:

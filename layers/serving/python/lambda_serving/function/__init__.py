@@ -5,6 +5,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
+from lambda_serving.errors import InvalidArgument
 from lambda_serving.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ def start(settings: Settings) -> "Handler":
     """
     from lambda_serving.startup import open_manager
 
-    models = settings.models()
+    if not (models := settings.models()):  # nobody could name any later
+        raise InvalidArgument(f"The config file {settings.model_config_file} has no models")
     downloads = Path(mkdtemp())  # as short-lived as the environment
     # the files of an image are its own: what the function cannot write, nobody writes
     manager = open_manager(settings, models, downloads, files_stay=True)

@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from threading import Thread
 from typing import Protocol, TypeVar
@@ -22,7 +22,7 @@ from lambda_serving.manager import Manager
 from lambda_serving.rpc.calls import Calls
 from lambda_serving.rpc.credentials import credentials
 from lambda_serving.rpc.services import Counters, Reload, RpcOptions, Services, no_reload
-from lambda_serving.rpc.sockets import check_path
+from lambda_serving.rpc.sockets import taken
 from lambda_serving.settings import Settings
 
 __all__ = ["serving"]
@@ -53,18 +53,25 @@ def serving(
     """Answers inside the block; at its end no more calls are taken, and those in flight finish.
 
     `observers` and `counters` are as those of `Services`. Raises Unavailable for an address that
-    cannot be listened on, what `check_path` raises, and InvalidArgument for settings that make no
-    sense.
+    cannot be listened on, what `sockets.taken` raises, and InvalidArgument for settings that make
+    no sense.
     """
-    addresses = _addresses(settings)
-    if settings.grpc_socket_path:
-        check_path(Path(settings.grpc_socket_path))
     services = Services(
         manager, RpcOptions.of(settings), reload, observers=observers, counters=counters
     )
-    with ThreadPoolExecutor(_threads(settings), "rpc") as threads, _loop() as run:
+    path = settings.grpc_socket_path
+    with (
+        taken(Path(path)) if path else nullcontext() as socket,
+        ThreadPoolExecutor(_threads(settings), "rpc") as threads,
+        _loop() as run,
+    ):
         calls = Calls(services, threads, settings.client_timeout_seconds)
-        server = run(_started(calls, addresses, settings))
+        port = _port(settings)
+        bound = [*port, f"unix:{socket.unbound}"] if socket else port
+        server = run(_started(calls, bound, settings))
+        if socket:
+            socket.put()
+        addresses = [*port, f"unix:{path}"] if socket else port
         _log.info("Running gRPC ModelServer at: %s", ", ".join(addresses))
         try:
             yield
@@ -115,11 +122,9 @@ def _threads(settings: Settings) -> int:
     return max(settings.grpc_max_threads, least)
 
 
-def _addresses(settings: Settings) -> list[str]:
+def _port(settings: Settings) -> list[str]:
     host = f"[{settings.grpc_host}]" if ":" in settings.grpc_host else settings.grpc_host
-    port = [f"{host}:{settings.port}"] if settings.port else []
-    path = [f"unix:{settings.grpc_socket_path}"] if settings.grpc_socket_path else []
-    return port + path
+    return [f"{host}:{settings.port}"] if settings.port else []
 
 
 def _channel_arguments(settings: Settings) -> list[tuple[str, int | str]]:

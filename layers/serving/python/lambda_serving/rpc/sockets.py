@@ -1,21 +1,56 @@
-"""The path of a UNIX socket, before it is listened on."""
+"""The path of a UNIX socket: taken over from whoever had it, and left to whoever takes it over.
 
-import socket
-from contextlib import closing
+gRPC binds a path after removing the socket that is there, so that nobody listens for a moment,
+and removes whatever is there when it stops, also the socket of the server that took the path over
+(gRPC core, tcp_server_posix.cc). Here it binds a path of its own, which is then renamed.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 
-from lambda_serving.errors import AlreadyExists, NotFound
+from lambda_serving.errors import AlreadyExists, NotFound, Unavailable
 
-__all__ = ["check_path"]
+__all__ = ["Taking", "taken"]
 
-_SECONDS = 1
+_LONGEST = 107  # bytes of a path that can be bound (unix(7)), without the zero at its end
 
 
-def check_path(path: Path) -> None:
-    """Returns if the path is free, or has the socket of a process that was killed.
+class Taking:
+    """Binds by `unbound`, then puts what was bound in the place of `path`."""
 
-    gRPC takes any socket over, also one that is in use. Raises NotFound without a folder for it,
-    AlreadyExists when something else is there or someone listens on it.
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.unbound = path.with_name(f".{token_hex(4)}")
+        self._ours: tuple[int, int] | None = None
+
+    def put(self) -> None:
+        """Clients that connect from now on are this server's; raises Unavailable if it cannot."""
+        try:
+            self._ours = _identity(self.unbound)
+            self.unbound.rename(self._path)
+        except OSError as error:
+            raise Unavailable(
+                f"Could not take --grpc_socket_path {self._path}: {error.strerror}. Choose another"
+                " path"
+            ) from error
+
+    def leave(self) -> None:
+        """Removes the socket, unless another server has taken its place."""
+        with suppress(OSError):
+            self.unbound.unlink(missing_ok=True)
+            if self._ours and _identity(self._path) == self._ours:
+                self._path.unlink()
+
+
+@contextmanager
+def taken(path: Path) -> Iterator[Taking]:
+    """What takes the path over, and leaves it at the end of the block.
+
+    Raises NotFound without a folder for it, AlreadyExists when something else than a socket is
+    there, Unavailable for a path that is too long.
     """
     if not path.parent.is_dir():
         raise NotFound(f"The folder of --grpc_socket_path {path} is not there. Make it")
@@ -23,17 +58,18 @@ def check_path(path: Path) -> None:
         raise AlreadyExists(
             f"--grpc_socket_path {path} is there already and is no socket. Choose another path"
         )
-    if _is_listened_on(path):
-        raise AlreadyExists(
-            f"Another process listens on --grpc_socket_path {path}. End it, or choose another path"
+    taking = Taking(path)
+    if len(longest := max(map(os.fsencode, (path, taking.unbound)), key=len)) > _LONGEST:
+        raise Unavailable(
+            f"--grpc_socket_path {path} takes {len(longest)} bytes, and {_LONGEST} are what an"
+            " address has room for. Choose a shorter one"
         )
+    try:
+        yield taking
+    finally:
+        taking.leave()
 
 
-def _is_listened_on(path: Path) -> bool:
-    with closing(socket.socket(socket.AF_UNIX)) as client:
-        client.settimeout(_SECONDS)
-        try:
-            client.connect(str(path))
-        except OSError:
-            return False
-        return True
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.lstat()
+    return status.st_dev, status.st_ino
