@@ -168,6 +168,49 @@ def _keep_asking(stop: threading.Event, port: int) -> int:
     return failed
 
 
+def test_worker_that_hangs_is_replaced(half: Path) -> None:
+    with _serving(half) as served:
+        hung, _ = served.workers()
+        hung.suspend()
+        until(lambda: served.times_said("Worker 0 has not answered for 10 s: it is killed"))
+        assert {served.ask() for _ in range(20)} == {_ANSWER}
+        until(lambda: hung not in served.workers() and _of_each(served))
+        assert served.times_said("was ended by SIGKILL. It is replaced")
+
+
+def _of_each(served: _Served) -> bool:
+    """Whether there are two workers and both accept connections."""
+    with ExitStack() as connections:
+        for _ in range(16):
+            assert _asked(connections.enter_context(_connected(served.port))) == _ANSWER
+        workers = served.workers()
+        return len(workers) == 2 and all(_of_port(each, served.port) for each in workers)
+
+
+def test_worker_that_can_not_load_a_model_serves_the_others(half: Path, tmp_path: Path) -> None:
+    shutil.copytree(half, tmp_path / "n")
+    config = tmp_path / "models.config"
+    entry = 'config {{ name: "{0}" base_path: "{1}" model_platform: "tensorflow" }}'
+    entries = [entry.format(name, tmp_path / name) for name in ("n", "m")]
+    config.write_text(f"model_config_list {{ {' '.join(entries)} }}")
+    graph = tmp_path / "n/1/saved_model.pb"
+    whole = graph.read_bytes()
+    with _serving("", f"--model_config_file={config}") as served:
+        os.truncate(graph, 100)
+        killed, other = served.workers()
+        killed.kill()
+        until(lambda: served.times_said("What has loaded is served") == 1)
+        assert _statuses(served, "n") == {200}  # by the one that still has it
+        other.kill()
+        until(lambda: served.times_said("What has loaded is served") == 2)
+        until(lambda: _of_each(served))
+        assert _statuses(served, "n") == {404}
+        assert {served.ask() for _ in range(20)} == {_ANSWER}
+        graph.write_bytes(whole)
+        until(lambda: _statuses(served, "n") == {200})
+        assert served.times_said("is replaced") == 2
+
+
 def test_connections_to_a_worker_that_is_gone_are_taken_by_the_other(half: Path) -> None:
     with _serving(half, "--file_system_poll_wait_seconds=0") as served:
         killed, _ = served.workers()

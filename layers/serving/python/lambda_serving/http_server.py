@@ -107,6 +107,11 @@ class Server(uvicorn.Server):
         """
         asyncio.run_coroutine_threadsafe(self._accept_from(listeners), self._loop)
 
+    def soon(self, call: Callable[[], None]) -> None:
+        """Has the loop call this as soon as it gets to it, if it still runs."""
+        with suppress(RuntimeError):  # it has ended
+            self._loop.call_soon_threadsafe(call)
+
     async def _accept_from(self, listeners: Sequence[socket.socket]) -> None:
         if self.should_exit:
             return

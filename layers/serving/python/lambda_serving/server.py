@@ -4,7 +4,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Protocol
 
 from lambda_serving.downloads import prefix
-from lambda_serving.errors import InvalidArgument
+from lambda_serving.errors import InvalidArgument, ServingError
 from lambda_serving.listeners import grpc_listener, rest_listener
 from lambda_serving.manager import Manager
 from lambda_serving.model_config import ModelConfig
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Process", "run", "serve"]
 
 _log = logging.getLogger(__name__)
+_LOOK_SECONDS = 1
 
 
 class Process(Protocol):
@@ -43,8 +44,12 @@ class Process(Protocol):
         """What asks all processes, which `answer` as this one does; before `loaded`."""
         ...
 
+    def failed_to_load(self, error: ServingError) -> None:
+        """Raises the error, unless the process is to serve what did load."""
+        ...
+
     def loaded(self, core: ServerCore) -> "Reload":
-        """Every model has loaded. Returns when the ports may open, with what reloads models."""
+        """Models have loaded. Returns when the ports may open, with what reloads models."""
         ...
 
     def opened(self, server: "Server") -> None:
@@ -97,7 +102,13 @@ def run(
         )
         from lambda_serving import http_server  # takes as long as the loading: side by side
 
-        loading.result()
+        while not loading.done():  # a signal that another thread gets does not wake this one
+            wait([loading], _LOOK_SECONDS)
+        try:
+            loading.result()
+        except ServingError as error:
+            process.failed_to_load(error)
+            manager.configure(models, manager.store, labels_may_wait=True)
         stopping.loaded()
         try:
             opened = partial(_open_store, downloads)
@@ -116,6 +127,9 @@ class _Alone:
 
     def asking(self, _: str, answer: Callable[[bytes], bytes]) -> Callable[[bytes], list[bytes]]:
         return lambda payload: [answer(payload)]
+
+    def failed_to_load(self, error: ServingError) -> None:
+        raise error
 
     def loaded(self, core: ServerCore) -> "Reload":
         return core.reload

@@ -75,6 +75,10 @@ class ServerCore:
         self._loads.shutdown(cancel_futures=True)
         self._unloads.shutdown()
 
+    def is_complete(self) -> bool:
+        """Whether every model has a version that answers."""
+        return self._manager.ready()
+
     def reload(self, models: Sequence[ModelConfig]) -> None:
         """Makes these the models that are served, in place of all others; waits for new ones.
 

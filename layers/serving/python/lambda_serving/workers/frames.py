@@ -22,11 +22,11 @@ class Kind(IntEnum):
     """What a frame says; its direction in brackets."""
 
     START = auto()
-    """(parent) The settings as JSON; the topic and payload of nothing else."""
+    """(parent) The settings as JSON; the number is 1 for a worker in place of one that served."""
     KEPT = auto()
     """(parent) Before START: what was gathered last under this topic to be kept."""
     READY = auto()
-    """(worker) Every model has loaded."""
+    """(worker) It could answer; the number is 1 while a model is lacking."""
     LISTEN = auto()
     """(parent) The payload's bytes are the numbers of the sockets to accept from."""
     SERVING = auto()
@@ -45,6 +45,11 @@ class Kind(IntEnum):
     """(worker) The answer of one."""
     ANSWERS = auto()
     """(parent) Those of all, joined."""
+    PING = auto()
+    """(parent) A question, every second, whether it lives."""
+    PONG = auto()
+    """(worker) It does; the number counts PINGs that its event loop has not seen, the payload is
+    empty unless a model is lacking."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from lambda_serving.workers.frames import Frame, Kind
 __all__ = ["State", "WorkerProcess"]
 
 _log = logging.getLogger(__name__)
+_MOST_SILENT, _MOST_BEHIND = 10, 60  # beats
 
 
 class State(Enum):
@@ -44,6 +45,9 @@ class WorkerProcess:
         """What the last process ended with, if it could tell."""
         self.is_outdated = False
         """Whether the last one was ended because what is kept has changed since its start."""
+        self.lacks_models = False
+        """Whether one of its models has no version that answers."""
+        self._silent = self._behind = 0
         self._is_over = False
         self._listeners = listeners
         self._told = told
@@ -61,6 +65,7 @@ class WorkerProcess:
         ours, theirs = socket.socketpair()
         fds = [theirs.fileno(), *(listener.fileno() for listener in self._listeners)]
         self.state, self.error, self.is_outdated = State.LOADING, None, False
+        self._silent = self._behind = 0
         with theirs:
             self._process = process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -78,7 +83,7 @@ class WorkerProcess:
             for each in first:
                 self.send(each)
             while frame := await Frame.read(reader):
-                self._receive(frame)
+                self.receive(frame)
             await process.wait()
         finally:
             self.kill()
@@ -105,6 +110,26 @@ class WorkerProcess:
         finally:
             del self._calls[number]
 
+    def beat(self) -> bool:
+        """Asks it whether it lives; False if it has not answered so often that it is killed.
+
+        To be called every second. Beats are counted, not seconds, so that a machine that slept
+        blames nobody. A process is killed when none of its threads has answered for ten beats, or
+        when its event loop, which all REST clients wait for, has not got to it for sixty. One that
+        is loading, which may take as long as it likes, is not asked: no client waits for it.
+        """
+        if not self.is_ready:
+            return True
+        if self._silent >= _MOST_SILENT or self._behind >= _MOST_BEHIND:
+            beats = max(self._silent, self._behind)
+            _log.error("Worker %d has not answered for %d s: it is killed", self.number, beats)
+            self.state = State.CLOSING
+            self.kill()
+            return False
+        self._silent += 1
+        self.send(Frame(Kind.PING))
+        return True
+
     def outdate(self) -> None:
         """Makes it end, to start anew."""
         self.is_outdated = True
@@ -127,14 +152,20 @@ class WorkerProcess:
             with suppress(ProcessLookupError):
                 self._process.send_signal(number)
 
-    def _receive(self, frame: Frame) -> None:
+    def receive(self, frame: Frame) -> None:
+        """Takes in what it says; what is not only for this is passed on."""
         match frame.kind:
             case Kind.REPLY:
                 if waiting := self._calls.get(frame.number):
                     waiting.set_result(frame.payload)
                 return
+            case Kind.PONG:
+                self._silent, self._behind = 0, frame.number
+                lacked, self.lacks_models = self.lacks_models, bool(frame.payload)
+                if lacked == self.lacks_models:
+                    return
             case Kind.READY:
-                self.state = State.READY
+                self.state, self.lacks_models = State.READY, bool(frame.number)
             case Kind.SERVING:
                 self.state = State.SERVING
             case Kind.CLOSING:

@@ -31,6 +31,7 @@ _LONGEST_PAUSE_SECONDS = 30
 _RELEASE_SECONDS = 1
 _ANSWER_SECONDS = 5
 _PATIENCE_SECONDS = 5
+_BEAT_SECONDS = 1
 
 
 def supervise(settings: Settings) -> None:
@@ -86,13 +87,14 @@ class _Supervisor:
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, self._stop)
         lives = [asyncio.create_task(self._keep_alive(worker)) for worker in self._workers]
+        beats = asyncio.create_task(self._beat())
         try:
             await asyncio.gather(*lives)
             await asyncio.gather(*self._tasks)
         finally:
-            for life in lives:
-                life.cancel()
-            await asyncio.gather(*lives, return_exceptions=True)
+            for task in (*lives, beats):
+                task.cancel()
+            await asyncio.gather(*lives, beats, return_exceptions=True)
         return self._status
 
     async def _keep_alive(self, worker: WorkerProcess) -> None:
@@ -113,13 +115,21 @@ class _Supervisor:
             _log.error("%s%s. It is replaced in %d s", end, why, pause)
             await self._sleep(pause)
 
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(_BEAT_SECONDS)
+            silent = [worker for worker in self._workers if not worker.beat()]
+            if silent:
+                self._share_out()
+
     def _first_frames(self) -> list[Frame]:
         kept = [Frame(Kind.KEPT, 0, topic, payload) for topic, payload in self._kept.items()]
-        return [*kept, Frame(Kind.START, payload=json.dumps(asdict(self._settings)).encode())]
+        settings = json.dumps(asdict(self._settings)).encode()
+        return [*kept, Frame(Kind.START, int(self._is_serving), payload=settings)]
 
     def _told(self, worker: WorkerProcess, frame: Frame) -> None:
         match frame.kind:
-            case Kind.READY | Kind.CLOSING:
+            case Kind.READY | Kind.PONG | Kind.CLOSING:
                 self._share_out()
             case Kind.SERVING if not self._is_serving:
                 self._is_serving = all(each.state is State.SERVING for each in self._workers)
@@ -133,8 +143,17 @@ class _Supervisor:
                 self._start(self._gather(worker, frame))
 
     def _share_out(self) -> None:
-        """Says to each worker what to accept from: its own socket, and those without a worker."""
+        """Says to each worker what to accept from: its own socket, and those without a worker.
+
+        One that lacks a model does not begin to serve while another has all of them.
+        """
         ready = [worker for worker in self._workers if worker.is_ready]
+        if not all(worker.lacks_models for worker in ready):
+            ready = [
+                worker
+                for worker in ready
+                if worker.state is State.SERVING or not worker.lacks_models
+            ]
         if self._stopping.is_set() or not ready:
             return
         if not self._are_open:
@@ -143,7 +162,7 @@ class _Supervisor:
             self._are_open = True
             for listener in self._listeners:
                 listener.listen(_BACKLOG)
-        orphans = {worker.number for worker in self._workers if not worker.is_ready}
+        orphans = {worker.number for worker in self._workers if worker not in ready}
         for place, worker in enumerate(ready):
             adopted = {number for number in orphans if number % len(ready) == place}
             worker.send(Frame(Kind.LISTEN, payload=bytes({worker.number} | adopted)))

@@ -61,6 +61,9 @@ class Worker:
         self._others = b""
         self._listening = threading.Lock()
         self._server: Server | None = None
+        self._core: ServerCore | None = None
+        self._is_replacement = False
+        self._behind = 0
 
     @property
     def listener(self) -> socket.socket:
@@ -71,6 +74,7 @@ class Worker:
         """The settings to serve by; from then on a thread follows what the parent says."""
         while frame := Frame.read_from(self._file):
             if frame.kind is Kind.START:
+                self._is_replacement = bool(frame.number)
                 threads.start("parent", self._follow, daemon=True)
                 return Settings(**json.loads(frame.payload))
             self.kept[frame.topic] = frame.payload
@@ -102,11 +106,18 @@ class Worker:
         self.answer(topic, give)
         return partial(self.gather, topic)
 
+    def failed_to_load(self, error: ServingError) -> None:
+        """Raises the error, unless others serve already: then what has loaded must do for now."""
+        if not self._is_replacement:
+            raise error
+        _log.error("%s. What has loaded is served", error)
+
     def loaded(self, core: ServerCore) -> "Reload":
         from lambda_serving.workers.reloading import reloading
 
         reload = reloading(self, core)
-        self._send(Frame(Kind.READY))
+        self._core = core
+        self._send(Frame(Kind.READY, int(not core.is_complete())))
         self._may_open.wait()
         return reload
 
@@ -136,6 +147,8 @@ class Worker:
         match frame.kind:
             case Kind.CALL:
                 threads.submit(self._calls, partial(self._call, frame))
+            case Kind.PING:
+                self._pong()
             case Kind.ANSWERS:
                 self._asked.pop(frame.number).set_result(split(frame.payload))
             case Kind.LISTEN:
@@ -146,6 +159,16 @@ class Worker:
                 finally:
                     self._may_open.set()
         return True
+
+    def _pong(self) -> None:
+        lacking = bool(self._core and not self._core.is_complete())
+        self._send(Frame(Kind.PONG, self._behind, payload=bytes(lacking)))
+        if self._server:
+            self._behind += 1
+            self._server.soon(self._keep_up)
+
+    def _keep_up(self) -> None:
+        self._behind = 0
 
     def _call(self, frame: Frame) -> None:
         try:
