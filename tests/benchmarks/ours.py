@@ -1,11 +1,11 @@
 """Our application over the sample model, as a function of AWS Lambda or a server holds it."""
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lambda_serving.manager import Manager
 from lambda_serving.model_config import ModelConfig
+from lambda_serving.prediction_threads import Threads
 from lambda_serving.rest import Application, create_app
 from lambda_serving.saved_model import load
 from lambda_serving.store import LocalStore
@@ -19,5 +19,6 @@ def create(*, threads: bool) -> Application:
     """The application, its predictions in the caller's thread or in `threads`, as served."""
     manager = Manager(LocalStore({"MLP": _BASE_PATH}), load)
     manager.serve([ModelConfig("MLP", _BASE_PATH)])
-    executor = ThreadPoolExecutor(4 * (os.cpu_count() or 1)) if threads else None
-    return create_app(manager, executor=executor)
+    return create_app(
+        manager, threads=Threads(4 * (os.cpu_count() or 1), "predict") if threads else None
+    )

@@ -3,7 +3,6 @@
 import asyncio
 import shutil
 from collections.abc import AsyncIterator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from lambda_serving.batching import Batcher, BatchingParameters, Report
 from lambda_serving.errors import ServingError
 from lambda_serving.manager import Manager
 from lambda_serving.model_config import ModelConfig
+from lambda_serving.prediction_threads import Threads
 from lambda_serving.rest import RestOptions, create_app
 from lambda_serving.store import LocalStore
 from server_process import running
@@ -29,9 +29,9 @@ Request = tuple[str, dict[str, Any]]
 class _Service:
     """An application over some models, its batches run by two threads, and what ran."""
 
-    def __init__(self, manager: Manager, timeout_ms: int, executor: ThreadPoolExecutor) -> None:
+    def __init__(self, manager: Manager, timeout_ms: int, threads: Threads) -> None:
         options = RestOptions(batching=True, timeout_ms=timeout_ms)
-        self.app = create_app(manager, options, executor)
+        self.app = create_app(manager, options, threads)
         self.reports: list[Report] = []
 
     def ask(self, *requests: Request) -> list[httpx.Response]:
@@ -58,13 +58,13 @@ def _service(
     reports: list[Report] = []
     models = [ModelConfig(name, str(models_dir / name)) for name in names]
     with (
-        ThreadPoolExecutor(2) as executor,
+        Threads(2, "predict") as threads,
         Batcher(known, report=reports.append) as batcher,
     ):
         load = partial(saved_model.load, cache=models_dir.parent, wrap=batcher.joined)
         manager = Manager(LocalStore({each.name: each.base_path for each in models}), load)
         manager.serve(models)
-        service = _Service(manager, timeout_ms, executor)
+        service = _Service(manager, timeout_ms, threads)
         service.reports = reports
         yield service
         manager.close()

@@ -19,6 +19,7 @@ from lambda_serving import protos, saved_model
 from lambda_serving.batching import Batcher, BatchingParameters, Report
 from lambda_serving.manager import Manager
 from lambda_serving.model_config import ModelConfig
+from lambda_serving.prediction_threads import Threads
 from lambda_serving.rest import RestOptions, create_app
 from lambda_serving.rpc.server import serving
 from lambda_serving.settings import Settings
@@ -63,11 +64,11 @@ def _both(models_dir: Path, folder: Path, **parameters: Any) -> Iterator[_Both]:
     settings = Settings(
         port=0, grpc_socket_path=str(folder / "s"), enable_batching=True, grpc_max_threads=2
     )
-    with ThreadPoolExecutor(2) as executor, Batcher(known, report=reports.append) as batcher:
+    with Threads(2, "predict") as threads, Batcher(known, report=reports.append) as batcher:
         load = partial(saved_model.load, wrap=batcher.joined)
         manager = Manager(LocalStore({model.name: model.base_path}), load)
         manager.serve([model])
-        app = create_app(manager, RestOptions(batching=True), executor)
+        app = create_app(manager, RestOptions(batching=True), threads)
         with (
             serving(manager, settings),
             grpc.insecure_channel(f"unix:{settings.grpc_socket_path}") as channel,

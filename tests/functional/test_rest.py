@@ -6,7 +6,6 @@ import logging
 import subprocess
 import sys
 import tracemalloc
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -17,6 +16,7 @@ from asgi import ask
 from lambda_serving import saved_model
 from lambda_serving.manager import Loaded, Manager
 from lambda_serving.model_spec import ModelSpec
+from lambda_serving.prediction_threads import Threads
 from lambda_serving.rest import Application, RestOptions, create_app
 from lambda_serving.rest.app import PAGES
 from lambda_serving.store import LocalStore
@@ -167,9 +167,9 @@ def test_openapi_page_lists_every_route_with_bodies_that_answer(large: Applicati
     assert ask(large, "GET", "/docs").status_code == 200
 
 
-def test_predictions_run_in_the_executor(manager: Manager) -> None:
-    with ThreadPoolExecutor(1) as executor:
-        app = create_app(manager, RestOptions(), executor)
+def test_predictions_run_in_threads(manager: Manager) -> None:
+    with Threads(1, "predict") as threads:
+        app = create_app(manager, RestOptions(), threads)
         answer = ask(app, "POST", _HALF, json={"instances": [1.0]})
     assert answer.json() == {"predictions": [2.5]}
 

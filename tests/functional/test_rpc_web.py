@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -22,6 +21,7 @@ from grpc_web import BINARY, TEXT, frame, frames, outputs
 from lambda_serving.function.events import MAX_ANSWER, MAX_BYTES
 from lambda_serving.function.handler import Handler
 from lambda_serving.manager import Manager
+from lambda_serving.prediction_threads import Threads
 from lambda_serving.rest import RestOptions, create_app
 from lambda_serving.rpc import with_grpc_web
 from lambda_serving.settings import Settings
@@ -41,7 +41,7 @@ def make(manager: Manager) -> Callable[..., ASGIApp]:
     """Makes what a server with these settings answers with."""
 
     def make(
-        executor: ThreadPoolExecutor | None = None,
+        threads: Threads | None = None,
         max_answer: int | None = None,
         timeout_ms: int = 0,
         **settings: Any,
@@ -51,7 +51,7 @@ def make(manager: Manager) -> Callable[..., ASGIApp]:
             create_app(manager, RestOptions.of(flags)),
             manager,
             flags,
-            executor,
+            threads,
             max_answer=max_answer,
             timeout_ms=timeout_ms,
         )
@@ -92,10 +92,10 @@ def test_predicts_by_base64_in_one_piece_or_two(app: ASGIApp, cut: int) -> None:
         assert _y(base64.b64decode(answer.content, validate=True)) == [2.5, 3.0]
 
 
-def test_predicts_in_the_threads_of_an_executor(make: Callable[..., ASGIApp]) -> None:
+def test_predicts_in_threads(make: Callable[..., ASGIApp]) -> None:
     large = predict_request("half_plus_two", {"x": np.zeros(10_000, np.float32)})
-    with ThreadPoolExecutor(1) as executor:
-        app = make(executor)
+    with Threads(1, "predict") as pool:
+        app = make(pool)
         for request, rows in ((_HALF, 2), (large.SerializeToString(), 10_000)):
             for _ in range(2):
                 assert len(_y(_ask(app, frame(request)).content)) == rows
@@ -128,9 +128,9 @@ def test_other_methods_are_answered_too(make: Callable[..., ASGIApp], method: st
             },
         ),
     }
-    with ThreadPoolExecutor(1) as executor:
+    with Threads(1, "predict") as pool:
         body = frame(requests[method].SerializeToString())
-        (_, content), (_, trailers) = frames(_ask(make(executor), body, path_of(method)).content)
+        (_, content), (_, trailers) = frames(_ask(make(pool), body, path_of(method)).content)
     assert content
     assert trailers == b"grpc-status:0\r\n"
 
@@ -271,8 +271,8 @@ def _two_versions(**spec: Any) -> bytes:
 def test_address_of_a_model_says_what_the_message_leaves_open(
     make: Callable[..., ASGIApp], threads: int, place: str, spec: dict[str, str], y: float
 ) -> None:
-    with ThreadPoolExecutor(1) as executor:
-        answer = _ask(make(executor if threads else None), _two_versions(**spec), _below(place))
+    with Threads(1, "predict") as pool:
+        answer = _ask(make(pool if threads else None), _two_versions(**spec), _below(place))
     assert _y(answer.content) == [y]
 
 

@@ -257,18 +257,27 @@ def test_tensor_that_is_fed_cannot_be_fetched(dense: Session) -> None:
 def test_quick_function_runs_in_the_thread_of_the_caller_with_the_same_answers(
     dense: Session,
 ) -> None:
-    function = dense.function(["serving_default_x:0"], ["StatefulPartitionedCall:0"])
+    function = dense.function(
+        ["serving_default_x:0"], ["StatefulPartitionedCall:0"], follows_shapes=True
+    )
     rows = np.arange(8, dtype=np.float32).reshape(2, 4)
-    answers = [function([rows], timeout_ms)[0].tolist() for timeout_ms in (1000, 1000, 0, 1000)]
-    assert answers == [[[2.0, 4.0], [10.0, 12.0]]] * 4
-    assert function.is_quick
+    for _ in range(200):  # how quick it is depends on the machine
+        assert function([rows], 1000)[0].tolist() == [[2.0, 4.0], [10.0, 12.0]]
+        if function.is_quick([rows]):
+            break
+    else:
+        raise AssertionError("no run was quick")
+    for timeout_ms in (0, 1000):
+        assert function([rows], timeout_ms)[0].tolist() == [[2.0, 4.0], [10.0, 12.0]]
+    assert function.is_quick([rows[:1]])
+    assert not function.is_quick([np.zeros((3, 4), np.float32)])
 
 
 def test_graph_that_may_loop_keeps_its_timeout(models_dir: Path) -> None:
     with saved_model.load(models_dir / "while_loop" / "1") as servable:
         for _ in range(3):
             servable.run("", {"x": np.array([3])}, timeout_ms=1000)
-        assert not servable.is_quick
+        assert not servable.is_quick("", {"x": np.array([3])})
         with pytest.raises(DeadlineExceeded):
             servable.run("", {"x": np.array([2**63 - 1])}, timeout_ms=100)
 

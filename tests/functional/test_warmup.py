@@ -199,7 +199,8 @@ def test_record_that_fails_is_named_by_its_number(
 class _Count:
     """A function of no output to speak of that keeps the inputs of its calls."""
 
-    is_quick = False
+    def is_quick(self, _: Sequence[Array]) -> bool:
+        return False
 
     def __init__(self) -> None:
         self.inputs: list[list[Any]] = []

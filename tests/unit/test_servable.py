@@ -13,7 +13,8 @@ from lambda_serving.servable import Servable, Signature, TensorSpec
 class _Sum:
     """A function that keeps its calls and answers the sum and the difference of two arrays."""
 
-    is_quick = False
+    def is_quick(self, _: Sequence[Array]) -> bool:
+        return False
 
     def __init__(self) -> None:
         self.calls: list[tuple[list[Array], int]] = []
@@ -116,10 +117,12 @@ def test_context_manager_closes_once_even_when_its_block_fails() -> None:
     assert closed == ["closed"]
 
 
-def test_is_quick_while_every_signature_that_was_called_is() -> None:
-    quick, slow = _Sum(), _Sum()
-    quick.is_quick = True
-    functions = {"quick": quick, "slow": slow}
+def test_run_is_as_quick_as_the_function_of_its_signature() -> None:
+    class Quick(_Sum):
+        def is_quick(self, inputs: Sequence[Array]) -> bool:
+            return len(inputs[0]) == 1
+
+    functions = {"quick": Quick(), "slow": _Sum()}
     servable = Servable(
         {name: _signature(name) for name in functions},
         functions,
@@ -127,18 +130,17 @@ def test_is_quick_while_every_signature_that_was_called_is() -> None:
         close=lambda: None,
     )
     inputs = {"a": np.ones(1), "b": np.ones(1)}
-    found = [servable.is_quick]
-    for name in ("quick", "slow", "quick"):
-        servable.run(name, inputs)
-        found.append(servable.is_quick)
-    assert found == [False, True, False, False]
+    assert servable.is_quick("quick", inputs)
+    assert not servable.is_quick("quick", {"a": np.ones(2), "b": np.ones(2)})
+    assert not servable.is_quick("slow", inputs)
 
 
 def test_only_the_outputs_asked_for_are_computed() -> None:
     asked = []
 
     class Sum:
-        is_quick = False
+        def is_quick(self, _: Sequence[Array]) -> bool:
+            return False
 
         def __call__(self, inputs: Sequence[Array], timeout_ms: int) -> list[Array]:
             assert timeout_ms == 7

@@ -18,7 +18,8 @@ _Make = Callable[[], _Answer]
 class _Computed:
     """A function of one input and one output."""
 
-    is_quick = False
+    def is_quick(self, _: Sequence[Array]) -> bool:
+        return False
 
     def __init__(self, compute: _Answer) -> None:
         self._compute = compute

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lambda_serving.errors import Cancelled, PayloadTooLarge, ServingError, Unavailable
 
-__all__ = ["Bounded", "Held", "Room", "read", "unzip"]
+__all__ = ["Bounded", "Held", "Room", "abandoned", "read", "unzip"]
 
 _GZIP = 16 + zlib.MAX_WBITS
 _PIECE = 2**20  # bytes that are unzipped at a time
@@ -113,6 +113,12 @@ async def read(receive: Receive, headers: Iterable[tuple[bytes, bytes]], limit: 
             raise _too_large(limit)
         if not message.get("more_body"):
             return b"".join(chunks)
+
+
+async def abandoned(receive: Receive) -> None:
+    """Returns when the client of a request whose body has been read goes away."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def unzip(body: bytes, limit: int, hold: Callable[[int], None] = lambda _: None) -> bytes:

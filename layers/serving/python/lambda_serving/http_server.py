@@ -21,6 +21,7 @@ from lambda_serving import bodies
 from lambda_serving.http_protocol import protocol
 from lambda_serving.manager import Manager
 from lambda_serving.observed import Observed
+from lambda_serving.prediction_threads import Threads
 from lambda_serving.rest import RestOptions, create_app
 from lambda_serving.rpc import with_grpc_web
 from lambda_serving.settings import Settings
@@ -60,10 +61,14 @@ def run(
     `observed` is told of all calls, and may have a page. Nothing that hangs keeps the process
     alive: it ends `settings.drain_seconds` later.
     """
-    with ThreadPoolExecutor(settings.rest_api_num_threads, "predict") as executor:
-        rest = create_app(manager, RestOptions.of(settings), executor, observed.observers)
-        executor.submit(getattr, rest, "pages")  # so that the first health check does not wait
-        both = with_grpc_web(rest, manager, settings, executor, observed.observers)
+    with (
+        Threads(settings.rest_api_num_threads, "predict") as threads,
+        ThreadPoolExecutor(1, "pages") as first,
+    ):
+        manager.watch(threads)
+        rest = create_app(manager, RestOptions.of(settings), threads, observed.observers)
+        first.submit(getattr, rest, "pages")  # so that the first health check does not wait
+        both = with_grpc_web(rest, manager, settings, threads, observed.observers)
         largest = _LARGEST_BODIES * settings.rest_api_max_body_bytes
         config = uvicorn.Config(
             bodies.Bounded(observed.with_page(both), max(_ALL_BODIES, largest)),

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from lambda_serving.errors import FailedPrecondition, NotFound, ServingError, Unavailable
 from lambda_serving.model_config import ModelConfig
@@ -31,6 +32,18 @@ class Loaded:
     servable: Servable
 
 
+class Work(Protocol):
+    """What goes on with the models, in threads."""
+
+    def stuck(self) -> set[str]:
+        """The models that nobody can ask, as what was asked of them does not end."""
+        ...
+
+    def all_stuck(self) -> bool:
+        """Whether that is so of everything, asked before or not."""
+        ...
+
+
 class Manager:
     """Loads what the configuration aspires to and hands out what is loaded."""
 
@@ -45,6 +58,7 @@ class Manager:
         self._labels: dict[str, Mapping[str, int]] = {}
         self._origins: dict[ServableId, Store] = {}
         self._draining = False
+        self._works: list[Work] = []
 
     def serve(self, models: Sequence[ModelConfig], *, labels_may_wait: bool = False) -> None:
         """Loads every aspired version of every model, largest version first.
@@ -113,8 +127,20 @@ class Manager:
 
     def ready(self) -> bool:
         """Whether every model has a version that answers, and the process is not to end."""
+        return not self.why_not_ready()
+
+    def why_not_ready(self) -> str:
+        """A sentence, empty when ready."""
         served = self._served
-        return bool(served) and not self._draining and all(map(self._loaded.get, served))
+        if not served or self._draining or not all(map(self._loaded.get, served)):
+            return "Not ready."
+        if any(served <= work.stuck() or work.all_stuck() for work in self._works):
+            return "Not ready. All threads have been at work for too long."
+        return ""
+
+    def watch(self, work: Work) -> None:
+        """From now on not ready when `work` is stuck."""
+        self._works.append(work)
 
     def drain(self) -> None:
         """From now on not ready, so that no more requests are sent here."""

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -13,6 +13,7 @@ from lambda_serving.errors import DataLoss, FailedPrecondition, ServingError, Un
 from lambda_serving.load_failures import hint
 from lambda_serving.servable import DEFAULT_SIGNATURE, Servable, Signature
 from lambda_serving.session_overrides import overridden
+from lambda_serving.tensorflow_c.costs import Costs
 from lambda_serving.tensorflow_c.library import version as tensorflow_version
 from lambda_serving.tensorflow_c.mapped import assign
 from lambda_serving.tensorflow_c.session import Session, SessionFunction, load_session
@@ -98,13 +99,14 @@ def _problems(by_name: Mapping[str, Signature], uncallable: Mapping[str, str]) -
 class _Opened:
     """A session in which every variable that a signature reads has a value, and what is known.
 
-    `definitions` are those of the signatures, `unset` the variables without a value, `problems`
-    what had to be mended.
+    `definitions` are those of the signatures, `costs` what is known of the graph's, `unset` the
+    variables without a value, `problems` what had to be mended.
     """
 
     path: Path
     session: Session
     definitions: Mapping[str, bytes]
+    costs: Costs
     unset: Sequence[str] = ()
     problems: Sequence[str] = ()
 
@@ -151,7 +153,7 @@ def _open_compiled(path: Path, tags: Sequence[str], config: bytes, *, files_stay
         mapped = files_stay and bool(os.statvfs(path).f_flag & os.ST_RDONLY)
         assign(session, compiled.mapped_files(meta_graph, path), mapped=mapped)
         on_failure.pop_all()
-    return _Opened(path, session, signature_defs.definitions(meta_graph))
+    return _Opened(path, session, signature_defs.definitions(meta_graph), Costs.of(meta_graph))
 
 
 def _restore(path: Path, tags: Sequence[str], config: bytes) -> _Opened:
@@ -162,35 +164,35 @@ def _restore(path: Path, tags: Sequence[str], config: bytes) -> _Opened:
         for signature in signature_defs.signatures(definitions).values()
         for spec in signature.outputs.values()
     }
-    return _Opened(path, session, definitions, uninitialized_variables(session, sorted(outputs)))
+    unset = uninitialized_variables(session, sorted(outputs))
+    return _Opened(path, session, definitions, Costs.of(meta_graph), unset)
 
 
 def _servable(opened: _Opened) -> Servable:
     signatures = signature_defs.signatures(opened.definitions)
     uncallable = signature_defs.uncallable(opened.definitions)
-    functions = {
-        name: opened.session.function(
-            [spec.tensor_name for spec in signature.inputs.values()],
-            [spec.tensor_name for spec in signature.outputs.values()],
-        )
+    session = opened.session
+    steady = {
+        name
         for name, signature in signatures.items()
+        if opened.costs.follow_shapes(spec.tensor_name for spec in signature.outputs.values())
     }
 
-    @lru_cache(_SELECTIONS)
-    def select(name: str, outputs: tuple[str, ...]) -> SessionFunction:
+    def function(name: str, outputs: Iterable[str]) -> SessionFunction:
         signature = signatures[name]
-        return opened.session.function(
+        return session.function(
             [spec.tensor_name for spec in signature.inputs.values()],
             [signature.outputs[output].tensor_name for output in outputs],
+            follows_shapes=name in steady,
         )
 
     return Servable(
         signatures,
-        functions,
-        select=select,
+        {name: function(name, signature.outputs) for name, signature in signatures.items()},
+        select=lru_cache(_SELECTIONS)(function),
         definitions=opened.definitions,
         uncallable=uncallable,
         problems=[*opened.problems, *_problems(signatures, uncallable)],
         restored_from=opened.path,
-        close=opened.session.close,
+        close=session.close,
     )

@@ -65,11 +65,11 @@ class Signature:
 class Function(Protocol):
     """Runs one signature: arrays in the order of its inputs in, of its outputs out.
 
-    `is_quick` says that the last run took so little that a thread of its own is not worth it.
+    `is_quick` says that a run of these inputs takes so little, for sure, that a thread of its own
+    is not worth it.
     """
 
-    @property
-    def is_quick(self) -> bool: ...
+    def is_quick(self, inputs: Sequence[Array]) -> bool: ...
 
     def __call__(self, inputs: Sequence[Array], timeout_ms: int) -> list[Array]: ...
 
@@ -112,7 +112,6 @@ class Servable:
         """The folder that the graph restore loaded: the export, or its loadable copy."""
         self._functions = functions
         self._joining: dict[str, JoiningFunction] = {}
-        self._called: dict[str, Function] = {}
         self._close = close
         self._select = select
 
@@ -153,12 +152,10 @@ class Servable:
         whatever the graph raises, with TensorFlow's message.
         """
         signature, arrays = self._matched(signature_name, inputs)
-        if only and self._select and signature.name not in self._joining:
-            selected = self._select(signature.name, tuple(only))
-            return dict(zip(only, selected(arrays, timeout_ms), strict=True))
-        function = self._functions[signature.name]
-        self._called[signature.name] = function
-        return signature.named(function(arrays, timeout_ms))
+        outputs = self._function(signature, only)(arrays, timeout_ms)
+        if self._selects(signature, only):
+            return dict(zip(only, outputs, strict=True))
+        return signature.named(outputs)
 
     def submit(
         self, signature_name: str, inputs: Mapping[str, Array], *, timeout_ms: int = 0
@@ -179,10 +176,20 @@ class Servable:
         self._functions = {**self._functions, **self._joining}
         return self
 
-    @property
-    def is_quick(self) -> bool:
-        """Whether a thread is not worth it for a run: every signature's last one was quick."""
-        return bool(self._called) and all(each.is_quick for each in self._called.values())
+    def is_quick(
+        self, signature_name: str, inputs: Mapping[str, Array], *, only: Sequence[str] = ()
+    ) -> bool:
+        """Whether such a `run` takes so little, for sure, that a thread is not worth it."""
+        signature, arrays = self._matched(signature_name, inputs)
+        return self._function(signature, only).is_quick(arrays)
+
+    def _function(self, signature: Signature, only: Sequence[str]) -> Function:
+        if self._select and self._selects(signature, only):
+            return self._select(signature.name, tuple(only))
+        return self._functions[signature.name]
+
+    def _selects(self, signature: Signature, only: Sequence[str]) -> bool:
+        return bool(only and self._select and signature.name not in self._joining)
 
     def _matched(
         self, signature_name: str, inputs: Mapping[str, Array]

@@ -86,6 +86,9 @@ class Settings:
     grpc_host: str = _flag("127.0.0.1", "Address of --port; 0.0.0.0 for all [ours]")
     grpc_socket_path: str = _flag("", "UNIX socket of the gRPC services, with --port or without")
     grpc_max_threads: int = _flag(4 * (os.cpu_count() or 1), "Threads that answer gRPC calls", 1)
+    grpc_timeout_in_ms: int = _flag(
+        600_000, "Bound of a gRPC call, also if its client allows it more; 0 is none [ours]"
+    )
     grpc_max_message_bytes: int = _flag(
         256 * 2**20, "Largest gRPC request, also unzipped [ours]", 1, 2**31 - 1
     )

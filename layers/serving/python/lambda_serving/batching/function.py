@@ -61,11 +61,10 @@ class BatchedFunction:
         self._sizing = None if parameters.batch_timeout_micros else Sizing(parameters)
         if self._sizing:
             self._lane.queue.most = self._sizing.limit
-        self._quick = False
+        self._is_cheap = False
 
-    @property
-    def is_quick(self) -> bool:
-        return self._quick if self._joins else self._function.is_quick
+    def is_quick(self, inputs: Sequence[Array]) -> bool:
+        return (self._is_cheap or not self._joins) and self._function.is_quick(inputs)
 
     def __call__(self, inputs: Sequence[Array], timeout_ms: int) -> Outputs:
         """As the function; waits for the run that this becomes part of."""
@@ -83,7 +82,7 @@ class BatchedFunction:
             return None
         rows = arrays.rows(inputs)
         timeout = timeout_ms / 1000 if timeout_ms > 0 else None
-        if self._quick and rows <= self._parameters.batch_limit:
+        if self.is_quick(inputs) and rows <= self._parameters.batch_limit:
             return self._run_here(inputs, rows, timeout)
         kind: Hashable = arrays.kind(inputs, pad=self._parameters.pad_variable_length_inputs)
         scheduler = self._surroundings.scheduler
@@ -151,7 +150,7 @@ class BatchedFunction:
         start = perf_counter()
         outputs = self._function(inputs, _timeout_ms(tasks, now))
         took = perf_counter() - start
-        self._quick = took < _HANDOVER_SECONDS and self._function.is_quick
+        self._is_cheap = took < _HANDOVER_SECONDS
         if self._sizing and size:
             self._sizing.record(size, took)
             self._lane.queue.most = self._sizing.limit

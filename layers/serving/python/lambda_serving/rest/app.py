@@ -1,6 +1,5 @@
 """The application: TensorFlow Serving's API, and beside it health and documentation."""
 
-from concurrent.futures import Executor
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -8,6 +7,7 @@ from starlette.types import Receive, Scope, Send
 
 from lambda_serving.call_record import Observers
 from lambda_serving.manager import Manager
+from lambda_serving.prediction_threads import Threads
 from lambda_serving.rest.serving import RestOptions, Serving
 
 if TYPE_CHECKING:
@@ -25,16 +25,16 @@ PAGES = frozenset(
 def create_app(
     manager: Manager,
     options: RestOptions = _DEFAULTS,
-    executor: Executor | None = None,
+    threads: Threads | None = None,
     observers: Observers | None = None,
 ) -> "Application":
     """The ASGI application over the versions that `manager` holds.
 
-    Predictions run in `executor`'s threads, without one in the thread of the caller.
+    Predictions run in `threads`, without them in the thread of the caller.
     `observers` are told of all calls below `/v1/`.
     """
     observers = Observers() if observers is None else observers
-    return Application(manager, options, executor, observers)
+    return Application(manager, options, threads, observers)
 
 
 class Application:
@@ -49,11 +49,11 @@ class Application:
         self,
         manager: Manager,
         options: RestOptions,
-        executor: Executor | None,
+        threads: Threads | None,
         observers: Observers,
     ) -> None:
         self._manager = manager
-        self._serving = Serving(manager, options, executor, observers)
+        self._serving = Serving(manager, options, threads, observers)
 
     @cached_property
     def pages(self) -> "FastAPI":

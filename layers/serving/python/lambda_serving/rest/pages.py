@@ -33,9 +33,9 @@ def _healthz() -> Response:
 
 
 def _readyz(manager: Manager) -> Response:
-    if manager.ready():
-        return Response(b'{"status": "ready"}', media_type="application/json")
-    return Response(errors.body("Not ready."), 503, media_type="application/json")
+    if why_not := manager.why_not_ready():
+        return Response(errors.body(why_not), 503, media_type="application/json")
+    return Response(b'{"status": "ready"}', media_type="application/json")
 
 
 def _refused(_: Request, error: Exception) -> Response:

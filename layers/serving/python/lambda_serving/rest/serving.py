@@ -1,10 +1,8 @@
 """The ASGI application behind `/v1/`: from a request's bytes to the answer's."""
 
-import asyncio
 import gzip
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -14,10 +12,11 @@ from starlette.types import Receive, Scope, Send
 
 from lambda_serving import bodies, codec, inference
 from lambda_serving.call_record import CallRecord, Observers, request_id
-from lambda_serving.dtypes import Array
 from lambda_serving.errors import NO_MEMORY, Code, ResourceExhausted, ServingError
 from lambda_serving.inference import Run
 from lambda_serving.manager import Loaded, Manager
+from lambda_serving.prediction_threads import Deadline, Threads
+from lambda_serving.predictions import Prediction
 from lambda_serving.rest import documents, errors, urls
 from lambda_serving.rest.urls import Call, Verb
 from lambda_serving.settings import Settings
@@ -28,7 +27,6 @@ _log = logging.getLogger(__name__)
 _METHODS = {"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"}
 _WORTH_ZIPPING = 1024
 _SMALL_BODY = 32 * 1024
-_SMALL_OUTPUT = 4 * 1024  # values
 _REQUEST_ID = b"x-request-id"
 _JSON = (b"content-type", b"application/json")
 _HTML = (b"content-type", b"text/html")
@@ -82,8 +80,8 @@ class _Answer:
 class Serving:
     """Every request that no other route takes, by TensorFlow Serving's grammar.
 
-    Predictions run in `executor`'s threads; those of small bodies on quick models, and all when
-    there is no executor (a function that has one request at a time), in the caller's.
+    Predictions are answered as `predictions` says, in `threads`, or without them (a function that
+    has one request at a time) in the caller's.
     `observers` are told of every call but preflights.
     """
 
@@ -91,12 +89,12 @@ class Serving:
         self,
         manager: Manager,
         options: RestOptions,
-        executor: Executor | None,
+        threads: Threads | None,
         observers: Observers,
     ) -> None:
         self._manager = manager
         self._options = options
-        self._executor = executor
+        self._threads = threads
         self._observers = observers
         self._headers = _CORS if options.cors else ()
         self._limits = codec.Limits(nesting=options.max_nesting)
@@ -140,7 +138,7 @@ class Serving:
             body = await bodies.read(receive, scope["headers"], self._options.max_body)
             if record:
                 record.received(len(body))
-            return _Answer(HTTPStatus.OK, await self._run(call, body, scope, record))
+            return _Answer(HTTPStatus.OK, await self._answer(call, body, scope, receive, record))
         except ServingError as error:
             if record:
                 record.status = error.code.name
@@ -156,55 +154,34 @@ class Serving:
             _log.exception("%s %s failed", method, target)
             return _Answer(HTTPStatus.INTERNAL_SERVER_ERROR, errors.body(errors.UNEXPECTED))
 
-    async def _run(self, call: Call, body: bytes, scope: Scope, record: CallRecord | None) -> bytes:
-        zipped = b"gzip" in _header(scope, b"content-encoding")
-        unzip = partial(self._unzip, scope) if zipped else None
-        small = len(body) < _SMALL_BODY and not zipped
-        if self._options.batching and call.verb in self._predictions:
-            return await self._join(call, body, record, unzip, small=small)
-        perform = partial(self._perform, call, body, record, unzip)
-        if self._executor is None or (small and self._is_quick(call)):
-            return perform()
-        return await asyncio.get_running_loop().run_in_executor(self._executor, perform)
-
-    async def _join(
-        self, call: Call, body: bytes, record: CallRecord | None, unzip: _Unzip, *, small: bool
+    async def _answer(
+        self, call: Call, body: bytes, scope: Scope, receive: Receive, record: CallRecord | None
     ) -> bytes:
-        """A prediction whose run may become part of another's; nobody blocks meanwhile."""
-        prepare = partial(self._prepare, call, body, record, unzip)
-        loaded, run = await self._in_thread(prepare, unless=small)
-        servable = loaded.servable
-        timeout_ms = self._options.timeout_ms
-        future = servable.submit(run.signature.name, run.inputs, timeout_ms=timeout_ms)
-        if future is None:
-            perform = partial(run.perform, servable, timeout_ms, record)
-            return await self._in_thread(perform, unless=small and servable.is_quick)
-        outputs = future.result() if future.done() else await asyncio.wrap_future(future)
-        named = run.signature.named(outputs)
-        if record:
-            record.ran(named)
-        conclude = partial(run.conclude, named)
-        return await self._in_thread(conclude, unless=_values(outputs) < _SMALL_OUTPUT)
-
-    async def _in_thread(self, call: Callable[[], _Result], *, unless: bool) -> _Result:
-        if unless or self._executor is None:
-            return call()
-        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
-
-    def _is_quick(self, call: Call) -> bool:
-        """Whether a call takes less time than handing it to another thread would."""
-        try:
-            return self._manager.get(call.spec).servable.is_quick
-        except ServingError:
-            return True  # that is all there will be to it
-
-    def _perform(self, call: Call, body: bytes, record: CallRecord | None, unzip: _Unzip) -> bytes:
+        deadline = Deadline.after(self._options.timeout_ms)
         if call.verb is Verb.STATUS:
             return self._status(call)
         if call.verb is Verb.METADATA:
-            return documents.metadata(self._manager.get(call.spec))
-        loaded, run = self._prepare(call, body, record, unzip)
-        return run.perform(loaded.servable, self._options.timeout_ms, record)
+            loaded = self._manager.get(call.spec)
+            return await self._in_thread(call, partial(documents.metadata, loaded), deadline)
+        zipped = b"gzip" in _header(scope, b"content-encoding")
+        unzip = partial(self._unzip, scope) if zipped else None
+        return await Prediction(
+            call.spec.name,
+            partial(self._prepare, call, body, record, unzip),
+            deadline,
+            self._threads,
+            small=len(body) < _SMALL_BODY and not zipped,
+            joins=self._options.batching,
+            record=record,
+            gone=partial(bodies.abandoned, receive),
+        ).answer()
+
+    async def _in_thread(
+        self, call: Call, work: Callable[[], _Result], deadline: Deadline
+    ) -> _Result:
+        if self._threads is None:
+            return work()
+        return await self._threads.call(call.spec.name, work, deadline)
 
     def _prepare(
         self, call: Call, body: bytes, record: CallRecord | None, unzip: _Unzip
@@ -263,10 +240,6 @@ async def _send(answer: _Answer, scope: Scope, send: Send, extra: Sequence[Heade
 
 def _no_bound(_: int) -> None:
     """Where one request at a time is answered."""
-
-
-def _values(arrays: Sequence[Array]) -> int:
-    return sum(array.size for array in arrays)
 
 
 def _target(scope: Scope) -> str:

@@ -1,9 +1,7 @@
-"""gRPC calls as the event loop sees them: a message read, a thread to answer it, a status."""
+"""gRPC calls as the event loop sees them: a message read, an answer, a status."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Executor
-from functools import partial
 from typing import Any
 
 import grpc
@@ -13,7 +11,7 @@ from lambda_serving.bodies import Held
 from lambda_serving.call_record import request_id
 from lambda_serving.errors import ResourceExhausted
 from lambda_serving.rpc import errors
-from lambda_serving.rpc.services import Services, timeout_ms
+from lambda_serving.rpc.services import Circumstances, Services, timeout_ms
 
 __all__ = ["Calls"]
 
@@ -21,18 +19,16 @@ _STATUSES = {status.value[0]: status for status in grpc.StatusCode}
 _SLOWEST = 2**20  # bytes a second; of a message only its end is seen, not how it grows
 _LAST_PATIENCE = 5.0  # seconds, once the server is to end
 _REQUEST_ID = "x-request-id"
-_SMALL_MESSAGE = 32 * 1024
 
 
 class Calls:
-    """Answers calls of `services` in `threads`, quick ones of small messages in the event loop.
+    """Answers calls of `services`.
 
     A message must come within `patience` seconds and what the largest one takes at `_SLOWEST`.
     """
 
-    def __init__(self, services: Services, threads: Executor, patience: float) -> None:
+    def __init__(self, services: Services, patience: float) -> None:
         self._services = services
-        self._threads = threads
         self._patience = patience + services.max_message / _SLOWEST
         self._reading = set[asyncio.Timeout]()
         self._running = set[asyncio.Task[Any]]()
@@ -78,18 +74,11 @@ class Calls:
             held.add(len(body))
         except ResourceExhausted as error:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
-        answer = partial(
-            self._services.answer,
-            path,
-            body,
-            timeout_ms(context.time_remaining()),
+        how = Circumstances(
+            timeout_ms=timeout_ms(context.time_remaining()),
             request_id=await _identify(context) if self._services.wants_id(path) else "",
         )
-        if len(body) < _SMALL_MESSAGE and self._services.is_quick(path, body):
-            reply = answer()
-        else:
-            loop = asyncio.get_running_loop()
-            reply = await loop.run_in_executor(self._threads, answer)
+        reply = await self._services.answer(path, body, how)
         if reply.code != errors.OK:
             await context.abort(_STATUSES[reply.code], reply.message)
         return reply.body

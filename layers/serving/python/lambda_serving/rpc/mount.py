@@ -1,6 +1,5 @@
 """Where gRPC-Web calls come in: beside another application."""
 
-from concurrent.futures import Executor
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -8,6 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lambda_serving.call_record import Observers
 from lambda_serving.manager import Manager
+from lambda_serving.prediction_threads import Threads
 from lambda_serving.rpc import addresses
 from lambda_serving.settings import Settings
 
@@ -21,16 +21,16 @@ def with_grpc_web(
     app: ASGIApp,
     manager: Manager,
     settings: Settings,
-    executor: Executor | None = None,
+    threads: Threads | None = None,
     observers: Observers | None = None,
     *,
     max_answer: int | None = None,
-    timeout_ms: int = 0,
+    timeout_ms: int | None = None,
 ) -> ASGIApp:
     """An application that answers gRPC-Web calls, and hands all else to `app`.
 
-    Calls run in `executor`'s threads, without one in the thread of the caller. `max_answer` bounds
-    an answer, in bytes of frames, `timeout_ms` a run, if its client allows it more; 0 is no bound.
+    Calls run in `threads`, without them in the thread of the caller. `max_answer` bounds an
+    answer, in bytes of frames, `timeout_ms` a call, in place of `grpc_timeout_in_ms`; 0 is none.
     What calls need is imported by the first one: few functions and servers are ever sent any.
     """
 
@@ -39,7 +39,7 @@ def with_grpc_web(
         from lambda_serving.rpc.web import create_web
 
         return create_web(
-            manager, settings, executor, observers, max_answer=max_answer, timeout_ms=timeout_ms
+            manager, settings, threads, observers, max_answer=max_answer, timeout_ms=timeout_ms
         )
 
     async def both(scope: Scope, receive: Receive, send: Send) -> None:

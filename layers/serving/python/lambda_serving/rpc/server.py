@@ -7,7 +7,6 @@ other thread; calls are answered by threads. Source: model_servers/server.cc.
 import asyncio
 import logging
 from collections.abc import Coroutine, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from threading import Thread
@@ -19,6 +18,7 @@ import grpc.aio
 from lambda_serving.call_record import Observers
 from lambda_serving.errors import InvalidArgument, Unavailable
 from lambda_serving.manager import Manager
+from lambda_serving.prediction_threads import Threads
 from lambda_serving.rpc.calls import Calls
 from lambda_serving.rpc.credentials import credentials
 from lambda_serving.rpc.services import Counters, Reload, RpcOptions, Services, no_reload
@@ -30,7 +30,6 @@ __all__ = ["serving"]
 _log = logging.getLogger(__name__)
 _GRACE_SECONDS = 30
 _HEALTHY = ("", "ModelService", "PredictionService")
-_WAITING_THREADS = 128  # that may wait for joined runs; without traffic there are none
 _MOST_STREAMS = 1000  # calls at once on a connection
 _PING_MS = 60_000  # after which a connection without traffic is asked whether it lives
 
@@ -56,16 +55,22 @@ def serving(
     cannot be listened on, what `sockets.taken` raises, and InvalidArgument for settings that make
     no sense.
     """
-    services = Services(
-        manager, RpcOptions.of(settings), reload, observers=observers, counters=counters
-    )
     path = settings.grpc_socket_path
     with (
         taken(Path(path)) if path else nullcontext() as socket,
-        ThreadPoolExecutor(_threads(settings), "rpc") as threads,
+        Threads(settings.grpc_max_threads, "rpc") as threads,
         _loop() as run,
     ):
-        calls = Calls(services, threads, settings.client_timeout_seconds)
+        services = Services(
+            manager,
+            RpcOptions.of(settings),
+            threads,
+            reload,
+            observers=observers,
+            counters=counters,
+        )
+        calls = Calls(services, settings.client_timeout_seconds)
+        manager.watch(threads)
         port = _port(settings)
         bound = [*port, f"unix:{socket.unbound}"] if socket else port
         server = run(_started(calls, bound, settings))
@@ -114,12 +119,6 @@ async def _stopped(server: grpc.aio.Server, calls: Calls) -> None:
     await calls.finished()
     await server.stop(None)
     await stopping
-
-
-def _threads(settings: Settings) -> int:
-    """How many calls may run, or with batching wait for one another, at once."""
-    least = _WAITING_THREADS if settings.enable_batching else 0
-    return max(settings.grpc_max_threads, least)
 
 
 def _port(settings: Settings) -> list[str]:

@@ -1,7 +1,7 @@
 """PredictionService and ModelService: from a request's bytes to the answer's, on any transport."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
@@ -21,16 +21,29 @@ from lambda_serving.inference import Run
 from lambda_serving.manager import Loaded, Manager
 from lambda_serving.model_config import ModelConfig
 from lambda_serving.model_spec import ModelSpec
+from lambda_serving.prediction_threads import Deadline, Gone, Threads
+from lambda_serving.predictions import Prediction
 from lambda_serving.rpc import errors, examples, models, predict
 from lambda_serving.settings import Settings
 
-__all__ = ["Counters", "Reload", "Reply", "RpcOptions", "Services", "no_reload", "timeout_ms"]
+__all__ = [
+    "Circumstances",
+    "Counters",
+    "Reload",
+    "Reply",
+    "RpcOptions",
+    "Services",
+    "no_reload",
+    "timeout_ms",
+]
 
 _log = logging.getLogger(__name__)
 _ALL_MESSAGES = 256 * 2**20  # bytes of all at once,
 _LARGEST_MESSAGES = 4  # or of so many of the largest
 _FEW_ELEMENTS = 64 * 1024  # of inputs, which a small message may repeat
 _NO_DEADLINE_SECONDS = 365 * 24 * 3600
+_SMALL_MESSAGE = 32 * 1024
+_RELOAD = ""  # in place of a model: no model's threads are taken for it
 
 Counters = Callable[[], Mapping[str, int]]
 Reload = Callable[[Sequence[ModelConfig]], None]
@@ -52,6 +65,10 @@ class RpcOptions:
     """Predict answers by `tensor_content`, not by values."""
     request_ids: bool = False
     """Whether predictions are answered with `x-request-id`."""
+    batching: bool = False
+    """Whether servables may join requests."""
+    timeout_ms: int = 0
+    """Bound of a call, also if its client allows it more; 0 is none."""
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -59,6 +76,8 @@ class RpcOptions:
             max_message=settings.grpc_max_message_bytes,
             as_content=settings.enable_serialization_as_tensor_content,
             request_ids=settings.access_log,
+            batching=settings.enable_batching,
+            timeout_ms=settings.grpc_timeout_in_ms,
         )
 
 
@@ -71,12 +90,37 @@ class Reply:
     body: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """How a call came, beside its method and its message.
+
+    `timeout_ms` is what its client allows, 0 for no bound. `model` is what its address names: no
+    other one may be asked for. `gone` returns when the client has gone away.
+    """
+
+    timeout_ms: int = 0
+    model: ModelSpec | None = None
+    entrypoint: str = "GRPC"
+    request_id: str = ""
+    gone: Gone | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A call whose message has been read."""
+
+    request: Any
+    deadline: Deadline
+    record: CallRecord | None
+    gone: Gone | None
+
+
 @dataclass(frozen=True, slots=True)
 class _Method:
-    """A method: the name of its request, and what makes its response in so many milliseconds."""
+    """A method: the name of its request, and what makes its response, serialized."""
 
     request: str
-    perform: Callable[[Any, int, CallRecord | None], Any]
+    perform: Callable[[_Call], Awaitable[bytes]]
     api: str = ""
     """Its name if it is a prediction, of which observers are told."""
 
@@ -89,16 +133,21 @@ class _Method:
             raise InvalidArgument(f"The request is not a {self.request}") from error
 
 
+_PLAIN = Circumstances()
+
+
 class Services:
     """Every method of both services over the versions that `manager` holds.
 
-    `observers` are told of predictions; `counters` gives the values of counters by name.
+    Predictions are answered as `predictions` says, in `threads` if there are any. `observers` are
+    told of them; `counters` gives the values of counters by name.
     """
 
     def __init__(
         self,
         manager: Manager,
         options: RpcOptions,
+        threads: Threads | None = None,
         reload: Reload = no_reload,
         *,
         observers: Observers | None = None,
@@ -106,6 +155,7 @@ class Services:
     ) -> None:
         self._manager = manager
         self._options = options
+        self._threads = threads
         self._reload = reload
         self._observers = Observers() if observers is None else observers
         self._counters = counters
@@ -128,26 +178,14 @@ class Services:
         }
         """Every method by its path."""
 
-    def answer(
-        self,
-        path: str,
-        body: bytes,
-        timeout_ms: int,
-        *,
-        model: ModelSpec | None = None,
-        entrypoint: str = "GRPC",
-        request_id: str = "",
-    ) -> Reply:
-        """The reply to a call of one of `methods`; `timeout_ms` bounds its runs, 0 is no bound.
-
-        `model` is what the call's address names: no other one may be asked for.
-        """
+    async def answer(self, path: str, body: bytes, how: Circumstances = _PLAIN) -> Reply:
+        """The reply to a call of one of `methods`."""
         method = self.methods[path]
         if not (self._observers and method.api):
-            return self._answer(path, method, body, timeout_ms, model)
-        record = CallRecord(entrypoint, request_id, method.api)
+            return await self._answer(path, method, body, how)
+        record = CallRecord(how.entrypoint, how.request_id, method.api)
         record.received(len(body))
-        reply = self._answer(path, method, body, timeout_ms, model, record)
+        reply = await self._answer(path, method, body, how, record)
         record.status = OK if reply.code == errors.OK else Code(reply.code).name
         self._observers.tell(record)
         return reply
@@ -157,23 +195,23 @@ class Services:
         observed = bool(self._observers and self.methods[path].api)
         return observed and self._options.request_ids
 
-    def _answer(
+    async def _answer(
         self,
         path: str,
         method: _Method,
         body: bytes,
-        timeout_ms: int,
-        model: ModelSpec | None,
+        how: Circumstances,
         record: CallRecord | None = None,
     ) -> Reply:
         try:
             request = method.parse(body)
             if record:
                 record.model = _model(request)
-            if model:
-                models.narrow(request, model)
-            response = method.perform(request, timeout_ms, record)
-            return Reply(errors.OK, "", _serialized(response))
+            if how.model:
+                models.narrow(request, how.model)
+            deadline = Deadline.after(self._bounded(how.timeout_ms))
+            response = await method.perform(_Call(request, deadline, record, how.gone))
+            return Reply(errors.OK, "", response)
         except ServingError as error:
             return Reply(errors.code_of(error), errors.message(error), b"")
         except MemoryError:
@@ -182,47 +220,83 @@ class Services:
             _log.exception("%s failed", path)
             return Reply(errors.INTERNAL, errors.UNEXPECTED, b"")
 
-    def is_quick(self, path: str, body: bytes, model: ModelSpec | None = None) -> bool:
-        """Whether a call takes less time than handing it to another thread would."""
-        try:
-            request = self.methods[path].parse(body)
-            if not hasattr(request, "model_spec"):
-                return False
-            if model:
-                models.narrow(request, model)
-            if hasattr(request, "inputs") and predict.elements(request) > _FEW_ELEMENTS:
-                return False
-            return models.loaded(self._manager, request).servable.is_quick
-        except Exception:  # noqa: BLE001 - `answer` comes upon it, too, and tells
-            return True
+    def _bounded(self, asked_ms: int) -> int:
+        """The bound of a call whose client asked for this one; 0 is none."""
+        most = self._options.timeout_ms
+        return min(asked_ms or most, most or asked_ms)
 
-    def _predict(self, request: Any, timeout_ms: int, record: CallRecord | None) -> Any:
-        loaded = models.loaded(self._manager, request)
-        with Held(self.room) as held:
-            run = predict.prediction(
-                loaded,
-                request,
-                admit=partial(self._admit, held),
-                as_content=self._options.as_content,
-            )
-            return _perform(loaded, run, timeout_ms, record)
+    async def _predict(self, call: _Call) -> bytes:
+        def run_of(loaded: Loaded, admit: Callable[[int], None]) -> Run[Any]:
+            as_content = self._options.as_content
+            return predict.prediction(loaded, call.request, admit=admit, as_content=as_content)
 
-    def _classify(self, request: Any, timeout_ms: int, record: CallRecord | None) -> Any:
-        loaded = models.loaded(self._manager, request)
-        with Held(self.room) as held:
-            run = examples.classification(loaded, request, partial(self._admit, held))
-            return _perform(loaded, run, timeout_ms, record)
+        small = predict.elements(call.request) <= _FEW_ELEMENTS
+        return await self._run(call, run_of, small=small)
 
-    def _regress(self, request: Any, timeout_ms: int, record: CallRecord | None) -> Any:
-        loaded = models.loaded(self._manager, request)
-        with Held(self.room) as held:
-            run = examples.regression(loaded, request, partial(self._admit, held))
-            return _perform(loaded, run, timeout_ms, record)
+    async def _classify(self, call: _Call) -> bytes:
+        return await self._run(call, partial(_examples, examples.classification, call))
 
-    def _multi_inference(self, request: Any, timeout_ms: int, record: CallRecord | None) -> Any:
+    async def _regress(self, call: _Call) -> bytes:
+        return await self._run(call, partial(_examples, examples.regression, call))
+
+    async def _run(
+        self,
+        call: _Call,
+        run_of: Callable[[Loaded, Callable[[int], None]], Run[Any]],
+        *,
+        small: bool = True,
+    ) -> bytes:
         with Held(self.room) as held:
-            admit = partial(self._admit, held)
-            return examples.multi_inference(self._manager, request, admit, timeout_ms, record)
+
+            def prepare() -> tuple[Loaded, Run[bytes]]:
+                loaded = models.loaded(self._manager, call.request)
+                run = run_of(loaded, partial(self._admit, held))
+                if call.record:
+                    call.record.decoded(loaded.id.version, run.signature.name, run.inputs)
+                return loaded, run.then(_serialized)
+
+            return await Prediction(
+                _model(call.request),
+                prepare,
+                call.deadline,
+                self._threads,
+                small=small and call.request.ByteSize() < _SMALL_MESSAGE,
+                joins=self._options.batching,
+                record=call.record,
+                gone=call.gone,
+            ).answer()
+
+    async def _multi_inference(self, call: _Call) -> bytes:
+        with Held(self.room) as held:
+
+            def perform() -> Any:
+                admit, left = partial(self._admit, held), call.deadline.left_ms()
+                return examples.multi_inference(
+                    self._manager, call.request, admit, left, call.record
+                )
+
+            return await self._in_thread(call, perform)
+
+    async def _metadata(self, call: _Call) -> bytes:
+        return await self._in_thread(call, partial(models.metadata, self._manager, call.request))
+
+    async def _status(self, call: _Call) -> bytes:
+        return _serialized(models.status(self._manager, call.request))
+
+    async def _replace(self, call: _Call) -> bytes:
+        """Goes on whatever becomes of its client, and for as long as loading takes."""
+        replace = partial(models.replace, self._reload, call.request, self._counters)
+        if self._threads is None:
+            return _serialized(replace())
+        return _serialized(await self._threads.call(_RELOAD, replace, Deadline(None)))
+
+    async def _in_thread(self, call: _Call, work: Callable[[], Any]) -> bytes:
+        def serialized() -> bytes:
+            return _serialized(work())
+
+        if self._threads is None:
+            return serialized()
+        return await self._threads.call(_model(call.request), serialized, call.deadline, call.gone)
 
     def _admit(self, held: Held, size: int) -> None:
         """Raises where the inputs of a request take too much, alone or beside those of others."""
@@ -232,15 +306,6 @@ class Services:
                 " (--grpc_max_message_bytes). Send fewer rows in a request, or raise the limit."
             )
         held.add(size)
-
-    def _metadata(self, request: Any, _: int, __: CallRecord | None) -> Any:
-        return models.metadata(self._manager, request)
-
-    def _status(self, request: Any, _: int, __: CallRecord | None) -> Any:
-        return models.status(self._manager, request)
-
-    def _replace(self, request: Any, _: int, __: CallRecord | None) -> Any:
-        return models.replace(self._reload, request, self._counters)
 
 
 def _serialized(response: Any) -> bytes:
@@ -261,16 +326,19 @@ def _too_many(limit: int) -> ResourceExhausted:
     )
 
 
-def _perform(loaded: Loaded, run: Run[Any], timeout_ms: int, record: CallRecord | None) -> Any:
-    if record:
-        record.decoded(loaded.id.version, run.signature.name, run.inputs)
-    return run.perform(loaded.servable, timeout_ms, record)
+def _examples(
+    infer: Callable[[Loaded, Any, Callable[[int], None]], Run[Any]],
+    call: _Call,
+    loaded: Loaded,
+    admit: Callable[[int], None],
+) -> Run[Any]:
+    return infer(loaded, call.request, admit)
 
 
 def _model(request: Any) -> str:
-    """The name of the model that a prediction asks for."""
+    """The name of the model that is asked for, empty for none."""
     asked = request.tasks[:1] if hasattr(request, "tasks") else [request]
-    name: str = asked[0].model_spec.name if asked else ""
+    name: str = asked[0].model_spec.name if asked and hasattr(asked[0], "model_spec") else ""
     return name
 
 

@@ -7,12 +7,11 @@ failure, `grpc-message:...\r\n`. Under `application/grpc-web-text` both are base
 Source: grpc/grpc, doc/PROTOCOL-WEB.md.
 """
 
-import asyncio
 import binascii
 import re
 import struct
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Executor
+from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from urllib.parse import quote
@@ -28,9 +27,10 @@ from lambda_serving.errors import (
     Unimplemented,
 )
 from lambda_serving.manager import Manager
+from lambda_serving.prediction_threads import Threads
 from lambda_serving.rpc import errors
 from lambda_serving.rpc.addresses import Address
-from lambda_serving.rpc.services import Reply, RpcOptions, Services, timeout_ms
+from lambda_serving.rpc.services import Circumstances, Reply, RpcOptions, Services, timeout_ms
 from lambda_serving.settings import Settings
 
 __all__ = ["Web", "create_web"]
@@ -39,7 +39,6 @@ _BINARY, _TEXT = b"application/grpc-web", b"application/grpc-web-text"
 _TYPES = {form + suffix for form in (_BINARY, _TEXT) for suffix in (b"", b"+proto")}
 _REQUEST_ID = b"x-request-id"
 _HEAD = struct.Struct(">BI")
-_SMALL_MESSAGE = 32 * 1024
 _COMPRESSED, _TRAILERS = 1, 128
 _QUANTUM = re.compile(rb"[^=]*=*")  # base64 may be padded wherever a writer stopped
 _TIMEOUT = re.compile(rb"(\d{1,8})([HMSmun])")
@@ -58,24 +57,26 @@ Web = Callable[[Address, Scope, Receive, Send], Awaitable[None]]
 def create_web(
     manager: Manager,
     settings: Settings,
-    executor: Executor | None,
+    threads: Threads | None,
     observers: Observers | None = None,
     *,
     max_answer: int | None = None,
-    timeout_ms: int = 0,
+    timeout_ms: int | None = None,
 ) -> Web:
     """What answers the methods, with requests as bounded as those of the REST API.
 
-    `max_answer` bounds the frames of an answer, in bytes, `timeout_ms` runs whose client allows
-    them more; 0 is no bound. Models are not replaced this way: a page in a browser may reach it.
+    `max_answer` bounds the frames of an answer, in bytes, `timeout_ms` calls in place of
+    `grpc_timeout_in_ms`; 0 is no bound. Models are not replaced this way: a page in a browser may
+    reach it.
     """
+    options = RpcOptions.of(settings)
+    if timeout_ms is not None:
+        options = replace(options, timeout_ms=timeout_ms)
     return _Web(
-        Services(manager, RpcOptions.of(settings), observers=observers),
-        executor,
+        Services(manager, options, threads, observers=observers),
         settings.rest_api_max_body_bytes,
         _CORS if settings.rest_api_enable_cors_support else (),
         max_answer,
-        timeout_ms,
     )
 
 
@@ -83,18 +84,14 @@ class _Web:
     def __init__(
         self,
         services: Services,
-        executor: Executor | None,
         max_body: int,
         headers: Sequence[Header],
         max_answer: int | None,
-        timeout_ms: int,
     ) -> None:
         self._services = services
-        self._executor = executor
         self._max_body = max_body
         self._headers = headers
         self._max_answer = max_answer
-        self._timeout_ms = timeout_ms
 
     async def __call__(self, address: Address, scope: Scope, receive: Receive, send: Send) -> None:
         content_type = _header(scope, b"content-type").lower()
@@ -127,28 +124,17 @@ class _Web:
             message = _message(_decoded(body) if text else body)
             if address.method not in self._services.methods:
                 raise Unimplemented(f"Unknown method {address.method}")
-            timeout = self._bounded(timeout_ms(_seconds(_header(scope, b"grpc-timeout"))))
+            asked_ms = timeout_ms(_seconds(_header(scope, b"grpc-timeout")))
         except ServingError as error:
             return Reply(errors.code_of(error), errors.message(error), b"")
-        call = partial(
-            self._services.answer,
-            address.method,
-            message,
-            timeout,
+        how = Circumstances(
+            timeout_ms=asked_ms,
             model=address.model,
             entrypoint="GRPC-WEB",
             request_id=known_as,
+            gone=partial(bodies.abandoned, receive),
         )
-        small = len(message) < _SMALL_MESSAGE
-        if self._executor is None or (
-            small and self._services.is_quick(address.method, message, address.model)
-        ):
-            return call()
-        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
-
-    def _bounded(self, asked_ms: int) -> int:
-        """The bound of a run whose client asked for this one; 0 is none."""
-        return min(asked_ms or self._timeout_ms, self._timeout_ms or asked_ms)
+        return await self._services.answer(address.method, message, how)
 
     def _fitting(self, frames: bytes) -> bytes:
         if self._max_answer is None or len(frames) <= self._max_answer:

@@ -15,11 +15,11 @@ from lambda_serving import protos
 from lambda_serving.dtypes import Array
 from lambda_serving.errors import FailedPrecondition, InvalidArgument
 from lambda_serving.tensorflow_c.library import Buffer, Output, library, status, trim_memory
+from lambda_serving.tensorflow_c.quickness import Quickness
 from lambda_serving.tensorflow_c.tensors import array_of, new_tensor
 
 __all__ = ["Session", "SessionFunction", "load_session"]
 
-_QUICK_SECONDS = 0.002
 _WAITING = (
     b"While",
     b"NextIteration",
@@ -80,16 +80,20 @@ class Session:
         """`SessionFunction` for a single call."""
         return SessionFunction(self, feeds, fetches)(arrays, 0)
 
-    def function(self, feeds: Sequence[str], fetches: Sequence[str]) -> "SessionFunction":
+    def function(
+        self, feeds: Sequence[str], fetches: Sequence[str], *, follows_shapes: bool = False
+    ) -> "SessionFunction":
         """A function of tensors by name, e.g. `serving_default_x:0`.
 
-        Raises InvalidArgument for a name that the graph does not have.
+        `follows_shapes` says that its cost grows with the dimensions of its inputs and with
+        nothing else (`costs`). Raises InvalidArgument for a name that the graph does not have.
         """
         with self.running():  # which keeps the graph, too
             return SessionFunction(
                 self,
                 [output_of(self.graph, name) for name in feeds],
                 [output_of(self.graph, name) for name in fetches],
+                follows_shapes=follows_shapes,
             )
 
     @contextmanager
@@ -126,19 +130,27 @@ class _Ends:
 class SessionFunction:
     """Feeds in, fetches out, everything that can be looked up beforehand looked up.
 
-    A function whose last run was quick runs in the thread of the caller: to hand a small graph to
-    TensorFlow's threads and back takes longer than to compute it. Such a run has no timeout; it
-    needs none, as it cannot wait for anything.
+    A run that has proved to be quick is made in the thread of the caller: to hand a small graph to
+    TensorFlow's threads and back takes longer than to compute it. It has no timeout, and needs
+    none: no values can make it loop or wait.
     """
 
     def __init__(
-        self, session: Session, feeds: Sequence[Output], fetches: Sequence[Output]
+        self,
+        session: Session,
+        feeds: Sequence[Output],
+        fetches: Sequence[Output],
+        *,
+        follows_shapes: bool = False,
     ) -> None:
         self._session = session
         self._feeds = _Ends((Output * len(feeds))(*feeds), len(feeds))
         self._fetches = _Ends((Output * len(fetches))(*fetches), len(fetches))
-        self.is_quick = False
-        """Whether the last run was."""
+        self._quickness = Quickness(follows_shapes=follows_shapes)
+
+    def is_quick(self, inputs: Sequence[Array]) -> bool:
+        """Whether a run of these inputs takes less than handing it to another thread would."""
+        return self._quickness.covers(inputs)
 
     def __call__(self, inputs: Sequence[Array], timeout_ms: int) -> list[Array]:
         """Arrays in the order of the fetches, for arrays in the order of the feeds.
@@ -151,7 +163,10 @@ class SessionFunction:
         try:
             for i, array in zip(range(self._feeds.count), inputs, strict=True):
                 feeds[i] = new_tensor(array)
-            self._run(feeds, fetches, timeout_ms)
+            options = _run_options(timeout_ms, in_caller_thread=self.is_quick(inputs))
+            start = perf_counter()
+            self._run(feeds, fetches, options)
+            self._quickness.record(inputs, perf_counter() - start)
             return [array_of(tensor) for tensor in fetches if tensor]
         finally:
             delete = library().TF_DeleteTensor
@@ -159,9 +174,7 @@ class SessionFunction:
                 if tensor:
                     delete(tensor)
 
-    def _run(self, feeds: _Tensors, fetches: _Tensors, timeout_ms: int) -> None:
-        options = _run_options(timeout_ms, in_caller_thread=self.is_quick)
-        start = perf_counter()
+    def _run(self, feeds: _Tensors, fetches: _Tensors, options: Buffer) -> None:
         with self._session.running() as session, status() as st:
             library().TF_SessionRun(
                 session,
@@ -177,8 +190,6 @@ class SessionFunction:
                 None,
                 st,
             )
-        took = perf_counter() - start
-        self.is_quick = took < _QUICK_SECONDS and not self._session.may_wait
 
 
 def output_of(graph: int, tensor_name: str) -> Output:

@@ -1,0 +1,167 @@
+"""Which fetches of a graph cost what the shapes of the inputs say, whatever the values are.
+
+Whatever is not known to is taken not to: the ops below are those whose kernels do so many steps as
+their inputs and outputs have elements, or products of their dimensions, and that neither loop,
+branch, wait nor keep anything.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Self
+
+from lambda_serving import protos
+
+__all__ = ["Costs"]
+
+_KEEPING = """
+Add AddV2 Cast ConcatV2 ExpandDims Fill GatherV2 Identity Max Maximum Min Minimum Mul OnesLike Pack
+Prod Range Reshape Slice Squeeze StridedSlice Sum Unpack ZerosLike
+"""
+_MOVING = """
+BatchToSpaceND BiasAdd BroadcastArgs BroadcastGradientArgs Cast Concat ConcatOffset ConcatV2
+ConjugateTranspose Const DepthToSpace EnsureShape ExpandDims Gather GatherNd GatherV2 Identity
+IdentityN InvertPermutation NoOp OnesLike Pack ParallelConcat Placeholder PlaceholderWithDefault
+PreventGradient Rank ReadVariableOp Reshape ResourceGather ResourceGatherNd Reverse ReverseSequence
+ReverseV2 Roll Select SelectV2 Shape ShapeN Size Slice Snapshot SpaceToBatchND SpaceToDepth Split
+SplitV Squeeze StatelessRandomGetAlg StopGradient StridedSlice Transpose Unpack VarHandleOp
+Variable VariableV2 VarIsInitializedOp ZerosLike
+"""
+_ELEMENTWISE = """
+Abs Acos Acosh Add AddN AddV2 Asin Asinh Atan Atan2 Atanh BitwiseAnd BitwiseOr BitwiseXor Bucketize
+Ceil ClipByValue Conj Cos Cosh Digamma Div DivNoNan Elu Equal Erf Erfc Erfinv Exp Expm1 Floor
+FloorDiv FloorMod Greater GreaterEqual Imag Inv Invert IsFinite IsInf IsNan LeakyRelu LeftShift Less
+LessEqual Lgamma Log Log1p LogicalAnd LogicalNot LogicalOr LogSoftmax Maximum Minimum Mod Mul
+MulNoNan Neg NotEqual Pow Real RealDiv Reciprocal Relu Relu6 RightShift Rint Round Rsqrt Selu
+Sigmoid Sign Sin Sinh Softmax Softplus Softsign Sqrt Square SquaredDifference Sub Tan Tanh
+TruncateDiv TruncateMod Xdivy Xlog1py Xlogy
+"""
+_REDUCING = """
+_FusedBatchNormEx _FusedConv2D _FusedConv3D _FusedDepthwiseConv2dNative _FusedMatMul
+_MklFusedBatchMatMulV2 _MklFusedMish _MklLayerNorm _MklSwish All Any ArgMax ArgMin AvgPool
+AvgPool3D BatchMatMul BatchMatMulV2 BatchMatMulV3 Conv Conv2D Conv3D Cumprod Cumsum
+DepthwiseConv2dNative Einsum EuclideanNorm FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 InTopK
+InTopKV2 L2Loss LRN MatMul Max MaxPool MaxPool3D MaxPoolV2 Mean Min Prod Sum
+"""
+_OVER_STRINGS = """
+AsString DecodeRaw HashTable HashTableV2 LookupTableFind LookupTableFindV2 ParseExample
+ParseExampleV2 StringFormat StringJoin StringLength StringLower StringStrip StringToHashBucket
+StringToHashBucketFast StringToHashBucketStrong StringToNumber StringUpper Substr
+"""
+"""One step for each byte; the bytes of what is fed are counted."""
+_CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
+_COMPILED = "_XlaMustCompile"
+_SHAPES = {"Const", "Shape", "ShapeN", "Size", "Rank"}
+"""Ops whose values follow from shapes, even if what they are given does not."""
+_OF_SHAPES = frozenset(_KEEPING.split())
+"""Ops that make values which grow with shapes out of such values."""
+_SIZED: dict[str, tuple[int, ...]] = {
+    "BroadcastTo": (1,),
+    "Conv2DBackpropInput": (0,),
+    "Conv3DBackpropInputV2": (0,),
+    "Fill": (0,),
+    "LinSpace": (2,),
+    "MirrorPad": (1,),
+    "OneHot": (1,),
+    "Pad": (1,),
+    "PadV2": (1,),
+    "RandomStandardNormal": (0,),
+    "RandomUniform": (0,),
+    "RandomUniformInt": (0,),
+    "Range": (0, 1, 2),
+    "ResizeBicubic": (1,),
+    "ResizeBilinear": (1,),
+    "ResizeNearestNeighbor": (1,),
+    "StatelessRandomNormalV2": (0,),
+    "StatelessRandomUniformV2": (0,),
+    "Tile": (1,),
+    "TopKV2": (1,),
+    "TruncatedNormal": (0,),
+}
+"""Ops and those of their inputs whose values say how large the output is."""
+_STEADY = frozenset(f"{_MOVING} {_ELEMENTWISE} {_REDUCING} {_OVER_STRINGS}".split())
+
+
+class Costs:
+    """What is known of the costs of a graph, a `tensorflow.GraphDef`."""
+
+    def __init__(self, graph: Any) -> None:
+        self._graph = {node.name: node for node in graph.node}
+        self._functions = {each.signature.name: each for each in graph.library.function}
+        self._steady: dict[str, bool] = {}
+
+    @classmethod
+    def of(cls, meta_graph: bytes) -> Self:
+        """The costs of the graph in a serialized `MetaGraphDef`."""
+        return cls(protos.message("tensorflow.MetaGraphDef").FromString(meta_graph).graph_def)
+
+    def follow_shapes(self, fetches: Iterable[str]) -> bool:
+        """Whether the cost of computing these tensors grows with the dimensions of what is fed.
+
+        Values do not change it, nor does what was run before. False where that is not known.
+        """
+        return self._are_steady(self._graph, [fetch.partition(":")[0] for fetch in fetches])
+
+    def _are_steady(self, nodes: Mapping[str, Any], names: Iterable[str]) -> bool:
+        waiting, seen = list(names), set(names)
+        while waiting:
+            node = nodes.get(waiting.pop())
+            if node is None:  # an argument of a function
+                continue
+            if not self._is_steady(nodes, node):
+                return False
+            for name in _sources(node):
+                if name not in seen:
+                    seen.add(name)
+                    waiting.append(name)
+        return True
+
+    def _is_steady(self, nodes: Mapping[str, Any], node: Any) -> bool:
+        if node.op in _CALLS or node.op in self._functions:
+            called = node.attr["f"].func.name if node.op in _CALLS else node.op
+            return not _is_compiled(node) and self._is_steady_function(called)
+        if node.op in _STEADY:
+            return True
+        sizes = _SIZED.get(node.op)
+        if sizes is None:
+            return False
+        inputs = list(_inputs(node))
+        return all(_follows_shapes(nodes, inputs[i], set()) for i in sizes if i < len(inputs))
+
+    def _is_steady_function(self, name: str) -> bool:
+        if name not in self._steady:
+            self._steady[name] = False  # as long as it is not known, as for one that calls itself
+            if (function := self._functions.get(name)) and not _is_compiled(function):
+                nodes = {node.name: node for node in function.node_def}
+                ends = [value.partition(":")[0] for value in function.ret.values()]
+                ends += function.control_ret.values()
+                self._steady[name] = self._are_steady(nodes, ends)
+        return self._steady[name]
+
+
+def _follows_shapes(nodes: Mapping[str, Any], name: str, seen: set[str]) -> bool:
+    """Whether the values of a tensor grow with shapes, and with nothing else."""
+    node = nodes.get(name)
+    if node is None:
+        return False
+    if node.op in _SHAPES or name in seen:
+        return True
+    seen.add(name)
+    return node.op in _OF_SHAPES and all(
+        _follows_shapes(nodes, each, seen) for each in _inputs(node)
+    )
+
+
+def _is_compiled(of: Any) -> bool:
+    """Whether XLA compiles this node or function anew for each shape."""
+    return _COMPILED in of.attr and of.attr[_COMPILED].b
+
+
+def _sources(node: Any) -> Iterator[str]:
+    """The nodes that must run before this one."""
+    for name in node.input:
+        yield name.lstrip("^").partition(":")[0]
+
+
+def _inputs(node: Any) -> Iterator[str]:
+    for name in node.input:
+        if not name.startswith("^"):
+            yield name.partition(":")[0]

@@ -1,0 +1,69 @@
+"""Which runs of a function are quick enough for the thread of an event loop: proved, not guessed.
+
+Only functions whose cost grows with the dimensions of their inputs (`costs`) are asked. A run is
+taken to be quick if runs with inputs at least as large in each dimension were.
+"""
+
+from collections.abc import Sequence
+
+from lambda_serving.dtypes import Array
+
+__all__ = ["Quickness"]
+
+Sizes = tuple[tuple[int, ...], ...]
+_QUICK_SECONDS = 0.002
+_SLOW_SECONDS = 0.01
+_PROOFS = 3  # quick runs of a size, before the next is taken to be
+_KNOWN, _TRIED = 8, 64  # sizes
+
+
+class Quickness:
+    """What the runs of one function have shown; nothing is quick without `follows_shapes`.
+
+    Threads may share it: what is lost when two write at once is a proof that comes again.
+    """
+
+    def __init__(self, *, follows_shapes: bool) -> None:
+        self._follows_shapes = follows_shapes
+        self._known: tuple[Sizes, ...] = ()
+        self._tried: dict[Sizes, int] = {}
+
+    def covers(self, inputs: Sequence[Array]) -> bool:
+        """Whether a run of these inputs is quick."""
+        return bool(self._known) and self._covers(_sizes(inputs))
+
+    def record(self, inputs: Sequence[Array], seconds: float) -> None:
+        """Learns from a run. One that is slow leaves nothing proved that made it look quick."""
+        if not self._follows_shapes:
+            return
+        sizes = _sizes(inputs)
+        if self._covers(sizes):
+            if seconds >= _SLOW_SECONDS:
+                self._known = tuple(known for known in self._known if not _within(sizes, known))
+        elif seconds >= _QUICK_SECONDS:
+            self._tried.pop(sizes, None)
+        elif (proofs := self._tried.pop(sizes, 0) + 1) < _PROOFS:
+            if len(self._tried) >= _TRIED:
+                self._tried.clear()
+            self._tried[sizes] = proofs
+        else:
+            larger = [known for known in self._known if not _within(known, sizes)]
+            self._known = (sizes, *larger)[:_KNOWN]
+
+    def _covers(self, sizes: Sizes) -> bool:
+        return any(_within(sizes, known) for known in self._known)
+
+
+def _sizes(inputs: Sequence[Array]) -> Sizes:
+    """The dimensions of each input, and the bytes of its strings if it has any."""
+    return tuple(
+        (*array.shape, sum(map(len, array.flat))) if array.dtype.hasobject else array.shape
+        for array in inputs
+    )
+
+
+def _within(sizes: Sizes, others: Sizes) -> bool:
+    return all(
+        len(size) == len(other) and all(a <= b for a, b in zip(size, other, strict=True))
+        for size, other in zip(sizes, others, strict=True)
+    )
