@@ -6,6 +6,8 @@ where an answer is still due. A request's head is at most `_LONGEST_HEAD` bytes,
 follows a refused request is read and dropped, so that its client finds the answer, not a reset.
 Rules of that kind: Apache's mod_reqtimeout, nginx's lingering_close. Who offers another protocol,
 as Java's client offers h2c with each first request, is answered in this one (RFC 9110, 7.8).
+Requests that have come whole are answered, in turn, whatever follows them: rubbish, or the end of
+what the client sends.
 """
 
 import asyncio
@@ -15,6 +17,7 @@ from typing import Any, cast
 
 import httptools
 from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -48,6 +51,9 @@ class _Protocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._patience = patience
         self._in_head = self._in_message = self._goes_on = False
+        self._is_over = False
+        self._last_answer = b""
+        self._unanswered = 0
         self._began = 0.0
         self._head = self._wanted = self._received = 0
         self._seen, self._since = (0, 0), self.loop.time()
@@ -57,6 +63,7 @@ class _Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn
         super().connection_made(transport)
         self._ending = _EndingTransport(transport, self)
+        self.flow = FlowControl(cast("asyncio.Transport", self._ending))
         self._look_later()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -65,16 +72,21 @@ class _Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += len(data)
-        began, in_head = self._began, self._in_head
-        if in_head and self._ending.ended:
+        if self._is_over or (self._in_head and self._ending.ended):
             return
+        self._head += len(data)
         self._parse(data)
-        if in_head and self._in_head and began == self._began:
-            self._head += len(data)
-            if self._head > _LONGEST_HEAD:
-                status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-                self._answer(status, f"The URL and the headers are over {_LONGEST_HEAD} bytes.")
-                self._ending.close()
+        if self._in_message and self._head > _LONGEST_HEAD and not self._is_over:
+            status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            self._refuse(status, f"The URL and the headers are over {_LONGEST_HEAD} bytes.")
+
+    def eof_received(self) -> bool:  # type: ignore[override] # as asyncio has it
+        """Whether the connection stays open, for answers to requests that have come whole."""
+        if not self._is_over:
+            self._is_over = True
+            self._give_up_arriving()
+        self._in_message = False
+        return self._unanswered > 0
 
     def on_message_begin(self) -> None:
         if self._goes_on:
@@ -95,11 +107,13 @@ class _Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if self._goes_on:
             return
-        self._in_head = False
         super().on_headers_complete()
+        self._in_head = False
+        self._unanswered += 1
         self.cycle.transport = cast("asyncio.Transport", self._ending)
 
     def on_body(self, body: bytes) -> None:
+        self._head = 0  # bytes that are of no body, trailers too
         if not self.cycle.response_complete:
             self._wanted += len(body)
         super().on_body(body)
@@ -112,6 +126,12 @@ class _Protocol(HttpToolsProtocol):
         if self._ending.ended:
             self.transport.close()
 
+    def on_response_complete(self) -> None:
+        self._unanswered -= 1
+        super().on_response_complete()
+        if self._is_over and not self._unanswered:
+            self._end()
+
     def shutdown(self) -> None:
         self._patience = min(self._patience, _LAST_PATIENCE)
         self._look()
@@ -123,28 +143,73 @@ class _Protocol(HttpToolsProtocol):
         return self._in_message
 
     @property
+    def _in_body(self) -> bool:
+        return self._in_message and not self._in_head
+
+    @property
     def _next_waits(self) -> bool:
         """Whether what arrives follows a request that is not answered yet."""
-        return self._in_head and self.cycle is not None and not self.cycle.response_complete
+        return (self._in_head or self._is_over) and self._unanswered > 0
 
     def _parse(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
+        rest: bytes | memoryview = data
+        while rest and not self._is_over:
+            rest = self._fed(rest)
+
+    def _fed(self, data: bytes | memoryview) -> bytes | memoryview:
+        """What is left to be parsed, behind a request that offers another protocol."""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._go_on(data[upgrade.args[0] :])
+            self._go_on()
+            return memoryview(data)[upgrade.args[0] :]
         except httptools.HttpParserError:
-            self._answer(HTTPStatus.BAD_REQUEST, "The request is not valid HTTP/1.1.")
-            self.transport.close()
+            self._refuse_rubbish()
+        return b""
 
-    def _go_on(self, rest: bytes) -> None:
-        """Parses the body of a request that offers another protocol, and what follows it."""
+    def _go_on(self) -> None:
+        """Expects the body of a request that offers another protocol, and what follows it."""
         framing = [name + b": " + value for name, value in self.headers if name in _FRAMING]
         self.parser = httptools.HttpRequestParser(self)
         self._goes_on = True
-        self.parser.feed_data(b"\r\n".join([b"POST / HTTP/1.1", *framing, b"", b""]))
-        self._goes_on = False
-        self._parse(rest)
+        try:
+            self.parser.feed_data(b"\r\n".join([b"POST / HTTP/1.1", *framing, b"", b""]))
+        except httptools.HttpParserError:
+            self._refuse_rubbish()
+        finally:
+            self._goes_on = False
+
+    def _refuse_rubbish(self) -> None:
+        self._refuse(HTTPStatus.BAD_REQUEST, "The request is not valid HTTP/1.1.")
+
+    def _refuse(self, status: HTTPStatus, message: str) -> None:
+        """Parses no more; behind the answers that are due comes the last of the connection."""
+        body = errors.body(message)
+        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n"
+        if not self._give_up_arriving():
+            self._last_answer = STATUS_LINE[status] + head % len(body) + b"\r\n" + body
+        self._is_over = self._in_message = True
+        if not self._unanswered:
+            self._end()
+
+    def _give_up_arriving(self) -> bool:
+        """Forgets the request that has not come whole; whether its answer has begun."""
+        if not self._in_body:
+            return False
+        if self.cycle.response_started:
+            return True
+        if self.pipeline:  # it is the last there
+            self.pipeline.popleft()
+        else:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self._unanswered -= 1
+        return False
+
+    def _end(self) -> None:
+        self._ending.write(self._last_answer)
+        self._ending.close()
 
     def _look_later(self) -> None:
         self._next_look = self.loop.call_later(self._patience / _LOOKS, self._look)
@@ -167,29 +232,34 @@ class _Protocol(HttpToolsProtocol):
             return
         answered = self._ending.ended or not self._in_message
         if not answered and (self._in_head or not self.cycle.response_started):
-            self._answer(HTTPStatus.REQUEST_TIMEOUT, "The request did not arrive in time.")
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The request did not arrive in time.")
         self.transport.close()
-
-    def _answer(self, status: HTTPStatus, message: str) -> None:
-        """The last answer of a connection; none if the one to an earlier request is due."""
-        if not self._next_waits:
-            body = errors.body(message)
-            head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n"
-            self.transport.write(STATUS_LINE[status] + head % len(body) + b"\r\n" + body)
 
 
 class _EndingTransport:
     """A connection's transport, which is closed only when all of the request has come.
 
-    Data that comes to a closed socket resets it, and takes the answer away from the client.
+    Data that comes to a closed socket resets it, and takes the answer away from the client. What
+    is still done to a transport that is closed has no effect: uvloop raises RuntimeError there.
     """
 
     def __init__(self, transport: asyncio.Transport, connection: _Protocol) -> None:
-        self.write = transport.write
         self.is_closing = transport.is_closing
         self.ended = False
         self._transport = transport
         self._connection = connection
+
+    def write(self, data: bytes) -> None:
+        if not self.ended and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def pause_reading(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def close(self) -> None:
         if not self._connection.expects_more:
