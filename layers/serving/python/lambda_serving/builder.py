@@ -1,10 +1,9 @@
 """Images of model versions: compiled, and put on the base image in its registry."""
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from lambda_serving import temporary
 from lambda_serving.compile.compiler import compile_saved_model
 from lambda_serving.compile.report import Report
 from lambda_serving.image import Registry, append
@@ -36,8 +35,8 @@ class RegistryBuilder:
     def build(self, order: Order) -> str:
         name, version = order.name, order.version
         repository = order.base.partition("@")[0]
-        with tempfile.TemporaryDirectory(prefix="lambda-serving-build-") as folder:
-            compiled = Path(folder, "model")
+        with temporary.folder("lambda-serving-build-") as folder:
+            compiled = folder / "model"
             report = compile_saved_model(
                 self.store.fetch(order.servable), compiled, op_libraries=self.op_libraries
             )

@@ -5,13 +5,12 @@ asynchronous invocation again after one and two minutes.
 """
 
 import logging
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+from lambda_serving import temporary
 from lambda_serving.builder import RegistryBuilder
 from lambda_serving.compile.report import Report
 from lambda_serving.errors import InvalidArgument, PermissionDenied, ServingError, Unavailable
@@ -71,12 +70,12 @@ def start(environ: Mapping[str, str]) -> Callable[[Any, Any], None]:
         order = Order.of(event)
         base_path = f"{models}/{order.name}"
         with (
-            tempfile.TemporaryDirectory(prefix="lambda-serving-") as downloads,
+            temporary.folder() as downloads,
             open_client() as http,
         ):
             builder = RegistryBuilder(
                 lambda base: Registry(http, images.passwords(base)),
-                open_store({order.name: base_path}, Path(downloads)),
+                open_store({order.name: base_path}, downloads),
                 libraries,
                 _tell,
             )

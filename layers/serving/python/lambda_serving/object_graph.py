@@ -14,6 +14,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from lambda_serving import temporary
 from lambda_serving.errors import FailedPrecondition
 from lambda_serving.tensorflow_c import library
 
@@ -74,8 +75,8 @@ def _digest(export_dir: Path, tags: Sequence[str]) -> str:
 
 def _make(export_dir: Path, copy: Path, tags: Sequence[str]) -> None:
     """All or nothing: written beside and renamed, so that an interrupted child leaves no copy."""
-    with tempfile.TemporaryDirectory(dir=copy.parent) as folder:
-        made = Path(folder, "export")
+    with temporary.folder("making-", copy.parent) as folder:
+        made = folder / "export"
         child = subprocess.run(
             [
                 sys.executable,

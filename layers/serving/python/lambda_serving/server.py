@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Protocol
 
-from lambda_serving.downloads import prefix
+from lambda_serving import temporary
+from lambda_serving.downloads import prefix, remove_left
 from lambda_serving.errors import InvalidArgument, ServingError
 from lambda_serving.listeners import grpc_listener, rest_listener
 from lambda_serving.manager import Manager
@@ -146,6 +146,7 @@ def _end(downloads: ExitStack) -> None:
     """Ends the process, although a thread is loading, which may take as long as it likes."""
     _log.info("Told to stop before every model had loaded")
     downloads.close()
+    remove_left(os.getpid())  # one that was being made
     logging.shutdown()
     os._exit(0)
 
@@ -171,8 +172,7 @@ def _folder(models: Sequence[ModelConfig], downloads: ExitStack) -> Path:
     """A temporary folder if a model lies in a bucket; without one no writable disk is needed."""
     if not any("://" in model.base_path for model in models):
         return Path()
-    folder = TemporaryDirectory(prefix=prefix(os.getpid()), ignore_cleanup_errors=True)
-    return Path(downloads.enter_context(folder))
+    return downloads.enter_context(temporary.folder(prefix(os.getpid())))
 
 
 def _batcher(

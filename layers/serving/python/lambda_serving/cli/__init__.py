@@ -1,5 +1,6 @@
 """`lambda-serving`: serve, predict, inspect, compile, batch, push, and what is released."""
 
+import signal
 import sys
 
 import click
@@ -20,8 +21,11 @@ __all__ = ["main"]
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__)
-def _commands() -> None:
+@click.pass_context
+def _commands(context: click.Context) -> None:
     """TensorFlow Serving's API on a laptop, in a container and on AWS Lambda."""
+    if context.invoked_subcommand != serve.name:  # which drains
+        _end_by_signals()
 
 
 _commands.add_command(serve)
@@ -35,6 +39,17 @@ _commands.add_command(reconcile)
 _commands.add_command(set_policy)
 _commands.add_command(label)
 _commands.add_command(rollback)
+
+
+def _end_by_signals() -> None:
+    """SIGTERM and SIGHUP end a command as Ctrl-C does: nothing half-made is left."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
+            signal.signal(number, _end)
+
+
+def _end(number: int, _: object) -> None:
+    sys.exit(128 + number)
 
 
 def main() -> None:

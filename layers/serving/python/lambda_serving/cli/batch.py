@@ -2,17 +2,16 @@
 
 import logging
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import TYPE_CHECKING
 
 import click
 
+from lambda_serving import temporary
 from lambda_serving.cli.console import plain_console
 from lambda_serving.cli.exports import newest
 from lambda_serving.cli.options import loading
@@ -87,7 +86,6 @@ def batch(
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("lambda_serving").setLevel(logging.ERROR)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # nothing half-made
     from lambda_serving import job
     from lambda_serving.saved_model import load
     from lambda_serving.store.files import open_inputs, open_outputs
@@ -102,8 +100,8 @@ def batch(
         return
     for path in filter(None, op_libraries.split(",")):
         load_op_library(path)
-    with TemporaryDirectory(prefix="batch-") as fetched:
-        export_dir = newest(model, Path(fetched))
+    with temporary.folder("batch-") as fetched:
+        export_dir = newest(model, fetched)
         with (
             load(export_dir, tags=saved_model_tags.split(","), cache=cache_dir) as servable,
             _progress(len(files)) as progress,

@@ -2,8 +2,6 @@
 
 import logging
 import os
-import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,7 +44,6 @@ def compile_command(
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("lambda_serving").setLevel(logging.ERROR)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # nothing half-made
     from lambda_serving.cli.exports import exports
     from lambda_serving.compile.compiler import compile_saved_model
 

@@ -2,8 +2,6 @@
 
 import logging
 import os
-import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -47,7 +45,6 @@ def push(
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("lambda_serving").setLevel(logging.ERROR)  # problems are shown below
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # nothing half-made
     from lambda_serving import push as pushing
     from lambda_serving.saved_model import load
     from lambda_serving.store.version import open_version

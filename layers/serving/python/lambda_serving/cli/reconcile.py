@@ -3,16 +3,15 @@
 import logging
 import os
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from lambda_serving import temporary
 from lambda_serving.cli.console import plain_console, table
 from lambda_serving.errors import InvalidArgument, Unimplemented
 
@@ -175,8 +174,8 @@ def _builder(base_path: str, op_libraries: Sequence[str]) -> Iterator["Builder"]
         from lambda_serving.release import images
         from lambda_serving.store import open_store
     name = base_path.rstrip("/").rpartition("/")[2]
-    with tempfile.TemporaryDirectory(prefix="lambda-serving-") as downloads, open_client() as http:
-        store = open_store({name: base_path}, Path(downloads))
+    with temporary.folder() as downloads, open_client() as http:
+        store = open_store({name: base_path}, downloads)
         yield RegistryBuilder(
             lambda base: Registry(http, images.passwords(base)), store, op_libraries
         )

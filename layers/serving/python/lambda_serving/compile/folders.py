@@ -2,11 +2,11 @@
 
 import errno
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lambda_serving import temporary
 from lambda_serving.errors import ResourceExhausted, Unavailable
 from lambda_serving.store.manifest import MANIFEST, PUSH
 
@@ -24,10 +24,8 @@ def written_whole(destination: Path) -> Iterator[Path]:
     """
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            dir=destination.parent, prefix=f".{destination.name}-"
-        ) as folder:
-            made = Path(folder, "model")
+        with temporary.folder(f".{destination.name}-", destination.parent) as folder:
+            made = folder / "model"
             made.mkdir()
             yield made
             made.rename(destination)

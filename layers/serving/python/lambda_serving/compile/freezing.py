@@ -4,10 +4,11 @@ import json
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from lambda_serving import temporary
 
 __all__ = ["Frozen", "Stays", "freeze"]
 
@@ -47,7 +48,7 @@ def freeze(
     """
     command = [sys.executable, "-P", "-m", "lambda_serving.compile.freeze", str(source), str(out)]
     with (
-        tempfile.TemporaryFile() as errors,
+        temporary.file() as errors,
         subprocess.Popen(
             [*command, ",".join(tags), ",".join(op_libraries)],
             stdin=subprocess.DEVNULL,

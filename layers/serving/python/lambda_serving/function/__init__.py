@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import mkdtemp  # noqa: TID251 - see `start`
 from typing import TYPE_CHECKING
 
 from lambda_serving.errors import InvalidArgument
@@ -24,7 +24,7 @@ def start(settings: Settings) -> "Handler":
 
     if not (models := settings.models()):  # nobody could name any later
         raise InvalidArgument(f"The config file {settings.model_config_file} has no models")
-    downloads = Path(mkdtemp())  # as short-lived as the environment
+    downloads = Path(mkdtemp())
     # the files of an image are its own: what the function cannot write, nobody writes
     manager = open_manager(settings, models, downloads, files_stay=True)
     with ThreadPoolExecutor(1, "load") as loader:

@@ -8,7 +8,6 @@ zlib: another build of it may compress otherwise, which gives another digest for
 import os
 import stat
 import tarfile
-import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from lambda_serving import temporary
 from lambda_serving.errors import Aborted, InvalidArgument, Unavailable
 from lambda_serving.image.reference import Blob
 
@@ -54,7 +54,7 @@ def packed(folder: Path, place: str) -> Iterator[Layer]:
     Aborted for a file that is written to meanwhile; Unavailable when the folder cannot be read or
     the disk is full.
     """
-    with tempfile.TemporaryFile() as file:
+    with temporary.file() as file:
         try:
             layer = _pack(folder, _parts(place), file)
         except OSError as error:

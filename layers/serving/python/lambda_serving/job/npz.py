@@ -5,12 +5,12 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import IO, Any, Self
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
 
+from lambda_serving import temporary
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import DataLoss, InvalidArgument
 from lambda_serving.job.chunks import Chunk, Part
@@ -47,8 +47,7 @@ def _seekable(file: IO[bytes], stack: ExitStack) -> IO[bytes]:
     """The table of a zip file stands at its end: what comes from a bucket is copied first."""
     if file.seekable():
         return file
-    copy = TemporaryFile()  # noqa: SIM115 - the stack closes it
-    stack.enter_context(copy)
+    copy = stack.enter_context(temporary.file())
     shutil.copyfileobj(file, copy, _CHUNK)
     return copy
 
@@ -177,8 +176,7 @@ class _Spool:
         self._name, self._shape, self._dtype = name, like.shape[1:], like.dtype
         self._holds_strings = like.dtype.kind == "O"
         self._rows, self._lengths = 0, list[int]()
-        self._file = TemporaryFile()  # noqa: SIM115 - the stack closes it
-        stack.enter_context(self._file)
+        self._file = stack.enter_context(temporary.file())
         for _ in range(bad):
             self._write(self._blank(1))
 

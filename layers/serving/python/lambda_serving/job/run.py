@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from shutil import copyfileobj
-from tempfile import TemporaryFile
 from typing import IO
 
+from lambda_serving import temporary
 from lambda_serving.errors import Aborted, DataLoss, InvalidArgument
 from lambda_serving.job.chunks import Chunk
 from lambda_serving.job.outputs import (
@@ -136,7 +136,7 @@ def _do(
     name = task.input.name
     if record_name(name) in there:
         _put(outputs, record_name(name), b"{}\n")
-    with outputs.put(task.output) as path, TemporaryFile() as report_file:
+    with outputs.put(task.output) as path, temporary.file() as report_file:
         bad = _Bad(report_file, job.max_bad_rows, bad_before)
         rows = 0
         try:

@@ -2,12 +2,11 @@
 
 import ssl
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import grpc
 
-from lambda_serving import proto_text, protos
+from lambda_serving import proto_text, protos, temporary
 from lambda_serving.errors import InvalidArgument
 
 __all__ = ["credentials"]
@@ -53,8 +52,8 @@ def _check(config: Any, path: str) -> None:
                 raise InvalidArgument(
                     f"{name} of the config file {path} is no certificate in PEM"
                 ) from error
-    with TemporaryDirectory() as folder:
-        cert, key = Path(folder, "cert"), Path(folder, "key")
+    with temporary.folder() as folder:
+        cert, key = folder / "cert", folder / "key"
         cert.write_text(config.server_cert, encoding="utf-8")
         key.write_text(config.server_key, encoding="utf-8")
         try:

@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import IO, Protocol
 
+from lambda_serving import temporary
 from lambda_serving.errors import Aborted, InvalidArgument, NotFound, Unimplemented
 from lambda_serving.store.local import explained
 
@@ -198,9 +198,9 @@ class _LocalOutputs:
         target = self._folder / name
         with explained(f"write {target}"):
             target.parent.mkdir(parents=True, exist_ok=True)
-            with TemporaryDirectory(prefix=_UNFINISHED, dir=self._folder) as beside:
-                yield Path(beside, "unfinished")
-                Path(beside, "unfinished").replace(target)
+            with temporary.folder(_UNFINISHED, self._folder) as beside:
+                yield beside / "unfinished"
+                (beside / "unfinished").replace(target)
 
 
 def _refused(error: OSError) -> None:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
+from lambda_serving import temporary
 from lambda_serving.errors import NotFound, PermissionDenied, ResourceExhausted, Unavailable
 from lambda_serving.model_spec import ServableId
 from lambda_serving.other_formats import advice
@@ -137,8 +137,8 @@ class LocalVersion:
         with explained(f"write {self}"):
             base_path = self._folder.parent
             base_path.mkdir(parents=True, exist_ok=True)
-            with TemporaryDirectory(prefix=".push-", dir=base_path) as folder:
-                yield Path(folder, "unfinished")
+            with temporary.folder(".push-", base_path) as folder:
+                yield folder / "unfinished"
 
 
 def _check(folder: Path) -> None:

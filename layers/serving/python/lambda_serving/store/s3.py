@@ -5,7 +5,6 @@ What boto3 raises is told here, as one sentence that names the base path and the
 
 import logging
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from botocore import exceptions as boto_errors
 from botocore.config import Config
 from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError
 
+from lambda_serving import temporary
 from lambda_serving.errors import (
     AlreadyExists,
     InvalidArgument,
@@ -200,8 +200,8 @@ class S3Store:
         files = manifest.files if manifest else names
         _log.info("Downloading %s to %s", version, target)
         self._folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self._folder) as unfinished:
-            made = Path(unfinished, "version")
+        with temporary.folder("unfinished-", self._folder) as unfinished:
+            made = unfinished / "version"
             for file in files:
                 (made / file).parent.mkdir(parents=True, exist_ok=True)
             with explained(version), transfers(self._client) as manager:

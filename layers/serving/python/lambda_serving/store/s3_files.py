@@ -4,9 +4,9 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import IO, TYPE_CHECKING
 
+from lambda_serving import temporary
 from lambda_serving.errors import Aborted, AlreadyExists, NotFound
 from lambda_serving.store.files import Input, Pattern, no_match
 from lambda_serving.store.local import explained as explained_here
@@ -120,9 +120,9 @@ class S3Outputs:
     def put(self, name: str) -> Iterator[Path]:
         with (
             explained_here(f"write {self}/{name}"),
-            TemporaryDirectory(prefix="batch-") as folder,
+            temporary.folder("batch-") as folder,
         ):
-            unfinished = Path(folder, "unfinished")
+            unfinished = folder / "unfinished"
             yield unfinished
             with (
                 explained(f"{self}/{name}", doing="write", needed=_NEEDED),
