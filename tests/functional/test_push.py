@@ -190,7 +190,7 @@ def test_golden_pairs_that_are_none_are_not_pushed(models_dir: Path, tmp_path: P
     [
         (MNIST / "saved", "/nowhere/1", "holds no SavedModel but versions: 1. Push one of them, "),
         (MNIST, "/nowhere/1", "There is: README.md"),
-        (MNIST / "no", "/nowhere/1", "examples/mnist/no is not a folder"),
+        (MNIST / "no", "/nowhere/1", "examples/mnist/no is not there"),
         (_SAVED, "/nowhere/v1", "as in s3://bucket/models/MLP/2, and that of /nowhere/v1 is not"),
         (_SAVED, "s3://nowhere/m/1", "s3://nowhere/m/1: the bucket does not exist. Correct its"),
         (_SAVED, "s3:///1", "s3:///1 names no bucket: s3://BUCKET/PREFIX"),
