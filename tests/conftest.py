@@ -24,6 +24,8 @@ _BUILD_MODELS = Path(__file__).parent / "build_models.py"
 
 # A run in the background starts with SIGINT ignored, and so would every process that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# The same of one under nohup and SIGHUP, which it goes on not to heed.
+signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 @pytest.fixture(scope="session")

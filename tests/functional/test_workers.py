@@ -263,6 +263,27 @@ def test_stopping_drains_all_workers(models_dir: Path) -> None:
         assert not any(each.is_running() for each in workers)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_terminal_that_closes_drains(half: Path, workers: int) -> None:
+    with _serving(half, workers=workers) as served:
+        assert served.ask() == _ANSWER
+        served.process.send_signal(signal.SIGHUP)
+        assert served.process.wait(_SECONDS) == 0
+        assert served.times_said("Requests in flight have") == workers
+
+
+def test_terminal_that_closes_is_nothing_to_nohup(half: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which child processes inherit
+    try:
+        with _serving(half, workers=1) as served:
+            served.process.send_signal(signal.SIGHUP)
+            assert served.ask() == _ANSWER
+            served.process.send_signal(signal.SIGTERM)
+            assert served.process.wait(_SECONDS) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_second_signal_ends_what_does_not_end(models_dir: Path) -> None:
     endless = {"instances": [2**63 - 1]}
     flags = ("--rest_api_timeout_in_ms=0",)
@@ -413,7 +434,7 @@ def test_socket_path_is_for_one_process() -> None:
     assert said.startswith("Error: --grpc_socket_path is for one process")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_signal_while_loading_ends_the_process_at_once(
     tmp_path: Path, half: Path, workers: int, number: signal.Signals

@@ -56,7 +56,7 @@ def run(
     stopping: Stopping,
     host: Host,
 ) -> None:
-    """Answers on `listener` until SIGINT or SIGTERM; then requests in flight finish.
+    """Answers on `listener` until SIGINT, SIGTERM or SIGHUP; then requests in flight finish.
 
     `observed` is told of all calls, and may have a page. Nothing that hangs keeps the process
     alive: it ends `settings.drain_seconds` later.

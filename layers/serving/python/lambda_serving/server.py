@@ -62,7 +62,7 @@ class Process(Protocol):
 
 
 def serve(settings: Settings) -> None:
-    """Serves until SIGINT or SIGTERM, then lets the requests in flight finish.
+    """Serves until SIGINT, SIGTERM or SIGHUP, then lets the requests in flight finish.
 
     Busy ports are told at once, but answer only when every model has loaded. What comes from
     buckets lies in temporary folders until it is unloaded. Raises what loading raises,

@@ -1,10 +1,19 @@
-"""What SIGINT and SIGTERM do from the beginning of a server on."""
+"""What signals that ask for an end do from the beginning of a server on."""
 
 import signal
 from collections.abc import Callable
 from types import FrameType
 
-__all__ = ["Stopping"]
+__all__ = ["Stopping", "ends"]
+
+
+def ends() -> list[signal.Signals]:
+    """The signals that ask for an end: of Ctrl-C, of an orchestrator, of a terminal that closes.
+
+    SIGHUP is not among them where it is ignored, as `nohup` has it.
+    """
+    hangs_up = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
+    return [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hangs_up else [])]
 
 
 class Stopping:
@@ -20,7 +29,7 @@ class Stopping:
         self._drain: Callable[[], None] | None = None
         self._asked = False
         self._is_loading = True
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in ends():
             signal.signal(number, self._come)
 
     def loaded(self) -> None:

@@ -7,7 +7,6 @@ import asyncio
 import json
 import logging
 import os
-import signal
 import socket
 import sys
 from collections.abc import Coroutine, Sequence
@@ -19,6 +18,7 @@ from lambda_serving import protos
 from lambda_serving.errors import InvalidArgument, Unavailable
 from lambda_serving.listeners import grpc_listener, rest_listener
 from lambda_serving.settings import Settings
+from lambda_serving.stopping import ends
 from lambda_serving.workers.frames import Frame, Kind, joined
 from lambda_serving.workers.process import State, WorkerProcess
 
@@ -35,7 +35,7 @@ _BEAT_SECONDS = 1
 
 
 def supervise(settings: Settings) -> None:
-    """Serves by `settings.workers` processes until SIGINT or SIGTERM, then lets them drain.
+    """Serves by `settings.workers` processes until SIGINT, SIGTERM or SIGHUP, then lets them drain.
 
     Raises what a worker's first load raises, and Unavailable when a port cannot be taken. Ends
     with exit code 1 when a worker did not end by itself or after a second signal.
@@ -84,7 +84,7 @@ class _Supervisor:
 
     async def run(self) -> int:
         """The exit status, when all workers have ended."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in ends():
             asyncio.get_running_loop().add_signal_handler(number, self._stop)
         lives = [asyncio.create_task(self._keep_alive(worker)) for worker in self._workers]
         beats = asyncio.create_task(self._beat())
