@@ -8,8 +8,9 @@ so the folder may lie anywhere.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from lambda_serving import protos
 from lambda_serving.dtypes import DType
@@ -38,22 +39,30 @@ def is_compiled(export_dir: Path) -> bool:
     return (export_dir / MARKER).exists()
 
 
-def mark(folder: Path, tensorflow_version: str) -> None:
-    """Marks a folder as compiled for this version of TensorFlow."""
+def mark(folder: Path, tensorflow_version: str, op_libraries: Sequence[str] = ()) -> None:
+    """Marks a folder as compiled for this version of TensorFlow.
+
+    `op_libraries` are those of packages that its graph wants (`op_packages.load_named`).
+    """
     marker = folder / MARKER
     marker.parent.mkdir(exist_ok=True)
-    marker.write_text(json.dumps({"format": _FORMAT, "tensorflow": tensorflow_version}) + "\n")
+    made: dict[str, Any] = {"format": _FORMAT, "tensorflow": tensorflow_version}
+    if op_libraries:
+        made["op_libraries"] = list(op_libraries)
+    marker.write_text(json.dumps(made) + "\n")
 
 
-def check(export_dir: Path, tensorflow_version: str) -> None:
-    """Raises FailedPrecondition when the folder was compiled for another TensorFlow.
+def check(export_dir: Path, tensorflow_version: str) -> list[str]:
+    """The op libraries of packages that a compiled folder wants.
 
-    The graph holds operations that are TensorFlow's own business: another version may have other
-    ones. Raises DataLoss when the marker cannot be read.
+    Raises FailedPrecondition when the folder was compiled for another TensorFlow: the graph holds
+    operations that are TensorFlow's own business, and another version may have other ones. Raises
+    DataLoss when the marker cannot be read.
     """
     try:
         made = json.loads((export_dir / MARKER).read_bytes())
         wanted = (made["format"], made["tensorflow"])
+        op_libraries = [str(name) for name in made.get("op_libraries", ())]
     except (KeyError, TypeError, ValueError) as error:
         raise DataLoss(f"{MARKER} is not what `lambda-serving compile` writes") from error
     if wanted != (_FORMAT, tensorflow_version):
@@ -61,6 +70,7 @@ def check(export_dir: Path, tensorflow_version: str) -> None:
             f"It was compiled for TensorFlow {wanted[1]} (format {wanted[0]}), and this is"
             f" TensorFlow {tensorflow_version} (format {_FORMAT}). Compile it again from its export"
         )
+    return op_libraries
 
 
 def without_optimisers(session_config: bytes) -> bytes:

@@ -44,7 +44,10 @@ def _of_tags(path: Path) -> str:
 
 
 _HINTS: dict[str, Callable[[Path], str]] = {
-    "Op type not registered": lambda _: " Name the library of this custom op in --op_libraries",
+    "Op type not registered": lambda _: (
+        " If it is one of TensorFlow Text or Decision Forests, install tensorflow-text or"
+        " tensorflow-decision-forests. Name the library of this custom op in --op_libraries"
+    ),
     "Read less bytes than requested": lambda _: ": saved_model.pb is cut short, or something else",
     "Could not find SavedModel": _of_place,
     "Could not find meta graph def": _of_tags,

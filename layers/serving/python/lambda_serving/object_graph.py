@@ -85,6 +85,7 @@ def _make(export_dir: Path, copy: Path, tags: Sequence[str]) -> None:
                 "lambda_serving.compile.reexport",
                 str(export_dir),
                 str(made),
+                ",".join(library.op_libraries()),
                 *tags,
             ],
             stdin=subprocess.DEVNULL,

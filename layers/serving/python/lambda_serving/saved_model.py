@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from lambda_serving import compiled, signature_defs
@@ -16,6 +16,7 @@ from lambda_serving.session_overrides import overridden
 from lambda_serving.tensorflow_c.costs import Costs
 from lambda_serving.tensorflow_c.library import version as tensorflow_version
 from lambda_serving.tensorflow_c.mapped import assign
+from lambda_serving.tensorflow_c.op_packages import load_named, with_op_packages
 from lambda_serving.tensorflow_c.session import Session, SessionFunction, load_session
 from lambda_serving.tensorflow_c.variables import uninitialized_variables
 from lambda_serving.warmup import WarmUp
@@ -146,8 +147,8 @@ def _open(
 
 def _open_compiled(path: Path, tags: Sequence[str], config: bytes, *, files_stay: bool) -> _Opened:
     """A session over a frozen graph with its weights; optimisers have nothing to do."""
-    compiled.check(path, tensorflow_version())
-    session, meta_graph = load_session(str(path), tags, compiled.without_optimisers(config))
+    load_named(compiled.check(path, tensorflow_version()))
+    session, meta_graph = _session(path, tags, compiled.without_optimisers(config))
     with ExitStack() as on_failure:
         on_failure.callback(session.close)
         mapped = files_stay and bool(os.statvfs(path).f_flag & os.ST_RDONLY)
@@ -156,8 +157,12 @@ def _open_compiled(path: Path, tags: Sequence[str], config: bytes, *, files_stay
     return _Opened(path, session, signature_defs.definitions(meta_graph), Costs.of(meta_graph))
 
 
+def _session(path: Path, tags: Sequence[str], config: bytes) -> tuple[Session, bytes]:
+    return with_op_packages(partial(load_session, str(path), tags, config), path)
+
+
 def _restore(path: Path, tags: Sequence[str], config: bytes) -> _Opened:
-    session, meta_graph = load_session(str(path), tags, config)
+    session, meta_graph = _session(path, tags, config)
     definitions = signature_defs.definitions(meta_graph)
     outputs = {
         spec.tensor_name

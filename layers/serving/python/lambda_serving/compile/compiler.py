@@ -21,7 +21,7 @@ from lambda_serving.errors import (
     ServingError,
 )
 from lambda_serving.servable import DEFAULT_SIGNATURE, Servable
-from lambda_serving.tensorflow_c import library
+from lambda_serving.tensorflow_c import library, op_packages
 from lambda_serving.warmup import recorded
 
 __all__ = ["Progress", "compile_saved_model"]
@@ -64,7 +64,7 @@ def compile_saved_model(
             before = Side(size_of(source), _milliseconds_since(start))
             try:
                 again = partial(saved_model.load, source, tags=tags, warm_up=False, cache=cache)
-                report = _compile(original, again, source, made, tags, op_libraries, before, clock)
+                report = _compile(original, again, source, made, tags, before, clock)
             except Stays as stays:
                 clock.stage("copying the export")
                 copy_all(original.restored_from, made)
@@ -124,15 +124,14 @@ def _compile(
     source: Path,
     made: Path,
     tags: Sequence[str],
-    op_libraries: Sequence[str],
     before: Side,
     clock: _Clock,
 ) -> Report:
     """Compiles into the folder `made`; raises Stays when that fails or changes an answer."""
-    frozen = freeze(original.restored_from, made, tags, op_libraries, clock.stage)
+    frozen = freeze(original.restored_from, made, tags, library.op_libraries(), clock.stage)
     copy_beside_graph(original.restored_from, made)
     copy_beside_graph(source, made)
-    compiled.mark(made, library.version())
+    compiled.mark(made, library.version(), op_packages.loaded_names())
     clock.stage("comparing answers")
     start = perf_counter()
     with _loaded(made, tags) as other:

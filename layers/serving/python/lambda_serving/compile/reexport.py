@@ -1,4 +1,4 @@
-"""`python -m lambda_serving.compile.reexport SRC DST TAG...`: SRC as the graph restore loads it.
+"""`python -m lambda_serving.compile.reexport SRC DST LIBRARIES TAG...`: SRC for the graph restore.
 
 Keras 3 exports by `tf.saved_model.save` carry each variable twice: the checkpoint fills one, the
 graph reads the other. Restored by its object graph and saved again, the export has each variable
@@ -10,13 +10,18 @@ import sys
 __all__ = ["reexport"]
 
 
-def reexport(source: str, destination: str, tags: list[str]) -> None:
-    """Writes the SavedModel `source`, loaded by its object graph, to `destination`."""
+def reexport(source: str, destination: str, libraries: str, tags: list[str]) -> None:
+    """Writes the SavedModel `source`, loaded by its object graph, to `destination`.
+
+    `libraries` are those of its custom ops, separated by commas.
+    """
     import tensorflow as tf
 
+    for library in filter(None, libraries.split(",")):
+        tf.load_op_library(library)
     loaded = tf.saved_model.load(source, tags=tags)
     tf.saved_model.save(loaded, destination, signatures=dict(loaded.signatures))
 
 
 if __name__ == "__main__":
-    reexport(sys.argv[1], sys.argv[2], sys.argv[3:])
+    reexport(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:])

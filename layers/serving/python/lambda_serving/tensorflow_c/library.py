@@ -13,8 +13,11 @@ from ctypes import CFUNCTYPE, POINTER, Structure, c_char_p, c_int, c_int64, c_si
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
+from lambda_serving import protos
 from lambda_serving.errors import FailedPrecondition, InvalidArgument, ServingError, of_code
+from lambda_serving.tensorflow_c.needing import shared_object
 
 __all__ = [
     "DEALLOCATOR",
@@ -23,6 +26,8 @@ __all__ = [
     "has_python",
     "library",
     "load_op_library",
+    "op_libraries",
+    "registered_ops",
     "status",
     "trim_memory",
     "version",
@@ -30,7 +35,7 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 DEALLOCATOR = CFUNCTYPE(None, c_void_p, c_size_t, c_void_p)
-_LIBRARY = "libtensorflow_cc.so.2"
+_LIBRARY, _FRAMEWORK = "libtensorflow_cc.so.2", "libtensorflow_framework.so.2"
 _ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 
 
@@ -58,6 +63,7 @@ _PROTOTYPES = {
     "TF_DeleteBuffer": (None, (POINTER(Buffer),)),
     "TF_LoadLibrary": (c_void_p, (c_char_p, c_void_p)),
     "TF_DeleteLibraryHandle": (None, (c_void_p,)),
+    "TF_GetAllOpList": (POINTER(Buffer), ()),
     "TF_AllocateTensor": (c_void_p, (c_int, POINTER(c_int64), c_int, c_size_t)),
     "TF_NewTensor": (
         c_void_p,
@@ -206,14 +212,42 @@ def version() -> str:
 def load_op_library(path: str) -> None:
     """Registers the ops and kernels of a custom op library for the life of the process.
 
-    Raises InvalidArgument, with the linker's reason, when it cannot be loaded.
+    Its symbols are searched for in TensorFlow's libraries first, as they are in Python TensorFlow:
+    what it has of Abseil's and protobuf's for itself hashes otherwise, and finds no attribute of a
+    node. Raises InvalidArgument, with the linker's reason, when it cannot be loaded.
     """
+    library()
+    tensorflow = _path()
+    needed = (tensorflow, tensorflow.with_name(_FRAMEWORK), Path(path).absolute())
     try:
-        with status() as st:
-            handle = library().TF_LoadLibrary(os.fsencode(path), st)
+        with NamedTemporaryFile(suffix=".so") as file, status() as st:
+            file.write(shared_object(needed))
+            file.flush()
+            handle = library().TF_LoadLibrary(os.fsencode(file.name), st)
     except ServingError as error:
         raise InvalidArgument(f"Could not load op library {path}: {error}") from error
     library().TF_DeleteLibraryHandle(handle)
+    _op_libraries()[path] = None
+
+
+def registered_ops() -> set[str]:
+    """The names of all ops that a graph may have."""
+    buffer = library().TF_GetAllOpList()
+    try:
+        serialized = ctypes.string_at(buffer.contents.data, buffer.contents.length)
+    finally:
+        library().TF_DeleteBuffer(buffer)
+    return {op.name for op in protos.message("tensorflow.OpList").FromString(serialized).op}
+
+
+def op_libraries() -> list[str]:
+    """The paths of the op libraries that this process has loaded, in their order."""
+    return list(_op_libraries())
+
+
+@cache
+def _op_libraries() -> dict[str, None]:
+    return {}
 
 
 @contextmanager
