@@ -13,7 +13,6 @@ from ctypes import CFUNCTYPE, POINTER, Structure, c_char_p, c_int, c_int64, c_si
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 from lambda_serving import protos
 from lambda_serving.errors import FailedPrecondition, InvalidArgument, ServingError, of_code
@@ -216,15 +215,19 @@ def load_op_library(path: str) -> None:
     what it has of Abseil's and protobuf's for itself hashes otherwise, and finds no attribute of a
     node. Raises InvalidArgument, with the linker's reason, when it cannot be loaded.
     """
-    library()
-    tensorflow = _path()
-    needed = (tensorflow, tensorflow.with_name(_FRAMEWORK), Path(path).absolute())
+    if path in _op_libraries():
+        return
+    tensorflow, wanted = _path(), Path(path)
+    if wanted.exists():  # else the linker searches its own folders
+        wanted = wanted.absolute()
+    needed = (tensorflow, tensorflow.with_name(_FRAMEWORK), wanted)
+    opened = os.memfd_create("op-library")  # stays open: its number is what TensorFlow knows it by
     try:
-        with NamedTemporaryFile(suffix=".so") as file, status() as st:
-            file.write(shared_object(needed))
-            file.flush()
-            handle = library().TF_LoadLibrary(os.fsencode(file.name), st)
+        os.write(opened, shared_object(needed))
+        with status() as st:
+            handle = library().TF_LoadLibrary(f"/proc/self/fd/{opened}".encode(), st)
     except ServingError as error:
+        os.close(opened)
         raise InvalidArgument(f"Could not load op library {path}: {error}") from error
     library().TF_DeleteLibraryHandle(handle)
     _op_libraries()[path] = None
