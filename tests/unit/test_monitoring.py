@@ -1,8 +1,16 @@
 """`MonitoringConfig`, the page, the access log and the files of requests."""
 
+import errno
 import json
 import logging
+import os
 import re
+import resource
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +34,7 @@ from lambda_serving.monitoring import (
 )
 from lambda_serving.monitoring import log_files as files
 from lambda_serving.monitoring.log_files import LogFiles
+from server_process import until
 
 _PATH = "/monitoring/prometheus/metrics"
 
@@ -240,9 +249,50 @@ def test_log_that_cannot_be_written_is_counted_and_told_once(
         for _ in range(3):
             log(_call())
     assert counted == [("m", "UNAVAILABLE")] * 3
-    assert [line for line in caplog.messages if "Could not log requests of m" in line] == [
+    assert [line for line in caplog.messages if "Could not log requests to" in line] == [
         caplog.messages[0]
     ]
+
+
+def test_two_logs_that_cannot_be_written_are_told_once_each(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    with RequestLog() as log:
+        models = [replace(_model(tmp_path / "file" / name), name=name) for name in "ab"]
+        log.configure(models)
+        for _ in range(3):
+            for name in "ab":
+                log(_call(name))
+    assert len(caplog.messages) == 2
+
+
+def test_end_of_trouble_is_told_when_it_lasts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    folder, now, counted = tmp_path / "folder", [0.0], list[str]()
+    with RequestLog(lambda _, status: counted.append(status), lambda: now[0]) as log:
+        log.configure([_model(folder / "log")])
+
+        def logged(at: float, status: str) -> None:
+            before, now[0] = len(counted), at
+            log(_call())
+            until(lambda: len(counted) > before)
+            assert counted[-1] == status
+
+        folder.touch()
+        logged(0, "UNAVAILABLE")
+        logged(1, "UNAVAILABLE")
+        folder.unlink()
+        logged(60, "OK")
+        logged(61, "OK")
+        shutil.rmtree(folder)
+        folder.touch()
+        logged(62, "UNAVAILABLE")
+    told = [record.getMessage().removesuffix(". What comes is lost") for record in caplog.records]
+    lost = f"Could not log requests to {folder / 'log'}: [Errno 17] File exists: '{folder}'"
+    assert told == [lost, f"Requests are logged to {folder / 'log'} again; 2 were not", lost]
 
 
 def test_what_comes_while_too_much_waits_is_dropped_and_counted(tmp_path: Path) -> None:
@@ -269,7 +319,6 @@ def test_full_file_is_followed_by_another_and_old_ones_go(
     log = LogFiles(str(tmp_path / "log"))
     for number in range(9):
         log.append(b"%d" % number)
-    log.flush()
     paths = sorted(tmp_path.glob("log-2*"))
     assert [_records(path) for path in paths] == [[b"4", b"5"], [b"6", b"7"], [b"8"]]
     log.close()
@@ -285,3 +334,83 @@ def test_file_is_followed_by_another_before_it_is_too_large(
         log.append(bytes(40))
     log.close()
     assert [path.stat().st_size for path in sorted(tmp_path.iterdir())] == [56, 56, 56]
+
+
+class _OnFullDisk(FileIO):
+    """A file on a disk that has room for so many bytes more, `room[0]`."""
+
+    def __init__(self, room: list[int], path: Path, mode: str) -> None:
+        super().__init__(path, mode)
+        self._room = room
+
+    def write(self, data: Any) -> int:
+        if len(data) and not self._room[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written = super().write(data[: self._room[0]])
+        self._room[0] -= written
+        return written
+
+
+def test_full_disk_takes_nothing_of_what_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "MOST_FILES", 2)
+    room = [10**6]
+    log = LogFiles(str(tmp_path / "log"), partial(_OnFullDisk, room))
+    log.append(b"first")
+    log.close()
+    log.append(b"second")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for room[0] in (0, 1, 11, 12, 19):  # the rest of a record finds no room
+        with pytest.raises(OSError, match="No space left"):
+            log.append(b"lost")
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    room[0] = 10**6
+    log.append(b"third")
+    assert [_records(path) for path in sorted(tmp_path.iterdir())] == [
+        [b"first"],
+        [b"second", b"third"],
+    ]
+    log.close()
+    for room[0] in (0, 1):  # a new file
+        with pytest.raises(OSError, match="No space left"):
+            log.append(b"lost")
+    assert len([*tmp_path.iterdir()]) == 2
+
+
+def test_file_that_may_not_grow_is_followed_by_another(tmp_path: Path) -> None:
+    log = LogFiles(str(tmp_path / "log"))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50, limits[1]))
+    try:
+        log.append(b"first")
+        log.append(b"second")
+        with pytest.raises(OSError, match="File too large"):
+            log.append(b"lost")
+        log.append(b"third")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        log.close()
+    assert [_records(path) for path in sorted(tmp_path.iterdir())] == [
+        [b"first", b"second"],
+        [b"third"],
+    ]
+
+
+@pytest.mark.parametrize("remove", [shutil.rmtree, lambda folder: next(folder.iterdir()).unlink()])
+def test_file_that_was_removed_is_followed_by_another(
+    tmp_path: Path, remove: Callable[[Path], object]
+) -> None:
+    log = LogFiles(str(tmp_path / "logs" / "log"))
+    log.append(b"gone")
+    remove(tmp_path / "logs")
+    log.append(b"second")
+    assert [_records(path) for path in (tmp_path / "logs").iterdir()] == [[b"second"]]
+    log.close()
+
+
+def test_what_was_appended_can_be_read_at_once(tmp_path: Path) -> None:
+    log = LogFiles(str(tmp_path / "log"))
+    log.append(b"first")
+    assert [_records(path) for path in tmp_path.iterdir()] == [[b"first"]]
+    log.close()

@@ -7,6 +7,7 @@ Serving's own server has nothing that writes them.
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from queue import Full, Queue
 from typing import Self
@@ -23,6 +24,7 @@ __all__ = ["RequestLog"]
 _log = logging.getLogger(__name__)
 _MOST_WAITING = 256
 _MOST_WAITING_BYTES = 64 * 2**20
+_CALM_SECONDS = 60  # so that a disk that is almost full is not told of again and again
 
 _Sampled = tuple[Logging, CallRecord]
 _Work = _Sampled | frozenset[str] | None
@@ -40,14 +42,19 @@ class RequestLog:
     and status code of each sampled request. At the end of its `with` block all is written.
     """
 
-    def __init__(self, count: Callable[[str, str], None] = _uncounted) -> None:
+    def __init__(
+        self,
+        count: Callable[[str, str], None] = _uncounted,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._count = count
+        self._clock = clock
         self._models: Mapping[str, Logging] = {}
         self._queue: Queue[_Work] = Queue(_MOST_WAITING)
         self._lock = threading.Lock()
         self._waiting_bytes = 0
         self._files: dict[str, LogFiles] = {}
-        self._said = ""
+        self._losses: dict[str, tuple[int, float]] = {}  # by prefix: how many, and when the last
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
@@ -103,33 +110,37 @@ class RequestLog:
 
     def _keep(self, prefixes: frozenset[str]) -> None:
         for prefix in self._files.keys() - prefixes:
+            self._losses.pop(prefix, None)
             try:
                 self._files.pop(prefix).close()
-            except OSError as error:  # the last bytes may find a full disk
-                self._say(f"Could not log requests to {prefix}: {error}")
+            except OSError as error:  # of what was written to a network's file system
+                self._tell_of_loss(prefix, error)
 
     def _write(self, config: Logging, record: CallRecord) -> None:
         files = self._files.setdefault(config.filename_prefix, LogFiles(config.filename_prefix))
         try:
             files.append(prediction_log(record, config.sampling_rate).SerializeToString())
-            if self._queue.empty():
-                for each in self._files.values():
-                    each.flush()
         except Exception as error:  # noqa: BLE001 - a log that fails must not end all logging
             self._count(record.model, Code.UNAVAILABLE.name)
-            self._say(
-                f"Could not log requests of {record.model} to {config.filename_prefix}: {error}"
-            )
+            self._tell_of_loss(config.filename_prefix, error)
         else:
             self._count(record.model, OK)
-            self._said = ""
+            self._tell_of_end(config.filename_prefix)
         finally:
             self._release(_size(record))
 
-    def _say(self, problem: str) -> None:
-        if problem != self._said:
-            _log.error("%s", problem)
-        self._said = problem
+    def _tell_of_loss(self, prefix: str, error: Exception) -> None:
+        lost, _ = self._losses.get(prefix, (0, 0.0))
+        self._losses[prefix] = (lost + 1, self._clock())
+        if not lost:
+            _log.error("Could not log requests to %s: %s. What comes is lost", prefix, error)
+
+    def _tell_of_end(self, prefix: str) -> None:
+        """Says that requests are logged again, once they have been for a while."""
+        lost, last = self._losses.get(prefix, (0, 0.0))
+        if lost and self._clock() - last >= _CALM_SECONDS:
+            del self._losses[prefix]
+            _log.info("Requests are logged to %s again; %d were not", prefix, lost)
 
 
 def _size(record: CallRecord) -> int:
