@@ -400,13 +400,14 @@ def test_files_that_cannot_be_read_do_not_hinder_others(folder: _Place, models_d
         "h.npz": _array_file(Path(folder.address, "h.npz"), inputs=[1.0]),
         "i.npz": _array_file(Path(folder.address, "i.npz"), inputs="scalar"),
         "j.npz": _array_file(Path(folder.address, "j.npz"), inputs=["a"])[:50],
+        "k.npz": _array_file(Path(folder.address, "k.npz"), inputs=["a"]).replace(b"(1,)", b"(0,)"),
     }.items():
         folder.write(f"in/{name}", content)
     flags = ("--signature_name=regress_x_to_y",)
     code, said, errors = folder.predict(models_dir / "half_plus_two", "*", *flags)
     assert code == 1
     assert said.splitlines()[0].startswith("a.tfrecord: 2 rows -> ")
-    assert said.splitlines()[1].endswith("; bad rows: 0, failed files: 9")
+    assert said.splitlines()[1].endswith("; bad rows: 0, failed files: 10")
     for line, reason in zip(
         errors.splitlines(),
         [
@@ -419,6 +420,7 @@ def test_files_that_cannot_be_read_do_not_hinder_others(folder: _Place, models_d
             "h.npz: The array inputs holds float64, and the signature takes string. Save it",
             "i.npz: The array inputs has no dimension of rows",
             "j.npz: This is no npz file: ",
+            "k.npz: This is no npz file: Bad CRC-32 for file ",
         ],
         strict=True,
     ):

@@ -1,7 +1,9 @@
+from pathlib import Path
+
 import pytest
 
-from lambda_serving.errors import InvalidArgument
-from lambda_serving.store.files import Pattern
+from lambda_serving.errors import Aborted, DataLoss, InvalidArgument
+from lambda_serving.store.files import Pattern, open_inputs
 
 
 @pytest.mark.parametrize(
@@ -50,3 +52,23 @@ def test_names_are_matched_as_globs_are(names: str, name: str, meant: bool) -> N
     assert Pattern("in", names).matches(name) is meant
     assert Pattern("in", names).includes(f"in/{name}") is meant
     assert not Pattern("in", names).includes(f"out/{name}")
+
+
+def test_file_that_goes_before_it_is_opened_could_not_be_read(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    inputs = open_inputs(f"{tmp_path}/*")
+    [file] = inputs.find()
+    (tmp_path / "a").unlink()
+    with (
+        pytest.raises(DataLoss, match=f"Could not read {tmp_path}/a: No such file or directory"),
+        inputs.open(file),
+    ):
+        pass
+
+
+def test_file_that_goes_while_it_is_read_has_changed(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    inputs = open_inputs(f"{tmp_path}/*")
+    [file] = inputs.find()
+    with pytest.raises(Aborted, match="a changed while it was read"), inputs.open(file):
+        (tmp_path / "a").unlink()

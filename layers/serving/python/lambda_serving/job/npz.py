@@ -1,18 +1,19 @@
 """npz files of rows, read and written bit by bit: none is in memory as a whole."""
 
+import errno
 import math
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, Self
-from zipfile import BadZipFile, ZipFile, ZipInfo
+from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 
 from lambda_serving import temporary
 from lambda_serving.dtypes import Array, DType
-from lambda_serving.errors import DataLoss, InvalidArgument
+from lambda_serving.errors import DataLoss, InvalidArgument, ServingError
 from lambda_serving.job.chunks import Chunk, Part
 from lambda_serving.servable import Signature
 
@@ -24,23 +25,39 @@ _HEADERS = {
     (2, 0): np.lib.format.read_array_header_2_0,
 }
 _CHUNK = 2**20
+_LARGEST_ROW = 2**28  # bytes, as in files of other formats
+_MOST_EMPTY_ROWS = 2**20
+_OF_DECODERS = frozenset((None, errno.EINVAL))  # bz2's have no number, an offset that is none has
 
 
 def arrays(file: IO[bytes], signature: Signature, size: int) -> Iterator[Chunk]:
     """The rows of an npz file, which holds an array for each input of the signature.
 
-    Raises InvalidArgument for arrays that the signature cannot take, DataLoss for what is no npz.
+    Raises InvalidArgument for arrays that the signature cannot take, DataLoss for what is no npz
+    or has other bytes than its checksums are of, OSError when the file cannot be read.
     """
     with ExitStack() as stack:
         try:
             archive = stack.enter_context(ZipFile(_seekable(file, stack)))
             columns = {
-                name: _Column(stack.enter_context(_member(archive, name)), name, spec.dtype)
+                name: _column(archive, stack, name, spec.dtype)
                 for name, spec in signature.inputs.items()
             }
             yield from _chunks(columns, size)
-        except (BadZipFile, EOFError, ValueError) as error:
-            raise DataLoss(f"This is no npz file: {error}") from error
+            for column in columns.values():
+                column.finish()
+        except ServingError:
+            raise
+        except OSError as error:
+            if error.errno not in _OF_DECODERS:
+                raise
+            raise _no_npz(error) from error
+        except Exception as error:  # what zipfile, its decompressors and numpy's parser may raise
+            raise _no_npz(error) from error
+
+
+def _no_npz(error: Exception) -> DataLoss:
+    return DataLoss(f"This is no npz file: {error or type(error).__name__}")
 
 
 def _seekable(file: IO[bytes], stack: ExitStack) -> IO[bytes]:
@@ -52,9 +69,15 @@ def _seekable(file: IO[bytes], stack: ExitStack) -> IO[bytes]:
     return copy
 
 
-def _member(archive: ZipFile, name: str) -> IO[bytes]:
+def _column(archive: ZipFile, stack: ExitStack, name: str, dtype: DType) -> "_Column":
+    member = _member(archive, name)
+    stream = stack.enter_context(archive.open(member))
+    return _Column(stream, name, dtype, member.file_size)
+
+
+def _member(archive: ZipFile, name: str) -> ZipInfo:
     try:
-        return archive.open(f"{name}.npy")
+        return archive.getinfo(f"{name}.npy")
     except KeyError:
         there = ", ".join(each.removesuffix(".npy") for each in archive.namelist()) or "nothing"
         raise InvalidArgument(
@@ -66,12 +89,15 @@ def _member(archive: ZipFile, name: str) -> IO[bytes]:
 class _Column:
     """The array of an input, read from the front."""
 
-    def __init__(self, stream: IO[bytes], name: str, dtype: DType) -> None:
+    def __init__(self, stream: IO[bytes], name: str, dtype: DType, size: int) -> None:
+        """`size` is that of the stream, its header included, as the archive has it."""
         self._stream, self._dtype = stream, dtype
         version = np.lib.format.read_magic(stream)
         if version not in _HEADERS:
             raise InvalidArgument(f"The array {name} is of a format that is not known here")
         shape, fortran, self._stored = _HEADERS[version](stream)
+        if any(size < 0 for size in shape):
+            raise DataLoss(f"The array {name} has the shape {shape}")
         if not shape:
             raise InvalidArgument(f"The array {name} has no dimension of rows")
         _check_dtype(name, self._stored, dtype)
@@ -81,6 +107,27 @@ class _Column:
             )
         self.rows, self._shape = shape[0], shape[1:]
         self.row_bytes = math.prod(self._shape) * self._stored.itemsize
+        self._check_size(name, size - stream.tell())
+
+    def _check_size(self, name: str, size: int) -> None:
+        """Raises DataLoss when the array is not of `size` bytes, and for rows without end."""
+        claimed = self.rows * self.row_bytes
+        if claimed != size:
+            raise DataLoss(
+                f"The array {name} has {self.rows} rows of {self.row_bytes} bytes by its header,"
+                f" and {size} bytes in the file"
+            )
+        if self.row_bytes > _LARGEST_ROW:
+            raise DataLoss(
+                f"A row of the array {name} has {self.row_bytes} bytes, and there can be at most"
+                f" {_LARGEST_ROW}"
+            )
+        if not self.row_bytes and self.rows > _MOST_EMPTY_ROWS:
+            raise DataLoss(f"The array {name} has {self.rows} rows of nothing")
+
+    def finish(self) -> None:
+        """Raises BadZipFile when the checksum, which stands at the end, is of other bytes."""
+        self._stream.read(1)
 
     def read(self, count: int) -> Array:
         """The next rows, of the dtype that the signature takes."""
@@ -88,7 +135,7 @@ class _Column:
         data = self._stream.read(size)
         if len(data) < size:
             raise EOFError("an array is cut short")
-        array: Array = np.frombuffer(data, self._stored).reshape(count, *self._shape)
+        array: Array = np.ndarray((count, *self._shape), self._stored, data)
         if self._stored.kind == "U":
             array = np.char.encode(array, "utf-8")
         with np.errstate(over="ignore"):

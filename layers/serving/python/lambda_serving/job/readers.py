@@ -64,15 +64,18 @@ def chunks(
     Raises DataLoss or InvalidArgument where no row can be read from there on, naming neither
     the file, and what reading raises.
     """
-    match row_format:
-        case RowFormat.JSONL:
-            yield from _json_lines(file, signature, size)
-        case RowFormat.TFRECORD:
-            yield from _examples(file, signature, size)
-        case RowFormat.NPZ:
-            from lambda_serving.job.npz import arrays
+    try:
+        match row_format:
+            case RowFormat.JSONL:
+                yield from _json_lines(file, signature, size)
+            case RowFormat.TFRECORD:
+                yield from _examples(file, signature, size)
+            case RowFormat.NPZ:
+                from lambda_serving.job.npz import arrays
 
-            yield from arrays(file, signature, size)
+                yield from arrays(file, signature, size)
+    except OSError as error:  # of a disk or a network drive, in the midst of it
+        raise DataLoss(f"Could not read on: {error.strerror or error}") from error
 
 
 def _json_lines(file: IO[bytes], signature: Signature, size: int) -> Iterator[Chunk]:

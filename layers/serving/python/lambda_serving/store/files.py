@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from lambda_serving import temporary
-from lambda_serving.errors import Aborted, InvalidArgument, NotFound, Unimplemented
+from lambda_serving.errors import Aborted, DataLoss, InvalidArgument, NotFound, Unimplemented
 from lambda_serving.store.local import explained
 
 __all__ = ["Input", "Inputs", "Outputs", "Pattern", "no_match", "open_inputs", "open_outputs"]
@@ -48,7 +48,10 @@ class Inputs(Protocol):
         ...
 
     def open(self, file: Input) -> AbstractContextManager[IO[bytes]]:
-        """Its content from front to back. Raises Aborted when it has changed since."""
+        """Its content from front to back.
+
+        Raises Aborted when it has changed since, DataLoss when it alone cannot be read.
+        """
         ...
 
 
@@ -154,12 +157,20 @@ class _LocalInputs:
     @contextmanager
     def open(self, file: Input) -> Iterator[IO[bytes]]:
         path = self._folder / file.name
-        with explained(f"read {path}"):
+        try:
             stream = path.open("rb", _BUFFER)
+        except OSError as error:
+            raise DataLoss(f"Could not read {path}: {error.strerror}") from error
         with stream:
             yield stream
-            if self._look(file.name) != file:
+            if not self._is_there(file):
                 raise Aborted(f"{path} changed while it was read. Run the job again")
+
+    def _is_there(self, file: Input) -> bool:
+        try:
+            return self._look(file.name) == file
+        except OSError:
+            return False
 
     def _look(self, name: str) -> Input:
         status = (self._folder / name).stat()

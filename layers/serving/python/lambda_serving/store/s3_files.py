@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from lambda_serving import temporary
-from lambda_serving.errors import Aborted, AlreadyExists, NotFound
+from lambda_serving.errors import Aborted, AlreadyExists, DataLoss, NotFound, PermissionDenied
 from lambda_serving.store.files import Input, Pattern, no_match
 from lambda_serving.store.local import explained as explained_here
 from lambda_serving.store.s3 import (
@@ -92,6 +92,8 @@ class _Content(io.RawIOBase):
                 return answer["Body"].read()
         except AlreadyExists as error:  # what is there is not what is meant
             raise Aborted(f"{address} changed while it was read. Run the job again") from error
+        except (NotFound, PermissionDenied) as error:  # since it was listed, or of it alone
+            raise DataLoss(str(error)) from error
 
 
 class S3Outputs:
