@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,25 @@ import numpy as np
 from lambda_serving import protos
 from lambda_serving.compile.graphs import constant, data_inputs, node_name, reachable
 from lambda_serving.dtypes import Array, DType
-from lambda_serving.servable import Signature, TensorSpec
+from lambda_serving.servable import Signature
 
 __all__ = ["ROWS", "Feature", "draw", "features", "strings"]
 
 ROWS = (1, 2, 7)
 """What dimensions of any size are, one after the other."""
+_LENGTHS = ((1, 16), (2, 33), (1, 128))
+"""Rows and sizes where one dimension behind the first is free: sequences."""
+_AREAS = ((1, 32), (2, 33), (1, 64), (1, 96), (1, 224))
+"""The same where several are: images, which networks halve five times and more."""
+_STEP = 8
+"""By how much each free dimension is larger than the one before: no graph takes height for width."""
+_MOST_ELEMENTS = 2**20
 _MOST_WORDS = 100
 _SPARSE_VALUES = 2
 _DECODERS = frozenset(("DecodeImage", "DecodeJpeg", "DecodePng"))
+_FILLERS = frozenset(
+    ("InitializeTable", "InitializeTableV2", "LookupTableImport", "LookupTableImportV2")
+)
 _IMAGE = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAMAAAADCAIAAADZSiLoAAAAJklEQVR42mNgMM1Sjer3qt/CED3haMPW"
     "V0tv8TNse61wW8AVKAMAsfMMGNOlnVUAAAAASUVORK5CYII="
@@ -41,35 +52,72 @@ def draw(
 ) -> Iterator[dict[str, Array]]:
     """Inputs of each number of `ROWS`, of one if no dimension is free.
 
-    Strings are serialized `tf.Example`s where the graph parses such `examples`, else of the
-    `vocabulary`. Nothing is drawn for dtypes that no array holds.
+    Where dimensions behind the first are free, sizes as those of images or sequences come before:
+    on one of `ROWS` a graph may have nothing left to compute with. Strings are serialized
+    `tf.Example`s where the graph parses such `examples`, else of the `vocabulary`. Nothing is
+    drawn for dtypes that no array holds.
     """
     random = np.random.default_rng(0)
-    free = any(spec.shape is None or None in spec.shape for spec in signature.inputs.values())
-    for rows in ROWS if free else ROWS[:1]:
+    for rows, size in _sizes([spec.shape for spec in signature.inputs.values()]):
+        shapes = {name: _shape(spec.shape, rows, size) for name, spec in signature.inputs.items()}
+        if size > max(ROWS) and sum(map(prod, shapes.values())) > _MOST_ELEMENTS:
+            continue
         try:
             yield {
-                name: _array(spec, rows, examples, vocabulary, random)
+                name: _array(spec.dtype, shapes[name], examples, vocabulary, random)
                 for name, spec in signature.inputs.items()
             }
         except KeyError:
             return
 
 
+def _sizes(shapes: Sequence[tuple[int | None, ...] | None]) -> list[tuple[int, int]]:
+    """Rows, and the first of the sizes of other free dimensions."""
+    inner = max((shape[1:].count(None) for shape in shapes if shape), default=0)
+    larger = _AREAS if inner > 1 else _LENGTHS if inner else ()
+    if inner or any(shape is None or None in shape for shape in shapes):
+        return [*larger, *((rows, rows) for rows in ROWS)]
+    return [(ROWS[0], ROWS[0])]
+
+
+def _shape(shape: tuple[int | None, ...] | None, rows: int, size: int) -> tuple[int, ...]:
+    """Of free dimensions behind the first, each is larger than the one before, if sizes are."""
+    if shape is None:
+        return (rows,)
+    step = _STEP if size > max(ROWS) else 0
+    found: list[int] = []
+    for axis, known in enumerate(shape):
+        if known is not None:
+            found.append(known)
+        else:
+            found.append(size + step * shape[1:axis].count(None) if axis else rows)
+    return tuple(found)
+
+
 def strings(export_dir: Path, graph: Any) -> list[bytes]:
     """What strings are drawn from: images where a graph decodes any, else words.
 
-    Words are some lines of the export's text assets, which may be keys of its tables, and others.
+    Words are keys of tables in the graph, some lines of the export's text assets, which may be
+    such keys too, and others.
     """
     bodies = (node for function in graph.library.function for node in function.node_def)
     if any(node.op in _DECODERS for node in (*graph.node, *bodies)):
         return [_IMAGE]
-    found = [b"", b"the", b"unheard-of"]
+    found = [b"", b"the", b"unheard-of", *_table_keys(graph)]
     for asset in sorted((export_dir / "assets").glob("*")):
         if asset.is_file():
             with asset.open("rb") as file:
                 found += [line.strip() for line in file.readlines(1 << 16)[:_MOST_WORDS]]
     return found
+
+
+def _table_keys(graph: Any) -> Iterator[bytes]:
+    nodes = {node.name: node for node in graph.node}
+    for node in graph.node:
+        if node.op in _FILLERS:
+            keys = nodes[node_name(node.input[1])]
+            if keys.op == "Const" and keys.attr["dtype"].type == DType.STRING:
+                yield from constant(keys).reshape(-1)[:_MOST_WORDS]
 
 
 def features(graph: Any, outputs: Sequence[str]) -> list[Feature]:
@@ -119,19 +167,18 @@ def _keys(nodes: dict[str, Any], tensor: str) -> list[str]:
 
 
 def _array(
-    spec: TensorSpec,
-    rows: int,
+    dtype: DType,
+    shape: tuple[int, ...],
     examples: Sequence[Feature],
     vocabulary: Sequence[bytes],
     random: np.random.Generator,
 ) -> Array:
-    shape = (rows,) if spec.shape is None else tuple(rows if n is None else n for n in spec.shape)
-    if spec.dtype is DType.STRING and examples:
+    if dtype is DType.STRING and examples:
         array: Array = np.empty(shape, object)
         for index in np.ndindex(shape):
             array[index] = _example(examples, vocabulary, random)
         return array
-    return _values(spec.dtype, shape, vocabulary, random)
+    return _values(dtype, shape, vocabulary, random)
 
 
 def _values(
