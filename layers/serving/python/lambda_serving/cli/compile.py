@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # see cli.inspect
 __all__ = ["compile_command"]
 
 _QUIET_SECONDS = 2.0
+_SAME_SPEED = 1.1
 
 
 @click.command("compile")
@@ -87,7 +88,7 @@ def _show(console: "Console", target: Path, report: "Report") -> None:
             f"{target}: left as it is, since {report.reason}", style="yellow", soft_wrap=True
         )
         return
-    console.print(f"{target}: compiled in {seconds:.1f} s", soft_wrap=True)
+    console.print(f"{target}: compiled in {seconds:.1f} s ({report.chosen})", soft_wrap=True)
     console.print(_table(report))
     for name, check in report.checks.items():
         if not check.compared:
@@ -99,7 +100,7 @@ def _show(console: "Console", target: Path, report: "Report") -> None:
 
 
 def _table(report: "Report") -> "Table":
-    made = table("", "before", "after", "faster")
+    made = table("", "before", "after", "speed")
     before, after, frozen = report.before, report.after, report.frozen
     assert after is not None
     assert frozen is not None
@@ -111,10 +112,20 @@ def _table(report: "Report") -> "Table":
         ("warm answer", before.warm, after.warm),
     ):
         if old is not None and new is not None:
-            made.add_row(title, f"{old:.3g} ms", f"{new:.3g} ms", f"{old / new:.1f}x")
+            made.add_row(title, f"{old:.3g} ms", f"{new:.3g} ms", _speed(old, new))
     largest = max((check.largest_error for check in report.checks.values()), default=0.0)
     made.add_row("largest error, of the largest value", "", f"{largest:.1g}")
     return made
+
+
+def _speed(old: float, new: float) -> str:
+    """How much faster or slower, in words; little of either is noise."""
+    times = old / new
+    if times >= _SAME_SPEED:
+        return f"{times:.1f}x faster"
+    if times > 1 / _SAME_SPEED:
+        return "the same"
+    return f"{1 / times:.1f}x slower"
 
 
 def _megabytes(size: int) -> str:

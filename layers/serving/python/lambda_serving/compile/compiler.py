@@ -1,17 +1,26 @@
 """A SavedModel in, a compiled servable out: complete and checked, or not there."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from statistics import median
 from time import perf_counter
+from typing import Any, Self
 
 from lambda_serving import compiled, protos, saved_model
 from lambda_serving.compile import samples, verify
 from lambda_serving.compile.folders import copy_all, copy_beside_graph, size_of, written_whole
-from lambda_serving.compile.freezing import Stays, freeze
+from lambda_serving.compile.freezing import Frozen, Stays, freeze
 from lambda_serving.compile.report import Report, Side, report_path
+from lambda_serving.compile.timing import Timing, is_slower, measure
+from lambda_serving.compile.variants import (
+    MAPPED,
+    ONEDNN,
+    Attempt,
+    Variant,
+    best,
+    next_variant,
+)
 from lambda_serving.dtypes import Array
 from lambda_serving.errors import (
     AlreadyExists,
@@ -24,12 +33,12 @@ from lambda_serving.servable import DEFAULT_SIGNATURE, Servable
 from lambda_serving.tensorflow_c import library, op_packages
 from lambda_serving.warmup import recorded
 
-__all__ = ["Progress", "compile_saved_model"]
+__all__ = ["Progress", "Slower", "compile_saved_model"]
 
 Progress = Callable[[str], None]
 """Is told of each stage when it begins."""
-
-_WARM_RUNS = 9
+Slower = Callable[[Timing], bool]
+"""Tells from their times whether a compiled graph is slower than its export."""
 
 
 def compile_saved_model(
@@ -40,13 +49,15 @@ def compile_saved_model(
     op_libraries: Sequence[str] = (),
     cache: Path | None = None,
     progress: Progress = lambda _: None,
+    slower: Slower = is_slower,
 ) -> Report:
     """Compiles the SavedModel in `source` into the new folder `destination`.
 
     The folder is there when all is done and checked, with the report beside it under the name
     that `report_path` gives, or not at all. A model that cannot be compiled, or that would
-    answer otherwise, is copied as it is, and the report says why. `tags` choose the meta graph,
-    `op_libraries` are paths of custom ops, `cache` is that of `saved_model.load`.
+    answer otherwise or, by `slower`, more slowly, is copied as it is, and the report says why.
+    `tags` choose the meta graph, `op_libraries` are paths of custom ops, `cache` is that of
+    `saved_model.load`.
 
     Raises AlreadyExists when `destination` exists, InvalidArgument when `source` is compiled
     already, FailedPrecondition without Python TensorFlow, ResourceExhausted when the disk is full,
@@ -64,7 +75,8 @@ def compile_saved_model(
             before = Side(size_of(source), _milliseconds_since(start))
             try:
                 again = partial(saved_model.load, source, tags=tags, warm_up=False, cache=cache)
-                report = _compile(original, again, source, made, tags, before, clock)
+                export = _Export(source, original, tags, again)
+                report = _compile(export, made, before, clock, slower)
             except Stays as stays:
                 clock.stage("copying the export")
                 copy_all(original.restored_from, made)
@@ -99,7 +111,8 @@ class _Clock:
         """Ends the last stage; the seconds of all."""
         now = perf_counter()
         if self._stage:
-            self._seconds[self._stage] = round(now - self._start, 3)
+            before = self._seconds.get(self._stage, 0.0)
+            self._seconds[self._stage] = round(before + now - self._start, 3)
         self._stage, self._start = "", now
         return self._seconds
 
@@ -118,28 +131,131 @@ def _check_paths(source: Path, destination: Path) -> None:
         )
 
 
-def _compile(
-    original: Servable,
-    again: Callable[[], Servable],
-    source: Path,
-    made: Path,
-    tags: Sequence[str],
-    before: Side,
-    clock: _Clock,
-) -> Report:
-    """Compiles into the folder `made`; raises Stays when that fails or changes an answer."""
-    frozen = freeze(original.restored_from, made, tags, library.op_libraries(), clock.stage)
-    copy_beside_graph(original.restored_from, made)
-    copy_beside_graph(source, made)
-    compiled.mark(made, library.version(), op_packages.loaded_names())
-    clock.stage("comparing answers")
-    start = perf_counter()
-    with _loaded(made, tags) as other:
-        after = Side(size_of(made), _milliseconds_since(start))
-        inputs = _inputs(original, source, made)
-        checks = _checks(original, other, again, inputs)
-        before, after = _timed(before, original, inputs), _timed(after, other, inputs)
-    return Report(str(source), library.version(), before, after=after, frozen=frozen, checks=checks)
+@dataclass(frozen=True, slots=True)
+class _Export:
+    """What is compiled: as it lies there, as the graph restore loads it, and how it loads."""
+
+    source: Path
+    servable: Servable
+    tags: Sequence[str]
+    load: Callable[[], Servable]
+
+    @property
+    def restored_from(self) -> Path:
+        """The folder that the graph restore loads: `source`, unless that needs its object graph."""
+        return self.servable.restored_from
+
+
+def _compile(export: _Export, made: Path, before: Side, clock: _Clock, slower: Slower) -> Report:
+    """Compiles into the folder `made`; raises Stays when no variant is as good as the export."""
+    tried: dict[Attempt, tuple[Path, Frozen, Mapping[str, verify.Check]]] = {}
+    asked = None
+    while variant := next_variant(list(tried)):
+        folder = made.with_name(f"{variant.kernels}-{variant.weights}")
+        folder.mkdir()
+        frozen = freeze(
+            export.restored_from,
+            folder,
+            export.tags,
+            library.op_libraries(),
+            clock.stage,
+            onednn=variant.kernels == ONEDNN,
+            mapped=variant.weights == MAPPED,
+        )
+        copy_beside_graph(export.restored_from, folder)
+        copy_beside_graph(export.source, folder)
+        compiled.mark(folder, library.version(), op_packages.loaded_names())
+        clock.stage("comparing answers")
+        asked = asked or _Asked.of(export, folder)
+        attempt, checks = _attempt(export, asked, variant, folder, clock, slower)
+        tried[attempt] = folder, frozen, checks
+    chosen = best(list(tried))
+    if chosen is None:
+        raise Stays("; ".join(dict.fromkeys(attempt.problem for attempt in tried)))
+    folder, frozen, checks = tried[chosen]
+    made.rmdir()
+    folder.rename(made)
+    return Report(
+        str(export.source),
+        library.version(),
+        _timed(before, chosen, "before"),
+        after=_timed(Side(size_of(made)), chosen, "after"),
+        frozen=frozen,
+        checks=checks,
+        chosen=str(chosen.variant),
+        variants=list(tried),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Inputs, what the export answers to them, and those that are timed, of one signature."""
+
+    inputs: verify.Inputs
+    wanted: verify.Answers
+    timed: tuple[str, Mapping[str, Array]] | None
+
+    @classmethod
+    def of(cls, export: _Export, folder: Path) -> Self:
+        """The inputs that the graph in `folder` suggests."""
+        inputs = _inputs(export.servable, export.source, folder)
+        wanted = verify.answers(export.servable, inputs)
+        by_name = sorted(inputs, key=lambda name: (name != DEFAULT_SIGNATURE, name))
+        answered = (
+            (name, each)
+            for name in by_name
+            for each, outcome in zip(inputs[name], wanted[name], strict=False)
+            if not isinstance(outcome, ServingError)
+        )
+        return cls(inputs, wanted, next(answered, None))
+
+
+def _attempt(
+    export: _Export, asked: _Asked, variant: Variant, folder: Path, clock: _Clock, slower: Slower
+) -> tuple[Attempt, Mapping[str, verify.Check]]:
+    """What comes of comparing and timing the compiled graph in `folder`."""
+    attempt = Attempt(
+        variant, has_onednn=_has_onednn(folder), has_files=(folder / compiled.WEIGHTS).exists()
+    )
+    load = partial(_loaded, folder, export.tags)
+    try:
+        with load() as other:
+            checks = _checks(export, asked, other)
+            if asked.timed is None:
+                return attempt, checks
+            clock.stage("measuring")
+            timing = measure((export.load, load), (export.servable, other), *asked.timed)
+    except Stays as stays:
+        return replace(attempt, problem=str(stays)), {}
+    if not slower(timing):
+        return replace(attempt, timing=timing), checks
+    problem = (
+        f"it would be slower ({variant}): start {timing.start.after:.3g} ms in place of"
+        f" {timing.start.before:.3g}, warm answer {timing.warm.after:.3g} ms in place of"
+        f" {timing.warm.before:.3g}"
+    )
+    return replace(attempt, timing=timing, problem=problem, is_slower=True), checks
+
+
+def _has_onednn(folder: Path) -> bool:
+    return any(node.op.startswith("_Mkl") for node in _graph(folder).node)
+
+
+def _graph(folder: Path) -> Any:
+    model = protos.message("tensorflow.SavedModel").FromString(
+        (folder / "saved_model.pb").read_bytes()
+    )
+    return model.meta_graphs[0].graph_def
+
+
+def _timed(side: Side, attempt: Attempt, which: str) -> Side:
+    if attempt.timing is None:
+        return side
+    load, first, warm = (
+        getattr(pair, which)
+        for pair in (attempt.timing.load, attempt.timing.first, attempt.timing.warm)
+    )
+    return replace(side, load=load, first=first, warm=warm)
 
 
 def _loaded(made: Path, tags: Sequence[str]) -> Servable:
@@ -152,10 +268,7 @@ def _loaded(made: Path, tags: Sequence[str]) -> Servable:
 
 def _inputs(original: Servable, source: Path, made: Path) -> verify.Inputs:
     """Those of the warm-up records, then some that are drawn."""
-    model = protos.message("tensorflow.SavedModel").FromString(
-        (made / "saved_model.pb").read_bytes()
-    )
-    graph = model.meta_graphs[0].graph_def
+    graph = _graph(made)
     vocabulary = samples.strings(source, graph)
     found: dict[str, list[Mapping[str, Array]]] = {name: [] for name in original.signatures}
     for name, inputs in recorded(original, source):
@@ -166,45 +279,22 @@ def _inputs(original: Servable, source: Path, made: Path) -> verify.Inputs:
     return found
 
 
-def _checks(
-    original: Servable, other: Servable, again: Callable[[], Servable], inputs: verify.Inputs
-) -> dict[str, verify.Check]:
+def _checks(export: _Export, asked: _Asked, other: Servable) -> dict[str, verify.Check]:
     ends = [
         {name: (each.inputs, each.outputs, each.method_name) for name, each in side.items()}
-        for side in (original.signatures, other.signatures)
+        for side in (export.servable.signatures, other.signatures)
     ]
     if ends[0] != ends[1]:
         raise Stays("the compiled graph has other signatures")
 
     def answers_again() -> verify.Answers:
-        with again() as servable:
-            return verify.answers(servable, inputs)
+        with export.load() as servable:
+            return verify.answers(servable, asked.inputs)
 
     try:
-        return verify.check(
-            verify.answers(original, inputs), verify.answers(other, inputs), answers_again
-        )
+        return verify.check(asked.wanted, verify.answers(other, asked.inputs), answers_again)
     except verify.Differs as difference:
         raise Stays(f"answers would change: {difference}") from difference
-
-
-def _timed(side: Side, servable: Servable, inputs: verify.Inputs) -> Side:
-    """With what the first answer and later ones take, of the default signature if there is one."""
-    name = min(inputs, key=lambda name: (name != DEFAULT_SIGNATURE, name), default=None)
-    if name is None or not inputs[name]:
-        return side
-    try:
-        first, *warm = _runs(servable, name, inputs[name][0])
-    except ServingError:
-        return side
-    return replace(side, first=first, warm=median(warm))
-
-
-def _runs(servable: Servable, name: str, inputs: Mapping[str, Array]) -> Iterator[float]:
-    for _ in range(1 + _WARM_RUNS):
-        start = perf_counter()
-        servable.run(name, inputs)
-        yield _milliseconds_since(start)
 
 
 def _milliseconds_since(start: float) -> float:

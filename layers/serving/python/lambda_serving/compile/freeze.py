@@ -1,7 +1,8 @@
-"""`python -m lambda_serving.compile.freeze SRC OUT TAGS LIBRARIES`: a compiled graph of SRC.
+"""`python -m lambda_serving.compile.freeze SRC OUT TAGS LIBRARIES ONEDNN MAPPED`: a compiled graph.
 
 SRC is a SavedModel that the graph restore loads; TAGS and LIBRARIES (of custom ops) are separated
-by commas. Writes `saved_model.pb` and `weights/` to the folder OUT. Says on standard output, a
+by commas. The graph names oneDNN's kernels if ONEDNN is 1, and has large constants in files if
+MAPPED is. Writes `saved_model.pb` and `weights/` to the folder OUT. Says on standard output, a
 line of JSON each, what it is at (`{"stage": ...}`) and at the end what it did, `{"result": ...}`,
 or why such a model must stay as it is, `{"refused": ...}`.
 """
@@ -43,11 +44,18 @@ _STALE_ATTRIBUTES = ("_class", "_output_shapes")
 
 
 def compiled_graph(
-    source: Path, out: Path, tags: Sequence[str], most_constant_bytes: int = MOST_CONSTANT_BYTES
+    source: Path,
+    out: Path,
+    tags: Sequence[str],
+    most_constant_bytes: int = MOST_CONSTANT_BYTES,
+    *,
+    onednn: bool = True,
+    mapped: bool = True,
 ) -> dict[str, Any]:
     """Writes the compiled SavedModel to the folder `out`; what `freezing.Frozen` says of it.
 
-    `most_constant_bytes` are frozen, the smallest variables first. Raises Refused.
+    `most_constant_bytes` are frozen, the smallest variables first. `onednn` and `mapped` are as on
+    the command line; the first goes with the process's TF_ENABLE_ONEDNN_OPTS. Raises Refused.
     """
     import tensorflow as tf
 
@@ -74,9 +82,11 @@ def compiled_graph(
     _say("mapping weights")
     left = {node.name: values[node.name] for node in variables(graph) if node.name in values}
     _check_left(graph, left, started)
-    mapped_bytes = map_variables(graph, left, out) + map_constants(graph, out, started)
-    rewrites.pack_filters(graph)
-    rewrites.fuse_sums(graph, _shapes(graph), _kept(meta_graph))
+    mapped_bytes = map_variables(graph, left, out)
+    mapped_bytes += map_constants(graph, out, started) if mapped else 0
+    if onednn:
+        rewrites.pack_filters(graph)
+        rewrites.fuse_sums(graph, _shapes(graph), _kept(meta_graph))
     _write(meta_graph, out)
     return {
         "nodes_before": nodes_before,
@@ -308,9 +318,9 @@ def _write(meta_graph: Any, out: Path) -> None:
     (out / "saved_model.pb").write_bytes(model.SerializeToString(deterministic=True))
 
 
-def _main(source: str, out: str, tags: str, libraries: str) -> None:
+def _main(source: str, out: str, tags: str, libraries: str, onednn: str, mapped: str) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"  # the same graph on every machine
+    os.environ["TF_ENABLE_ONEDNN_OPTS"] = onednn  # the same graph on every machine
     sys.stdout = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), 1)  # where libraries print, they do not print among our lines
     _say("starting TensorFlow")
@@ -319,7 +329,13 @@ def _main(source: str, out: str, tags: str, libraries: str) -> None:
     for library in filter(None, libraries.split(",")):
         tf.load_op_library(library)
     try:
-        result = compiled_graph(Path(source), Path(out), tags.split(","))
+        result = compiled_graph(
+            Path(source),
+            Path(out),
+            tags.split(","),
+            onednn=onednn == "1",
+            mapped=mapped == "1",
+        )
     except Refused as refused:
         _print({"refused": str(refused)})
     except OSError as error:

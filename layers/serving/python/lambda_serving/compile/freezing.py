@@ -40,17 +40,24 @@ def freeze(
     tags: Sequence[str],
     op_libraries: Sequence[str],
     stage: Callable[[str], None],
+    *,
+    onednn: bool = True,
+    mapped: bool = True,
 ) -> Frozen:
     """Writes the compiled graph of a SavedModel and its weights to the folder `out`.
 
-    `stage` is told what the process is at. Raises Stays when such a model cannot be compiled, or
+    `stage` is told what the process is at. The graph names oneDNN's kernels if `onednn`, and has
+    large constants in files if `mapped`. Raises Stays when such a model cannot be compiled, or
     the process fails or crashes over it; OSError when it cannot write.
     """
     command = [sys.executable, "-P", "-m", "lambda_serving.compile.freeze", str(source), str(out)]
     with (
         temporary.file() as errors,
         subprocess.Popen(
-            [*command, ",".join(tags), ",".join(op_libraries)],
+            [
+                *(*command, ",".join(tags), ",".join(op_libraries)),
+                *(str(int(flag)) for flag in (onednn, mapped)),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -18,12 +18,12 @@ __all__ = ["ROWS", "Feature", "draw", "features", "strings"]
 
 ROWS = (1, 2, 7)
 """What dimensions of any size are, one after the other."""
-_LENGTHS = ((1, 16), (2, 33), (1, 128))
+_LENGTHS = ((1, 128), (2, 33), (1, 16))
 """Rows and sizes where one dimension behind the first is free: sequences."""
-_AREAS = ((1, 32), (2, 33), (1, 64), (1, 96), (1, 224))
+_AREAS = ((1, 224), (1, 96), (1, 64), (2, 33), (1, 32))
 """The same where several are: images, which networks halve five times and more."""
 _STEP = 8
-"""By how much each free dimension is larger than the one before: no graph takes height for width."""
+"""By how much each free dimension is larger than the one before, so that none can be mistaken."""
 _MOST_ELEMENTS = 2**20
 _MOST_WORDS = 100
 _SPARSE_VALUES = 2

@@ -1,0 +1,103 @@
+"""Which of two servables is quicker, told from runs of one after the other.
+
+Machines are never quite idle, so runs of both alternate: what slows the one slows the other.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from time import perf_counter
+
+from lambda_serving.dtypes import Array
+from lambda_serving.servable import Servable
+
+__all__ = ["Pair", "Timing", "is_slower", "measure"]
+
+_STARTS, _START_SECONDS = 3, 5.0
+_RUNS, _LEAST_RUNS, _RUN_SECONDS = 200, 5, 1.0
+_NOISE = 1.1
+_MOST_PAIRS = 0.65
+_LEAST_START, _LEAST_WARM = 3.0, 0.02  # milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Medians in milliseconds, and of how many pairs of runs the second was the slower one."""
+
+    before: float
+    after: float
+    slower: float
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Of loading, the first answer, both together and later answers."""
+
+    load: Pair
+    first: Pair
+    start: Pair
+    warm: Pair
+
+
+Load = Callable[[], Servable]
+_Start = tuple[float, float]
+_Times = tuple[float, float]
+
+
+def measure(
+    loads: tuple[Load, Load],
+    loaded: tuple[Servable, Servable],
+    name: str,
+    inputs: Mapping[str, Array],
+) -> Timing:
+    """Times two servables on one input of the signature `name`, which both answer.
+
+    `loads` load them anew, for what a start takes; `loaded` have answered this input before.
+    """
+    starts: list[tuple[_Start, _Start]] = []
+    end = perf_counter() + _START_SECONDS
+    while len(starts) < _STARTS and (not starts or perf_counter() < end):
+        starts.append((_start(loads[0], name, inputs), _start(loads[1], name, inputs)))
+    runs: list[_Times] = []
+    end = perf_counter() + _RUN_SECONDS
+    while len(runs) < _LEAST_RUNS or (len(runs) < _RUNS and perf_counter() < end):
+        runs.append((_run(loaded[0], name, inputs), _run(loaded[1], name, inputs)))
+    return Timing(
+        load=_pair([(one[0], other[0]) for one, other in starts]),
+        first=_pair([(one[1], other[1]) for one, other in starts]),
+        start=_pair([(sum(one), sum(other)) for one, other in starts]),
+        warm=_pair(runs),
+    )
+
+
+def is_slower(timing: Timing) -> bool:
+    """Whether the second of the servables is slower beyond noise, at the start or later."""
+    return _is_slower(timing.start, _LEAST_START) or _is_slower(timing.warm, _LEAST_WARM)
+
+
+def _is_slower(pair: Pair, least: float) -> bool:
+    return (
+        pair.after > _NOISE * pair.before
+        and pair.after - pair.before > least
+        and pair.slower > _MOST_PAIRS
+    )
+
+
+def _start(load: Load, name: str, inputs: Mapping[str, Array]) -> tuple[float, float]:
+    """Milliseconds to load, and to answer once."""
+    start = perf_counter()
+    with load() as servable:
+        loaded = perf_counter()
+        return 1000 * (loaded - start), _run(servable, name, inputs)
+
+
+def _run(servable: Servable, name: str, inputs: Mapping[str, Array]) -> float:
+    start = perf_counter()
+    servable.run(name, inputs)
+    return 1000 * (perf_counter() - start)
+
+
+def _pair(times: Sequence[_Times]) -> Pair:
+    before, after = zip(*times, strict=True)
+    slower = sum(later > earlier for earlier, later in times) / len(times)
+    return Pair(round(median(before), 3), round(median(after), 3), round(slower, 2))

@@ -1,0 +1,72 @@
+"""The ways to compile a graph, in the order in which they are tried, and the choice among them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lambda_serving.compile.timing import Timing
+
+__all__ = ["CONSTANTS", "EIGEN", "MAPPED", "ONEDNN", "Attempt", "Variant", "best", "next_variant"]
+
+ONEDNN, EIGEN = "oneDNN", "Eigen"
+MAPPED, CONSTANTS = "files", "graph"
+_CLEARLY_QUICKER = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """Whose kernels a graph names for convolutions and the like, and where its weights lie."""
+
+    kernels: str = ONEDNN
+    weights: str = MAPPED
+
+    def __str__(self) -> str:
+        return f"{self.kernels} kernels, weights in {self.weights}"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What became of one variant.
+
+    `problem` says why it is not used, `is_slower` whether it was for its speed. `timing` is None
+    where no input was answered. `has_onednn` says that the graph names kernels of oneDNN,
+    `has_files` that it has weights in files.
+    """
+
+    variant: Variant
+    problem: str = ""
+    is_slower: bool = False
+    timing: Timing | None = None
+    has_onednn: bool = False
+    has_files: bool = False
+
+
+def next_variant(tried: Sequence[Attempt]) -> Variant | None:
+    """What to try next: nothing if that cannot gain anything, or could gain little.
+
+    Each takes as long as the one before, so a graph that is clearly quicker is good enough.
+    """
+    if not tried:
+        return Variant()
+    last = tried[-1]
+    if last.has_onednn and not _is_clearly_quicker(last):
+        return Variant(EIGEN)
+    if last.has_files and last.variant.weights == MAPPED and all(each.is_slower for each in tried):
+        return Variant(last.variant.kernels, CONSTANTS)
+    return None
+
+
+def best(tried: Sequence[Attempt]) -> Attempt | None:
+    """The attempt with the quickest warm answer among those without a problem."""
+    usable = [attempt for attempt in tried if not attempt.problem]
+    return min(
+        usable,
+        key=lambda each: each.timing.warm.after / each.timing.warm.before if each.timing else 0.0,
+        default=None,
+    )
+
+
+def _is_clearly_quicker(attempt: Attempt) -> bool:
+    if attempt.problem or attempt.timing is None:
+        return not attempt.problem
+    warm = attempt.timing.warm
+    return warm.after < _CLEARLY_QUICKER * warm.before
