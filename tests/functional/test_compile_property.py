@@ -61,7 +61,8 @@ def test_compiled_graph_answers_as_its_export(
     with tempfile.TemporaryDirectory() as folder:
         export_dir, compiled_dir = Path(folder, "export"), Path(folder, "compiled")
         build(export_dir, dtype, signatures)
-        assert compile_saved_model(export_dir, compiled_dir).reason is None
+        report = compile_saved_model(export_dir, compiled_dir, slower=lambda _: False)
+        assert report.reason is None
         with saved_model.load(export_dir) as export, saved_model.load(compiled_dir) as compiled:
             _check_alike(export, compiled, np.dtype(dtype), np.random.default_rng(seed))
 
@@ -80,3 +81,33 @@ def _check_alike(
             else:
                 largest = np.abs(wanted).max(initial=1)
                 np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5 * largest)
+
+
+@pytest.fixture(scope="module")
+def convolution(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An export with one, for which there are two kinds of kernels."""
+    export_dir = tmp_path_factory.mktemp("convolution") / "export"
+    build(export_dir, "float32", {"serving_default": ["convolve"]})
+    return export_dir
+
+
+def test_kernels_that_are_slower_than_the_export_give_way_to_others(
+    convolution: Path, tmp_path: Path
+) -> None:
+    verdicts = iter([True, False])
+    report = compile_saved_model(convolution, tmp_path / "1", slower=lambda _: next(verdicts))
+    assert report.chosen == "Eigen kernels, weights in the graph"
+    first, second = report.variants
+    assert (first.is_slower, first.has_onednn) == (True, True)
+    assert (second.is_slower, second.has_onednn) == (False, False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "1.compile.json"]
+
+
+def test_model_that_compiling_would_slow_down_stays(convolution: Path, tmp_path: Path) -> None:
+    report = compile_saved_model(convolution, tmp_path / "1", slower=lambda _: True)
+    first, second = str(report.reason).split("; ")
+    assert first.startswith("it would be slower (oneDNN kernels, weights in the graph): start ")
+    assert second.startswith("it would be slower (Eigen kernels, weights in the graph): start ")
+    assert (report.chosen, report.after) == (None, None)
+    copied = (tmp_path / "1/saved_model.pb").read_bytes()
+    assert copied == (convolution / "saved_model.pb").read_bytes()

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from asgi import ask
-from lambda_serving import saved_model
+from graphs import add
+from lambda_serving import protos, saved_model
 from lambda_serving.dtypes import Array, DType
+from lambda_serving.errors import InvalidArgument
 from lambda_serving.manager import Manager
 from lambda_serving.rest import create_app
 from lambda_serving.rpc.server import serving
@@ -132,3 +134,24 @@ def test_signatures_that_cannot_be_called_are_problems(
     with saved_model.load(path / "composites" / "1") as servable:
         assert list(servable.signatures) == ["plain"]
         assert servable.problems == [_RAGGED, _SPARSE]
+
+
+@pytest.mark.parametrize("name", ["x", "x:0"])
+def test_output_that_is_an_input_is_told(tmp_path: Path, name: str) -> None:
+    made = protos.message("tensorflow.SavedModel")(saved_model_schema_version=1)
+    meta_graph = made.meta_graphs.add()
+    meta_graph.meta_info_def.tags.append("serve")
+    add(meta_graph.graph_def, "Placeholder", "x", dtype=DType.FLOAT)
+    signature = meta_graph.signature_def["serving_default"]
+    for infos, tensor in ((signature.inputs, "x:0"), (signature.outputs, name)):
+        infos["end"].name, infos["end"].dtype = tensor, DType.FLOAT
+        infos["end"].tensor_shape.unknown_rank = True
+    (tmp_path / "saved_model.pb").write_bytes(made.SerializeToString())
+    with saved_model.load(tmp_path) as servable:
+        (problem,) = servable.problems
+        assert problem == (
+            "output 'end' of signature 'serving_default' is its input 'end', and TensorFlow refuses"
+            " every call: x:0 is both fed and fetched. Export tf.identity of it"
+        )
+        with pytest.raises(InvalidArgument, match="x:0 is both fed and fetched"):
+            servable.run("", {"end": np.zeros(1, np.float32)})

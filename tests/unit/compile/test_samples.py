@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from graphs import add, graph
+from graphs import add, constants, graph
 from lambda_serving import protos
 from lambda_serving.compile.samples import Feature, draw, features, strings
 from lambda_serving.dtypes import DType
@@ -20,15 +20,37 @@ def _signature(**inputs: tuple[DType, tuple[int | None, ...] | None]) -> Signatu
     return Signature("f", specs, {}, "", b"", {})
 
 
-def test_free_dimensions_are_one_two_and_seven() -> None:
-    signature = _signature(a=(DType.FLOAT, (None, 3, None)), b=(DType.INT64, None))
-    drawn = list(draw(signature, [], [b""]))
-    assert [{name: array.shape for name, array in each.items()} for each in drawn] == [
-        {"a": (1, 3, 1), "b": (1,)},
-        {"a": (2, 3, 2), "b": (2,)},
-        {"a": (7, 3, 7), "b": (7,)},
+def _shapes(**inputs: tuple[DType, tuple[int | None, ...] | None]) -> list[Any]:
+    """Of what is drawn for these inputs, those of each draw without names if there is one input."""
+    drawn = draw(_signature(**inputs), [], [b""])
+    return [tuple(array.shape for array in each.values()) for each in drawn]
+
+
+def test_rows_are_one_two_and_seven() -> None:
+    found = _shapes(a=(DType.FLOAT, (None, 3)), b=(DType.INT64, None))
+    assert found == [((1, 3), (1,)), ((2, 3), (2,)), ((7, 3), (7,))]
+
+
+def test_sequences_have_lengths_of_their_own_and_then_those_of_rows() -> None:
+    found = _shapes(words=(DType.INT64, (None, None)), mask=(DType.BOOL, (None, None, 4)))
+    assert found == [
+        ((rows, length), (rows, length, 4))
+        for rows, length in ((1, 128), (2, 33), (1, 16), (1, 1), (2, 2), (7, 7))
     ]
-    assert [each["a"].dtype for each in drawn] == [np.float32] * 3
+
+
+def test_images_have_sizes_that_a_network_can_halve_and_no_two_sides_alike() -> None:
+    found = _shapes(image=(DType.FLOAT, (None, None, None, 3)))
+    assert found == [
+        ((rows, height, height + (8 if height > 7 else 0), 3),)
+        for rows, height in ((1, 224), (1, 96), (1, 64), (2, 33), (1, 32), (1, 1), (2, 2), (7, 7))
+    ]
+
+
+def test_volumes_are_drawn_as_large_as_is_quick() -> None:
+    found = _shapes(volume=(DType.FLOAT, (1, None, None, None, 1)))
+    assert ((1, 64, 72, 80, 1),) in found
+    assert max(size for (shape,) in found for size in shape) < 96
 
 
 def test_fixed_shapes_are_drawn_once_and_the_same_each_time() -> None:
@@ -71,6 +93,15 @@ def test_words_are_lines_of_assets(tmp_path: Path) -> None:
     (tmp_path / "assets/words.txt").write_bytes(b"apple\r\npear\n")
     assert {b"apple", b"pear", b""} <= set(strings(tmp_path, graph()))
     assert strings(tmp_path / "nowhere", graph())
+
+
+def test_words_are_keys_of_tables_in_the_graph(tmp_path: Path) -> None:
+    made = graph()
+    add(made, "HashTableV2", "table")
+    add(made, "InitializeTableV2", "fill", "table", _keys(made, "keys", b"cat"), "values")
+    add(made, "LookupTableImportV2", "other", "table", "numbers", "values")
+    constants(made, numbers=np.array([1], np.int64), values=np.array([1], np.int64))
+    assert b"cat" in strings(tmp_path, made)
 
 
 def test_graph_that_decodes_images_gets_one(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_other_dtype_or_shape_differs(got: Array) -> None:
 
 def test_errors_of_one_kind_are_alike_and_other_outcomes_differ() -> None:
     refuse = _raises(InvalidArgument("no"))
-    assert _check(refuse, _raises(InvalidArgument("never")), 1, 2) == Check(refused=2)
+    assert _check(refuse, _raises(InvalidArgument("never")), 1, 2) == Check(refused=2, refusal="no")
     with pytest.raises(Differs, match="the error 'no' became the error 'gone'"):
         _check(refuse, _raises(NotFound("gone")), 1)
     with pytest.raises(Differs, match="the error 'no' became an answer"):

@@ -11,7 +11,7 @@ from pathlib import Path
 from lambda_serving import compiled, signature_defs
 from lambda_serving.errors import DataLoss, FailedPrecondition, ServingError, Unavailable
 from lambda_serving.load_failures import hint
-from lambda_serving.servable import DEFAULT_SIGNATURE, Servable, Signature
+from lambda_serving.servable import DEFAULT_SIGNATURE, Servable, Signature, TensorSpec
 from lambda_serving.session_overrides import overridden
 from lambda_serving.tensorflow_c.costs import Costs
 from lambda_serving.tensorflow_c.library import version as tensorflow_version
@@ -75,6 +75,11 @@ def load(
     return servable
 
 
+def _tensor(spec: TensorSpec) -> str:
+    """The tensor's whole name: `x` is `x:0`."""
+    return spec.tensor_name if ":" in spec.tensor_name else f"{spec.tensor_name}:0"
+
+
 def _problems(by_name: Mapping[str, Signature], uncallable: Mapping[str, str]) -> list[str]:
     """What is likely to trouble callers of these signatures, each a sentence with the fix."""
     found = [
@@ -85,6 +90,14 @@ def _problems(by_name: Mapping[str, Signature], uncallable: Mapping[str, str]) -
         if spec.shape and spec.shape[0] is not None
     ]
     found += uncallable.values()
+    found += [
+        f"output {output!r} of signature {signature.name!r} is its input {name!r}, and TensorFlow"
+        f" refuses every call: {_tensor(there)} is both fed and fetched. Export tf.identity of it"
+        for signature in by_name.values()
+        for output, there in signature.outputs.items()
+        for name, spec in signature.inputs.items()
+        if _tensor(spec) == _tensor(there)
+    ]
     if DEFAULT_SIGNATURE not in {**by_name, **uncallable}:
         found.append(
             f"there is no signature {DEFAULT_SIGNATURE!r}: every request must name its signature"

@@ -94,8 +94,10 @@ def _show(console: "Console", target: Path, report: "Report") -> None:
         if not check.compared:
             console.print(
                 f"Signature {name} answered none of the {check.refused} inputs that were tried, so"
-                " its answers are not compared. Warm-up requests in the export would be tried.",
+                " its answers are not compared. Warm-up requests in the export would be tried. The"
+                f" first error of the export: {check.refusal or 'there is none'}",
                 style="yellow",
+                soft_wrap=True,
             )
 
 

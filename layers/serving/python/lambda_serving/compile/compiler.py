@@ -182,7 +182,7 @@ def _compile(export: _Export, made: Path, before: Side, clock: _Clock, slower: S
         after=_timed(Side(size_of(made)), chosen, "after"),
         frozen=frozen,
         checks=checks,
-        chosen=str(chosen.variant),
+        chosen=str(chosen),
         variants=list(tried),
     )
 
@@ -230,7 +230,7 @@ def _attempt(
     if not slower(timing):
         return replace(attempt, timing=timing), checks
     problem = (
-        f"it would be slower ({variant}): start {timing.start.after:.3g} ms in place of"
+        f"it would be slower ({attempt}): start {timing.start.after:.3g} ms in place of"
         f" {timing.start.before:.3g}, warm answer {timing.warm.after:.3g} ms in place of"
         f" {timing.warm.before:.3g}"
     )

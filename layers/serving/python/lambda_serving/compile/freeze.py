@@ -207,6 +207,9 @@ def _constant_variables(graph: Any, ends: Iterable[str], started: set[str]) -> l
     found = variables(graph)
     if changing := writers(graph, ends, [node.name for node in found]):
         raise Refused(f"it changes its variables as it answers: {', '.join(changing[:3])}")
+    for node in found:
+        if node.op == "VarHandleOp" and node.name in ends:
+            raise Refused(f"a signature takes or gives the variable {node.name}, not its value")
     early = reachable(graph, started)
     return [
         node for node in found if node.name not in early or not writers(graph, started, [node.name])

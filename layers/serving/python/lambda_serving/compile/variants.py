@@ -14,13 +14,10 @@ _CLEARLY_QUICKER = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """Whose kernels a graph names for convolutions and the like, and where its weights lie."""
+    """Whose kernels a graph may name for convolutions and the like, where large weights lie."""
 
     kernels: str = ONEDNN
     weights: str = MAPPED
-
-    def __str__(self) -> str:
-        return f"{self.kernels} kernels, weights in {self.weights}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +35,10 @@ class Attempt:
     timing: Timing | None = None
     has_onednn: bool = False
     has_files: bool = False
+
+    def __str__(self) -> str:
+        kernels = ONEDNN if self.has_onednn else EIGEN
+        return f"{kernels} kernels, weights in {MAPPED if self.has_files else 'the graph'}"
 
 
 def next_variant(tried: Sequence[Attempt]) -> Variant | None:

@@ -38,13 +38,15 @@ class Differs(Exception):
 class Check:
     """What comparing the answers of one signature found.
 
-    `compared` inputs were answered, `refused` ones got an error of the same code from both.
+    `compared` inputs were answered, `refused` ones got an error of the same code from both, of
+    which `refusal` is the export's first.
     `largest_error` is a part of the largest magnitude in its tensor. `unstable` outputs differ
     from one load of the export to the next; of these only dtype and shape are compared.
     """
 
     compared: int = 0
     refused: int = 0
+    refusal: str = ""
     largest_error: float = 0.0
     unstable: list[str] = field(default_factory=list)
 
@@ -79,6 +81,7 @@ def _check(
             if not (isinstance(want, ServingError) and type(want) is type(got)):
                 raise Differs(f"signature {name}: {_told(want)} became {_told(got)}")
             result.refused += index < first_round
+            result.refusal = result.refusal or str(want)
             continue
         result.compared += index < first_round
         for output in want:
