@@ -2,15 +2,16 @@
 
 import json
 import math
-from time import perf_counter
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lambda_serving.codec import json_dialect, json_text
+from lambda_serving.codec import json_dialect, json_quick, json_text
 from lambda_serving.codec.json_dialect import Json
 from lambda_serving.codec.json_text import Limits
 from lambda_serving.errors import InvalidArgument
@@ -19,7 +20,16 @@ _DEEP = 10_000
 
 
 def _parse(text: bytes) -> Json:
+    """What the parser of the dialect makes of a text; the quick one has to agree."""
+    assert _outcome(json_quick.parse, text, _DEEP) == _outcome(json_dialect.parse, text, _DEEP)
     return json_dialect.parse(text, _DEEP)
+
+
+def _outcome(parse: Callable[[bytes, int], Json], text: bytes, nesting: int) -> str:
+    try:
+        return repr(parse(text, nesting))
+    except InvalidArgument as error:
+        return str(error)
 
 
 @pytest.mark.parametrize(
@@ -146,18 +156,28 @@ def test_no_text_has_an_error_of_its_own() -> None:
 
 def test_nesting_up_to_the_limit_is_read() -> None:
     assert json_dialect.parse(b'[{"a":[]}]', 3) == [{"a": []}]
-    with pytest.raises(InvalidArgument) as refusal:
-        json_dialect.parse(b'[{"a":[]}]', 2)
-    assert str(refusal.value) == "JSON nesting is over the limit of 2"
+    for parse in (json_dialect.parse, lambda text, most: json_text.parse(text, Limits(most))):
+        with pytest.raises(InvalidArgument) as refusal:
+            parse(b'[{"a":[]}]', 2)
+        assert str(refusal.value) == "JSON nesting is over the limit of 2"
 
 
 @pytest.mark.parametrize("piece", [b"[", b'{"a":', b'[{"a":'])
 def test_a_million_levels_are_refused_at_once(piece: bytes) -> None:
     text = piece * 1_000_000
-    start = perf_counter()
-    with pytest.raises(InvalidArgument, match="nesting is over the limit of 10000"):
-        json_text.parse(text, Limits())
-    assert perf_counter() - start < 2
+    calls = 0
+
+    def count(_: object, event: str, __: object) -> None:
+        nonlocal calls
+        calls += event in {"call", "c_call"}
+
+    sys.setprofile(count)
+    try:
+        with pytest.raises(InvalidArgument, match="nesting is over the limit of 10000"):
+            json_text.parse(text, Limits())
+    finally:
+        sys.setprofile(None)
+    assert calls < 300_000
 
 
 _SCALARS = (
@@ -209,3 +229,68 @@ def test_any_bytes_are_read_or_refused(text: bytes) -> None:
 def test_the_quick_way_agrees_on_duplicates_and_the_dialect(text: bytes, value: Json) -> None:
     assert repr(json_text.parse(text, Limits())) == repr(_parse(text))
     assert value is None or _parse(text) == value
+
+
+_TOKENS = st.sampled_from(
+    [
+        *("0", "-0", "1.5e3", "1e-400", "18446744073709551615", "18446744073709551616", "1e308"),
+        *("-9223372036854775809", "0." + "1" * 320, "7" * 305, "null", "true", "false"),
+        *("NaN", "-NaN", "Inf", "-Inf", "Infinity", "-Infinity", "[]", "{}"),
+        *(r'"\ud83d\ude00\udc80"', r'"\udfff\\"', r'"\u0041\""', '"Inf -NaN, [{:"', '""'),
+    ]
+).map(str.encode) | st.sampled_from([b'"\xff,\xc3\xa9"', b'"\xed\xb0\x80"'])
+_NAMES = st.sampled_from([b'"a"', b'"b"', b'"\\u0061"', b'"\xff"', b'"\\udc80:"'])
+_SPACE = st.sampled_from([b"", b" ", b"\n\t"])
+
+
+def _listed(elements: st.SearchStrategy[bytes], brackets: bytes) -> st.SearchStrategy[bytes]:
+    padded = st.tuples(_SPACE, elements, _SPACE).map(b"".join)
+    opening, closing = brackets[:1], brackets[1:]
+    return st.lists(padded, max_size=6).map(lambda each: opening + b",".join(each) + closing)
+
+
+_TEXTS = st.recursive(
+    _TOKENS,
+    lambda inner: _listed(inner, b"[]") | _listed(st.tuples(_NAMES, inner).map(b":".join), b"{}"),
+    max_leaves=30,
+)
+_SLIPS = st.sampled_from(
+    [
+        *(b"", b",", b"]", b"}", b"[", b"{", b":", b'"', b"\\", b"1", b"x", b"\0", b"nul", b"-"),
+        *(b"1e999", b"1e", b"1.", b'"\\ud800"', b'"\\ud800\\u0041"', b'"\\x"', b'"\n"', b"Infi"),
+        *(b"\xef\xbb\xbf", b"9" * 400, b" 1"),
+    ]
+)
+
+
+@given(text=_TEXTS, slip=_SLIPS, place=st.floats(0, 1), cut=st.integers(0, 3))
+@settings(max_examples=500, deadline=None)
+def test_the_quick_parser_reads_the_dialect_and_tells_the_same_errors(
+    text: bytes, slip: bytes, place: float, cut: int
+) -> None:
+    at = int(place * len(text))
+    for each in (text, text[:at] + slip + text[at + cut :]):
+        for nesting in (_DEEP, 3):
+            said = _outcome(json_dialect.parse, each, nesting)
+            if nesting == _DEEP:
+                assert _outcome(json_quick.parse, each, nesting) == said
+            else:
+                assert _outcome(_parse_within, each, nesting) == said
+
+
+def _parse_within(text: bytes, nesting: int) -> Json:
+    return json_text.parse(text, Limits(nesting))
+
+
+@pytest.mark.parametrize(
+    ("head", "slip"),
+    [(b"[", b"nul"), (b'{"a": [1,', b"{"), (b'["%b",' % (b'[,\\"' * 250_000), b'"')],
+)
+def test_an_error_behind_a_megabyte_is_told_at_its_place(head: bytes, slip: bytes) -> None:
+    """Also where a string, an escape or an object lies across what is looked at together."""
+    text = head + b'[1],{"x":"]\\"}"},' * 70_000 + slip
+    with pytest.raises(InvalidArgument) as wanted:
+        json_dialect.parse(text, _DEEP)
+    with pytest.raises(InvalidArgument) as told:
+        json_quick.parse(text, _DEEP)
+    assert str(told.value) == str(wanted.value)

@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+import sys
 from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import Any
@@ -11,14 +13,16 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from lambda_serving.codec import Format, Limits, decode, parse
+from lambda_serving.codec import Format, Limits, decode, parse, values
+from lambda_serving.codec.json_echo import echo
+from lambda_serving.codec.json_text import Json
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import InvalidArgument, ServingError, Unimplemented
 from lambda_serving.servable import Signature, TensorSpec
 
 _QUICK = Limits()
 _GENERAL = Limits(nesting=66)
-"""Under what the quick ways can enforce, so the dialect's parser reads everything."""
+"""Under what simdjson can enforce, so that Python reads everything."""
 
 
 def _signature(**inputs: DType) -> Signature:
@@ -770,3 +774,154 @@ def test_they_agree_on_broken_requests_too(
 def test_any_bytes_are_read_or_refused(body: bytes, dtype: DType) -> None:
     for text in (body, b'{"instances":' + body, b'{"inputs":[' + body):
         _outcome(text, {"x": dtype}, _QUICK)
+
+
+def _first_error(value: Json, dtype: DType) -> str:
+    """Of a value as TensorFlow Serving looks for it: each element in turn, depth first."""
+    sizes = values.shape(value)
+
+    def look(each: Json, level: int) -> None:
+        if level < len(sizes) and isinstance(each, list) and len(each) == sizes[level]:
+            for inner in each:
+                look(inner, level + 1)
+        elif level < len(sizes) or isinstance(each, list):
+            raise InvalidArgument(_irregular(each, sizes, level))
+        else:
+            values.check(each, dtype)  # of a scalar
+
+    try:
+        look(value, 0)
+    except ServingError as error:
+        return f"{error.code.name}: {error}"
+    return ""
+
+
+def _irregular(value: Json, sizes: Sequence[int], level: int) -> str:
+    rank = len(sizes)
+    if not isinstance(value, list):
+        return (
+            f"JSON Value: {echo(value)} found at incorrect level: {level + 1}"
+            f" in the JSON DOM. Expected at level: {rank}"
+        )
+    if level >= rank:
+        return f"Encountered list at unexpected level: {level} expected < {rank}"
+    return (
+        f"Encountered list at unexpected size: {len(value)} at level: {level}"
+        f" expected size: {sizes[level]}"
+    )
+
+
+_ODD = st.sampled_from(
+    [
+        *(1, 2**31, -(2**40), 2**63, -1, 1.5, math.inf, True, None, "a", {}, {"b64": "YQ=="}),
+        *({"b64": "?"}, {"b64": 1}, [], [1], [1, 2], [[1]], {"a": 1}),
+    ]
+)
+
+
+@given(
+    sizes=st.lists(st.integers(0, 3), max_size=4),
+    good=st.sampled_from([1, 1.5, "a", True, {"b64": "YQ=="}]),
+    odd=st.lists(st.tuples(st.integers(0, 80), _ODD), max_size=3),
+    dtype=st.sampled_from([DType.FLOAT, DType.INT8, DType.UINT64, DType.BOOL, DType.STRING])
+    | st.sampled_from([DType.COMPLEX64, DType.INT64, DType.DOUBLE]),
+)
+def test_the_first_error_is_that_which_comes_first_depth_first(
+    sizes: Sequence[int], good: Json, odd: Sequence[tuple[int, Json]], dtype: DType
+) -> None:
+    count = iter(range(1000))
+
+    def build(level: int) -> Json:
+        at = next(count)
+        for place, value in odd:
+            if place == at:
+                return value
+        if level == len(sizes):
+            return good
+        return [build(level + 1) for _ in range(sizes[level])]
+
+    value = build(0)
+    try:
+        values.check(value, dtype)
+        found = ""
+    except ServingError as error:
+        found = f"{error.code.name}: {error}"
+    assert found == _first_error(value, dtype)
+    array = values.array_or_none(value, dtype)
+    assert found == "" or array is None
+
+
+@pytest.mark.parametrize("count", [1, 256, 257, 258, 2500])
+@pytest.mark.parametrize("odd", ['["a"]', "[1,2]", "[[1]]", "1", "[]", '{"x":[1]}', '{"b64":""}'])
+def test_an_odd_instance_is_found_among_many(count: int, odd: str) -> None:
+    """The block of instances in which it is does not matter."""
+
+    def refusal(count: int) -> str:
+        rows = ",".join(["[1]"] * count + [odd] + ["[1]"] * 1500)
+        return _outcome(b'{"instances":[%b]}' % rows.encode(), {"x": DType.FLOAT}, _QUICK)
+
+    places = (rf"(element: |item ){number}\b" for number in (1, count))
+    alone, among = (
+        re.sub(place, "", refusal(n)) for place, n in zip(places, (1, count), strict=True)
+    )
+    assert among == alone
+    assert among.startswith("INVALID_ARGUMENT")
+
+
+@pytest.mark.parametrize(
+    "odd", ['{"x":[1]}', '{"x":1,"y":2}', '{"x":[1],"y":2}', "[1]", '{"x":["a"]}']
+)
+def test_an_odd_object_is_found_among_many(odd: str) -> None:
+    def refusal(count: int) -> str:
+        rows = ",".join(['{"x":[1],"y":[2]}'] * count + [odd])
+        inputs = {"x": DType.FLOAT, "y": DType.FLOAT}
+        said = _outcome(b'{"instances":[%b]}' % rows.encode(), inputs, _QUICK)
+        return re.sub(rf"(element: |item ){count}\b", "", said)
+
+    assert refusal(3000) == refusal(1)
+    assert refusal(1).startswith("INVALID_ARGUMENT")
+
+
+_BODIES = {
+    "scalars": ("1", '"a"', DType.FLOAT),
+    "rows": ("[1]", '["a"]', DType.FLOAT),
+    "ragged": ("[1,2,3]", "[1]", DType.FLOAT),
+    "floats for integers": ("1", "1.5", DType.INT32),
+    "out of range": ("1", "4000000000", DType.INT32),
+    "booleans": ("true", "1", DType.BOOL),
+    "not finite": ("[NaN]", '["a"]', DType.FLOAT),
+    "Inf": ("Inf,-NaN", "null", DType.FLOAT),
+    "strings": ('"a:c"', "1", DType.STRING),
+    "base64": ('{"b64":"YWJj"}', '{"b64":"!"}', DType.STRING),
+    "no UTF-8": ('"\\udce9"', "1", DType.STRING),
+    "half pairs": ('"\\\\udc80"', "1", DType.STRING),
+    "objects": ('{"x":1}', '{"x":"a"}', DType.FLOAT),
+    "one name twice": ('{"x":1,"x":2}', '{"x":"a"}', DType.FLOAT),
+    "broken at the end": ("[1]", "[1", DType.FLOAT),
+    "object broken at the end": ('{"x":1}', '{"x":nul', DType.FLOAT),
+    "too big": ("1.5", "1e999", DType.FLOAT),
+    "empty": ("[]", "[1]", DType.FLOAT),
+    "deep": ("[[[[[[1]]]]]]", '[[[[[["a"]]]]]]', DType.FLOAT),
+}
+
+
+@pytest.mark.parametrize("head", ['{"instances":[', '{"inputs":['])
+@pytest.mark.parametrize("case", _BODIES)
+def test_an_error_at_the_end_is_found_in_few_steps(case: str, head: str) -> None:
+    """Calls stand for time: looking at each value by itself took four to ten for each byte."""
+    item, odd, dtype = _BODIES[case]
+    rows = 100_000 // len(item)
+    body = f"{head}{','.join([item] * rows + [odd])}]}}".encode(errors="surrogateescape")
+    calls = 0
+
+    def count(_: object, event: str, __: object) -> None:
+        nonlocal calls
+        calls += event in {"call", "c_call"}
+
+    sys.setprofile(count)
+    try:
+        outcome = _outcome(body, {"x": dtype}, _QUICK)
+    finally:
+        sys.setprofile(None)
+    assert outcome.startswith("INVALID_ARGUMENT")
+    assert calls < 2 * len(body)

@@ -16,7 +16,7 @@ import orjson
 
 from lambda_serving.errors import InvalidArgument
 
-__all__ = ["Json", "parse"]
+__all__ = ["Json", "parse", "resume"]
 
 Json = str | int | float | bool | list["Json"] | dict[str, "Json"] | None
 """A JSON value. Bytes of strings that are not UTF-8 are as `surrogateescape` has them."""
@@ -43,7 +43,8 @@ _ESCAPES = dict(zip(b'"\\/bfnrt', b'"\\/\b\f\n\r\t', strict=True))
 _WORDS: dict[bytes, bool | None] = {b"true": True, b"false": False, b"null": None}
 _HIGH_SURROGATES = range(0xD800, 0xDC00)
 _LOW_SURROGATES = range(0xDC00, 0xE000)
-_COMMA, _COLON, _MINUS, _POINT, _QUOTE, _BACKSLASH, _CLOSE_LIST, _CLOSE_OBJECT = b',:-."\\]}'
+_COMMA, _COLON, _MINUS, _POINT, _QUOTE, _BACKSLASH = b',:-."\\'
+_OPEN_LIST, _CLOSE_LIST, _CLOSE_OBJECT = b"[]}"
 
 
 def parse(text: bytes, nesting: int) -> Json:
@@ -58,26 +59,36 @@ def parse(text: bytes, nesting: int) -> Json:
     position = _end(_START, text, 0)
     if text[position] in b"\0]},:":
         _fail("The document is empty.", position)
-    return _parse(text, position, nesting)
+    return _parse(text, position, nesting, [])
 
 
-def _parse(text: bytes, position: int, nesting: int) -> Json:
+def resume(text: bytes, comma: int, opened: bytes, nesting: int) -> None:
+    """Raises as `parse` does, and looks at no more of the text than what follows a comma.
+
+    `opened` are the brackets that are open there.
+    """
+    text += b"\0"
+    containers: list[_Container] = [[] if bracket == _OPEN_LIST else {} for bracket in opened]
+    _parse(text, _skip(text, comma + 1), nesting, containers)
+
+
+def _parse(text: bytes, position: int, nesting: int, inside: list[_Container]) -> Json:
     root: list[Json] = []
-    container: _Container = root
-    around: list[_Container] = []
+    around: list[_Container] = [root, *inside]
+    container = around.pop()
     while True:
         name = ""
         if isinstance(container, dict):
             name, position = _name(text, position)
         value, position, opened = _value(text, position)
+        if len(around) >= nesting and isinstance(value, list | dict):
+            raise InvalidArgument(f"JSON nesting is over the limit of {nesting}")
         if isinstance(container, list):
             container.append(value)
         else:
             container.setdefault(name, value)
         if opened is not None:
             around.append(container)
-            if len(around) > nesting:
-                raise InvalidArgument(f"JSON nesting is over the limit of {nesting}")
             container = opened
             if text[position] != _closing(container):
                 continue
@@ -85,7 +96,7 @@ def _parse(text: bytes, position: int, nesting: int) -> Json:
             position = _skip(text, position + 1)
             container = around.pop()
         if not around:
-            return root[0]
+            return root[0] if root else None  # none where it resumed
         position = _comma(text, position, container)
 
 

@@ -4,6 +4,7 @@ Source: `FillTensorMapFromInstancesList` in tensorflow_serving/util/json_tensor.
 """
 
 from collections.abc import Mapping
+from itertools import pairwise
 from math import prod
 from typing import TypeGuard
 
@@ -15,6 +16,8 @@ from lambda_serving.errors import InvalidArgument, ServingError
 from lambda_serving.servable import TensorSpec
 
 __all__ = ["decode"]
+
+_BLOCK = 256  # instances
 
 
 def decode(instances: list[Json], inputs: Mapping[str, TensorSpec]) -> dict[str, Array]:
@@ -29,21 +32,40 @@ def decode(instances: list[Json], inputs: Mapping[str, TensorSpec]) -> dict[str,
             "instances is a plain list, but expecting list of objects as multiple input tensors"
             " required as per tensorinfo_map"
         )
+    arrays = _arrays(instances, inputs)
+    if arrays is None:
+        raise _first_error(instances, inputs)
+    return arrays
+
+
+def _arrays(instances: list[Json], inputs: Mapping[str, TensorSpec]) -> dict[str, Array] | None:
+    columns = _columns(instances, inputs)
+    if columns is None:
+        return None
     arrays = {}
-    for name, column in _columns(instances, inputs).items():
+    for name, column in columns.items():
         array = values.array_or_none(column, inputs[name].dtype)
         if array is None:
-            raise _first_error(instances, inputs)
+            return None
         arrays[name] = array
     return arrays
 
 
-def _columns(instances: list[Json], inputs: Mapping[str, TensorSpec]) -> Mapping[str, list[Json]]:
+def _columns(
+    instances: list[Json], inputs: Mapping[str, TensorSpec]
+) -> Mapping[str, list[Json]] | None:
     if not _is_named(instances[0]):
         return dict.fromkeys(list(inputs)[:1], instances)
-    objects = [each for each in instances if _is_named(each) and each.keys() == inputs.keys()]
+    names, maybe_base64 = inputs.keys(), "b64" in inputs
+    objects = [
+        each
+        for each in instances
+        if type(each) is dict
+        and each.keys() == names
+        and not (maybe_base64 and values.is_base64(each))
+    ]
     if len(objects) != len(instances):
-        raise _first_error(instances, inputs)
+        return None
     return {name: [each[name] for each in objects] for name in inputs}
 
 
@@ -52,31 +74,52 @@ def _is_named(instance: Json) -> TypeGuard[dict[str, Json]]:
 
 
 def _first_error(instances: list[Json], inputs: Mapping[str, TensorSpec]) -> InvalidArgument:
-    """What TensorFlow Serving answers to instances that make no arrays."""
+    """What TensorFlow Serving answers to instances that make no arrays.
+
+    Blocks that make arrays, of the shapes that the first instance has, are passed over.
+    """
     named = _is_named(instances[0])
     shapes: dict[str, tuple[int, ...]] = {}
-    for index, instance in enumerate(instances):
-        members = instance if _is_named(instance) else {next(iter(inputs)): instance}
-        if _is_named(instance) != named:
-            wanted, given = ("object", "list") if named else ("value/list", "object")
-            return InvalidArgument(
-                f"Expecting {wanted} but got {given} at item {index} of input list"
-            )
-        for name, value in members.items():
-            try:
-                _check(name, value, inputs, shapes)
-            except ServingError as error:
-                place = f"{index} key: {plain(name)}" if named else f"{index}"
-                return InvalidArgument(
-                    f"Failed to process element: {place} of 'instances' list."
-                    f" Error: {error.code.name}: {error}"
-                )
-        if named and len(members) != len(inputs):
-            return InvalidArgument(
-                f"Failed to process element: {index} of 'instances' list."
-                f" JSON object: {echo(instance)} keys must be equal to: {','.join(sorted(inputs))}"
-            )
+    bounds = [0, *range(1, len(instances), _BLOCK), len(instances)]
+    for start, end in pairwise(bounds):
+        block = instances[start:end]
+        arrays = _arrays(block, inputs) if shapes and _is_named(block[0]) == named else None
+        if arrays and shapes == {name: array.shape[1:] for name, array in arrays.items()}:
+            continue
+        for index, instance in enumerate(block, start):
+            if error := _error(index, instance, inputs, shapes, named=named):
+                return error
     return InvalidArgument("Failed to process 'instances' list: its elements cannot be stacked")
+
+
+def _error(
+    index: int,
+    instance: Json,
+    inputs: Mapping[str, TensorSpec],
+    shapes: dict[str, tuple[int, ...]],
+    *,
+    named: bool,
+) -> InvalidArgument | None:
+    """The error of an instance, if there is one; `shapes` gets those of the first of each name."""
+    members = instance if _is_named(instance) else {next(iter(inputs)): instance}
+    if _is_named(instance) != named:
+        wanted, given = ("object", "list") if named else ("value/list", "object")
+        return InvalidArgument(f"Expecting {wanted} but got {given} at item {index} of input list")
+    for name, value in members.items():
+        try:
+            _check(name, value, inputs, shapes)
+        except ServingError as error:
+            place = f"{index} key: {plain(name)}" if named else f"{index}"
+            return InvalidArgument(
+                f"Failed to process element: {place} of 'instances' list."
+                f" Error: {error.code.name}: {error}"
+            )
+    if named and len(members) != len(inputs):
+        return InvalidArgument(
+            f"Failed to process element: {index} of 'instances' list."
+            f" JSON object: {echo(instance)} keys must be equal to: {','.join(sorted(inputs))}"
+        )
+    return None
 
 
 def _check(

@@ -6,7 +6,7 @@ accepted beyond what TensorFlow Serving does.
 """
 
 import binascii
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -103,6 +103,8 @@ def narrow(numbers: Array, dtype: DType) -> Array | None:
 def check(value: Json, dtype: DType) -> None:
     """Raise the first error that TensorFlow Serving finds in a value, depth first.
 
+    Level by level, each at once: what is behind an error is not looked at further down, so that
+    the last error found is the first, depth first.
     Raises InvalidArgument, or Unimplemented for a dtype that JSON cannot give.
     """
     sizes = shape(value)
@@ -111,12 +113,25 @@ def check(value: Json, dtype: DType) -> None:
             f"JSON Value: {echo(value)} has {len(sizes)} dimensions,"
             f" at most {MOST_DIMENSIONS} are supported"
         )
-    _check(value, dtype, sizes, 0)
+    first: ServingError | None = None
+    elements: list[Json] = [value]
+    for level, size in enumerate(sizes):
+        lists = [each for each in elements if type(each) is list and len(each) == size]
+        if len(lists) < len(elements):
+            right = (type(each) is list and len(each) == size for each in elements)
+            place = next(i for i, is_right in enumerate(right) if not is_right)
+            first = _irregular(elements[place], sizes, level)
+            lists = lists[:place]
+        elements = list(chain.from_iterable(lists))
+    if wrong := _wrong(elements, dtype, len(sizes)):
+        raise wrong
+    if first:
+        raise first
 
 
 def is_base64(value: Json) -> bool:
     """Whether a value is `{"b64": "..."}`, which stands for a string."""
-    return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
+    return type(value) is dict and len(value) == 1 and type(value.get("b64")) is str
 
 
 def string(value: Json) -> bytes:
@@ -125,14 +140,13 @@ def string(value: Json) -> bytes:
     Raises InvalidArgument for text that is not base64 (absl's `Base64Unescape`: white space is
     skipped, padding may be left out) and TypeError for any other value.
     """
-    match value:
-        case str():
-            return value.encode(errors="surrogateescape")
-        case {"b64": str(text), **others} if not others:
-            try:
-                return binascii.a2b_base64(text, strict_mode=True)
-            except ValueError:
-                return _loose_base64(text)
+    if type(value) is str:
+        return value.encode(errors="surrogateescape")
+    if type(value) is dict and len(value) == 1 and type(text := value.get("b64")) is str:
+        try:
+            return binascii.a2b_base64(text, strict_mode=True)
+        except ValueError:
+            return _loose_base64(text)
     raise TypeError
 
 
@@ -173,53 +187,63 @@ def _types(dtype: DType) -> set[type]:
 def _strings(elements: list[Json]) -> Array | None:
     array = np.empty(len(elements), object)
     try:
-        array[:] = [string(element) for element in elements]
+        array[:] = [
+            each.encode(errors="surrogateescape") if type(each) is str else string(each)
+            for each in elements
+        ]
     except (InvalidArgument, TypeError):
         return None
     return array
 
 
-def _check(value: Json, dtype: DType, sizes: tuple[int, ...], level: int) -> None:
-    rank = len(sizes)
-    if not isinstance(value, list):
-        if level != rank:
-            raise InvalidArgument(
-                f"JSON Value: {echo(value)} found at incorrect level: {level + 1}"
-                f" in the JSON DOM. Expected at level: {rank}"
-            )
-        _check_element(value, dtype)
-        return
-    if level >= rank:
-        raise InvalidArgument(f"Encountered list at unexpected level: {level} expected < {rank}")
-    if len(value) != sizes[level]:
-        raise InvalidArgument(
+def _irregular(value: Json, sizes: Sequence[int], level: int) -> InvalidArgument:
+    """The error of what is no list of the size that it should have."""
+    if isinstance(value, list):
+        return InvalidArgument(
             f"Encountered list at unexpected size: {len(value)} at level: {level}"
             f" expected size: {sizes[level]}"
         )
-    for element in value:
-        _check(element, dtype, sizes, level + 1)
+    return InvalidArgument(
+        f"JSON Value: {echo(value)} found at incorrect level: {level + 1}"
+        f" in the JSON DOM. Expected at level: {len(sizes)}"
+    )
 
 
-def _check_element(value: Json, dtype: DType) -> None:
-    if dtype is DType.STRING and isinstance(value, dict):
-        if not is_base64(value):
-            raise InvalidArgument(
-                f"JSON Value: {echo(value)} not formatted correctly for base64 data"
-            )
-        string(value)
-    elif not _accepts(dtype, value):
-        raise _refusal(value, dtype)
+def _wrong(elements: list[Json], dtype: DType, rank: int) -> ServingError | None:
+    """The error of the first element that is a list, or nothing that the dtype accepts."""
+    if (place := _first_wrong(elements, dtype)) is None:
+        return None
+    value = elements[place]
+    if isinstance(value, list):
+        return InvalidArgument(f"Encountered list at unexpected level: {rank} expected < {rank}")
+    if dtype is not DType.STRING or not isinstance(value, dict):
+        return _refusal(value, dtype)
+    if not is_base64(value):
+        return InvalidArgument(f"JSON Value: {echo(value)} not formatted correctly for base64 data")
+    return InvalidArgument("Unable to base64 decode")
 
 
-def _accepts(dtype: DType, value: Json) -> bool:
+def _first_wrong(elements: list[Json], dtype: DType) -> int | None:
     if dtype is DType.STRING:
-        return isinstance(value, str)
-    if type(value) not in _types(dtype):
-        return False
-    if dtype not in _RANGES or not isinstance(value, int):
-        return True
+        return next((i for i, each in enumerate(elements) if _is_no_string(each)), None)
+    types, place = _types(dtype), None
+    if not set(map(type, elements)) <= types:
+        place = next(i for i, each in enumerate(elements) if type(each) not in types)
+    if dtype not in _RANGES:
+        return place
     low, high = _RANGES[dtype]
-    return low <= value <= high
+    integers: list[Any] = elements[:place]
+    return next((i for i, each in enumerate(integers) if not low <= each <= high), place)
+
+
+def _is_no_string(value: Json) -> bool:
+    if type(value) is str:
+        return False
+    try:
+        string(value)
+    except (InvalidArgument, TypeError):
+        return True
+    return False
 
 
 def _refusal(value: Json, dtype: DType) -> ServingError:
