@@ -11,16 +11,16 @@ import numpy as np
 
 from lambda_serving.dtypes import Array
 
-__all__ = ["Place", "deepest", "last_comma"]
+__all__ = ["CLOSING", "COMMA", "OPENING", "Place", "deepest", "last_comma", "marks"]
 
 _BLOCK = 2**20
 _ESCAPE = re.compile(rb"\\.", re.DOTALL)
 _QUOTE = ord('"')
-_OPENING, _CLOSING, _COMMA = 1, 2, 4
+OPENING, CLOSING, COMMA = 1, 2, 4
 _KINDS = np.zeros(256, np.uint8)
-_KINDS[list(b"[{")] = _OPENING
-_KINDS[list(b"]}")] = _CLOSING
-_KINDS[ord(",")] = _COMMA
+_KINDS[list(b"[{")] = OPENING
+_KINDS[list(b"]}")] = CLOSING
+_KINDS[ord(",")] = COMMA
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,32 +37,27 @@ def last_comma(text: bytes) -> Place | None:
 
     `text` is the beginning of correct JSON, which may end anywhere.
     """
-    plain = _without_escapes(text)
     end = -1
-    for start, _, marks in _marks(plain):
-        commas = np.flatnonzero(marks == _COMMA)
+    for start, _, kinds in marks(text):
+        commas = np.flatnonzero(kinds == COMMA)
         if len(commas):
             end = start + int(commas[-1])
-    return None if end < 0 else _place(plain[:end])
+    return None if end < 0 else _place(text[:end])
 
 
 def deepest(text: bytes) -> int:
     """How many brackets are open at most, anywhere in correct JSON."""
-    return _place(_without_escapes(text)).deepest
+    return _place(text).deepest
 
 
-def _without_escapes(text: bytes) -> bytes:
-    return _ESCAPE.sub(b"__", text) if b"\\" in text else text
-
-
-def _place(plain: bytes) -> Place:
+def _place(text: bytes) -> Place:
     opened = bytearray()
     deepest = 0
-    for _, codes, marks in _marks(plain):
-        places = np.flatnonzero(marks & (_OPENING | _CLOSING))
+    for _, codes, kinds in marks(text):
+        places = np.flatnonzero(kinds & (OPENING | CLOSING))
         if not len(places):
             continue
-        opens = marks[places] == _OPENING
+        opens = kinds[places] == OPENING
         depths = np.cumsum(np.where(opens, 1, -1))
         lowest, highest = min(0, int(depths.min())), max(0, int(depths.max()))
         deepest = max(deepest, len(opened) + highest)
@@ -71,11 +66,15 @@ def _place(plain: bytes) -> Place:
         last = np.zeros(highest - lowest + 1, np.int64)
         last[depths[opens] - lowest] = places[opens]
         opened += codes[last[1 : int(depths[-1]) - lowest + 1]].tobytes()
-    return Place(len(plain), bytes(opened), deepest)
+    return Place(len(text), bytes(opened), deepest)
 
 
-def _marks(plain: bytes) -> Iterator[tuple[int, Array, Array]]:
-    """Start, bytes, and the kinds of those bytes that are outside of strings, of each block."""
+def marks(text: bytes) -> Iterator[tuple[int, Array, Array]]:
+    """Start, bytes, and kinds, 0 for none, of each block.
+
+    `OPENING` and `CLOSING` are brackets, all outside of strings, as far as the text is correct.
+    """
+    plain = _ESCAPE.sub(b"__", text) if b"\\" in text else text
     inside = 0
     for start in range(0, len(plain), _BLOCK):
         codes: Array = np.frombuffer(plain, np.uint8, min(_BLOCK, len(plain) - start), start)
