@@ -1,5 +1,6 @@
 """Small graphs for tests, written node by node."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from lambda_serving import protos
 from lambda_serving.compile.graphs import add_constant
 from lambda_serving.dtypes import Array, DType
 
-__all__ = ["add", "constants", "graph", "node"]
+__all__ = ["add", "constants", "graph", "node", "save"]
 
 
 def graph() -> Any:
@@ -43,3 +44,23 @@ def node(of: Any, name: str) -> Any:
     """The node of that name."""
     (found,) = (each for each in of.node if each.name == name)
     return found
+
+
+def save(of: Any, folder: Path, **ends: dict[str, tuple[str, DType]]) -> None:
+    """Writes a SavedModel without variables; `inputs` and `outputs` are tensors and dtypes by name.
+
+    Their shapes are not known.
+    """
+    saved = protos.message("tensorflow.SavedModel")()
+    saved.saved_model_schema_version = 1
+    meta_graph = saved.meta_graphs.add(graph_def=of)
+    meta_graph.meta_info_def.tags.append("serve")
+    meta_graph.graph_def.versions.producer = 1000
+    definition = meta_graph.signature_def["serving_default"]
+    definition.method_name = "tensorflow/serving/predict"
+    for end in ("inputs", "outputs"):
+        for name, (tensor, dtype) in ends[end].items():
+            info = getattr(definition, end)[name]
+            info.name, info.dtype, info.tensor_shape.unknown_rank = tensor, dtype, True
+    folder.mkdir(parents=True)
+    (folder / "saved_model.pb").write_bytes(saved.SerializeToString())

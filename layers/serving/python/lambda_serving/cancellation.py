@@ -42,6 +42,11 @@ class Cancellation:
             if self._stop:
                 self._stop()
 
+    @property
+    def is_at_work(self) -> bool:
+        """Whether there is something now that `cancel` would stop."""
+        return self._stop is not None
+
     @contextmanager
     def stopped_by(self, stop: Callable[[], None]) -> Iterator[None]:
         """Inside the block `cancel` calls `stop`, after it no more.

@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 from lambda_serving.cancellation import Cancellation
 from lambda_serving.errors import Cancelled, DeadlineExceeded
 
-__all__ = ["Deadline", "Threads"]
+__all__ = ["Deadline", "Gone", "Threads", "first"]
 
 _Result = TypeVar("_Result")
 _WATCH_SECONDS = 0.1  # for which nobody asks whether the client is still there
@@ -38,6 +38,10 @@ class Deadline:
     def after(cls, timeout_ms: int) -> Self:
         """So many milliseconds from now; 0 or less is never."""
         return cls(monotonic() + timeout_ms / 1000 if timeout_ms > 0 else None)
+
+    def left(self) -> float | None:
+        """The seconds that are left, None for no bound."""
+        return None if self.at is None else self.at - monotonic()
 
     def left_ms(self) -> int:
         """What is left, at least 1; 0 stands for no bound."""
@@ -81,15 +85,13 @@ class Threads:
         passed. Raises Cancelled or DeadlineExceeded then, without waiting for what cannot be
         stopped: that keeps its thread.
         """
-        loop_time = asyncio.get_running_loop().time()
-        until = None if deadline.at is None else loop_time + deadline.at - monotonic()
-        await self._enter(model, until)
+        await self._enter(model, deadline)
         cancellation = Cancellation()
         future = self._executor.submit(cancellation.run, work)
         outcome = asyncio.wrap_future(future)
         outcome.add_done_callback(partial(self._left, model))
         try:
-            return await _first(outcome, until, gone)
+            return await first(outcome, deadline, gone)
         except BaseException:
             if not future.done():
                 self._canceller.submit(cancellation.cancel)
@@ -112,14 +114,14 @@ class Threads:
         moved = self._moved.copy().values()
         return not self._idle and max(moved, default=0) < monotonic() - self._stuck_seconds
 
-    async def _enter(self, model: str, until: float | None) -> None:
+    async def _enter(self, model: str, deadline: Deadline) -> None:
         if self._idle and self._taken[model] < self._share:
             self._take(model)
             return
         turn = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(model, deque()).append(turn)
         try:
-            async with asyncio.timeout_at(until):
+            async with asyncio.timeout(deadline.left()):
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():  # its turn came all the same
@@ -169,20 +171,23 @@ class Threads:
         return None
 
 
-async def _first(
-    outcome: "asyncio.Future[_Result]", until: float | None, gone: Gone | None
+async def first(
+    outcome: "asyncio.Future[_Result]", deadline: Deadline, gone: Gone | None
 ) -> _Result:
-    """The outcome, unless the client goes away or the time is up before."""
+    """The outcome, unless the client goes away or the time is up before.
+
+    Raises Cancelled or DeadlineExceeded then.
+    """
     if gone is not None:
         await asyncio.wait({outcome}, timeout=_WATCH_SECONDS)
-    watch = None if gone is None or outcome.done() else asyncio.ensure_future(gone())
+    if outcome.done():
+        return outcome.result()
+    watch = None if gone is None else asyncio.ensure_future(gone())
+    waited_for: set[asyncio.Future[Any]] = {outcome} if watch is None else {outcome, watch}
+    left = deadline.left()
+    most = None if left is None else left + _GRACE_SECONDS
     try:
-        left = None
-        if until is not None:
-            left = until + _GRACE_SECONDS - asyncio.get_running_loop().time()
-        waited_for: set[asyncio.Future[Any]] = {outcome} if watch is None else {outcome, watch}
-        if not outcome.done():
-            await asyncio.wait(waited_for, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(waited_for, timeout=most, return_when=asyncio.FIRST_COMPLETED)
         if outcome.done():
             return outcome.result()
         if watch is not None and watch.done():

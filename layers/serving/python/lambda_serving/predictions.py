@@ -6,7 +6,8 @@ proved quick for inputs like these, and to write a small answer.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
@@ -15,7 +16,7 @@ from lambda_serving.call_record import CallRecord
 from lambda_serving.dtypes import Array
 from lambda_serving.inference import Run
 from lambda_serving.manager import Loaded
-from lambda_serving.prediction_threads import Deadline, Gone, Threads
+from lambda_serving.prediction_threads import Deadline, Gone, Threads, first
 
 __all__ = ["Prediction"]
 
@@ -51,12 +52,20 @@ class Prediction(Generic[_Result]):
             timeout_ms = self.deadline.left_ms()
             future = servable.submit(signature.name, run.inputs, timeout_ms=timeout_ms)
             if future is not None:
-                arrays = future.result() if future.done() else await asyncio.wrap_future(future)
+                arrays = future.result() if future.done() else await self._joined(future)
                 return await self._conclude(run, signature.named(arrays))
         if not (self.small and servable.is_quick(signature.name, run.inputs, only=run.only)):
             return await self._call(partial(self._perform, loaded, run))
         outputs = servable.run(signature.name, run.inputs, only=run.only)
         return await self._conclude(run, outputs)
+
+    async def _joined(self, future: Future[list[Array]]) -> Sequence[Array]:
+        outcome = asyncio.wrap_future(future)
+        try:
+            return await first(outcome, self.deadline, self.gone)
+        except BaseException:
+            outcome.cancel()
+            raise
 
     async def _conclude(self, run: Run[_Result], outputs: Mapping[str, Array]) -> _Result:
         if self.record:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
+from threading import Thread
 from time import perf_counter
 
 from lambda_serving.batching import arrays, parts
@@ -13,6 +15,7 @@ from lambda_serving.batching.queue import Batch, Task
 from lambda_serving.batching.report import Report
 from lambda_serving.batching.scheduler import Scheduler
 from lambda_serving.batching.sizing import Sizing
+from lambda_serving.cancellation import Cancellation
 from lambda_serving.dtypes import Array
 from lambda_serving.errors import DeadlineExceeded
 from lambda_serving.servable import Function, Signature
@@ -106,11 +109,10 @@ class BatchedFunction:
         return task.outputs
 
     def _run(self, batch: Batch) -> None:
-        tasks = [task for task in batch.tasks if task.outputs.set_running_or_notify_cancel()]
         if self._joins:
-            self._attempt(tasks)
+            self._attempt(batch.tasks)
         else:  # found out while these waited
-            self._attempt_each(tasks)
+            self._attempt_each(batch.tasks)
 
     def _attempt_each(self, tasks: Sequence[Task]) -> None:
         for task in tasks:
@@ -118,7 +120,7 @@ class BatchedFunction:
 
     def _attempt(self, tasks: Sequence[Task]) -> None:
         """Gives each task its outputs or its error."""
-        tasks = self._in_time(tasks)
+        tasks = self._in_time([task for task in tasks if not task.outputs.cancelled()])
         if not tasks:
             return
         try:
@@ -129,12 +131,12 @@ class BatchedFunction:
         sizes = [task.size for task in tasks]
         if arrays.fits(outputs, size):
             for task, part in zip(tasks, arrays.split(outputs, sizes), strict=True):
-                task.outputs.set_result(part)
+                task.give(part)
             return
         if size:
             self._stop_joining(outputs, size)
         if sizes == [size]:
-            tasks[0].outputs.set_result(outputs)
+            tasks[0].give(outputs)
         else:
             self._attempt_each(tasks)
 
@@ -148,7 +150,8 @@ class BatchedFunction:
         self._surroundings.report(Report(self._surroundings.thread_pool_name, waited, sizes, size))
         inputs = arrays.join([task.inputs for task in tasks], size - rows)
         start = perf_counter()
-        outputs = self._function(inputs, _timeout_ms(tasks, now))
+        timeout_ms = _timeout_ms(tasks, now)
+        outputs = _cancelled_with(tasks).run(partial(self._function, inputs, timeout_ms))
         took = perf_counter() - start
         self._is_cheap = took < _HANDOVER_SECONDS
         if self._sizing and size:
@@ -160,7 +163,7 @@ class BatchedFunction:
         """Finds whose error it is; time that is up is up for all."""
         if len(tasks) == 1 or isinstance(error, DeadlineExceeded):
             for task in tasks:
-                task.outputs.set_exception(error)
+                task.fail(error)
             return
         middle = len(tasks) // 2
         self._attempt(tasks[:middle])
@@ -173,7 +176,7 @@ class BatchedFunction:
             if task.deadline is None or task.deadline > now:
                 in_time.append(task)
             else:
-                task.outputs.set_exception(
+                task.fail(
                     DeadlineExceeded("Run() timeout exceeded while waiting in batching queue")
                 )
         return in_time
@@ -188,6 +191,19 @@ class BatchedFunction:
                 size,
                 shapes,
             )
+
+
+def _cancelled_with(tasks: Sequence[Task]) -> Cancellation:
+    """What stops the run of these tasks when none is waited for any more."""
+    cancellation, left = Cancellation(), count(len(tasks) - 1, -1)
+
+    def ended(outputs: Future[Outputs]) -> None:
+        if outputs.cancelled() and next(left) == 0:  # in a thread: whoever cancels does not wait
+            Thread(target=cancellation.cancel, name="cancel", daemon=True).start()
+
+    for task in tasks:
+        task.outputs.add_done_callback(ended)
+    return cancellation
 
 
 def _timeout_ms(tasks: Sequence[Task], now: float) -> int:

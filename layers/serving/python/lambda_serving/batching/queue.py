@@ -29,6 +29,15 @@ class Task:
     enqueued: float
     deadline: float | None = None
     outputs: Future[list[Array]] = field(default_factory=Future, init=False)
+    """Can be cancelled until they are there."""
+
+    def give(self, outputs: list[Array]) -> None:
+        if self.outputs.set_running_or_notify_cancel():
+            self.outputs.set_result(outputs)
+
+    def fail(self, error: Exception) -> None:
+        if self.outputs.set_running_or_notify_cancel():
+            self.outputs.set_exception(error)
 
 
 class Batch:

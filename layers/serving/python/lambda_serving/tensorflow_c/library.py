@@ -52,6 +52,13 @@ class Buffer(Structure):
     """The memory, where it is Python's."""
 
 
+def buffer_of(serialized: bytes) -> Buffer:
+    """A message for the library, which only reads it; Python owns the memory."""
+    buffer = Buffer(ctypes.cast(c_char_p(serialized), c_void_p), len(serialized))
+    buffer.owner = serialized
+    return buffer
+
+
 _PROTOTYPES = {
     "TF_Version": (c_char_p, ()),
     "TF_NewStatus": (c_void_p, ()),
@@ -88,6 +95,12 @@ _PROTOTYPES = {
     "TF_OperationAllInputs": (None, (c_void_p, POINTER(Output), c_int)),
     "TF_OperationNumControlInputs": (c_int, (c_void_p,)),
     "TF_OperationGetControlInputs": (c_int, (c_void_p, POINTER(c_void_p), c_int)),
+    "TF_OperationOutputType": (c_int, (Output,)),
+    "TF_NewImportGraphDefOptions": (c_void_p, ()),
+    "TF_DeleteImportGraphDefOptions": (None, (c_void_p,)),
+    "TF_ImportGraphDefOptionsSetPrefix": (None, (c_void_p, c_char_p)),
+    "TF_ImportGraphDefOptionsAddInputMapping": (None, (c_void_p, c_char_p, c_int, Output)),
+    "TF_GraphImportGraphDef": (None, (c_void_p, POINTER(Buffer), c_void_p, c_void_p)),
     "TF_NewOperation": (c_void_p, (c_void_p, c_char_p, c_char_p)),
     "TF_AddInput": (None, (c_void_p, Output)),
     "TF_FinishOperation": (c_void_p, (c_void_p, c_void_p)),

@@ -8,14 +8,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from ctypes import c_char_p, c_void_p
 from dataclasses import dataclass
-from functools import lru_cache
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
 from time import perf_counter
+
+import numpy as np
 
 from lambda_serving import protos
 from lambda_serving.dtypes import Array
 from lambda_serving.errors import FailedPrecondition, InvalidArgument
 from lambda_serving.tensorflow_c.library import Buffer, Output, library, status, trim_memory
 from lambda_serving.tensorflow_c.quickness import Quickness
+from lambda_serving.tensorflow_c.run_options import run_options
+from lambda_serving.tensorflow_c.stops import Places, Stops
 from lambda_serving.tensorflow_c.tensors import array_of, new_tensor
 
 __all__ = ["Session", "SessionFunction", "load_session"]
@@ -33,6 +38,8 @@ _WAITING = (
 )
 """Parts of the names of ops that loop, or that wait for others. A graph that has one of them
 anywhere, be it in another word, is taken for one that may wait."""
+_GRAPHS = ("saved_model.pb", "saved_model.pbtxt")
+_MOST_STOPS = 64  # functions of a session, each of which makes its graph larger
 _Tensors = ctypes.Array[c_void_p]
 
 
@@ -46,14 +53,39 @@ def load_session(
     that it cannot load.
     """
     lib = library()
+    may_wait = _may_wait(Path(export_dir))
     graph = lib.TF_NewGraph()
     try:
-        with _session_options(config) as options:
+        with _session_options(_with_threads(config) if may_wait else config) as options:
             session, meta_graph = _load(graph, options, export_dir, tags)
     except BaseException:
         lib.TF_DeleteGraph(graph)
         raise
-    return Session(session, graph, may_wait=any(op in meta_graph for op in _WAITING)), meta_graph
+    return Session(session, graph, may_wait=may_wait), meta_graph
+
+
+def _may_wait(export_dir: Path) -> bool:
+    for name in _GRAPHS:
+        path = export_dir / name
+        if path.exists() and path.stat().st_size:
+            with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+                return any(content.find(op) >= 0 for op in _WAITING)
+    return False
+
+
+def _with_threads(config: bytes) -> bytes:
+    """The `tensorflow.ConfigProto` with threads of the session's own, unless it says which.
+
+    A loop keeps one of the threads that all sessions share, so that three loops on two processors
+    leave none to any other model.
+    """
+    known = protos.message("tensorflow.ConfigProto").FromString(config)
+    if known.session_inter_op_thread_pool or known.use_per_session_threads:
+        return config
+    known.use_per_session_threads = True
+    known.inter_op_parallelism_threads = max(known.inter_op_parallelism_threads, Places.count)
+    serialized: bytes = known.SerializeToString()
+    return serialized
 
 
 class Session:
@@ -70,6 +102,8 @@ class Session:
         self._session = session
         self._idle = threading.Condition()
         self._running = 0
+        self._stops = 0
+        self._places = Places()
         self._closed = False
         self._release = weakref.finalize(self, _delete, session, graph)
         self._release.atexit = False  # the end of the process gives everything back anyway
@@ -89,10 +123,16 @@ class Session:
         nothing else (`costs`). Raises InvalidArgument for a name that the graph does not have.
         """
         with self.running():  # which keeps the graph, too
+            outputs = [output_of(self.graph, name) for name in fetches]
+            stops = None
+            if self.may_wait and self._stops < _MOST_STOPS:
+                self._stops += 1
+                stops = Stops(self.graph, outputs, self._places)
             return SessionFunction(
                 self,
                 [output_of(self.graph, name) for name in feeds],
-                [output_of(self.graph, name) for name in fetches],
+                outputs,
+                stops,
                 follows_shapes=follows_shapes,
             )
 
@@ -127,6 +167,10 @@ class _Ends:
     count: int
 
 
+def _ends(outputs: Sequence[Output]) -> _Ends:
+    return _Ends((Output * len(outputs))(*outputs), len(outputs))
+
+
 class SessionFunction:
     """Feeds in, fetches out, everything that can be looked up beforehand looked up.
 
@@ -140,12 +184,15 @@ class SessionFunction:
         session: Session,
         feeds: Sequence[Output],
         fetches: Sequence[Output],
+        stops: Stops | None = None,
         *,
         follows_shapes: bool = False,
     ) -> None:
         self._session = session
-        self._feeds = _Ends((Output * len(feeds))(*feeds), len(feeds))
-        self._fetches = _Ends((Output * len(fetches))(*fetches), len(fetches))
+        self._stops = stops
+        self._feeds = _ends(feeds)
+        self._stoppable_feeds = _ends([*feeds, stops.place]) if stops else self._feeds
+        self._fetches = _ends(fetches)
         self._quickness = Quickness(follows_shapes=follows_shapes)
 
     def is_quick(self, inputs: Sequence[Array]) -> bool:
@@ -158,35 +205,53 @@ class SessionFunction:
         `timeout_ms` bounds the run, 0 is no bound; over it DeadlineExceeded is raised. Raises
         whatever else the graph raises.
         """
-        feeds = (c_void_p * self._feeds.count)()
+        tensors: list[int] = []
         fetches = (c_void_p * self._fetches.count)()
         try:
-            for i, array in zip(range(self._feeds.count), inputs, strict=True):
-                feeds[i] = new_tensor(array)
-            options = _run_options(timeout_ms, in_caller_thread=self.is_quick(inputs))
+            for _, array in zip(range(self._feeds.count), inputs, strict=True):
+                tensors.append(new_tensor(array))
+            options = run_options(timeout_ms, in_caller_thread=self.is_quick(inputs))
             start = perf_counter()
-            self._run(feeds, fetches, options)
+            self._run(tensors, fetches, options, timeout_ms)
             self._quickness.record(inputs, perf_counter() - start)
             return [array_of(tensor) for tensor in fetches if tensor]
         finally:
             delete = library().TF_DeleteTensor
-            for tensor in (*feeds, *fetches):
+            for tensor in (*tensors, *fetches):
                 if tensor:
                     delete(tensor)
 
-    def _run(self, feeds: _Tensors, fetches: _Tensors, options: Buffer) -> None:
-        with self._session.running() as session, status() as st:
+    def _run(self, tensors: list[int], fetches: _Tensors, options: Buffer, timeout_ms: int) -> None:
+        with self._session.running() as session:
+            if self._stops is None:
+                self._run_in(session, self._feeds, tensors, fetches, options)
+                return
+            with self._stops.taken(session, timeout_ms) as place:
+                tensors.append(new_tensor(np.array(place, np.int32)))
+                ends = self._stoppable_feeds
+                self._run_in(session, ends, tensors, fetches, options, self._stops.targets)
+
+    def _run_in(
+        self,
+        session: int,
+        feeds: _Ends,
+        tensors: Sequence[int],
+        fetches: _Tensors,
+        options: Buffer,
+        targets: _Tensors | None = None,
+    ) -> None:
+        with status() as st:
             library().TF_SessionRun(
                 session,
                 options,
-                self._feeds.outputs,
-                feeds,
-                self._feeds.count,
+                feeds.outputs,
+                (c_void_p * feeds.count)(*tensors),
+                feeds.count,
                 self._fetches.outputs,
                 fetches,
                 self._fetches.count,
-                None,
-                0,
+                targets,
+                0 if targets is None else len(targets),
                 None,
                 st,
             )
@@ -249,16 +314,3 @@ def _session_options(config: bytes) -> Iterator[int]:
         yield options
     finally:
         lib.TF_DeleteSessionOptions(options)
-
-
-@lru_cache(maxsize=64)
-def _run_options(timeout_ms: int, *, in_caller_thread: bool) -> Buffer:
-    """Serialized `RunOptions`; Python owns the memory, TensorFlow only reads it."""
-    options = protos.message("tensorflow.RunOptions")(
-        timeout_in_ms=0 if in_caller_thread else max(timeout_ms, 0),
-        inter_op_thread_pool=-1 if in_caller_thread else 0,
-    )
-    serialized = options.SerializeToString()
-    buffer = Buffer(ctypes.cast(c_char_p(serialized), c_void_p), len(serialized))
-    buffer.owner = serialized
-    return buffer
