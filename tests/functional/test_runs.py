@@ -234,7 +234,12 @@ def test_endless_runs_take_nothing_from_other_models_and_end_with_their_clients(
     models_dir: Path, tmp_path: Path, flags: tuple[str, ...]
 ) -> None:
     port = free_port()
-    bounds = ("--rest_api_timeout_in_ms=0", "--grpc_timeout_in_ms=0", "--drain_seconds=1")
+    bounds = (
+        "--rest_api_timeout_in_ms=0",
+        "--grpc_timeout_in_ms=0",
+        "--drain_seconds=1",
+        "--client_timeout_seconds=1",
+    )
     threads = ("--rest_api_num_threads=4", "--grpc_max_threads=4")
     config = f"--model_config_file={_config(tmp_path, models_dir)}"
     with (

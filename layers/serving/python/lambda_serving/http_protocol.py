@@ -7,7 +7,7 @@ follows a refused request is read and dropped, so that its client finds the answ
 Rules of that kind: Apache's mod_reqtimeout, nginx's lingering_close. Who offers another protocol,
 as Java's client offers h2c with each first request, is answered in this one (RFC 9110, 7.8).
 Requests that have come whole are answered, in turn, whatever follows them: rubbish, or the end of
-what the client sends.
+what the client sends; within `patience` seconds then, as this is also how a client goes away.
 """
 
 import asyncio
@@ -59,6 +59,7 @@ class _Protocol(HttpToolsProtocol):
         self._seen, self._since = (0, 0), self.loop.time()
         self._ending: _EndingTransport
         self._next_look: asyncio.TimerHandle
+        self._last_wait: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn
         super().connection_made(transport)
@@ -68,6 +69,8 @@ class _Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._next_look.cancel()
+        if self._last_wait:
+            self._last_wait.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -86,7 +89,11 @@ class _Protocol(HttpToolsProtocol):
             self._is_over = True
             self._give_up_arriving()
         self._in_message = False
-        return self._unanswered > 0
+        if not self._unanswered:
+            return False
+        # a client that is gone for good looks the same
+        self._last_wait = self.loop.call_later(self._patience, self.transport.abort)
+        return True
 
     def on_message_begin(self) -> None:
         if self._goes_on:
