@@ -39,6 +39,7 @@ lock: setup ## write requirements/*.txt anew from pyproject.toml
 	$(COMPILE) --extra server --extra compile -c requirements/dev.txt -o requirements/server.txt pyproject.toml
 	$(COMPILE) --extra function --extra s3 -c requirements/dev.txt -o requirements/function.txt pyproject.toml
 	$(COMPILE) --extra server --extra s3 -c requirements/dev.txt -o requirements/container.txt pyproject.toml
+	echo 'tensorflow-text==2.21.*' | $(COMPILE) --no-deps -c requirements/dev.txt -o requirements/ops.txt -
 	echo 'tensorflow[and-cuda]==2.21.*' | $(COMPILE) --no-config -o requirements/gpu.txt -
 	$(COMPILE) --extra compile --extra function --extra release -c requirements/dev.txt -o requirements/compile.txt pyproject.toml
 	printf '%s\n' aws-lambda-powertools protobuf | $(COMPILE) -c requirements/dev.txt -o layers/serving/python/requirements.txt -
@@ -76,11 +77,12 @@ base-image: ## lambda-base:bookworm from Debian's packages, where no image can b
 	infra/base-image/build
 
 build: .venv-sam/.done ## one image for each model (BASE_IMAGE=lambda-base:bookworm where none can be pulled)
-	$(SAM) build $(if $(BASE_IMAGE),--parameter-overrides BaseImage=$(BASE_IMAGE))
+	$(SAM) build $(if $(BASE_IMAGE)$(OP_PACKAGES),--parameter-overrides $(if $(BASE_IMAGE),BaseImage=$(BASE_IMAGE)) $(if $(OP_PACKAGES),OpPackages=$(OP_PACKAGES)))
 
-SERVER_IMAGE = docker build --file functions/predict/Dockerfile $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE))
+SERVER_IMAGE = docker build --file functions/predict/Dockerfile $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) \
+	$(if $(OP_PACKAGES),--build-arg OP_PACKAGES=$(OP_PACKAGES))
 
-server-image: ## the server's image, in place of tensorflow/serving (BASE_IMAGE as above)
+server-image: ## the server's image, in place of tensorflow/serving (BASE_IMAGE as above; OP_PACKAGES=tensorflow-text)
 	$(SERVER_IMAGE) --target server --tag lambda-serving .
 
 gpu-image: ## the same with CUDA, gigabytes of it
