@@ -158,6 +158,8 @@ _libc.mmap.argtypes = (c_void_p, c_size_t, c_int, c_int, c_int, c_long)
 _libc.munmap.argtypes = (c_void_p, c_size_t)
 _libc.madvise.argtypes = (c_void_p, c_size_t, c_int)
 _MAP_FAILED = c_void_p(-1).value
-_HUGE_PAGES = getattr(mmap, "MADV_HUGEPAGE", _NO_ADVICE)  # Linux': a third of the time to fill
+_HUGE_PAGES = getattr(
+    mmap, "MADV_HUGEPAGE", _NO_ADVICE
+)  # Linux has it; filling then takes about two thirds of the time
 _unmap = ctypes.cast(_libc.munmap, DEALLOCATOR)
 """`munmap(address, size)` as it is: the third argument of a deallocator is one too many."""
