@@ -30,7 +30,10 @@ _ANSWERED = [b"</echo hi>"]
 
 
 class _Served:
-    """A server of an app that answers `<path body>`, to `/held/KEY` not before `/go/KEY`."""
+    """A server of an app that answers `<path body>`, to `/held/KEY` not before `/go/KEY`.
+
+    `/lost/KEY` is not answered; when its client has gone away, it does what `/go/KEY` does.
+    """
 
     def __init__(self) -> None:
         config = uvicorn.Config(
@@ -55,6 +58,11 @@ class _Served:
                 return
             body, more = body + message["body"], message["more_body"]
         _, what, *key = scope["path"].split("/")
+        if what == "lost":
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            self._held[key[0]].set()
+            return
         if what == "held":
             await self._held[key[0]].wait()
         elif what == "go":
@@ -199,6 +207,16 @@ def test_offer_of_any_other_protocol_is_answered_in_this_one(
     offer = b"GET /echo HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: " + protocol + b"\r\n\r\n"
     said = served.said(2000 * offer + _GOOD)
     assert _answers(said) == [b"</echo >"] * 2000 + _ANSWERED
+
+
+@pytest.mark.parametrize("behind", [b"", _GOOD, _GOOD + _POST])
+def test_request_is_told_that_its_client_went_away(served: _Served, behind: bytes) -> None:
+    key = str(next(_KEYS))
+    with served.connect() as connection:
+        connection.sendall(f"GET /lost/{key} HTTP/1.1\r\n\r\n".encode() + behind)
+        until(lambda: served.server.server_state.tasks)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert served.said(f"GET /held/{key} HTTP/1.1\r\n\r\n".encode())
 
 
 @pytest.mark.parametrize("start", [b"\r\n2;", b"\r\n2\r\nhi\r\n0\r\nA: "], ids=["chunk", "trailer"])

@@ -16,9 +16,14 @@ from http import HTTPStatus
 from typing import Any, cast
 
 import httptools
+from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 from uvicorn.server import ServerState
 
 from lambda_serving.rest import errors
@@ -54,6 +59,7 @@ class _Protocol(HttpToolsProtocol):
         self._is_over = False
         self._last_answer = b""
         self._unanswered = 0
+        self._running: RequestResponseCycle | None = None
         self._began = 0.0
         self._head = self._wanted = self._received = 0
         self._seen, self._since = (0, 0), self.loop.time()
@@ -72,6 +78,9 @@ class _Protocol(HttpToolsProtocol):
         if self._last_wait:
             self._last_wait.cancel()
         super().connection_lost(exc)
+        if self._running and not self._running.response_complete:  # others may wait behind it
+            self._running.disconnected = True
+            self._running.message_event.set()
 
     def data_received(self, data: bytes) -> None:
         self._received += len(data)
@@ -118,6 +127,10 @@ class _Protocol(HttpToolsProtocol):
         self._in_head = False
         self._unanswered += 1
         self.cycle.transport = cast("asyncio.Transport", self._ending)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         self._head = 0  # bytes that are of no body, trailers too
