@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import lambda_serving
 from lambda_serving.compile.compiler import compile_saved_model
@@ -21,6 +22,12 @@ from server_process import MNIST
 
 _LIBRARY = Path(lambda_serving.__file__).parent
 _BUILD_MODELS = Path(__file__).parent / "build_models.py"
+
+# A busy machine is slow at no fault of the code.
+settings.register_profile(
+    "any machine", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 # A run in the background starts with SIGINT ignored, and so would every process that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -344,7 +344,7 @@ class GuardedContract(StoreContract):
         together = Barrier(2)
 
         def load(path: Path) -> Servable:
-            together.wait(10)
+            together.wait(60)
             return _load(path)
 
         with ThreadPoolExecutor(2) as pool:
@@ -402,7 +402,7 @@ class TestLocalStore(GuardedContract):
         together = Barrier(2)
 
         def load(path: Path) -> Servable:
-            together.wait(10)
+            together.wait(60)
             return _load(path)
 
         with ThreadPoolExecutor(2) as pool:

@@ -5,7 +5,7 @@ import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from time import perf_counter
+from time import thread_time
 from typing import Any
 
 import numpy as np
@@ -652,10 +652,10 @@ def test_more_dimensions_than_an_array_can_have_are_refused(key: bytes, limits: 
     ids=["wide first list", "wide first row", "last list empty"],
 )
 def test_ragged_lists_cost_no_more_than_their_length(body: bytes) -> None:
-    start = perf_counter()
+    start = thread_time()
     with pytest.raises(InvalidArgument, match="Expecting tensor size: "):
         _decode(body, {"x": DType.FLOAT})
-    assert perf_counter() - start < 10
+    assert thread_time() - start < 10
 
 
 @pytest.mark.parametrize(
