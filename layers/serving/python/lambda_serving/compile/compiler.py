@@ -148,20 +148,18 @@ class _Export:
 
 def _compile(export: _Export, made: Path, before: Side, clock: _Clock, slower: Slower) -> Report:
     """Compiles into the folder `made`; raises Stays when no variant is as good as the export."""
-    tried: dict[Attempt, tuple[Path, Frozen, Mapping[str, verify.Check]]] = {}
+    tried: dict[Attempt, tuple[Path, Frozen | None, Mapping[str, verify.Check]]] = {}
     asked = None
     while variant := next_variant(list(tried)):
         folder = made.with_name(f"{variant.kernels}-{variant.weights}")
         folder.mkdir()
-        frozen = freeze(
-            export.restored_from,
-            folder,
-            export.tags,
-            library.op_libraries(),
-            clock.stage,
-            onednn=variant.kernels == ONEDNN,
-            mapped=variant.weights == MAPPED,
-        )
+        try:
+            frozen = _frozen(export, variant, folder, clock)
+        except Stays as stays:
+            if not tried:
+                raise
+            tried[Attempt(variant, str(stays))] = folder, None, {}
+            continue
         copy_beside_graph(export.restored_from, folder)
         copy_beside_graph(export.source, folder)
         compiled.mark(folder, library.version(), op_packages.loaded_names())
@@ -172,7 +170,7 @@ def _compile(export: _Export, made: Path, before: Side, clock: _Clock, slower: S
     chosen = best(list(tried))
     if chosen is None:
         raise Stays("; ".join(dict.fromkeys(attempt.problem for attempt in tried)))
-    folder, frozen, checks = tried[chosen]
+    folder, found, checks = tried[chosen]
     made.rmdir()
     folder.rename(made)
     return Report(
@@ -180,10 +178,22 @@ def _compile(export: _Export, made: Path, before: Side, clock: _Clock, slower: S
         library.version(),
         _timed(before, chosen, "before"),
         after=_timed(Side(size_of(made)), chosen, "after"),
-        frozen=frozen,
+        frozen=found,
         checks=checks,
         chosen=str(chosen),
         variants=list(tried),
+    )
+
+
+def _frozen(export: _Export, variant: Variant, folder: Path, clock: _Clock) -> Frozen:
+    return freeze(
+        export.restored_from,
+        folder,
+        export.tags,
+        library.op_libraries(),
+        clock.stage,
+        onednn=variant.kernels == ONEDNN,
+        mapped=variant.weights == MAPPED,
     )
 
 
@@ -227,6 +237,8 @@ def _attempt(
             timing = measure((export.load, load), (export.servable, other), *asked.timed)
     except Stays as stays:
         return replace(attempt, problem=str(stays)), {}
+    except ServingError:  # a graph that answers now and then
+        return attempt, checks
     if not slower(timing):
         return replace(attempt, timing=timing), checks
     problem = (
