@@ -38,6 +38,7 @@ The JSON of requests is rapidjson's dialect (`json_text`). Answers are compact, 
 digits that read back to the same value.
 """
 
+from lambda_serving.codec.collector import Collector
 from lambda_serving.codec.examples import ExamplesRequest, parse_examples
 from lambda_serving.codec.json_text import Limits
 from lambda_serving.codec.request import Document, Format, decode, decode_row, decode_rows, parse
@@ -49,6 +50,7 @@ from lambda_serving.codec.response import (
 )
 
 __all__ = [
+    "Collector",
     "Document",
     "ExamplesRequest",
     "Format",

@@ -6,7 +6,7 @@ accepted beyond what TensorFlow Serving does.
 """
 
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 _FLOATS = (DType.FLOAT, DType.DOUBLE, DType.HALF, DType.BFLOAT16)
+_SLICE = 2**16
 _INT32 = (-(2**31), 2**31 - 1)
 _RANGES = {
     DType.INT8: _INT32,  # a value in int32 wraps into the smaller types, as in TensorFlow
@@ -78,10 +79,10 @@ def array_or_none(value: Json, dtype: DType) -> Array | None:
         return None
     elements: list[Json] = [value]
     for size in sizes:
-        lists = [element for element in elements if type(element) is list and len(element) == size]
+        lists = [each for each in elements if type(each) is list and len(each) == size]
         if len(lists) != len(elements):
             return None
-        elements = list(chain.from_iterable(lists))
+        elements = _joined(lists)
     flat = _flat(elements, dtype)
     return None if flat is None else flat.reshape(sizes)
 
@@ -122,7 +123,7 @@ def check(value: Json, dtype: DType) -> None:
             place = next(i for i, is_right in enumerate(right) if not is_right)
             first = _irregular(elements[place], sizes, level)
             lists = lists[:place]
-        elements = list(chain.from_iterable(lists))
+        elements = _joined(lists)
     if wrong := _wrong(elements, dtype, len(sizes)):
         raise wrong
     if first:
@@ -162,9 +163,35 @@ def _loose_base64(text: str) -> bytes:
         raise InvalidArgument("Unable to base64 decode") from None
 
 
+def _slices(elements: list[Json]) -> Iterator[tuple[int, list[Json]]]:
+    """Parts that are looked at in one call of C, which lets no other thread run."""
+    if len(elements) <= _SLICE:
+        yield 0, elements
+        return
+    for start in range(0, len(elements), _SLICE):
+        yield start, elements[start : start + _SLICE]
+
+
+def _joined(lists: list[list[Json]]) -> list[Json]:
+    elements: list[Json] = []
+    for start in range(0, len(lists), _SLICE):
+        elements.extend(chain.from_iterable(lists[start : start + _SLICE]))
+    return elements
+
+
 def _flat(elements: list[Json], dtype: DType) -> Array | None:
     if dtype is DType.STRING:
         return _strings(elements)
+    arrays = []
+    for _, part in _slices(elements):
+        array = _numbers(part, dtype)
+        if array is None:
+            return None
+        arrays.append(array)
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+def _numbers(elements: list[Json], dtype: DType) -> Array | None:
     types = _types(dtype)
     if not types or not set(map(type, elements)) <= types:
         return None
@@ -224,6 +251,13 @@ def _wrong(elements: list[Json], dtype: DType, rank: int) -> ServingError | None
 
 
 def _first_wrong(elements: list[Json], dtype: DType) -> int | None:
+    for start, part in _slices(elements):
+        if (place := _first_wrong_of(part, dtype)) is not None:
+            return start + place
+    return None
+
+
+def _first_wrong_of(elements: list[Json], dtype: DType) -> int | None:
     if dtype is DType.STRING:
         return next((i for i, each in enumerate(elements) if _is_no_string(each)), None)
     types, place = _types(dtype), None

@@ -97,6 +97,7 @@ class Serving:
         self._threads = threads
         self._observers = observers
         self._headers = _CORS if options.cors else ()
+        self._collector = codec.Collector()
         self._limits = codec.Limits(nesting=options.max_nesting)
         self._predictions: dict[Verb, Callable[[Call, bytes], _Prediction]] = {
             Verb.PREDICT: self._predict,
@@ -191,7 +192,8 @@ class Serving:
             record.begun()
         if unzip:
             body = unzip(body)
-        loaded, run = self._predictions[call.verb](call, body)
+        with self._collector.rests_for(body):
+            loaded, run = self._predictions[call.verb](call, body)
         if record:
             record.decoded(loaded.id.version, run.signature.name, run.inputs)
         return loaded, run
