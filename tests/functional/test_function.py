@@ -254,6 +254,7 @@ def test_real_handler_takes_its_settings_from_the_environment() -> None:
     ("environment", "reason"),
     [
         ({}, "Which model?"),
+        ({"MODEL_CONFIG_FILE": "/dev/null"}, "The config file /dev/null has no models"),
         ({"MODEL_BASE_PATH": str(MNIST / "digits")}, "No versions of servable default found"),
         (
             {"MODEL_BASE_PATH": str(MNIST / "saved"), "MODEL_VERSION": "7"},

@@ -166,6 +166,23 @@ def test_config_file_that_lists_nothing_unloads_all_and_one_without_text_nothing
         assert caplog.messages[count:] == []
 
 
+def test_server_that_began_without_models_takes_those_of_its_config_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, store = tmp_path / "models.config", MemoryStore({"n": [1]})
+    path.touch()
+    settings = Settings(model_config_file=str(path), model_config_file_poll_wait_seconds=1)
+    manager = Manager(store, MemoryLoader())
+    models = settings.models()
+    manager.serve(models)
+    with ServerCore(manager, models, settings, lambda _: store):
+        path.write_text(_CONFIG.format("n"))
+        until(manager.ready)
+        assert manager.get(ModelSpec("n")).id.version == 1
+    manager.close()
+    assert caplog.messages == []
+
+
 def test_bad_config_file_keeps_the_models_and_is_told_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

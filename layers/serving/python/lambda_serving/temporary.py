@@ -6,6 +6,7 @@ is removed in the end, whether or not it was made. Only SIGKILL leaves a folder.
 """
 
 import atexit
+import os
 import shutil
 import signal
 import tempfile
@@ -14,7 +15,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from secrets import token_hex
 from types import FrameType
 from typing import IO, Any
 
@@ -27,7 +27,7 @@ def folder(prefix: str = "lambda-serving-", parent: Path | None = None) -> Itera
 
     It is gone with all that is in it after the block. Raises OSError when it cannot be made.
     """
-    path = (parent or Path(tempfile.gettempdir())) / f"{prefix}{token_hex(8)}"
+    path = (parent or Path(tempfile.gettempdir())) / f"{prefix}{os.urandom(8).hex()}"
     remove = partial(shutil.rmtree, path, ignore_errors=True)
     atexit.register(remove)  # for the second signal of an impatient user
     try:

@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from secrets import token_hex
 
 from lambda_serving.errors import AlreadyExists, NotFound, Unavailable
 
@@ -23,7 +22,7 @@ class Taking:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.unbound = path.with_name(f".{token_hex(4)}")
+        self.unbound = path.with_name(f".{os.urandom(4).hex()}")
         self._ours: tuple[int, int] | None = None
 
     def put(self) -> None:
