@@ -10,7 +10,6 @@ from pathlib import Path
 
 from lambda_serving import compiled, signature_defs
 from lambda_serving.errors import DataLoss, FailedPrecondition, ServingError, Unavailable
-from lambda_serving.load_failures import hint
 from lambda_serving.servable import DEFAULT_SIGNATURE, Servable, Signature, TensorSpec
 from lambda_serving.session_overrides import overridden
 from lambda_serving.tensorflow_c.costs import Costs
@@ -65,6 +64,8 @@ def load(
                 run_warm_up(servable, path, warm_up_iterations, warmed_up)
             on_failure.pop_all()
     except ServingError as error:
+        from lambda_serving.load_failures import hint  # only a failure needs it
+
         raise type(error)(
             f"Could not load the SavedModel in {path}: {error}{hint(error, path)}"
         ) from error

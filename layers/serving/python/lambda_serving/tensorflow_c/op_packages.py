@@ -89,11 +89,13 @@ def _folders(package: str) -> Iterator[Path]:
 
 def _ops(export_dir: Path) -> set[str]:
     """Those of a SavedModel's graphs, as far as it can be read."""
+    from google.protobuf.message import DecodeError
+
     try:
         content = (export_dir / "saved_model.pb").read_bytes()
-    except OSError:
+        model = protos.message("tensorflow.SavedModel").FromString(content)
+    except (OSError, DecodeError):
         return set()
-    model = protos.message("tensorflow.SavedModel").FromString(content)
     graphs = [meta_graph.graph_def for meta_graph in model.meta_graphs]
     bodies = (function.node_def for graph in graphs for function in graph.library.function)
     return {node.op for nodes in chain((graph.node for graph in graphs), bodies) for node in nodes}
