@@ -229,7 +229,7 @@ def _config(folder: Path, models_dir: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("flags", [()], ids=["alone"])
+@pytest.mark.parametrize("flags", [(), ("--enable_batching",)], ids=["alone", "batching"])
 def test_endless_runs_take_nothing_from_other_models_and_end_with_their_clients(
     models_dir: Path, tmp_path: Path, flags: tuple[str, ...]
 ) -> None:

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lambda_serving.batching import Batcher, BatchingParameters, Report, read
-from lambda_serving.batching.queue import Queue
+from lambda_serving.batching.queue import Batch, Queue
+from lambda_serving.batching.scheduler import Scheduler
 from lambda_serving.batching.sizing import Sizing
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import (
@@ -694,3 +695,29 @@ def test_model_has_parameters_of_its_own_or_is_left_as_it_is(tmp_path: Path) -> 
             future = joined.submit("", {"x": np.zeros(1)})
             assert (future is not None) is joins
             joined.close()
+
+
+def test_batch_that_does_not_end_keeps_only_its_own_model_waiting() -> None:
+    released, ran, done = threading.Event(), list[str](), threading.Event()
+
+    def endless(_: Batch) -> None:
+        assert released.wait(_SECONDS)
+        ran.append("endless")
+
+    def ends(_: Batch) -> None:
+        ran.append("other")
+        done.set()
+
+    scheduler = Scheduler(1, "batches", monotonic)
+    parameters = BatchingParameters(num_batch_threads=1, max_batch_size=1)
+    lanes = [scheduler.lane(parameters, endless, "m") for _ in range(2)]
+    lanes.append(scheduler.lane(parameters, ends, "n"))
+    for lane in lanes:
+        scheduler.put(lane, [np.zeros(1)], "kind", None)
+    assert done.wait(_SECONDS)
+    assert ran == ["other"]
+    released.set()
+    for lane in lanes:
+        scheduler.close_lane(lane)
+    scheduler.close()
+    assert ran == ["other", "endless", "endless"]

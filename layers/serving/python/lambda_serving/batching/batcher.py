@@ -55,13 +55,15 @@ class Batcher:
         if parameters is None:
             return servable
 
+        owner = object()
+
         def join(signature: Signature, function: Function) -> BatchedFunction | None:
             if not _has_rows(signature):
                 _log.info(
                     "%s: requests of signature %r cannot be joined", export_dir, signature.name
                 )
                 return None
-            return BatchedFunction(function, signature, parameters, self._surroundings)
+            return BatchedFunction(function, signature, parameters, self._surroundings, owner)
 
         return servable.joined(join)
 

@@ -54,13 +54,15 @@ class BatchedFunction:
         signature: Signature,
         parameters: BatchingParameters,
         surroundings: Surroundings,
+        owner: object,
     ) -> None:
+        """`owner` stands for the servable, which shares threads with others."""
         self._function = function
         self._signature = signature
         self._parameters = parameters
         self._surroundings = surroundings
         self._joins = True
-        self._lane = surroundings.scheduler.lane(parameters, self._run)
+        self._lane = surroundings.scheduler.lane(parameters, self._run, owner)
         self._sizing = None if parameters.batch_timeout_micros else Sizing(parameters)
         if self._sizing:
             self._lane.queue.most = self._sizing.limit

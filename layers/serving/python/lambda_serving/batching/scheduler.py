@@ -16,13 +16,17 @@ from lambda_serving.threads import start
 
 __all__ = ["Lane", "Scheduler"]
 
+_LONG_SECONDS = 1.0
+_SPARE = 4
+
 
 class Lane:
     """A queue and what runs its batches; made by `Scheduler.lane`."""
 
-    def __init__(self, queue: Queue, run: Callable[[Batch], None]) -> None:
+    def __init__(self, queue: Queue, run: Callable[[Batch], None], owner: object) -> None:
         self.queue = queue
         self.run = run
+        self.owner = owner
         self.running = 0
         self.closed = False
 
@@ -32,7 +36,12 @@ class Lane:
 
 
 class Scheduler:
-    """`threads` threads; `clock` tells seconds. What a lane raises is what its tasks get."""
+    """Runs `threads` batches at a time; `clock` tells seconds.
+
+    A batch that has run for a second no longer counts, so that some that do not end keep nobody
+    else waiting: but one owner of lanes never runs more than `threads`, all never more than four
+    times as many. What a lane raises is what its tasks get.
+    """
 
     def __init__(self, threads: int, name: str, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -41,11 +50,17 @@ class Scheduler:
         lock = threading.Lock()
         self._work = threading.Condition(lock)
         self._idle = threading.Condition(lock)
-        self._threads = [start(f"{name}_{i}", self._step, daemon=True) for i in range(threads)]
+        self._most = threads
+        self._running: list[tuple[object, float]] = []  # whose, since when
+        self._threads = [
+            start(f"{name}_{i}", self._step, daemon=True) for i in range(_SPARE * threads)
+        ]
 
-    def lane(self, parameters: BatchingParameters, run: Callable[[Batch], None]) -> Lane:
+    def lane(
+        self, parameters: BatchingParameters, run: Callable[[Batch], None], owner: object = None
+    ) -> Lane:
         """A new queue; its batches are handed to `run`, in any of the threads."""
-        lane = Lane(Queue(parameters), run)
+        lane = Lane(Queue(parameters), run, owner)
         with self._work:
             self._lanes.append(lane)
         return lane
@@ -89,7 +104,7 @@ class Scheduler:
         """Waits for a batch and runs it; False when closed."""
         if not (found := self._next()):
             return False
-        lane, batch = found
+        lane, batch, running = found
         try:
             lane.run(batch)
         except BaseException as error:
@@ -98,21 +113,31 @@ class Scheduler:
         finally:
             with self._work:
                 lane.running -= 1
+                self._running.remove(running)
                 if lane.closed:
                     self._idle.notify_all()
         return True
 
-    def _next(self) -> tuple[Lane, Batch] | None:
-        """The next batch to run, and its lane; waits for one. None when closed."""
+    def _next(self) -> tuple[Lane, Batch, tuple[object, float]] | None:
+        """The next batch to run, its lane, and what is kept of it; waits. None when closed."""
         with self._work:
             while not self._closed:
                 now = self._clock()
-                for _ in range(len(self._lanes)):
-                    lane = self._lanes[0]
-                    self._lanes.rotate(-1)
+                young = [since for _, since in self._running if since > now - _LONG_SECONDS]
+                if len(young) >= self._most:
+                    self._work.wait(min(young) + _LONG_SECONDS - now)
+                    continue
+                lanes = [lane for lane in self._lanes if self._may_run(lane.owner)]
+                for lane in lanes:
                     if batch := lane.queue.take(now):
+                        self._lanes.remove(lane)
+                        self._lanes.append(lane)  # behind the others
                         lane.running += 1
-                        return lane, batch
-                dues = [due for lane in self._lanes if (due := lane.queue.due()) is not None]
+                        self._running.append((lane.owner, now))
+                        return lane, batch, self._running[-1]
+                dues = [due for lane in lanes if (due := lane.queue.due()) is not None]
                 self._work.wait(min(dues) - now if dues else None)
         return None
+
+    def _may_run(self, owner: object) -> bool:
+        return sum(each is owner for each, _ in self._running) < self._most
