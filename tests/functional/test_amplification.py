@@ -15,6 +15,7 @@ from textwrap import dedent
 from typing import TypeVar
 
 import httpx
+import pytest
 
 from asgi import ask
 from lambda_serving.bodies import Bounded, Held
@@ -217,13 +218,35 @@ def test_small_message_that_stands_for_many_elements_is_no_matter_of_the_event_l
         asyncio.run(main(threads))
 
 
-def test_zipped_bodies_count_as_what_they_are_unzipped_to(app: MakeApp) -> None:
+_ROWS = b'["' + b'"],["'.join([b"abc"] * 50_000) + b'"]'
 
-    body = gzip.compress(b'{"instances": [1.0]}' + b" " * 2**20)
-    headers = {"content-encoding": "gzip"}
+
+@pytest.mark.parametrize(
+    ("body", "takes"),
+    [
+        (gzip.compress(b'{"instances": [1.0]}' + b" " * 2**20), 2**20),
+        (b'{"instances":[%b]}' % _ROWS, 8 * 2**20),
+        (gzip.compress(b'{"instances":[%b]}' % _ROWS), 8 * 2**20),
+    ],
+    ids=["unzipped", "objects", "both"],
+)
+def test_a_body_counts_as_what_it_becomes_beside_those_of_others(
+    app: MakeApp, body: bytes, takes: int
+) -> None:
+    headers = {"content-encoding": "gzip"} if body.startswith(b"\x1f") else {}
     path = "/v1/models/half_plus_two:predict"
-    for limit, status in ((2**21, 200), (2**20, 503)):
-        bounded = Bounded(app(()).app, limit)
-        for _ in range(2):  # what one held is given back
+    right = 200 if takes == 2**20 else 400
+    bounded = Bounded(app(()).app, 4 * takes)
+    for others, status in ((0, right), (2 * takes, right), (4 * takes - 1, 503), (0, right)):
+        with Held(bounded.room) as held:  # nothing of the last request is held any more
+            held.add(others)
             answer = ask(bounded, "POST", path, content=body, headers=headers)
-            assert answer.status_code == status
+        assert answer.status_code == status
+
+
+def test_one_request_alone_may_become_more_than_all_together(app: MakeApp) -> None:
+    body = b'{"instances":[%b]}' % _ROWS
+    answer = ask(
+        Bounded(app(()).app, len(body)), "POST", "/v1/models/identity_string:predict", content=body
+    )
+    assert answer.status_code == 200

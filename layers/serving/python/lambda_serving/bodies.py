@@ -27,10 +27,13 @@ class Room:
         self._held = 0
         self._lock = Lock()
 
-    def take(self, size: int) -> None:
-        """Raises the refusal where these bytes do not fit, and takes nothing then."""
+    def take(self, size: int, own: int = 0) -> None:
+        """Raises the refusal where these bytes do not fit beside those of others.
+
+        Who holds `own` bytes already, and nobody else any, is let have more.
+        """
         with self._lock:
-            if self._held + size > self._limit:
+            if self._held + size > self._limit and self._held > own:
                 raise self._refusal(self._limit)
             self._held += size
 
@@ -55,7 +58,7 @@ class Held:
 
     def add(self, size: int) -> None:
         """Holds so many bytes more; raises the room's refusal."""
-        self._room.take(size)
+        self._room.take(size, self._size)
         self._size += size
 
 
@@ -63,16 +66,17 @@ class Bounded:
     """An application whose requests have bodies of at most `limit` bytes together at any time.
 
     A body counts from its first byte until its request is answered, unless it came in one piece:
-    those are small. What it is unzipped to counts besides: `scope["hold"]` takes those bytes. One
-    too many is refused with Unavailable, which `receive` and `hold` raise.
+    those are small. What it is unzipped to, and the objects that it becomes, count besides:
+    `scope["hold"]` takes those bytes. What is too much beside others is refused with Unavailable,
+    which `receive` and `hold` raise.
     """
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
         self._app = app
-        self._room = Room(limit, _too_many)
+        self.room = Room(limit, _too_many)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with Held(self._room) as held:
+        with Held(self.room) as held:
             comes_in_pieces = False
 
             async def counted() -> Message:

@@ -38,7 +38,7 @@ _CORS = (
 
 Header = tuple[bytes, bytes]
 _Result = TypeVar("_Result")
-_Unzip = Callable[[bytes], bytes] | None
+_Hold = Callable[[int], None]
 _Prediction = tuple[Loaded, Run[bytes]]
 
 
@@ -98,8 +98,7 @@ class Serving:
         self._observers = observers
         self._headers = _CORS if options.cors else ()
         self._collector = codec.Collector()
-        self._limits = codec.Limits(nesting=options.max_nesting)
-        self._predictions: dict[Verb, Callable[[Call, bytes], _Prediction]] = {
+        self._predictions: dict[Verb, Callable[[Call, bytes, codec.Limits], _Prediction]] = {
             Verb.PREDICT: self._predict,
             Verb.CLASSIFY: self._classify,
             Verb.REGRESS: self._regress,
@@ -165,10 +164,10 @@ class Serving:
             loaded = self._manager.get(call.spec)
             return await self._in_thread(call, partial(documents.metadata, loaded), deadline)
         zipped = b"gzip" in _header(scope, b"content-encoding")
-        unzip = partial(self._unzip, scope) if zipped else None
+        hold = scope.get("hold", _no_bound)
         return await Prediction(
             call.spec.name,
-            partial(self._prepare, call, body, record, unzip),
+            partial(self._prepare, call, body, record, hold, zipped=zipped),
             deadline,
             self._threads,
             small=len(body) < _SMALL_BODY and not zipped,
@@ -185,42 +184,40 @@ class Serving:
         return await self._threads.call(call.spec.name, work, deadline)
 
     def _prepare(
-        self, call: Call, body: bytes, record: CallRecord | None, unzip: _Unzip
+        self, call: Call, body: bytes, record: CallRecord | None, hold: _Hold, *, zipped: bool
     ) -> _Prediction:
         """What a prediction's body asks of which version; the body is read first."""
         if record:
             record.begun()
-        if unzip:
-            body = unzip(body)
+        if zipped:
+            body = bodies.unzip(body, self._options.max_unzipped, hold)
+        limits = codec.Limits(self._options.max_nesting, hold=hold)
         with self._collector.rests_for(body):
-            loaded, run = self._predictions[call.verb](call, body)
+            loaded, run = self._predictions[call.verb](call, body, limits)
         if record:
             record.decoded(loaded.id.version, run.signature.name, run.inputs)
         return loaded, run
 
-    def _unzip(self, scope: Scope, body: bytes) -> bytes:
-        return bodies.unzip(body, self._options.max_unzipped, scope.get("hold", _no_bound))
-
-    def _predict(self, call: Call, body: bytes) -> _Prediction:
-        document = codec.parse(body, self._limits)
+    def _predict(self, call: Call, body: bytes, limits: codec.Limits) -> _Prediction:
+        document = codec.parse(body, limits)
         loaded = self._manager.get(call.spec)
         signature = loaded.servable.signature(document.signature_name)
         form, inputs = codec.decode(document, signature)
         return loaded, Run(signature, inputs, lambda outputs: codec.encode(outputs, form))
 
-    def _classify(self, call: Call, body: bytes) -> _Prediction:
-        loaded, run = self._infer(inference.classification, call, body)
+    def _classify(self, call: Call, body: bytes, limits: codec.Limits) -> _Prediction:
+        loaded, run = self._infer(inference.classification, call, body, limits)
         return loaded, run.then(lambda of: codec.encode_classifications(of.classes, of.scores))
 
-    def _regress(self, call: Call, body: bytes) -> _Prediction:
-        loaded, run = self._infer(inference.regression, call, body)
+    def _regress(self, call: Call, body: bytes, limits: codec.Limits) -> _Prediction:
+        loaded, run = self._infer(inference.regression, call, body, limits)
         return loaded, run.then(codec.encode_regressions)
 
     def _infer(
-        self, infer: Callable[..., Run[_Result]], call: Call, body: bytes
+        self, infer: Callable[..., Run[_Result]], call: Call, body: bytes, limits: codec.Limits
     ) -> tuple[Loaded, Run[_Result]]:
         """What is to run of the examples in a body, all of which is read first."""
-        request = codec.parse_examples(body, self._limits)
+        request = codec.parse_examples(body, limits)
         loaded = self._manager.get(call.spec)
         return loaded, infer(loaded.servable, request.signature_name, request.examples)
 
