@@ -307,6 +307,23 @@ def test_workers_end_with_a_parent_that_is_killed(half: Path) -> None:
         assert not left
 
 
+def test_parent_that_can_start_no_process_for_a_while_goes_on(half: Path) -> None:
+    with _serving(half) as served:
+        parent = psutil.Process(served.process.pid)
+        before = parent.rlimit(psutil.RLIMIT_NOFILE)
+        parent.rlimit(psutil.RLIMIT_NOFILE, (3, before[1]))  # no more files: no socket to a child
+        first = {worker.pid for worker in served.workers()}
+        served.workers()[0].kill()
+        until(lambda: served.times_said("could not be run ("))
+        assert served.ask() == _ANSWER
+        parent.rlimit(psutil.RLIMIT_NOFILE, before)
+        until(lambda: len({worker.pid for worker in served.workers()} - first) == 1)
+        until(lambda: served.times_said("Started server process") >= 1)
+        assert served.ask() == _ANSWER
+        served.process.terminate()
+        assert served.process.wait(_SECONDS) == 0
+
+
 def test_metrics_are_those_of_all_workers(half: Path, tmp_path: Path) -> None:
     config = tmp_path / "monitoring.config"
     config.write_text("prometheus_config { enable: true }")

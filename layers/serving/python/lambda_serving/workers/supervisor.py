@@ -102,7 +102,7 @@ class _Supervisor:
         failures = 0
         while not self._stopping.is_set():
             began = monotonic()
-            end = await worker.live(self._first_frames())
+            end = await self._lived(worker)
             if worker.is_outdated:
                 continue
             self._share_out()
@@ -115,12 +115,25 @@ class _Supervisor:
             _log.error("%s%s. It is replaced in %d s", end, why, pause)
             await self._sleep(pause)
 
+    async def _lived(self, worker: WorkerProcess) -> str:
+        """As `WorkerProcess.live`; once all serve, what it raises is an end like others."""
+        try:
+            return await worker.live(self._first_frames())
+        except Exception as error:
+            if not self._is_serving:
+                raise
+            _log.exception("Worker %d could not be run", worker.number)
+            return f"Worker {worker.number} could not be run ({error})"
+
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(_BEAT_SECONDS)
-            silent = [worker for worker in self._workers if not worker.beat()]
-            if silent:
-                self._share_out()
+            try:
+                silent = [worker for worker in self._workers if not worker.beat()]
+                if silent:
+                    self._share_out()
+            except Exception:  # noqa: BLE001 - nobody else would replace those that hang
+                _log.exception("Could not ask the workers whether they live")
 
     def _first_frames(self) -> list[Frame]:
         kept = [Frame(Kind.KEPT, 0, topic, payload) for topic, payload in self._kept.items()]
@@ -168,6 +181,14 @@ class _Supervisor:
             worker.send(Frame(Kind.LISTEN, payload=bytes({worker.number} | adopted)))
 
     async def _gather(self, asker: WorkerProcess, frame: Frame) -> None:
+        try:
+            answered = await self._answers(frame)
+        except Exception:  # noqa: BLE001 - the asker waits for an answer
+            _log.exception("Could not ask all workers for %s", frame.topic)
+            answered = joined([b""])
+        asker.send(Frame(Kind.ANSWERS, frame.number, payload=answered))
+
+    async def _answers(self, frame: Frame) -> bytes:
         async with self._asking.setdefault(frame.topic, asyncio.Lock()):
             if frame.kind is Kind.KEEP:
                 self._kept[frame.topic] = frame.payload
@@ -177,8 +198,7 @@ class _Supervisor:
             # what is to be kept is done, which takes as long as it takes
             seconds = _ANSWER_SECONDS if frame.kind is Kind.ASK else None
             answers = await self._ask_all(frame.topic, frame.payload, seconds)
-        answered = joined(answer for answer in answers if answer is not None)
-        asker.send(Frame(Kind.ANSWERS, frame.number, payload=answered))
+        return joined(answer for answer in answers if answer is not None)
 
     async def _ask_all(
         self, topic: str, payload: bytes, seconds: float | None
