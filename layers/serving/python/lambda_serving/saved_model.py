@@ -5,17 +5,16 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 
 from lambda_serving import compiled, signature_defs
-from lambda_serving.errors import DataLoss, FailedPrecondition, ServingError, Unavailable
+from lambda_serving.errors import DataLoss, FailedPrecondition, NotFound, ServingError, Unavailable
 from lambda_serving.servable import DEFAULT_SIGNATURE, Servable, Signature, TensorSpec
 from lambda_serving.session_overrides import overridden
 from lambda_serving.tensorflow_c.costs import Costs
 from lambda_serving.tensorflow_c.library import version as tensorflow_version
 from lambda_serving.tensorflow_c.mapped import assign
-from lambda_serving.tensorflow_c.op_packages import load_named, with_op_packages
 from lambda_serving.tensorflow_c.session import Session, SessionFunction, load_session
 from lambda_serving.tensorflow_c.variables import uninitialized_variables
 from lambda_serving.warmup import WarmUp
@@ -161,7 +160,10 @@ def _open(
 
 def _open_compiled(path: Path, tags: Sequence[str], config: bytes, *, files_stay: bool) -> _Opened:
     """A session over a frozen graph with its weights; optimisers have nothing to do."""
-    load_named(compiled.check(path, tensorflow_version()))
+    if op_libraries := compiled.check(path, tensorflow_version()):
+        from lambda_serving.tensorflow_c.op_packages import load_named  # few graphs need it
+
+        load_named(op_libraries)
     session, meta_graph = _session(path, tags, compiled.without_optimisers(config))
     with ExitStack() as on_failure:
         on_failure.callback(session.close)
@@ -172,7 +174,14 @@ def _open_compiled(path: Path, tags: Sequence[str], config: bytes, *, files_stay
 
 
 def _session(path: Path, tags: Sequence[str], config: bytes) -> tuple[Session, bytes]:
-    return with_op_packages(partial(load_session, str(path), tags, config), path)
+    """As `load_session`, with the ops of installed packages where the graph has any."""
+    try:
+        return load_session(str(path), tags, config)
+    except NotFound as error:
+        from lambda_serving.tensorflow_c.op_packages import load_missing  # few graphs need it
+
+        load_missing(error, path)
+        return load_session(str(path), tags, config)
 
 
 def _restore(path: Path, tags: Sequence[str], config: bytes) -> _Opened:

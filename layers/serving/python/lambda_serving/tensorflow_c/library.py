@@ -16,7 +16,6 @@ from pathlib import Path
 
 from lambda_serving import protos
 from lambda_serving.errors import FailedPrecondition, InvalidArgument, ServingError, of_code
-from lambda_serving.tensorflow_c.needing import shared_object
 
 __all__ = [
     "DEALLOCATOR",
@@ -230,6 +229,8 @@ def load_op_library(path: str) -> None:
     """
     if path in _op_libraries():
         return
+    from lambda_serving.tensorflow_c.needing import shared_object  # few models need it
+
     tensorflow, wanted = _path(), Path(path)
     if wanted.exists():  # else the linker searches its own folders
         wanted = wanted.absolute()

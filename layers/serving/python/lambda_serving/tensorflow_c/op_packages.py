@@ -8,11 +8,10 @@ op whose name it holds, or when a compiled graph says that it wants it; nobody e
 
 import mmap
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
-from typing import TypeVar
 
 from lambda_serving import protos
 from lambda_serving.errors import FailedPrecondition, InvalidArgument, NotFound
@@ -23,9 +22,8 @@ from lambda_serving.tensorflow_c.library import (
     version,
 )
 
-__all__ = ["load_named", "loaded_names", "with_op_packages"]
+__all__ = ["load_missing", "load_named", "loaded_names"]
 
-_Loaded = TypeVar("_Loaded")
 _PACKAGES = {
     "tensorflow_text": ("python/ops/*.so", "python/metrics/*.so"),
     "tensorflow_decision_forests": ("tensorflow/ops/inference/*.so",),
@@ -34,25 +32,21 @@ _PACKAGES = {
 _UNREGISTERED = re.compile(r"Op type not registered '([^']+)'")
 
 
-def with_op_packages(load: Callable[[], _Loaded], export_dir: Path) -> _Loaded:
-    """What `load` returns, called again when it lacks ops that installed packages have.
+def load_missing(error: NotFound, export_dir: Path) -> None:
+    """Loads the libraries that the SavedModel in `export_dir` lacked when it failed by `error`.
 
-    All ops of the SavedModel in `export_dir` are looked for then. Raises what `load` raises, and
-    FailedPrecondition when a package does not fit TensorFlow.
+    All of its ops are looked for, not only the one that `error` names. Raises `error` when no
+    package has any, FailedPrecondition when a package that has does not fit TensorFlow.
     """
-    try:
-        return load()
-    except NotFound as error:
-        unregistered = _UNREGISTERED.search(str(error))
-        if not unregistered:
-            raise
-        missing = {unregistered[1]} | _ops(export_dir)
-        found = _libraries_with(missing - registered_ops())
-        if not found:
-            raise
-        for name, path in found.items():
-            _load(name, path)
-    return load()
+    unregistered = _UNREGISTERED.search(str(error))
+    if not unregistered:
+        raise error
+    missing = {unregistered[1]} | _ops(export_dir)
+    found = _libraries_with(missing - registered_ops())
+    if not found:
+        raise error
+    for name, path in found.items():
+        _load(name, path)
 
 
 def loaded_names() -> list[str]:
@@ -66,7 +60,7 @@ def load_named(names: Collection[str]) -> None:
 
     Passes over those that are not installed: what needs them will say so.
     """
-    for name, path in _libraries().items() if names else ():
+    for name, path in _libraries().items():
         if name in names:
             load_op_library(str(path))
 
