@@ -8,7 +8,7 @@ forget when a call ends; any other, a custom one for instance, is assumed to rem
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-from lambda_serving.compile.graphs import nodes_run
+from lambda_serving.compile.graphs import nodes_run, reachable
 from lambda_serving.dtypes import DType
 
 __all__ = ["MUTABLE_TABLES", "Definition", "remembering"]
@@ -118,6 +118,7 @@ _FORGETFUL_BEGINNINGS = ("Anonymous", "Delete", "Stack", "TensorArray")
 """What lives no longer than a call: made anew in each, or kept with the call's own things."""
 _CREATED_BY_CALL = "Dataset"
 """Data sets are made anew in each call; they are stateful only so as not to be folded."""
+_FILLING = "InitializeTable"
 _CUSTOM = frozenset(
     (
         "SentencepieceOp",  # its model is an attribute
@@ -139,13 +140,14 @@ def remembering(
     Left out are variables and `MUTABLE_TABLES` that are among the nodes `restored`, which have a
     value to read: `variables.writers` tells whether they change.
     """
+    nodes, outside = nodes_run(graph, names), len(reachable(graph, names))
     return [
         node
-        for node in nodes_run(graph, names)
+        for index, node in enumerate(nodes)  # those outside of functions first
         if (found := definition(node.op)) is not None
         and _may_remember(found)
         and not _is_known(node.op)
-        and not (node.op in _HELD and node.name in restored)
+        and not (index < outside and node.op in _HELD and node.name in restored)
     ]
 
 
@@ -158,4 +160,5 @@ def _may_remember(definition: Any) -> bool:
 
 
 def _is_known(op: str) -> bool:
-    return op in _KNOWN or op.startswith(_FORGETFUL_BEGINNINGS) or _CREATED_BY_CALL in op
+    data_set = _CREATED_BY_CALL in op and not op.startswith(_FILLING)
+    return op in _KNOWN or op.startswith(_FORGETFUL_BEGINNINGS) or data_set
