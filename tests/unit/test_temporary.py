@@ -62,8 +62,11 @@ class _Signal:
 def _interrupted_everywhere(
     work: Callable[[], object], left: Callable[[], object], *, each_opcode: bool
 ) -> int:
-    """How many steps `work` has; after a signal at any of them there is nothing `left`."""
-    for number in count(1):
+    """About how many steps `work` has; after a signal there is nothing `left`.
+
+    The signal comes at each opcode, else at every third line.
+    """
+    for number in count(1, 1 if each_opcode else 3):
         try:
             with _Signal(number, each_opcode=each_opcode) as sent:
                 work()
