@@ -87,6 +87,36 @@ def test_is_ready_when_every_model_answers(loader: MemoryLoader) -> None:
     assert not manager.ready()
 
 
+class _Work:
+    """What goes on with the models, as it is told."""
+
+    def __init__(self) -> None:
+        self.models = set[str]()
+        self.everything = False
+
+    def stuck(self) -> set[str]:
+        return self.models
+
+    def all_stuck(self) -> bool:
+        return self.everything
+
+
+def test_is_not_ready_while_nothing_it_serves_can_be_asked(loader: MemoryLoader) -> None:
+    manager, work = _manager({"m": [1], "n": [1]}, loader), _Work()
+    manager.serve([ModelConfig("m", "/m"), ModelConfig("n", "/n")])
+    manager.watch(work)
+    for stuck in ({"m"}, {"n"}):
+        work.models = stuck
+        assert manager.ready()  # the other one answers
+    work.models = {"m", "n"}
+    stuck_sentence = "Not ready. All threads have been at work for too long."
+    assert manager.why_not_ready() == stuck_sentence
+    work.models, work.everything = {"m"}, True
+    assert manager.why_not_ready() == stuck_sentence
+    work.everything = False
+    assert manager.why_not_ready() == ""
+
+
 def test_status_of_what_is_unknown_is_not_found(loader: MemoryLoader) -> None:
     manager = _manager({"m": [1]}, loader)
     manager.serve([ModelConfig("m", "/m")])

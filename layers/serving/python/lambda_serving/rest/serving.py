@@ -1,5 +1,6 @@
 """The ASGI application behind `/v1/`: from a request's bytes to the answer's."""
 
+import asyncio
 import gzip
 import logging
 from collections.abc import Callable, Sequence
@@ -120,7 +121,7 @@ class Serving:
                 self._observers.tell(record)
                 if self._options.request_ids:
                     headers = (*headers, (_REQUEST_ID, record.request_id.encode()))
-            await _send(answer, scope, send, headers)
+            await _send(answer, scope, send, headers, in_thread=self._threads is not None)
 
     def _record(self, scope: Scope) -> CallRecord:
         if not self._options.request_ids:
@@ -226,10 +227,20 @@ class Serving:
         return documents.status(self._manager.statuses(call.spec.name, call.spec.version))
 
 
-async def _send(answer: _Answer, scope: Scope, send: Send, extra: Sequence[Header] = ()) -> None:
+async def _send(
+    answer: _Answer,
+    scope: Scope,
+    send: Send,
+    extra: Sequence[Header] = (),
+    *,
+    in_thread: bool = False,
+) -> None:
+    """`in_thread` says that others wait meanwhile, so that large bodies are zipped elsewhere."""
     body, headers = answer.body, [answer.content_type, *extra]
     if len(body) >= _WORTH_ZIPPING and b"gzip" in _header(scope, b"accept-encoding"):
-        body = gzip.compress(body, 1, mtime=0)
+        zipping = partial(gzip.compress, body, 1, mtime=0)
+        elsewhere = in_thread and len(body) > _SMALL_BODY
+        body = await asyncio.to_thread(zipping) if elsewhere else zipping()
         headers += [(b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding")]
     headers.append((b"content-length", b"%d" % len(body)))
     status = int(answer.status)  # no enum: Mangum hands it on to others
