@@ -133,3 +133,9 @@ def test_rows_of_two_shapes_are_refused(tmp_path: Path) -> None:
     parts = [Part([0], {"x": np.ones((1, 2))}), Part([1], {"x": np.ones((1, 3))})]
     with pytest.raises(InvalidArgument, match="which no npz file holds. Give the rows as JSON"):
         _written(tmp_path / "a.npz", Chunk(1, 2, parts, {}))
+
+
+def test_large_rows_come_fewer_at_once() -> None:
+    file = _file(x=np.zeros((5, 2), np.float32))
+    made = list(arrays(file, _signature(x=DType.FLOAT), 4, most=16))
+    assert [(chunk.first, chunk.size) for chunk in made] == [(1, 2), (3, 2), (5, 1)]

@@ -30,8 +30,13 @@ _MOST_EMPTY_ROWS = 2**20
 _OF_DECODERS = frozenset((None, errno.EINVAL))  # bz2's have no number, an offset that is none has
 
 
-def arrays(file: IO[bytes], signature: Signature, size: int) -> Iterator[Chunk]:
+def arrays(
+    file: IO[bytes], signature: Signature, size: int, most: int = _LARGEST_ROW
+) -> Iterator[Chunk]:
     """The rows of an npz file, which holds an array for each input of the signature.
+
+    A chunk has `size` rows, or fewer where these have more than `most` bytes together: a small
+    file may unpack to large ones.
 
     Raises InvalidArgument for arrays that the signature cannot take, DataLoss for what is no npz
     or has other bytes than its checksums are of, OSError when the file cannot be read.
@@ -43,7 +48,8 @@ def arrays(file: IO[bytes], signature: Signature, size: int) -> Iterator[Chunk]:
                 name: _column(archive, stack, name, spec.dtype)
                 for name, spec in signature.inputs.items()
             }
-            yield from _chunks(columns, size)
+            row_bytes = sum(column.row_bytes for column in columns.values())
+            yield from _chunks(columns, max(1, min(size, most // max(1, row_bytes))))
             for column in columns.values():
                 column.finish()
         except ServingError:
