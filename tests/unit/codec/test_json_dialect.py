@@ -137,6 +137,8 @@ def test_reads_nan(text: bytes) -> None:
         (b"[1e309]", "Number too big to be stored in double.", 1),
         (b"[1, -2e999, 3e999]", "Number too big to be stored in double.", 4),
         (b"1" * 400, "Number too big to be stored in double.", 0),
+        (b"[%b-0]" % (b"9" * 310), "Number too big to be stored in double.", 1),
+        (b"[0.%b, 1e999.1]" % (b"1" * 320), "Number too big to be stored in double.", 325),
         (b"[1.]", "Miss fraction part in number.", 3),
         (b"[2, 1.e5]", "Miss fraction part in number.", 6),
         (b"[1e]", "Miss exponent in number.", 3),

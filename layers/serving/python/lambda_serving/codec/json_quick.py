@@ -31,8 +31,11 @@ _HIGH, _LOW = "[dD][89abAB][0-9a-fA-F]{2}", "[dD][c-fC-F][0-9a-fA-F]{2}"
 _ESCAPE = re.compile(rf"\\(?:u{_HIGH}\\u{_LOW}|u({_HIGH}|{_LOW})|.)", re.DOTALL)
 _LONG_INTEGER = re.compile(rb"[0-9]{19}")
 _BIG = re.compile(rb"[eE]\+?[0-9]{3}")
+_FRACTION = r"(?:\.[0-9]+)?"
 _STRING_OR_BIG = re.compile(
-    rf"{_STRING}|(?<![0-9.])-?(?:[0-9.]+[eE]\+?[0-9]{{3,}}|[0-9]{{300,}}[0-9.eE+-]*)", re.DOTALL
+    rf"{_STRING}|(?<![0-9.])-?(?:[0-9]+{_FRACTION}[eE]\+?[0-9]{{3,}}"
+    rf"|[0-9]{{300,}}{_FRACTION}(?:[eE][+-]?[0-9]+)?)",
+    re.DOTALL,
 )
 _RECURSION = 1024
 """No text that is nested as deeply reaches its end here: it would recurse too often."""
