@@ -7,13 +7,8 @@ import pytest
 
 from graphs import add, constants, graph, node
 from lambda_serving.compile.graphs import constant
-from lambda_serving.compile.rewrites import (
-    Shapes,
-    fold_scales,
-    fuse_sums,
-    name_offsets,
-    pack_filters,
-)
+from lambda_serving.compile.guards import Shapes
+from lambda_serving.compile.rewrites import fold_scales, fuse_sums, name_offsets, pack_filters
 from lambda_serving.dtypes import Array, DType
 
 _DEPTHWISE = "DepthwiseConv2dNative"
@@ -143,7 +138,28 @@ def test_filters_are_packed_if_they_never_change(source: str, dtype: DType, op: 
     assert convolution.attr["_kernel"].s == (b"MklNameChangeOp" if packed else b"")
 
 
-def _summed(*, relu: bool, other: str = "x") -> Any:
+@pytest.mark.parametrize("op", ["Placeholder", "Const"])
+def test_offset_that_is_fed_or_another_layout_keeps_the_kernel(op: str) -> None:
+    made = graph()
+    constants(made, filters=_FILTERS)
+    for name, kind in (("x", "Placeholder"), ("offset", op)):
+        add(made, kind, name)
+    layout = b"NHWC" if op == "Placeholder" else b"NCHW"
+    add(
+        made,
+        "_FusedConv2D",
+        "convolution",
+        "x",
+        "filters",
+        "offset",
+        T=DType.FLOAT,
+        data_format=layout,
+    )
+    pack_filters(made)
+    assert node(made, "convolution").op == "_FusedConv2D"
+
+
+def _summed(*, other: str = "x") -> Any:
     """`total`, of two packed convolutions of a placeholder and of `other`."""
     made = graph()
     constants(made, filters=_FILTERS, bias=[0.0, 0.0])
@@ -152,12 +168,11 @@ def _summed(*, relu: bool, other: str = "x") -> Any:
         convolution = add(
             made, "_MklNativeFusedConv2D", name, source, "filters", "bias", T=DType.FLOAT
         )
-        convolution.attr["fused_ops"].list.s.extend([b"BiasAdd"] if name == "one" else [b"Relu"])
+        convolution.attr["fused_ops"].list.s.extend([b"BiasAdd"] if name == "one" else [b"Elu"])
         convolution.attr["TArgs"].list.type.append(DType.FLOAT)
     add(made, "MaxPool", "pooled", "x")
     add(made, "AddV2", "total", "two" if other == "x" else "three", "one")
-    if relu:
-        add(made, "Relu", "active", "total")
+    add(made, "Relu", "active", "total")
     return made
 
 
@@ -165,25 +180,17 @@ def _known(_: str) -> tuple[int | None, ...]:
     return (None, 7, 7, 2)
 
 
-@pytest.mark.parametrize(("relu", "name"), [(False, "total"), (True, "active")])
-def test_sum_of_branches_is_part_of_the_convolution(relu: bool, name: str) -> None:  # noqa: FBT001 a parameter
-    made = _summed(relu=relu)
+def test_sum_of_branches_is_part_of_the_convolution_and_clipping_is_not() -> None:
+    made = _summed()
     fuse_sums(made, _known, [])
-    fused = node(made, name)
+    fused = node(made, "total")
     assert (fused.op, list(fused.input)) == (
         "_MklNativeFusedConv2D",
         ["x", "filters", "bias", "two"],
     )
-    assert list(fused.attr["fused_ops"].list.s) == [b"BiasAdd", b"Add", *[b"Relu"][: int(relu)]]
+    assert list(fused.attr["fused_ops"].list.s) == [b"BiasAdd", b"Add"]
     assert (fused.attr["num_args"].i, len(fused.attr["TArgs"].list.type)) == (2, 2)
-    names = {each.name for each in made.node}
-    assert names & {"one", "total", "active"} == {name}
-
-
-def test_sum_that_must_stay_keeps_its_name_and_its_relu() -> None:
-    made = _summed(relu=True)
-    fuse_sums(made, _known, ["total"])
-    assert node(made, "total").op == "_MklNativeFusedConv2D"
+    assert "one" not in {each.name for each in made.node}
     assert (node(made, "active").op, list(node(made, "active").input)) == ("Relu", ["total"])
 
 
@@ -200,14 +207,14 @@ def test_sum_that_must_stay_keeps_its_name_and_its_relu() -> None:
 def test_sum_of_what_may_have_another_shape_or_must_stay_is_left(
     other: str, shapes: Shapes, kept: list[str]
 ) -> None:
-    made = _summed(relu=False, other=other)
+    made = _summed(other=other)
     add(made, "Placeholder", "elsewhere")
     fuse_sums(made, shapes, kept)
     assert node(made, "total").op == "AddV2"
 
 
 def test_convolution_that_others_use_is_left() -> None:
-    made = _summed(relu=False)
+    made = _summed()
     add(made, "Neg", "also", "one")
     fuse_sums(made, _known, [])
     assert node(made, "total").op == "AddV2"

@@ -10,8 +10,8 @@ from PIL import Image
 
 from graphs import add, constants, graph
 from lambda_serving import protos
-from lambda_serving.compile.samples import Feature, draw, features, strings
-from lambda_serving.dtypes import DType
+from lambda_serving.compile.samples import UNUSUAL, Feature, draw, features, strings, unusual
+from lambda_serving.dtypes import Array, DType
 from lambda_serving.servable import Signature, TensorSpec
 
 
@@ -169,3 +169,21 @@ def test_features_of_the_first_version_have_a_constant_each() -> None:
         Feature("age", DType.INT64, 1),
         Feature("query", DType.STRING, 2),
     ]
+
+
+def test_unusual_values_are_put_into_every_array_that_holds_them() -> None:
+    inputs: dict[str, Array] = {
+        "a": np.ones((2, 3), np.float32),
+        "b": np.ones(1, np.complex64),
+        "c": np.ones(3, np.int32),
+        "empty": np.ones((0, 3), np.float32),
+    }
+    drawn = list(unusual(inputs))
+    assert len(drawn) == len(UNUSUAL)
+    for each, value in zip(drawn, UNUSUAL, strict=True):
+        for name, index in (("a", 3), ("b", 0)):
+            np.testing.assert_equal(each[name].flat[index], inputs[name].dtype.type(value))
+            assert (each[name] == 1).sum() == each[name].size - 1
+        assert each["c"] is inputs["c"]
+    assert (inputs["a"] == 1).all()
+    assert list(unusual({"c": inputs["c"], "empty": inputs["empty"]})) == []

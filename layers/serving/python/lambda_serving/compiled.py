@@ -9,20 +9,31 @@ so the folder may lie anywhere.
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lambda_serving import protos
-from lambda_serving.dtypes import DType
-from lambda_serving.errors import DataLoss, FailedPrecondition
+from lambda_serving.dtypes import Array, DType
+from lambda_serving.errors import (
+    Cancelled,
+    DataLoss,
+    DeadlineExceeded,
+    FailedPrecondition,
+    ServingError,
+)
+from lambda_serving.servable import Function
 from lambda_serving.tensorflow_c.mapped import MappedFile
+from lambda_serving.tensorflow_c.session import Session, SessionFunction
 
 __all__ = [
     "ASSIGNMENT",
     "FEED",
     "MARKER",
+    "PLAIN",
     "WEIGHTS",
     "check",
+    "function",
     "is_compiled",
     "mapped_files",
     "mark",
@@ -31,6 +42,8 @@ __all__ = [
 
 MARKER = "assets.extra/compiled.json"
 WEIGHTS, FEED, ASSIGNMENT = "weights/", "/value", "/assign"
+PLAIN = "lambda_serving/plain/"
+"""What names begin with in the plain copy of a graph, which answers where the other one fails."""
 _FORMAT = 1
 
 
@@ -80,6 +93,37 @@ def without_optimisers(session_config: bytes) -> bytes:
     off.graph_options.optimizer_options.opt_level = off.graph_options.optimizer_options.L0
     serialized: bytes = off.SerializeToString()
     return session_config + serialized  # messages one behind the other are merged
+
+
+def function(
+    session: Session, feeds: Sequence[str], fetches: Sequence[str], *, follows_shapes: bool
+) -> Function:
+    """`Session.function`, with the graph's plain copy to answer where the other one fails.
+
+    Not where it took too long or was cancelled.
+    """
+    copies = [PLAIN + name if session.has(PLAIN + name) else name for name in fetches]
+    found = session.function(feeds, fetches, follows_shapes=follows_shapes)
+    if copies == fetches:
+        return found
+    return _WithPlain(found, session.function(feeds, copies, follows_shapes=follows_shapes))
+
+
+@dataclass(frozen=True, slots=True)
+class _WithPlain:
+    fused: SessionFunction
+    plain: SessionFunction
+
+    def is_quick(self, inputs: Sequence[Array]) -> bool:
+        return self.fused.is_quick(inputs)
+
+    def __call__(self, inputs: Sequence[Array], timeout_ms: int) -> list[Array]:
+        try:
+            return self.fused(inputs, timeout_ms)
+        except (Cancelled, DeadlineExceeded):
+            raise
+        except ServingError:
+            return self.plain(inputs, timeout_ms)
 
 
 def mapped_files(meta_graph: bytes, export_dir: Path) -> list[MappedFile]:

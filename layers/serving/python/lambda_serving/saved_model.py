@@ -10,12 +10,12 @@ from pathlib import Path
 
 from lambda_serving import compiled, signature_defs
 from lambda_serving.errors import DataLoss, FailedPrecondition, NotFound, ServingError, Unavailable
-from lambda_serving.servable import DEFAULT_SIGNATURE, Servable, Signature, TensorSpec
+from lambda_serving.servable import DEFAULT_SIGNATURE, Function, Servable, Signature, TensorSpec
 from lambda_serving.session_overrides import overridden
 from lambda_serving.tensorflow_c.costs import Costs
 from lambda_serving.tensorflow_c.library import version as tensorflow_version
 from lambda_serving.tensorflow_c.mapped import assign
-from lambda_serving.tensorflow_c.session import Session, SessionFunction, load_session
+from lambda_serving.tensorflow_c.session import Session, load_session
 from lambda_serving.tensorflow_c.variables import uninitialized_variables
 from lambda_serving.warmup import WarmUp
 from lambda_serving.warmup import warm_up as run_warm_up
@@ -206,9 +206,10 @@ def _servable(opened: _Opened) -> Servable:
         if opened.costs.follow_shapes(spec.tensor_name for spec in signature.outputs.values())
     }
 
-    def function(name: str, outputs: Iterable[str]) -> SessionFunction:
+    def function(name: str, outputs: Iterable[str]) -> Function:
         signature = signatures[name]
-        return session.function(
+        return compiled.function(
+            session,
             [spec.tensor_name for spec in signature.inputs.values()],
             [signature.outputs[output].tensor_name for output in outputs],
             follows_shapes=name in steady,

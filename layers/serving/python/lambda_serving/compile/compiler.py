@@ -279,7 +279,7 @@ def _loaded(made: Path, tags: Sequence[str]) -> Servable:
 
 
 def _inputs(original: Servable, source: Path, made: Path) -> verify.Inputs:
-    """Those of the warm-up records, then some that are drawn."""
+    """Those of the warm-up records, then some that are drawn, some with unusual values."""
     graph = _graph(made)
     vocabulary = samples.strings(source, graph)
     found: dict[str, list[Mapping[str, Array]]] = {name: [] for name in original.signatures}
@@ -287,7 +287,9 @@ def _inputs(original: Servable, source: Path, made: Path) -> verify.Inputs:
         found[name].append(inputs)
     for name, signature in original.signatures.items():
         outputs = [spec.tensor_name for spec in signature.outputs.values()]
-        found[name] += samples.draw(signature, samples.features(graph, outputs), vocabulary)
+        drawn = list(samples.draw(signature, samples.features(graph, outputs), vocabulary))
+        found[name] += drawn
+        found[name] += samples.unusual(drawn[0]) if drawn else ()
     return found
 
 

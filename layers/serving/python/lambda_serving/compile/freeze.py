@@ -24,6 +24,9 @@ from lambda_serving.compile.graphs import (
     reachable,
     tensor_names,
 )
+from lambda_serving.compile.guards import Shape, Shapes, forget_shapes
+from lambda_serving.compile.kernels import use_onednn
+from lambda_serving.compile.plain import bare_convolutions
 from lambda_serving.compile.state import remembering
 from lambda_serving.compile.variables import OLD_VARIABLES, freeze, variables, writers
 from lambda_serving.compile.weights import map_constants, map_variables
@@ -55,7 +58,7 @@ def compiled_graph(
     """Writes the compiled SavedModel to the folder `out`; what `freezing.Frozen` says of it.
 
     `most_constant_bytes` are frozen, the smallest variables first. `onednn` and `mapped` are as on
-    the command line; the first goes with the process's TF_ENABLE_ONEDNN_OPTS. Raises Refused.
+    the command line. Raises Refused.
     """
     import tensorflow as tf
 
@@ -78,15 +81,16 @@ def compiled_graph(
         _start_with(meta_graph, tables.INITIALISED)
     _freeze(meta_graph, _small(values, most_constant_bytes))
     _say("optimising")
-    _optimise_all(meta_graph)
+    bare = bare_convolutions(graph)
+    plain = _optimise_all(meta_graph)
+    if onednn:
+        inputs, outputs = _ends_of(meta_graph, "inputs"), _ends_of(meta_graph, "outputs")
+        use_onednn(graph, plain, bare, inputs, outputs, _shapes)
     _say("mapping weights")
     left = {node.name: values[node.name] for node in variables(graph) if node.name in values}
     _check_left(graph, left, started)
     mapped_bytes = map_variables(graph, left, out)
     mapped_bytes += map_constants(graph, out, started) if mapped else 0
-    if onednn:
-        rewrites.pack_filters(graph)
-        rewrites.fuse_sums(graph, _shapes(graph), _kept(meta_graph))
     _write(meta_graph, out)
     return {
         "nodes_before": nodes_before,
@@ -123,12 +127,16 @@ def _name_assets(meta_graph: Any) -> None:
 
 def _ends(meta_graph: Any) -> set[str]:
     """Nodes at the ends of signatures."""
+    return _ends_of(meta_graph, "inputs") | _ends_of(meta_graph, "outputs")
+
+
+def _ends_of(meta_graph: Any, side: str) -> set[str]:
+    """Nodes of the `inputs` or of the `outputs` of signatures."""
     return {
         node_name(tensor)
         for name, signature in meta_graph.signature_def.items()
         if name != _INIT_OP
-        for infos in (signature.inputs, signature.outputs)
-        for info in infos.values()
+        for info in getattr(signature, side).values()
         for tensor in tensor_names(info)
     }
 
@@ -261,27 +269,34 @@ def _freeze(meta_graph: Any, values: Mapping[str, Array]) -> None:
     prune(meta_graph.graph_def, _kept(meta_graph))
 
 
-def _optimise_all(meta_graph: Any) -> None:
-    """Folds constants, then fuses what follows one another."""
+def _optimise_all(meta_graph: Any) -> Any:
+    """Folds constants, then fuses what follows one another; the graph before anything is fused."""
     graph = meta_graph.graph_def
     _optimise(meta_graph, ["function", "constfold", *_CLEAN])
     rewrites.fold_scales(graph)
     rewrites.name_offsets(graph)
     _optimise(meta_graph, ["function", "constfold", "shape", "arithmetic", "loop", *_CLEAN])
+    plain = type(graph)()
+    plain.CopyFrom(graph)
     for node in graph.node:
         node.device = _DEVICE  # only what is known to be on a CPU is fused
     _optimise(meta_graph, ["remap", "constfold", "dependency", "remap"])
     for node in graph.node:
         node.device = ""
+    return plain
 
 
-def _shapes(graph: Any) -> rewrites.Shapes:
+def _shapes(graph: Any, *, declared: bool = True) -> Shapes:
     import tensorflow as tf
 
+    copy = type(graph)()
+    copy.CopyFrom(graph)
+    if not declared:
+        forget_shapes(copy)
     with tf.Graph().as_default() as imported:
-        tf.import_graph_def(graph, name="")
+        tf.import_graph_def(copy, name="")
 
-    def shape(tensor: str) -> Sequence[int | None] | None:
+    def shape(tensor: str) -> Shape:
         name = tensor if ":" in tensor else f"{tensor}:0"
         found = imported.get_tensor_by_name(name).shape
         return None if found.rank is None else found.as_list()
@@ -323,7 +338,7 @@ def _write(meta_graph: Any, out: Path) -> None:
 
 def _main(source: str, out: str, tags: str, libraries: str, onednn: str, mapped: str) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ["TF_ENABLE_ONEDNN_OPTS"] = onednn  # the same graph on every machine
+    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"  # the same graph on every machine
     sys.stdout = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), 1)  # where libraries print, they do not print among our lines
     _say("starting TensorFlow")

@@ -15,6 +15,7 @@ __all__ = [
     "control_inputs",
     "data_inputs",
     "drop_needless_order",
+    "in_order",
     "node_name",
     "nodes_run",
     "prune",
@@ -86,6 +87,22 @@ def called_functions(node: Any) -> Iterator[str]:
         for function in (attribute.func, *attribute.list.func):
             if function.name:
                 yield function.name
+
+
+def in_order(graph: Any) -> list[Any]:
+    """The nodes, each behind those that it needs; those of loops at the end, in no order."""
+    users: dict[str, list[Any]] = {node.name: [] for node in graph.node}
+    waiting = {node.name: len(node.input) for node in graph.node}
+    for node in graph.node:
+        for each in node.input:
+            users[node_name(each)].append(node)
+    found = [node for node in graph.node if not node.input]
+    for node in found:  # which grows
+        for user in users[node.name]:
+            waiting[user.name] -= 1
+            if not waiting[user.name]:
+                found.append(user)
+    return found + [node for node in graph.node if waiting[node.name]]
 
 
 def prune(graph: Any, names: Iterable[str]) -> None:

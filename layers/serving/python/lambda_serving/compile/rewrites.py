@@ -6,7 +6,7 @@ know an offset by the name `BiasAdd` alone.
 
 After them, where branches of a network are summed: the optimiser does not see that what is summed
 has one shape, as the number of rows is not known; here it is enough that both have it of the same
-tensor. The sum, and a `Relu` behind it, become part of a convolution before it.
+tensor. The sum becomes part of a convolution before it.
 
 And oneDNN packs the filters of a convolution once, if they are constant, else in every
 call. Its layout pass tells by the node that gives the filters. Those that are mapped are read
@@ -14,7 +14,7 @@ from a variable, so the pass must be forestalled: the nodes get the names that i
 Source: tensorflow/core/common_runtime/mkl_layout_pass.cc, CopyAttrsConvCheckConstFilter.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -28,24 +28,20 @@ from lambda_serving.compile.graphs import (
     node_name,
     set_inputs,
 )
+from lambda_serving.compile.guards import CONVOLUTIONS, Shape, Shapes
 from lambda_serving.dtypes import Array, DType
 
-__all__ = ["Shapes", "fold_scales", "fuse_sums", "name_offsets", "pack_filters"]
-
-Shapes = Callable[[str], Sequence[int | None] | None]
-"""The shape of a tensor as far as it is known, None for an unknown rank."""
+__all__ = ["fold_scales", "fuse_sums", "name_offsets", "pack_filters"]
 
 _DEPTHWISE = "DepthwiseConv2dNative"
 _CONVOLUTIONS = frozenset(("Conv2D", _DEPTHWISE))
 _FLOATS = frozenset((DType.FLOAT, DType.DOUBLE, DType.HALF, DType.BFLOAT16))
 _KEEP_ROWS = frozenset(
     (
-        "_MklNativeConv2D",
-        "_MklNativeDepthwiseConv2dNative",
-        "_MklNativeFusedConv2D",
-        "_MklNativeFusedDepthwiseConv2dNative",
+        *CONVOLUTIONS,
         "_MklSwish",
         "AvgPool",
+        "EnsureShape",
         "LeakyRelu",
         "MaxPool",
         "Relu",
@@ -56,7 +52,6 @@ _PACKING = {
     "Conv2D": "_MklNativeConv2D",
     "DepthwiseConv2dNative": "_MklNativeDepthwiseConv2dNative",
     "_FusedConv2D": "_MklNativeFusedConv2D",
-    "_FusedDepthwiseConv2dNative": "_MklNativeFusedDepthwiseConv2dNative",
 }
 
 
@@ -98,13 +93,21 @@ def name_offsets(graph: Any) -> None:
 
 
 def pack_filters(graph: Any) -> None:
-    """Convolutions keep their packed filters, which must come from what never changes."""
-    fixed = {node.name for node in graph.node if node.op in {"Const", "ReadVariableOp"}}
+    """Convolutions keep their packed filters, which must come from what never changes.
+
+    So must what is fused to them: oneDNN does not look how long an offset is.
+    """
+    fixed = {
+        node.name
+        for node in graph.node
+        if node.op in {"Const", "ReadVariableOp"} and not control_inputs(node)
+    }
     for node in graph.node:
         if (
             node.op in _PACKING
             and node.attr["T"].type == DType.FLOAT
-            and node_name(node.input[1]) in fixed
+            and node.attr["data_format"].s in {b"", b"NHWC"}
+            and all(node_name(each) in fixed for each in data_inputs(node)[1:])
         ):
             node.op = _PACKING[node.op]
             node.attr["_kernel"].s = b"MklNameChangeOp"
@@ -112,9 +115,9 @@ def pack_filters(graph: Any) -> None:
 
 
 def fuse_sums(graph: Any, shapes: Shapes, kept: Collection[str]) -> None:
-    """`convolution + other`, and `Relu` of it, become the convolution, if it is a packed one.
+    """`convolution + other` becomes the convolution, if it is a packed one.
 
-    `kept` are nodes that must stay.
+    `shapes` are those that the graph proves; `kept` are nodes that must stay.
     """
     nodes, users = {node.name: node for node in graph.node}, consumers(graph)
     gone: set[str] = set()
@@ -129,16 +132,12 @@ def fuse_sums(graph: Any, shapes: Shapes, kept: Collection[str]) -> None:
                 or not _same_rows(nodes, first, second)
             ):
                 continue
-            last, then = total, [b"Add"]
-            match users[total.name]:
-                case [user] if user.op == "Relu" and total.name not in kept:
-                    last, then = user, [b"Add", b"Relu"]
-            _become(last, convolution)
-            last.input.append(second)
-            last.attr["num_args"].i = 2
-            last.attr["TArgs"].list.type.append(DType.FLOAT)
-            last.attr["fused_ops"].list.s.extend(then)
-            gone |= {convolution.name, total.name} - {last.name}
+            _become(total, convolution)
+            total.input.append(second)
+            total.attr["num_args"].i = 2
+            total.attr["TArgs"].list.type.append(DType.FLOAT)
+            total.attr["fused_ops"].list.s.append(b"Add")
+            gone.add(convolution.name)
             break
     left = [node for node in graph.node if node.name not in gone]
     del graph.node[:]
@@ -154,7 +153,7 @@ def _takes_a_sum(node: Any) -> bool:
     )
 
 
-def _same_shape(one: Sequence[int | None] | None, other: Sequence[int | None] | None) -> bool:
+def _same_shape(one: Shape, other: Shape) -> bool:
     """Whether all but the numbers of rows are known and equal."""
     if one is None or other is None or len(one) != 4 or None in one[1:]:
         return False

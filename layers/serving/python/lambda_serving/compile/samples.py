@@ -1,7 +1,7 @@
 """Inputs to compare two servables on, drawn from their signatures; the same ones every time."""
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -14,7 +14,7 @@ from lambda_serving.compile.graphs import constant, data_inputs, node_name, reac
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.servable import Signature
 
-__all__ = ["ROWS", "Feature", "draw", "features", "strings"]
+__all__ = ["ROWS", "UNUSUAL", "Feature", "draw", "features", "strings", "unusual"]
 
 ROWS = (1, 2, 7)
 """What dimensions of any size are, one after the other."""
@@ -25,6 +25,8 @@ _AREAS = ((1, 224), (1, 96), (1, 64), (2, 33), (1, 32))
 _STEP = 8
 """By how much each free dimension is larger than the one before, so that none can be mistaken."""
 _MOST_ELEMENTS = 2**20
+UNUSUAL = (np.nan, np.inf, -np.inf, 1e-40)
+"""What a fused operation may lose: no numbers, and one of less than full precision in a float."""
 _MOST_WORDS = 100
 _SPARSE_VALUES = 2
 _DECODERS = frozenset(("DecodeImage", "DecodeJpeg", "DecodePng"))
@@ -92,6 +94,16 @@ def _shape(shape: tuple[int | None, ...] | None, rows: int, size: int) -> tuple[
         else:
             found.append(size + step * shape[1:axis].count(None) if axis else rows)
     return tuple(found)
+
+
+def unusual(inputs: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
+    """The inputs with each value of `UNUSUAL` in the middle of every array that can hold it."""
+    able = [name for name, array in inputs.items() if array.dtype.kind in "fc" and array.size]
+    for value in UNUSUAL if able else ():
+        changed = {name: inputs[name].copy() for name in able}
+        for array in changed.values():
+            array.flat[array.size // 2] = value
+        yield {**inputs, **changed}
 
 
 def strings(export_dir: Path, graph: Any) -> list[bytes]:

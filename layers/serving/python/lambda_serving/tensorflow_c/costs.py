@@ -36,7 +36,9 @@ TruncateDiv TruncateMod Xdivy Xlog1py Xlogy
 """
 _REDUCING = """
 _FusedBatchNormEx _FusedConv2D _FusedConv3D _FusedDepthwiseConv2dNative _FusedMatMul
-_MklFusedBatchMatMulV2 _MklFusedMish _MklLayerNorm _MklSwish All Any ArgMax ArgMin AvgPool
+_MklFusedBatchMatMulV2 _MklFusedMish _MklLayerNorm _MklNativeConv2D
+_MklNativeDepthwiseConv2dNative _MklNativeFusedConv2D _MklNativeFusedDepthwiseConv2dNative
+_MklSwish All Any ArgMax ArgMin AvgPool
 AvgPool3D BatchMatMul BatchMatMulV2 BatchMatMulV3 Conv Conv2D Conv3D Cumprod Cumsum
 DepthwiseConv2dNative Einsum EuclideanNorm FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 InTopK
 InTopKV2 L2Loss LRN MatMul Max MaxPool MaxPool3D MaxPoolV2 Mean Min Prod Sum

@@ -136,6 +136,12 @@ class Session:
                 follows_shapes=follows_shapes,
             )
 
+    def has(self, tensor_name: str) -> bool:
+        """Whether the graph has an operation for a tensor of that name."""
+        with self.running():
+            operation = tensor_name.partition(":")[0].encode()
+            return bool(library().TF_GraphOperationByName(self.graph, operation))
+
     @contextmanager
     def running(self) -> Iterator[int]:
         """The session's pointer, kept alive inside the block; FailedPrecondition when closed."""

@@ -1,0 +1,141 @@
+"""No request ends the process, whatever kernels run it, and a compiled model answers as its export.
+
+Networks of all kinds on shapes of all kinds, each side in a process of its own; and on values that
+are no numbers.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from build_convolutions import SIGNATURES
+from lambda_serving import compiled, saved_model
+from lambda_serving.compile.freezing import freeze
+from lambda_serving.dtypes import Array
+from lambda_serving.servable import Servable
+from lambda_serving.tensorflow_c import library
+from lambda_serving.tensorflow_c.mapped import assign
+from lambda_serving.tensorflow_c.session import load_session
+
+_TESTS = Path(__file__).parents[1]
+_FAIL_TWICE = ("transposed",)
+_VALUES = st.sampled_from([0.0, 1.0, -1.0, 1e-40, -1e-40, np.nan, np.inf, -np.inf])
+
+
+@pytest.fixture(scope="module")
+def export_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("convolutions") / "export"
+    subprocess.run(
+        [sys.executable, _TESTS / "build_convolutions.py", path], check=True, capture_output=True
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def compiled_dir(export_dir: Path) -> Path:
+    """With oneDNN's kernels, also where others have proved quicker."""
+    path = export_dir.with_name("compiled")
+    path.mkdir()
+    freeze(export_dir, path, ("serve",), (), lambda _: None)
+    compiled.mark(path, library.version())
+    return path
+
+
+def _outcomes(path: Path, onednn: str) -> list[Any]:
+    """What each run said, without the names of nodes in messages.
+
+    Of two operations that fail at once, either may be told: those networks tell only the code.
+    """
+    process = subprocess.run(
+        [sys.executable, _TESTS / "run_shapes.py", path],
+        env={**os.environ, "TF_ENABLE_ONEDNN_OPTS": onednn},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = [json.loads(line) for line in process.stdout.splitlines()]
+    assert process.returncode == 0, f"ended behind {lines[-1:]}: {process.stderr[-2000:]}"
+    return [
+        (*case, "" if case[0] in _FAIL_TWICE else message.partition("{{node")[0].split("\n")[0])
+        for *case, message in lines
+    ]
+
+
+@pytest.fixture(scope="module")
+def wanted(export_dir: Path) -> list[Any]:
+    return _outcomes(export_dir, "0")
+
+
+@pytest.mark.parametrize("side", ["export_dir", "compiled_dir"])
+@pytest.mark.parametrize("onednn", ["0", "1"])
+def test_odd_shapes_get_the_exports_answer(
+    request: pytest.FixtureRequest, wanted: list[Any], side: str, onednn: str
+) -> None:
+    if (side, onednn) != ("export_dir", "0"):
+        assert _outcomes(request.getfixturevalue(side), onednn) == wanted
+
+
+def test_table_has_answers_and_errors_of_every_network(wanted: list[Any]) -> None:
+    for name in SIGNATURES:
+        outcomes = [outcome for signature, _, outcome, _ in wanted if signature == name]
+        assert {type(outcome) for outcome in outcomes} == {str, list}
+    messages = {message for *_, message in wanted}
+    assert "convolution input must be 4-dimensional: [2]" in messages
+
+
+@pytest.fixture(scope="module")
+def sides(export_dir: Path, compiled_dir: Path) -> Iterator[tuple[Servable, Servable]]:
+    with (
+        saved_model.load(export_dir, warm_up=False) as export,
+        saved_model.load(compiled_dir, warm_up=False) as other,
+    ):
+        yield export, other
+
+
+def _inputs(name: str, seed: int) -> Array:
+    shape = (2, *(8 if size is None else size for size in SIGNATURES[name]))
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_fused_graph_itself_answers_what_it_is_made_for(
+    sides: tuple[Servable, Servable], compiled_dir: Path, name: str
+) -> None:
+    export, other = sides
+    session, meta_graph = load_session(
+        str(compiled_dir), ("serve",), compiled.without_optimisers(b"")
+    )
+    assign(session, compiled.mapped_files(meta_graph, compiled_dir), mapped=False)
+    signature = other.signatures[name]
+    (got,) = session.function(
+        [signature.inputs["x"].tensor_name], [signature.outputs["y"].tensor_name]
+    )([_inputs(name, 0)], 0)
+    session.close()
+    wanted = export.run(name, {"x": _inputs(name, 0)})["y"]
+    np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-5 * np.abs(wanted).max())
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    name=st.sampled_from(sorted(SIGNATURES)),
+    seed=st.integers(0, 2**16),
+    values=st.dictionaries(st.integers(0, 2**10), _VALUES, max_size=8),
+)
+def test_values_that_are_no_numbers_stay(
+    sides: tuple[Servable, Servable], name: str, seed: int, values: dict[int, float]
+) -> None:
+    x = _inputs(name, seed)
+    for index, value in values.items():
+        x.flat[index % x.size] = value
+    wanted, got = (side.run(name, {"x": x})["y"] for side in sides)
+    largest = np.abs(wanted[np.isfinite(wanted)]).max(initial=1)
+    np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-5 * largest)
