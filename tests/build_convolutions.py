@@ -60,12 +60,7 @@ def _networks(tf: Any, module: Any) -> dict[str, Callable[[Any], Any]]:
     point, depth, bias = weights(1, 1, 3, 8), weights(3, 3, 3, 1), weights(8)
     line, volume, up = weights(3, 3, 8), weights(2, 2, 2, 3, 8), weights(3, 3, 8, 3)
     across, inner, three = weights(6, 8), weights(8, 8), weights(3)
-    narrow, wide, step, same = (
-        weights(1, 1, 8, 2),
-        weights(1, 1, 2, 8),
-        weights(3, 8),
-        weights(3, 3, 3, 3),
-    )
+    narrow, wide = weights(1, 1, 8, 2), weights(1, 1, 2, 8)
     nn = tf.nn
 
     def conv(x: Any, filters: Any, padding: str = "SAME") -> Any:
