@@ -473,7 +473,7 @@ def test_command_tells_of_stages_that_come_late(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["nowhere", "out"], "Error: Could not read the base path nowhere"),
+        (["nowhere", "out"], "Error: nowhere is not there. Correct the path"),
         ([".", "."], "neither saved_model.pb nor folders whose names are numbers"),
     ],
 )
