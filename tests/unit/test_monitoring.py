@@ -325,6 +325,14 @@ def test_full_file_is_followed_by_another_and_old_ones_go(
     assert (tmp_path / "log-of-somebody-else.tfrecord").exists()
 
 
+def test_log_of_requests_is_its_owners_alone(tmp_path: Path) -> None:
+    log = LogFiles(str(tmp_path / "log"))
+    log.append(b"what a client sent")
+    log.close()
+    [path] = tmp_path.glob("log-*")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
 def test_file_is_followed_by_another_before_it_is_too_large(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from io import FileIO
 from itertools import count
 from pathlib import Path
@@ -21,8 +22,6 @@ MOST_FILES = 32
 """Of a prefix, whoever wrote them."""
 
 _NUMBERS = count()
-
-
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -35,9 +34,9 @@ class LogFiles:
     in the one that is too many. `create` makes a file that is not there yet.
     """
 
-    def __init__(self, prefix: str, create: Callable[[Path, str], FileIO] = FileIO) -> None:
+    def __init__(self, prefix: str, create: Callable[[Path, str], FileIO] | None = None) -> None:
         self._prefix = Path(prefix)
-        self._create = create
+        self._create = create or _private
         self._file: FileIO | None = None
         self._path = Path()
         self._bytes = self._records = 0
@@ -90,6 +89,11 @@ class LogFiles:
         )
         for name in names[:-MOST_FILES]:
             self._prefix.with_name(name).unlink(missing_ok=True)
+
+
+def _private(path: Path, mode: str) -> FileIO:
+    """Only the owner may read it: it holds what clients sent."""
+    return FileIO(path, mode, opener=partial(os.open, mode=0o600))
 
 
 def _write(file: FileIO, record: bytes) -> None:
