@@ -20,7 +20,10 @@ SIGNATURES: dict[str, tuple[int | None, ...]] = {
     "dense": (6,),
     "depthwise": (8, 8, 3),
     "gated": (8, 8, 3),
+    "grouped_by_xla": (8, 8, 6),
+    "in_a_loop": (8, 8, 3),
     "pooled": (8, 8, 3),
+    "recurrent": (8, 3),
     "separable": (8, 8, 3),
     "swish": (8, 8, 3),
     "transposed": (8, 8, 3),
@@ -60,7 +63,8 @@ def _networks(tf: Any, module: Any) -> dict[str, Callable[[Any], Any]]:
     point, depth, bias = weights(1, 1, 3, 8), weights(3, 3, 3, 1), weights(8)
     line, volume, up = weights(3, 3, 8), weights(2, 2, 2, 3, 8), weights(3, 3, 8, 3)
     across, inner, three = weights(6, 8), weights(8, 8), weights(3)
-    narrow, wide = weights(1, 1, 8, 2), weights(1, 1, 2, 8)
+    narrow, wide, same = weights(1, 1, 8, 2), weights(1, 1, 2, 8), weights(3, 3, 3, 3)
+    step = weights(3, 8)
     nn = tf.nn
 
     def conv(x: Any, filters: Any, padding: str = "SAME") -> Any:
@@ -81,6 +85,19 @@ def _networks(tf: Any, module: Any) -> dict[str, Callable[[Any], Any]]:
         gate = nn.relu(conv(tf.reduce_mean(x, (1, 2), keepdims=True), narrow))
         return x * nn.sigmoid(conv(gate, wide)) + x
 
+    def in_a_loop(x: Any) -> Any:
+        return tf.while_loop(
+            lambda i, _: i < 2,
+            lambda i, y: (i + 1, conv(y, same)),
+            (0, x),
+            shape_invariants=(tf.TensorShape([]), tf.TensorShape(None)),
+        )[1]
+
+    def recurrent(x: Any) -> Any:
+        states = tf.zeros((tf.shape(x)[0], 8))
+        rows = tf.transpose(x, (1, 0, 2))
+        return tf.foldl(lambda state, row: tf.tanh(row @ step + state @ inner), rows, states)
+
     return {
         "batch_normalised": normalised,
         "branches": branches,
@@ -93,9 +110,12 @@ def _networks(tf: Any, module: Any) -> dict[str, Callable[[Any], Any]]:
             nn.bias_add(nn.depthwise_conv2d(x, depth, [1] * 4, "VALID"), three)
         ),
         "gated": gated,
+        "grouped_by_xla": tf.function(lambda x: conv(x, first), jit_compile=True),
+        "in_a_loop": in_a_loop,
         "pooled": lambda x: nn.max_pool2d(
             nn.avg_pool2d(conv(x, first), 2, 2, "VALID"), 2, 2, "VALID"
         ),
+        "recurrent": recurrent,
         "separable": lambda x: nn.elu(
             nn.bias_add(nn.separable_conv2d(x, depth, point, [1] * 4, "SAME"), bias)
         ),

@@ -224,4 +224,5 @@ def _servable(opened: _Opened) -> Servable:
         problems=[*opened.problems, *_problems(signatures, uncallable)],
         restored_from=opened.path,
         close=session.close,
+        wants_values=opened.costs.any_compiled(),
     )

@@ -40,6 +40,14 @@ class TensorSpec:
     shape: tuple[int | None, ...] | None
     tensor_name: str
 
+    def allows(self, shape: Sequence[int]) -> bool:
+        """Whether an array of this shape is what the signature declares."""
+        if self.shape is None:
+            return True
+        return len(shape) == len(self.shape) and all(
+            each in {None, size} for each, size in zip(self.shape, shape, strict=True)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Signature:
@@ -100,8 +108,12 @@ class Servable:
         problems: Sequence[str] = (),
         restored_from: Path = Path(),
         select: Callable[[str, tuple[str, ...]], Function] | None = None,
+        wants_values: bool = False,
     ) -> None:
-        """`select` gives the function of a signature that computes only some of its outputs."""
+        """`select` gives the function of a signature that computes only some of its outputs.
+
+        `wants_values` refuses inputs without values that have another shape than is declared.
+        """
         self.signatures = signatures
         self.definitions = definitions
         """Serialized `SignatureDef` of every signature in the export, servable or not."""
@@ -114,6 +126,7 @@ class Servable:
         self._joining: dict[str, JoiningFunction] = {}
         self._close = close
         self._select = select
+        self._wants_values = wants_values
 
     def signature(self, name: str) -> Signature:
         """The signature called `name`, `serving_default` for the empty name.
@@ -197,7 +210,11 @@ class Servable:
         signature = self.signature(signature_name)
         if inputs.keys() != signature.inputs.keys():
             raise names_differ(inputs, signature)
-        return signature, [np.asarray(inputs[name]) for name in signature.inputs]
+        arrays = [np.asarray(inputs[name]) for name in signature.inputs]
+        if self._wants_values:
+            for (name, spec), array in zip(signature.inputs.items(), arrays, strict=True):
+                _check_values(name, spec, array)
+        return signature, arrays
 
     def close(self) -> None:
         """Give back the session and its memory; the servable answers nothing after this."""
@@ -216,6 +233,17 @@ class Servable:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _check_values(name: str, spec: TensorSpec, array: Array) -> None:
+    """XLA divides by a convolution's channels, and ends the process where there are none."""
+    if array.size or spec.allows(array.shape):
+        return
+    wanted = ["any" if size is None else size for size in spec.shape or ()]
+    raise InvalidArgument(
+        f"Input {name!r} of shape {list(array.shape)} holds no values. The signature declares the"
+        f" shape {wanted}, and code compiled by XLA takes no other one without values"
+    )
 
 
 def _close(joining: Mapping[str, JoiningFunction], close: Callable[[], None]) -> None:

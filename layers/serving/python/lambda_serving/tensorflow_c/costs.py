@@ -102,6 +102,11 @@ class Costs:
         """
         return self._are_steady(self._graph, [fetch.partition(":")[0] for fetch in fetches])
 
+    def any_compiled(self) -> bool:
+        """Whether XLA compiles a part of the graph, which may be no part of what is computed."""
+        bodies = (node for function in self._functions.values() for node in function.node_def)
+        return any(map(_is_compiled, (*self._functions.values(), *self._graph.values(), *bodies)))
+
     def _are_steady(self, nodes: Mapping[str, Any], names: Iterable[str]) -> bool:
         waiting, seen = list(names), set(names)
         while waiting:

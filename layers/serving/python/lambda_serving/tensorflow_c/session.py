@@ -16,7 +16,7 @@ import numpy as np
 
 from lambda_serving import protos
 from lambda_serving.dtypes import Array
-from lambda_serving.errors import FailedPrecondition, InvalidArgument
+from lambda_serving.errors import Cancelled, FailedPrecondition, InvalidArgument
 from lambda_serving.tensorflow_c.library import Buffer, Output, library, status, trim_memory
 from lambda_serving.tensorflow_c.quickness import Quickness
 from lambda_serving.tensorflow_c.run_options import run_options
@@ -232,10 +232,15 @@ class SessionFunction:
             if self._stops is None:
                 self._run_in(session, self._feeds, tensors, fetches, options)
                 return
-            with self._stops.taken(session, timeout_ms) as place:
-                tensors.append(new_tensor(np.array(place, np.int32)))
-                ends = self._stoppable_feeds
-                self._run_in(session, ends, tensors, fetches, options, self._stops.targets)
+            try:
+                with self._stops.taken(session, timeout_ms) as place:
+                    tensors.append(new_tensor(np.array(place, np.int32)))
+                    ends = self._stoppable_feeds
+                    self._run_in(session, ends, tensors, fetches, options, self._stops.targets)
+            except Cancelled as error:
+                if not self._stops.failed_by_another(error):
+                    raise
+                self._run_in(session, self._feeds, tensors[:-1], fetches, options)
 
     def _run_in(
         self,

@@ -113,6 +113,14 @@ class Stops:
                 self._run(session, self._forget[place], place)
             self._places.give_back(place)
 
+    def failed_by_another(self, error: Cancelled) -> bool:
+        """Whether another node failed, of which TensorFlow tells nothing but that it did.
+
+        The failing of a function's node cancels the taking from the queue, and may be told later.
+        The reason is then to be had from a run without the queue.
+        """
+        return f"{self._name}/take" in str(error)
+
     def _operation(self, graph: int, name: str) -> int:
         operation: int = library().TF_GraphOperationByName(graph, f"{self._name}/{name}".encode())
         return operation
