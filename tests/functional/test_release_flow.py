@@ -3,6 +3,7 @@
 S3, its events and queue are moto's, Lambda's control plane is `aws_plane`.
 """
 
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -49,7 +50,12 @@ def deployed(moto: str, base: str, tmp_path: Path) -> Iterator[Cloud]:
 
 def _command(*arguments: str | Path) -> tuple[int, str, str]:
     ended = subprocess.run(
-        [COMMAND, *arguments], capture_output=True, text=True, check=False, timeout=180
+        [COMMAND, *arguments],
+        env={**os.environ, "COLUMNS": "300"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=180,
     )
     return ended.returncode, ended.stdout, ended.stderr
 
