@@ -15,14 +15,16 @@ from textwrap import dedent
 from typing import TypeVar
 
 import httpx
+import numpy as np
 import pytest
 
 from asgi import ask
 from lambda_serving.bodies import Bounded, Held
 from lambda_serving.manager import Manager
 from lambda_serving.prediction_threads import Deadline, Gone, Threads
+from lambda_serving.rest import RestOptions, create_app
 from lambda_serving.rpc.services import RpcOptions, Services
-from rpc_client import path_of, predict_request
+from rpc_client import message, path_of, predict_request
 
 _Result = TypeVar("_Result")
 MakeApp = Callable[[tuple[str, ...]], httpx.ASGITransport]
@@ -79,6 +81,19 @@ _CHILD = dedent(
         return asyncio.run(services.answer(path, body)).code
 
 
+    def many_fields(method, *tags):
+        # empty fields of the last tag, inside of messages of those before it
+        body = bytes([tags[-1], 0]) * 2**21
+        for tag in reversed(tags[:-1]):
+            body = bytes([tag]) + length_of(body) + body
+        return asyncio.run(services.answer(f"/tensorflow.serving.{method}", body)).code
+
+
+    def length_of(body):
+        size = len(body)
+        return bytes([size >> shift & 127 | 128 for shift in (0, 7, 14, 21)] + [size >> 28])
+
+
     def rest_classify(context, count):
         examples = ",".join(["{}"] * count)
         body = '{"context":{"x":"%s"},"examples":[%s]}' % (context, examples)
@@ -104,6 +119,9 @@ _CHILD = dedent(
 
 
     spare(160)
+    codes["inputs"] = many_fields("PredictionService/Predict", 0x12)
+    codes["examples"] = many_fields("PredictionService/Classify", 0x12, 0x0A, 0x0A)
+    codes["models"] = many_fields("ModelService/HandleReloadConfigRequest", 0x0A, 0x0A, 0x0A)
     text = [b"x" * 50_000]
     codes["long string, repeated"] = predict(
         "identity_string", 1 << 20, dtype=DType.STRING, string_val=text)
@@ -141,6 +159,9 @@ def test_small_messages_that_stand_for_large_ones_cost_no_memory_and_end_nothing
     codes, grown = json.loads(ended.stdout.splitlines()[-1])
     assert codes == {
         "well": _OK,
+        "inputs": _RESOURCE_EXHAUSTED,
+        "examples": _RESOURCE_EXHAUSTED,
+        "models": _RESOURCE_EXHAUSTED,
         "long string, repeated": _INVALID_ARGUMENT,
         "empty strings": _INVALID_ARGUMENT,
         "string for floats": _INVALID_ARGUMENT,
@@ -213,6 +234,46 @@ def test_small_message_that_stands_for_many_elements_is_no_matter_of_the_event_l
         request.inputs["x"].tensor_shape.dim[0].size = 2**20
         for _ in range(10):
             assert await is_handed_over()
+
+    with _Counting(1, "test") as threads:
+        asyncio.run(main(threads))
+
+
+def test_context_that_many_examples_repeat_is_no_matter_of_the_event_loop(
+    manager: Manager,
+) -> None:
+    request = message("RegressionRequest", {"modelSpec": {"name": "half_plus_two"}})
+    request.model_spec.signature_name = "regress_x_to_y"
+    both = request.input.example_list_with_context
+    both.context.features.feature["x"].float_list.value.append(1)
+    both.context.features.feature["y"].bytes_list.value.append(bytes(6000))
+    both.examples.add()
+    context = {"x": 1.0, "y": "y" * 9000}
+    rest = json.dumps({"signature_name": "regress_x_to_y", "context": context, "examples": [{}]})
+
+    async def main(threads: _Counting) -> None:
+        services = Services(manager, RpcOptions(), threads)
+        app = create_app(manager, RestOptions(), threads)
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://host") as client:
+            for _ in range(10):  # of which the last would be taken to be quick
+                before = threads.handed
+                reply = await services.answer(path_of("Regress"), request.SerializeToString())
+                answer = await client.post("/v1/models/half_plus_two:regress", content=rest)
+                assert (reply.code, answer.status_code) == (_OK, 200)
+                assert threads.handed == before + 2
+
+    with _Counting(1, "test") as threads:
+        asyncio.run(main(threads))
+
+
+def test_large_message_is_read_outside_of_the_event_loop(manager: Manager) -> None:
+    request = predict_request("half_plus_two", {"x": np.ones(2**16, np.float32)})
+
+    async def main(threads: _Counting) -> None:
+        services = Services(manager, RpcOptions(), threads)
+        reply = await services.answer(path_of("Predict"), request.SerializeToString())
+        assert (reply.code, threads.handed) == (_OK, 2)
 
     with _Counting(1, "test") as threads:
         asyncio.run(main(threads))

@@ -37,6 +37,17 @@ _SIZES = [
     ("TopKV2", "x", "SIZE"),
     ("LinSpace", "one", "one", "SIZE"),
     ("Conv2DBackpropInput", "SIZE", "x", "x"),
+    ("Reshape", "x", "SIZE"),
+    ("Slice", "x", "zero", "SIZE"),
+    ("Slice", "x", "SIZE", "two"),
+    ("StridedSlice", "x", "zero", "SIZE", "two"),
+    ("Transpose", "x", "SIZE"),
+    ("Sum", "x", "SIZE"),
+    ("ExpandDims", "x", "SIZE"),
+    ("ConcatV2", "x", "x", "SIZE"),
+    ("SplitV", "x", "SIZE", "zero"),
+    ("SpaceToBatchND", "x", "two", "SIZE"),
+    ("GatherV2", "x", "x", "SIZE"),
 ]
 
 
@@ -73,6 +84,7 @@ def test_op_that_makes_as_much_as_it_is_told(
             "NonMaxSuppressionV3",
             "SparseToDense",
             "Bincount",
+            "GatherNd",
         ),
         *("DecodeJpeg", "DecodeCompressed", "ReadFile", "XlaLaunch", "Svd", "Bincount", "MyOwnOp"),
     ],

@@ -28,6 +28,7 @@ _log = logging.getLogger(__name__)
 _METHODS = {"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"}
 _WORTH_ZIPPING = 1024
 _SMALL_BODY = 32 * 1024
+_SMALL_EXAMPLES = 8 * 1024  # bytes of a body whose context may be repeated for each example
 _REQUEST_ID = b"x-request-id"
 _JSON = (b"content-type", b"application/json")
 _HTML = (b"content-type", b"text/html")
@@ -166,12 +167,13 @@ class Serving:
             return await self._in_thread(call, partial(documents.metadata, loaded), deadline)
         zipped = b"gzip" in _header(scope, b"content-encoding")
         hold = scope.get("hold", _no_bound)
+        most = _SMALL_BODY if call.verb is Verb.PREDICT else _SMALL_EXAMPLES
         return await Prediction(
             call.spec.name,
             partial(self._prepare, call, body, record, hold, zipped=zipped),
             deadline,
             self._threads,
-            small=len(body) < _SMALL_BODY and not zipped,
+            small=len(body) < most and not zipped,
             joins=self._options.batching,
             record=record,
             gone=partial(bodies.abandoned, receive),

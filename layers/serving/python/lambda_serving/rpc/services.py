@@ -23,7 +23,7 @@ from lambda_serving.model_config import ModelConfig
 from lambda_serving.model_spec import ModelSpec
 from lambda_serving.prediction_threads import Deadline, Gone, Threads
 from lambda_serving.predictions import Prediction
-from lambda_serving.rpc import errors, examples, models, predict
+from lambda_serving.rpc import errors, examples, models, predict, reading
 from lambda_serving.settings import Settings
 
 __all__ = [
@@ -43,7 +43,7 @@ _LARGEST_MESSAGES = 4  # or of so many of the largest
 _FEW_ELEMENTS = 64 * 1024  # of inputs, which a small message may repeat
 _NO_DEADLINE_SECONDS = 365 * 24 * 3600
 _SMALL_MESSAGE = 32 * 1024
-_RELOAD = ""  # in place of a model: no model's threads are taken for it
+_NO_MODEL = ""  # whose threads reload, and read the messages that do not yet say which model
 
 Counters = Callable[[], Mapping[str, int]]
 Reload = Callable[[Sequence[ModelConfig]], None]
@@ -110,6 +110,8 @@ class _Call:
     """A call whose message has been read."""
 
     request: Any
+    small: bool
+    """Whether it came in few bytes."""
     deadline: Deadline
     record: CallRecord | None
     gone: Gone | None
@@ -131,6 +133,12 @@ class _Method:
             return protos.message(f"tensorflow.serving.{self.request}").FromString(body)
         except DecodeError as error:
             raise InvalidArgument(f"The request is not a {self.request}") from error
+
+    def read(self, body: bytes, hold: Callable[[int], None]) -> Any:
+        """As `parse`; `hold` is told what the fields take, and others may go on meanwhile."""
+        request = protos.message(f"tensorflow.serving.{self.request}")()
+        reading.read(request, body, hold)
+        return request
 
 
 _PLAIN = Circumstances()
@@ -204,14 +212,24 @@ class Services:
         record: CallRecord | None = None,
     ) -> Reply:
         try:
-            request = method.parse(body)
-            if record:
-                record.model = _model(request)
-            if how.model:
-                models.narrow(request, how.model)
-            deadline = Deadline.after(self._bounded(how.timeout_ms))
-            response = await method.perform(_Call(request, deadline, record, how.gone))
-            return Reply(errors.OK, "", response)
+            with Held(self.room) as held:
+                deadline = Deadline.after(self._bounded(how.timeout_ms))
+                small = len(body) < _SMALL_MESSAGE
+
+                def read() -> Any:
+                    request = method.parse(body) if small else method.read(body, held.add)
+                    if how.model:
+                        models.narrow(request, how.model)
+                    return request
+
+                if small or self._threads is None:
+                    request = read()
+                else:
+                    request = await self._threads.call(_NO_MODEL, read, deadline, how.gone)
+                if record:
+                    record.model = _model(request)
+                call = _Call(request, small, deadline, record, how.gone)
+                return Reply(errors.OK, "", await method.perform(call))
         except ServingError as error:
             return Reply(errors.code_of(error), errors.message(error), b"")
         except MemoryError:
@@ -230,21 +248,28 @@ class Services:
             as_content = self._options.as_content
             return predict.prediction(loaded, call.request, admit=admit, as_content=as_content)
 
-        small = predict.elements(call.request) <= _FEW_ELEMENTS
-        return await self._run(call, run_of, small=small)
+        few = call.small and predict.elements(call.request) <= _FEW_ELEMENTS
+        return await self._run(call, run_of, small=few)
 
     async def _classify(self, call: _Call) -> bytes:
-        return await self._run(call, partial(_examples, examples.classification, call))
+        return await self._infer(call, examples.classification)
 
     async def _regress(self, call: _Call) -> bytes:
-        return await self._run(call, partial(_examples, examples.regression, call))
+        return await self._infer(call, examples.regression)
+
+    async def _infer(
+        self, call: _Call, infer: Callable[[Loaded, Any, Callable[[int], None]], Run[Any]]
+    ) -> bytes:
+        """A context may be repeated for each of many examples: then they are not few bytes."""
+        few = call.small and not call.request.input.example_list_with_context.HasField("context")
+        return await self._run(call, partial(_examples, infer, call), small=few)
 
     async def _run(
         self,
         call: _Call,
         run_of: Callable[[Loaded, Callable[[int], None]], Run[Any]],
         *,
-        small: bool = True,
+        small: bool,
     ) -> bytes:
         with Held(self.room) as held:
 
@@ -260,7 +285,7 @@ class Services:
                 prepare,
                 call.deadline,
                 self._threads,
-                small=small and call.request.ByteSize() < _SMALL_MESSAGE,
+                small=small,
                 joins=self._options.batching,
                 record=call.record,
                 gone=call.gone,
@@ -288,7 +313,7 @@ class Services:
         replace = partial(models.replace, self._reload, call.request, self._counters)
         if self._threads is None:
             return _serialized(replace())
-        return _serialized(await self._threads.call(_RELOAD, replace, Deadline(None)))
+        return _serialized(await self._threads.call(_NO_MODEL, replace, Deadline(None)))
 
     async def _in_thread(self, call: _Call, work: Callable[[], Any]) -> bytes:
         def serialized() -> bytes:

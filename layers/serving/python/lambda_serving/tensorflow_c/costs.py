@@ -17,13 +17,12 @@ Add AddV2 Cast ConcatV2 ExpandDims Fill GatherV2 Identity Max Maximum Min Minimu
 Prod Range Reshape Slice Squeeze StridedSlice Sum Unpack ZerosLike
 """
 _MOVING = """
-BatchToSpaceND BiasAdd BroadcastArgs BroadcastGradientArgs Cast Concat ConcatOffset ConcatV2
-ConjugateTranspose Const DepthToSpace EnsureShape ExpandDims Gather GatherNd GatherV2 Identity
-IdentityN InvertPermutation NoOp OnesLike Pack ParallelConcat Placeholder PlaceholderWithDefault
-PreventGradient Rank ReadVariableOp Reshape ResourceGather ResourceGatherNd Reverse ReverseSequence
-ReverseV2 Roll Select SelectV2 Shape ShapeN Size Slice Snapshot SpaceToBatchND SpaceToDepth Split
-SplitV Squeeze StatelessRandomGetAlg StopGradient StridedSlice Transpose Unpack VarHandleOp
-Variable VariableV2 VarIsInitializedOp ZerosLike
+BiasAdd BroadcastArgs BroadcastGradientArgs Cast ConcatOffset Const DepthToSpace EnsureShape Gather
+Identity IdentityN InvertPermutation NoOp OnesLike Pack ParallelConcat Placeholder
+PlaceholderWithDefault PreventGradient Rank ReadVariableOp ResourceGather Reverse ReverseSequence
+ReverseV2 Roll Select SelectV2 Shape ShapeN Size Snapshot SpaceToDepth Squeeze
+StatelessRandomGetAlg StopGradient Unpack VarHandleOp Variable VariableV2 VarIsInitializedOp
+ZerosLike
 """
 _ELEMENTWISE = """
 Abs Acos Acosh Add AddN AddV2 Asin Asinh Atan Atan2 Atanh BitwiseAnd BitwiseOr BitwiseXor Bucketize
@@ -38,10 +37,9 @@ _REDUCING = """
 _FusedBatchNormEx _FusedConv2D _FusedConv3D _FusedDepthwiseConv2dNative _FusedMatMul
 _MklFusedBatchMatMulV2 _MklFusedMish _MklLayerNorm _MklNativeConv2D
 _MklNativeDepthwiseConv2dNative _MklNativeFusedConv2D _MklNativeFusedDepthwiseConv2dNative
-_MklSwish All Any ArgMax ArgMin AvgPool
-AvgPool3D BatchMatMul BatchMatMulV2 BatchMatMulV3 Conv Conv2D Conv3D Cumprod Cumsum
-DepthwiseConv2dNative Einsum EuclideanNorm FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 InTopK
-InTopKV2 L2Loss LRN MatMul Max MaxPool MaxPool3D MaxPoolV2 Mean Min Prod Sum
+_MklSwish AvgPool AvgPool3D BatchMatMul BatchMatMulV2 BatchMatMulV3 Conv Conv2D Conv3D Cumprod
+Cumsum DepthwiseConv2dNative Einsum FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 InTopK
+InTopKV2 L2Loss LRN MatMul MaxPool MaxPool3D
 """
 _OVER_STRINGS = """
 AsString DecodeRaw HashTable HashTableV2 LookupTableFind LookupTableFindV2 ParseExample
@@ -56,29 +54,55 @@ _SHAPES = {"Const", "Shape", "ShapeN", "Size", "Rank"}
 _OF_SHAPES = frozenset(_KEEPING.split())
 """Ops that make values which grow with shapes out of such values."""
 _SIZED: dict[str, tuple[int, ...]] = {
+    "All": (1,),
+    "Any": (1,),
+    "ArgMax": (1,),
+    "ArgMin": (1,),
+    "BatchToSpaceND": (1, 2),
     "BroadcastTo": (1,),
+    "Concat": (0,),
+    "ConcatV2": (-1,),
+    "ConjugateTranspose": (1,),
     "Conv2DBackpropInput": (0,),
     "Conv3DBackpropInputV2": (0,),
+    "EuclideanNorm": (1,),
+    "ExpandDims": (1,),
     "Fill": (0,),
+    "GatherV2": (2,),
     "LinSpace": (2,),
+    "Max": (1,),
+    "Mean": (1,),
+    "Min": (1,),
     "MirrorPad": (1,),
     "OneHot": (1,),
     "Pad": (1,),
     "PadV2": (1,),
+    "Prod": (1,),
     "RandomStandardNormal": (0,),
     "RandomUniform": (0,),
     "RandomUniformInt": (0,),
     "Range": (0, 1, 2),
+    "Reshape": (1,),
     "ResizeBicubic": (1,),
     "ResizeBilinear": (1,),
     "ResizeNearestNeighbor": (1,),
+    "Slice": (1, 2),
+    "SpaceToBatchND": (1, 2),
+    "Split": (0,),
+    "SplitV": (1, 2),
     "StatelessRandomNormalV2": (0,),
     "StatelessRandomUniformV2": (0,),
+    "StridedSlice": (1, 2, 3),
+    "Sum": (1,),
     "Tile": (1,),
     "TopKV2": (1,),
+    "Transpose": (1,),
     "TruncatedNormal": (0,),
 }
-"""Ops and those of their inputs whose values say how large the output is."""
+"""Ops and those of their inputs whose values say how large the output is, or of which shape.
+
+The shape alone is enough: the product of a row and a column is a number, or a matrix.
+"""
 _STEADY = frozenset(f"{_MOVING} {_ELEMENTWISE} {_REDUCING} {_OVER_STRINGS}".split())
 
 
