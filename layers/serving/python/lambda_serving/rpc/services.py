@@ -212,9 +212,11 @@ class Services:
         record: CallRecord | None = None,
     ) -> Reply:
         try:
-            with Held(self.room) as held:
+            with Held(self.room) as message, Held(self.room) as held:
                 deadline = Deadline.after(self._bounded(how.timeout_ms))
                 small = len(body) < _SMALL_MESSAGE
+                if not small:
+                    message.add(len(body))  # so that its fields are not let have all they want
 
                 def read() -> Any:
                     request = method.parse(body) if small else method.read(body, held.add)
