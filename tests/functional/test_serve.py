@@ -136,7 +136,9 @@ def test_base_path_without_versions_says_what_a_version_is(tmp_path: Path) -> No
     assert said == (
         f"Error: No versions of servable m found under base path {tmp_path}. Each version is a"
         " folder whose name is a number and that holds the SavedModel, e.g."
-        f" {tmp_path}/1/saved_model.pb. There is: saved_model.pb"
+        f" {tmp_path}/1/saved_model.pb. There is: saved_model.pb. {tmp_path} is a SavedModel"
+        " itself, not a base path. Move it into a folder whose name is a number, such as"
+        f" {tmp_path}/1"
     )
 
 
