@@ -327,7 +327,7 @@ def test_server_without_models_waits_for_a_reload(
                 config=to_message(models)
             )
             call(channel, "HandleReloadConfigRequest", request)
-            until(lambda status=status: client.ready() == status)  # type: ignore[misc]
+            until(lambda status=status: client.ready() == status)  # type: ignore[misc] # a default
             assert client.ask().status_code == (200 if models else 404)
 
 
@@ -365,7 +365,7 @@ def test_labels_move_and_a_broken_config_changes_nothing(versions: Path, tmp_pat
         for broken in (b"model_config_list {", b"\xff\xfe\x00", b"", text(7).encode()):
             count = len(said)
             config.write_bytes(broken)
-            until(lambda count=count: "ERROR" in "".join(said[count:]))  # type: ignore[misc]
+            until(lambda count=count: "ERROR" in "".join(said[count:]))  # type: ignore[misc] # a default
             assert stable() == '{"predictions":[4.0]}'
         config.write_text(text(1))
         until(lambda: stable() == '{"predictions":[3.0]}')

@@ -245,7 +245,7 @@ def _varint(number: int) -> bytes:
 def _strings(proto: Any, count: int) -> list[bytes]:
     """The strings that a proto gives, at most `count`."""
     if not (proto.tensor_content and count):
-        return proto.string_val[:count]  # type: ignore[no-any-return]
+        return proto.string_val[:count]  # type: ignore[no-any-return] # messages have no types
     strings = _from_string_content(proto.tensor_content, count)
     if strings is None:
         raise InvalidArgument(f"tensor_content does not hold {count} strings")

@@ -150,7 +150,7 @@ def _read(content: bytes, nesting: int) -> Json:
             raise _StoppedError(0)
         if nesting < _RECURSION:
             check_nesting(content[: before + _length(text, _before(end, edits))], nesting)
-        return value  # type: ignore[no-any-return]
+        return value  # type: ignore[no-any-return] # JSON of any type
     raise _StoppedError(before + _length(text, _before(position, edits)))
 
 
