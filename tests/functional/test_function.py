@@ -21,8 +21,8 @@ from mangum.types import LambdaContext
 
 import events
 from conformance import Case, check, load_cases
-from lambda_serving.function.events import MAX_ANSWER
 from lambda_serving.function.handler import Handler
+from lambda_serving.function.kinds import MAX_ANSWER
 from lambda_serving.manager import Manager
 from lambda_serving.settings import Settings
 from server_process import MNIST
@@ -77,7 +77,19 @@ def test_answers_events_as_the_table_says(
     check(case, status, headers, b"" if case.method == "HEAD" else body)
 
 
-@pytest.mark.parametrize("name", ["predict", "http-api-v1", "rest-api-v1", "function-url", "alb"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "predict",
+        "http-api-v1",
+        "rest-api-v1",
+        "function-url",
+        "alb",
+        "alb-multi-value",
+        "lattice-v1",
+        "lattice-v2",
+    ],
+)
 def test_every_kind_of_http_event_is_read(name: str, half: Callable[[Any], Any]) -> None:
     event = events.load(name)
     text = json.dumps(event).replace("models/MLP:predict", "models/half_plus_two:predict")
@@ -153,8 +165,6 @@ def _without(*path: str) -> Any:
     [
         _without("requestContext", "http"),
         _without("requestContext", "http", "method"),
-        _without("version"),
-        _without("rawPath"),
         events.load("predict") | {"headers": [1]},
         events.load("predict") | {"requestContext": None},
         events.load("predict") | {"body": {"instances": []}},

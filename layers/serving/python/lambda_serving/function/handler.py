@@ -7,12 +7,11 @@ from typing import Any
 from mangum.types import LambdaContext
 from snapshot_restore_py import register_after_restore
 
-from lambda_serving.errors import ServingError
 from lambda_serving.function.events import MAX_BYTES, Adapter, Event
 from lambda_serving.function.telemetry import Telemetry
 from lambda_serving.manager import Manager
 from lambda_serving.model_spec import ModelSpec
-from lambda_serving.rest import RestOptions, create_app, errors
+from lambda_serving.rest import RestOptions, create_app
 from lambda_serving.rpc import with_grpc_web
 from lambda_serving.settings import Settings
 
@@ -38,21 +37,6 @@ class Handler:
 
     def __call__(self, event: Event, context: LambdaContext) -> Any:
         start = perf_counter()
-        try:
-            answer = self._adapter(event, context)
-        except ServingError as error:
-            answer = _refusal(event, error)
+        answer = self._adapter(event, context)
         self._telemetry.record(1000 * (perf_counter() - start))
         return answer
-
-
-def _refusal(event: Event, error: ServingError) -> dict[str, Any]:
-    """A failure in the form that who sent the event can read."""
-    if not isinstance(event, dict) or not {"requestContext", "path"} & event.keys():
-        return {"error": str(error)}
-    return {
-        "statusCode": errors.status_of(error),
-        "headers": {"content-type": "application/json"},
-        "body": errors.body(str(error)).decode(),
-        "isBase64Encoded": False,
-    }

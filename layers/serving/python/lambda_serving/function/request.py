@@ -1,0 +1,134 @@
+"""The HTTP request in an event, whoever sent it.
+
+Forgiving on purpose: proxies send odd headers, and senders differ in what they leave out. Only what
+an answer depends on is read; host, port and scheme are not.
+
+Sources: API Gateway developer guide, Lambda proxy integrations of REST APIs and of HTTP APIs;
+Lambda developer guide, function URLs; Elastic Load Balancing and VPC Lattice user guides, Lambda
+functions as targets.
+"""
+
+import binascii
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from lambda_serving.errors import InvalidArgument
+
+__all__ = ["Request", "read"]
+
+_Event = Mapping[str, Any]
+_AS_SENT = "".join(map(chr, range(0x21, 0x7F))).replace("?", "").replace("#", "")
+"""What stands for itself in a path. A sender that decoded the path leaves other characters."""
+_NOTHING: _Event = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request; path and query are percent-encoded, names of headers are in lower case."""
+
+    method: str
+    path: str
+    query: str
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+def read(event: _Event, *, query_in_path: bool = False, encoded: bool = False) -> Request:
+    """The request of an event.
+
+    `query_in_path` says that the query follows the path there, `encoded` that parameters of the
+    query are as sent. Raises InvalidArgument for an event without a method or a path, and for a
+    body that is neither text nor base64.
+    """
+    path, query = _path(event), None
+    if query_in_path:
+        path, _, query = path.partition("?")
+    if query is None:
+        query = _query(event, encoded=encoded)
+    return Request(
+        _method(event),
+        _quoted(path, _AS_SENT),
+        _quoted(query, _AS_SENT + "?"),
+        list(_headers(event)),
+        _body(event),
+    )
+
+
+def _method(event: _Event) -> str:
+    context = _part(event, "requestContext")
+    http = _part(context, "http")
+    for method in (http.get("method"), event.get("httpMethod"), event.get("method")):
+        if isinstance(method, str) and method:
+            return method.upper()
+    raise InvalidArgument("The event is not an HTTP request: it has no method")
+
+
+def _path(event: _Event) -> str:
+    http = _part(_part(event, "requestContext"), "http")
+    for path in (event.get("rawPath"), http.get("path"), event.get("path"), event.get("raw_path")):
+        if isinstance(path, str) and path:
+            return path
+    raise InvalidArgument("The event is not an HTTP request: it has no path")
+
+
+def _query(event: _Event, *, encoded: bool) -> str:
+    raw = event.get("rawQueryString")
+    if isinstance(raw, str):
+        return raw
+    for name in ("multiValueQueryStringParameters", "queryStringParameters"):
+        if parameters := _part(event, name):
+            safe = _AS_SENT if encoded else ""
+            return "&".join(
+                f"{_quoted(key, safe)}={_quoted(value, safe)}"
+                for key, values in parameters.items()
+                for value in _texts(values)
+            )
+    return ""
+
+
+def _headers(event: _Event) -> Iterator[tuple[bytes, bytes]]:
+    """Each value of each header; a header with several values is whole in `multiValueHeaders`."""
+    headers: dict[str, Any] = {}
+    for name in ("headers", "multiValueHeaders"):
+        headers |= {key.lower(): value for key, value in _part(event, name).items()}
+    for key, values in headers.items():
+        for value in _texts(values):
+            yield key.encode("utf-8", "replace"), value.encode("utf-8", "replace")
+
+
+def _texts(values: Any) -> Iterable[str]:
+    """One value or a list of them as texts, without those that are null."""
+    for value in values if isinstance(values, list) else [values]:
+        if value is not None:
+            yield value if isinstance(value, str) else json.dumps(value)
+
+
+def _body(event: _Event) -> bytes:
+    body = event.get("body") or ""
+    if not isinstance(body, str):
+        raise InvalidArgument(
+            f"The event's body is neither text nor base64 but a JSON {type(body).__name__}"
+        )
+    if not any(event.get(name) is True for name in ("isBase64Encoded", "is_base64_encoded")):
+        return body.encode("utf-8", "surrogatepass")
+    try:
+        return binascii.a2b_base64(body, strict_mode=True)
+    except ValueError as error:
+        raise InvalidArgument(f"The event's body is not base64: {error}") from error
+
+
+def _quoted(text: str, safe: str) -> str:
+    return quote(text, safe, errors="replace")
+
+
+def _part(event: _Event, name: str) -> _Event:
+    """An object inside an object, empty where it is null or left out."""
+    part = event.get(name)
+    if part is None:
+        return _NOTHING
+    if not isinstance(part, dict):
+        raise InvalidArgument(f"The event's {name} is not an object but {type(part).__name__}")
+    return part
