@@ -18,8 +18,8 @@ from starlette.types import ASGIApp
 import events
 from asgi import ask
 from grpc_web import BINARY, TEXT, frame, frames, outputs
-from lambda_serving.function.events import MAX_ANSWER, MAX_BYTES
 from lambda_serving.function.handler import Handler
+from lambda_serving.function.kinds import MAX_ANSWER, MAX_BYTES
 from lambda_serving.manager import Manager
 from lambda_serving.prediction_threads import Threads
 from lambda_serving.rest import RestOptions, create_app

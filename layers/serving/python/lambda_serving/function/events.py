@@ -7,14 +7,12 @@ from mangum import Mangum
 from mangum.types import LambdaContext, LambdaHandler, Response
 
 from lambda_serving.errors import ServingError
-from lambda_serving.function.kinds import MAX_ANSWER, TEXT, Event, kind_of
+from lambda_serving.function.kinds import TEXT, Event, kind_of
 from lambda_serving.model_spec import ServableId
 from lambda_serving.rest import errors
 
-__all__ = ["MAX_BYTES", "Adapter", "Event"]
+__all__ = ["Adapter"]
 
-MAX_BYTES = (MAX_ANSWER - 4096) * 3 // 4
-"""Of an answer that becomes base64, beside its status and headers."""
 _MODELS, _GRPC_WEB = "/v1/models", "/tensorflow.serving."
 
 

@@ -7,7 +7,8 @@ from typing import Any
 from mangum.types import LambdaContext
 from snapshot_restore_py import register_after_restore
 
-from lambda_serving.function.events import MAX_BYTES, Adapter, Event
+from lambda_serving.function.events import Adapter
+from lambda_serving.function.kinds import MAX_BYTES, Event
 from lambda_serving.function.telemetry import Telemetry
 from lambda_serving.manager import Manager
 from lambda_serving.model_spec import ModelSpec

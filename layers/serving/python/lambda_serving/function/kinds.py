@@ -27,13 +27,15 @@ from mangum.types import LambdaConfig, LambdaContext, Response, Scope
 from lambda_serving.errors import InvalidArgument, PayloadTooLarge
 from lambda_serving.function.request import Request, read
 
-__all__ = ["MAX_ANSWER", "TEXT", "Event", "Place", "kind_of"]
+__all__ = ["MAX_ANSWER", "MAX_BYTES", "TEXT", "Event", "Place", "kind_of"]
 
 Event = Any
 Place = Callable[[str, Event, LambdaContext], str]
 """Where in the application a path leads, with the event and the context that it came with."""
 MAX_ANSWER = 6 * 2**20
 """What Lambda takes of a function, in bytes of JSON."""
+MAX_BYTES = (MAX_ANSWER - 4096) * 3 // 4
+"""Of an answer that becomes base64, beside its status and headers."""
 TEXT = [*DEFAULT_TEXT_MIME_TYPES, "application/grpc-web-text"]
 """Content types of answers that are sent as text."""
 
