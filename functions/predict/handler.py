@@ -5,4 +5,6 @@ import os
 from lambda_serving import function
 from lambda_serving.settings import Settings
 
-handler = function.start(Settings.from_environment(os.environ))
+handler = function.start(
+    Settings.from_environment(os.environ), stack=os.environ.get("SYSTEM") or "none"
+)

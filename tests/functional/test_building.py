@@ -26,6 +26,7 @@ from lambda_serving.release.report import Reporter
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
 
+_DIMENSIONS = [["stack", "service"], ["stack", "service", "model"]]
 _ORDER = Order("MLP", 2, "content", "registry/models@sha256:base")
 
 
@@ -125,6 +126,7 @@ def test_failure_is_an_event_a_metric_and_a_line_in_the_log(
     }
     metric = json.loads(capsys.readouterr().out)
     assert (metric["ReleaseFailures"], metric["service"]) == ([1.0], "lambda_serving_release")
+    assert (metric["stack"], metric["model"]) == ("system", "MLP")
     [described] = metric["_aws"]["CloudWatchMetrics"]
-    assert (described["Namespace"], described["Dimensions"]) == ("LambdaServing", [["service"]])
+    assert (described["Namespace"], described["Dimensions"]) == ("LambdaServing", _DIMENSIONS)
     assert "{name: MLP version: 2} failed: corrupt" in caplog.text

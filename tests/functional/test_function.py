@@ -215,7 +215,7 @@ def test_answer_over_lambdas_limit_is_413_with_the_way_out(half: Callable[[Any],
 def test_metrics_of_each_request_go_to_the_log(
     manager: Manager, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    handler = Handler(manager, Settings(model_name="two_versions"))
+    handler = Handler(manager, Settings(model_name="two_versions"), "system")
     for _ in range(2):
         handler({"instances": [1.0]}, _CONTEXT)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -230,6 +230,31 @@ def test_metrics_of_each_request_go_to_the_log(
         for line in lines
     ] == [("two_versions", "2", [1.0], [1.0], 1), ("two_versions", "2", [1.0], [0.0], 1)]
     assert lines[0]["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "LambdaServing"
+    assert {line["stack"] for line in lines} == {"system"}
+
+
+@pytest.mark.parametrize(
+    ("verb", "body"),
+    [("predict", b'{"instances": [1.0]}'), ("predict", b"{"), ("nothing", b"{}")],
+)
+def test_fault_of_the_client_is_no_error_of_the_model(
+    verb: str, body: bytes, half: Callable[[Any], Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    half(events.payload_2("POST", f"/v1/models/half_plus_two:{verb}", {}, body))
+    told = capsys.readouterr().out
+    assert ("RequestCount" in told, "ErrorCount" in told) == (True, False)
+
+
+def test_answer_of_5xx_is_an_error_of_the_model(
+    manager: Manager, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings(model_name="while_loop", rest_api_timeout_in_ms=300)
+    endless = json.dumps({"instances": [2**63 - 1]}).encode()
+    event = events.payload_2("POST", "/v1/models/while_loop:predict", {}, endless)
+    answer = Handler(manager, settings)(event, _CONTEXT)
+    assert answer["statusCode"] >= 500
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "ErrorCount" in line]
+    assert json.loads(line)["model"] == "while_loop"
 
 
 def test_random_numbers_are_renewed_after_a_snapshot_is_restored(manager: Manager) -> None:

@@ -9,7 +9,13 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from lambda_serving.errors import InvalidArgument, Unavailable
+from lambda_serving.errors import (
+    Aborted,
+    InvalidArgument,
+    PermissionDenied,
+    ServingError,
+    Unavailable,
+)
 from lambda_serving.release.actions import Action
 from lambda_serving.release.deployment import Deployment
 from lambda_serving.release.worker import Worker, start
@@ -45,13 +51,10 @@ class _Queue:
     def __init__(self, client: "SQSClient") -> None:
         self.client = client
         self.models: dict[str, _Model] = {}
-        self.failures = 0
+        self.failures: list[str] = []
         name = "changes.fifo"
         self.url = client.create_queue(QueueName=name, Attributes={"FifoQueue": "true"})["QueueUrl"]
-        self.worker = Worker(self.models.__getitem__, client, self._count)
-
-    def _count(self) -> None:
-        self.failures += 1
+        self.worker = Worker(self.models.__getitem__, client, self.failures.append)
 
     def hand_over(self, *models: str, tries: int = 1, seconds: float = 120) -> list[str]:
         """Sends a message for each, and hands them over in one batch; the ids given back."""
@@ -105,14 +108,14 @@ def _visible_after(queue: _Queue) -> list[int]:
 def test_messages_of_one_model_are_one_look(queue: _Queue) -> None:
     queue.models |= {"A": _Model(_DONE), "B": _Model(_DONE)}
     assert queue.hand_over("A", "B", "A", "A") == []
-    assert (queue.models["A"].looks, queue.models["B"].looks, queue.failures) == (1, 1, 0)
+    assert (queue.models["A"].looks, queue.models["B"].looks, queue.failures) == (1, 1, [])
 
 
 def test_what_must_be_waited_for_is_given_back_until_then(queue: _Queue) -> None:
     queue.models["A"] = _Model(_SETTLING)
     asked = _visible_after(queue)
     assert queue.hand_over("A") == ["A-0"]
-    assert (asked, queue.failures) == ([42], 0)
+    assert (asked, queue.failures) == ([42], [])
 
 
 def test_trouble_of_one_model_does_not_touch_another(
@@ -122,7 +125,7 @@ def test_trouble_of_one_model_does_not_touch_another(
     asked = _visible_after(queue)
     assert queue.hand_over("A", "B", "A") == ["A-0", "A-2"]
     assert queue.models["B"].looks == 1
-    assert (asked, queue.failures) == ([6, 6], 1)
+    assert (asked, queue.failures) == ([6, 6], [])
     assert "A: no bucket" in caplog.text
 
 
@@ -134,10 +137,30 @@ def test_what_fails_again_is_tried_later_and_later(tries: int, seconds: int, que
     assert asked == [seconds]
 
 
+@pytest.mark.parametrize(
+    ("error", "tries", "failures"),
+    [
+        (Unavailable("Rate exceeded (ThrottlingException)"), 1, []),
+        (Unavailable("Rate exceeded (ThrottlingException)"), 6, []),
+        (Unavailable("Rate exceeded (ThrottlingException)"), 7, ["A"]),
+        (Aborted("somebody else moved the alias"), 1, []),
+        (Aborted("somebody else moved the alias"), 100, ["A"]),
+        (PermissionDenied("lambda:PublishVersion"), 1, ["A"]),
+        (InvalidArgument("models.config, line 3"), 1, ["A"]),
+    ],
+)
+def test_what_passes_by_itself_rings_only_when_it_lasts(
+    error: ServingError, tries: int, failures: list[str], queue: _Queue
+) -> None:
+    queue.models["A"] = _Model(error)
+    assert queue.hand_over("A", tries=tries) == ["A-0"]
+    assert queue.failures == failures
+
+
 def test_defect_is_logged_and_given_back(queue: _Queue, caplog: pytest.LogCaptureFixture) -> None:
     queue.models |= {"A": _Model(ZeroDivisionError("a defect")), "B": _Model(_DONE)}
     assert queue.hand_over("A", "B") == ["A-0"]
-    assert queue.failures == 1
+    assert queue.failures == ["A"]
     [record] = [each for each in caplog.records if each.levelno == logging.ERROR]
     assert record.exc_info
 
@@ -145,7 +168,7 @@ def test_defect_is_logged_and_given_back(queue: _Queue, caplog: pytest.LogCaptur
 def test_nothing_is_begun_that_would_be_broken_off(queue: _Queue) -> None:
     queue.models["A"] = _Model(_DONE)
     assert queue.hand_over("A", seconds=30) == ["A-0"]
-    assert (queue.models["A"].looks, queue.failures) == (0, 0)
+    assert (queue.models["A"].looks, queue.failures) == (0, [])
 
 
 @pytest.mark.parametrize("missing", ["SYSTEM", "MODELS", "API_ID"])

@@ -228,12 +228,11 @@ def test_image_of_a_model_holds_its_folder(model: str, folder: str, view: View) 
     assert (build["DockerImage"], build["DockerBuildArgs"]["MODEL"]) == (f"predict-{model}", folder)
 
 
-def test_dashboard_and_access_log_are_json_of_what_functions_count(view: View) -> None:
+def test_dashboard_and_access_log_are_json(view: View) -> None:
     root = view["stacks"][""]
     assert json.loads(root["Stage"]["Properties"]["AccessLogSettings"]["Format"])
     dashboard = root["Dashboard"]["Properties"]["DashboardBody"]
     assert json.loads(dashboard)
-    assert dashboard.count("{LambdaServing,model,service,version}") == 3
 
 
 def test_base_image_is_that_of_the_dockerfile() -> None:

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 __all__ = ["start"]
 
 
-def start(settings: Settings) -> "Handler":
+def start(settings: Settings, stack: str = "none") -> "Handler":
     """The handler of Lambda's events over the model of `settings`, loaded and warmed.
 
+    `stack` names the stack that its metrics are counted for.
     Raises what loading raises: Lambda logs it, with the sentence that says what to fix, and
     tries again with the next request.
     """
@@ -32,4 +33,4 @@ def start(settings: Settings) -> "Handler":
         from lambda_serving.function.handler import Handler  # takes as long: side by side
 
         loading.result()
-    return Handler(manager, settings)
+    return Handler(manager, settings, stack)

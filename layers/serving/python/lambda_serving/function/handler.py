@@ -18,11 +18,16 @@ from lambda_serving.settings import Settings
 
 __all__ = ["Handler"]
 
+_SERVER_ERROR = 500
+
 
 class Handler:
-    """Answers events over the model that `manager` has loaded, one at a time."""
+    """Answers events over the model that `manager` has loaded, one at a time.
 
-    def __init__(self, manager: Manager, settings: Settings) -> None:
+    `stack` names the stack that its metrics are counted for.
+    """
+
+    def __init__(self, manager: Manager, settings: Settings, stack: str = "none") -> None:
         served = manager.get(ModelSpec(settings.model_name)).id
         rest = create_app(manager, RestOptions.of(settings))
         app = with_grpc_web(
@@ -33,11 +38,12 @@ class Handler:
             timeout_ms=max(0, settings.rest_api_timeout_in_ms),
         )
         self._adapter = Adapter(app, served)
-        self._telemetry = Telemetry(served)
+        self._telemetry = Telemetry(served, stack)
         register_after_restore(random.seed)  # environments of one snapshot must not draw alike
 
     def __call__(self, event: Event, context: LambdaContext) -> Any:
         start = perf_counter()
         answer = self._adapter(event, context)
-        self._telemetry.record(1000 * (perf_counter() - start))
+        status = answer.get("statusCode", 200) if isinstance(answer, dict) else 200
+        self._telemetry.record(1000 * (perf_counter() - start), failed=status >= _SERVER_ERROR)
         return answer

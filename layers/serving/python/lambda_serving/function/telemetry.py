@@ -17,21 +17,37 @@ _LOGGER = "lambda_serving"
 
 
 class Telemetry:
-    """Metrics of one servable: RequestCount, Latency and ColdStart by model and version."""
+    """Metrics of one servable of the stack `stack`.
 
-    def __init__(self, servable: ServableId) -> None:
+    RequestCount, Latency and ColdStart by model and version; ErrorCount by model as well, so that
+    one alarm follows a model from version to version.
+    """
+
+    def __init__(self, servable: ServableId, stack: str) -> None:
         Logger(service=_LOGGER).append_keys(model=servable.name, version=servable.version)
         logging.getLogger("mangum.http").setLevel(logging.ERROR)  # a line a request otherwise
         self._metrics = AmazonCloudWatchEMFProvider(  # `Metrics` is one for the process
             namespace=NAMESPACE, service=_LOGGER
         )
-        self._metrics.set_default_dimensions(model=servable.name, version=str(servable.version))
+        self._metrics.set_default_dimensions(
+            stack=stack, model=servable.name, version=str(servable.version)
+        )
+        self._errors = AmazonCloudWatchEMFProvider(namespace=NAMESPACE, service=_LOGGER)
+        self._errors.set_default_dimensions(stack=stack, model=servable.name)
+        self._version = str(servable.version)
         self._cold = True
 
-    def record(self, milliseconds: float) -> None:
-        """Counts a request that took so long; the first one of an environment was a cold start."""
+    def record(self, milliseconds: float, *, failed: bool = False) -> None:
+        """Counts a request that took so long; the first one of an environment was a cold start.
+
+        `failed` says that the fault was not the client's: it was answered with 5xx.
+        """
         self._metrics.add_metric("RequestCount", MetricUnit.Count, 1)
         self._metrics.add_metric("Latency", MetricUnit.Milliseconds, milliseconds)
         self._metrics.add_metric("ColdStart", MetricUnit.Count, int(self._cold))
         self._metrics.flush_metrics()
         self._cold = False
+        if failed:
+            self._errors.add_metric("ErrorCount", MetricUnit.Count, 1)
+            self._errors.add_dimensions(service=_LOGGER, version=self._version)
+            self._errors.flush_metrics()

@@ -14,6 +14,7 @@ __all__ = ["DETAIL_TYPE", "SOURCE", "Reporter"]
 
 SOURCE = "lambda-serving"
 DETAIL_TYPE = "Model Version Failed"
+_SERVICE = "lambda_serving_release"
 _log = logging.getLogger(__name__)
 
 
@@ -27,13 +28,12 @@ class Reporter:
 
         self._system = system
         self._client = client
-        self._metrics = AmazonCloudWatchEMFProvider(
-            namespace="LambdaServing", service="lambda_serving_release"
-        )
+        self._metrics = AmazonCloudWatchEMFProvider(namespace="LambdaServing", service=_SERVICE)
+        self._metrics.set_default_dimensions(stack=system or "none")
 
     def __call__(self, servable: ServableId, error: str) -> None:
         """Raises what `aws.explained` says when the event bus does not take it."""
-        self.count()
+        self.count(servable.name)
         _log.error("%s failed: %s", servable, error)
         detail: dict[str, Any] = {
             "system": self._system,
@@ -45,7 +45,8 @@ class Reporter:
         with explained("the event bus"):
             self._client.put_events(Entries=[entry])  # type: ignore[list-item] # keys are enough
 
-    def count(self) -> None:
-        """Counts a failure, of a version or of a run."""
+    def count(self, model: str) -> None:
+        """Counts a failure, of a version of a model or of a run: by stack, and by model as well."""
         self._metrics.add_metric("ReleaseFailures", "Count", 1)
+        self._metrics.add_dimensions(service=_SERVICE, model=model)
         self._metrics.flush_metrics()

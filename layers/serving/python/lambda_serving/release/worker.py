@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from lambda_serving.errors import ServingError
+from lambda_serving.errors import Aborted, ServingError, Unavailable
 from lambda_serving.release.aws import connect, explained
 from lambda_serving.release.reconcile import Gateway, reconcile
 from lambda_serving.release.report import Reporter
@@ -24,6 +24,7 @@ __all__ = ["Worker", "start"]
 _log = logging.getLogger(__name__)
 _LONGEST_ACTION_SECONDS = 75  # nothing is started that the function's end would break off
 _BACKOFF_SECONDS = (5, 10, 20, 40, 80, 160, 300)  # between two tries of what fails
+_PASSING = (Aborted, Unavailable)  # another one was quicker; AWS does not answer just now
 _Message = Mapping[str, Any]
 
 
@@ -34,9 +35,13 @@ class Worker:
         self,
         gateway: Callable[[str], Gateway],
         queue: "SQSClient",
-        failed: Callable[[], None] = lambda: None,
+        failed: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`failed` is called for each run that ended in an error."""
+        """`failed` hears of each model whose run ended in an error that somebody must mend.
+
+        What passes by itself, such as AWS asking to call less often or somebody else's change,
+        becomes such an error when it has not passed at the last of the growing intervals.
+        """
         self._gateway = gateway
         self._queue = queue
         self._failed = failed
@@ -69,6 +74,8 @@ class Worker:
         except ServingError as error:
             tries = max(int(each["attributes"]["ApproximateReceiveCount"]) for each in messages)
             _log.warning("%s: %s", model, error)
+            if isinstance(error, _PASSING) and tries < len(_BACKOFF_SECONDS):
+                return _BACKOFF_SECONDS[tries - 1]
         except Exception:  # noqa: BLE001 of one model, and others have their turn
             tries = len(_BACKOFF_SECONDS)
             _log.exception("%s: the release failed", model)
@@ -76,7 +83,7 @@ class Worker:
             if outcome:
                 _log.info("%s: %s", model, outcome)
             return outcome.seconds if outcome else None
-        self._failed()
+        self._failed(model)
         return _BACKOFF_SECONDS[min(tries, len(_BACKOFF_SECONDS)) - 1]
 
     def _postponed(self, messages: list[_Message], seconds: float) -> list[_Message]:
