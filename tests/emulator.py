@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import IO, Any
 
 import httpx
 
@@ -32,9 +32,12 @@ _LISTENS_SECONDS, _ANSWERS_SECONDS = 30, 60
 
 
 @contextmanager
-def running(environment: Mapping[str, str]) -> Iterator[str]:
+def running(
+    environment: Mapping[str, str], log: int | IO[bytes] = subprocess.DEVNULL
+) -> Iterator[str]:
     """The address to invoke a function at that starts with `environment`; stopped afterwards.
 
+    What the function writes goes to `log`.
     The emulator leaves its Python child behind when it ends, so both get a group of their own.
     """
     api, runtime = (f"127.0.0.1:{_free_port()}" for _ in range(2))
@@ -52,7 +55,7 @@ def running(environment: Mapping[str, str]) -> Iterator[str]:
         ],
         cwd=_ROOT / "functions/predict",
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
-        stdout=subprocess.DEVNULL,
+        stdout=log,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )

@@ -1,5 +1,6 @@
 """The real handler under Lambda's runtime client: the conformance table once more."""
 
+import json
 from collections.abc import Iterator
 from operator import attrgetter
 from pathlib import Path
@@ -74,3 +75,25 @@ def test_direct_invoke_gets_the_bare_document(client: httpx.Client, url: str) ->
     assert emulator.invoke(client, url, {"instances": [1.0]}) == {"predictions": [2.5]}
     assert emulator.invoke(client, url, {"instances": [1e39]}) == {"predictions": [None]}
     assert emulator.invoke(client, url, [1])["error"].endswith("but a JSON list")
+
+
+def test_slow_graph_is_504_before_lambdas_end_and_the_environment_lives(
+    models_dir: Path, tmp_path: Path
+) -> None:
+    environment = {
+        "MODEL_NAME": "while_loop",
+        "MODEL_BASE_PATH": str(models_dir / "while_loop"),
+        "CACHE_DIR": str(models_dir.parent),
+        "AWS_LAMBDA_FUNCTION_TIMEOUT": "15",  # the load counts, too
+    }
+    path = "/v1/models/while_loop:predict"
+    endless = {"path": path, "body": {"inputs": [2**63 - 1]}}
+    with (tmp_path / "log").open("wb") as log, emulator.running(environment, log) as url:
+        transport = httpx.HTTPTransport(retries=5)
+        with httpx.Client(transport=transport, timeout=120) as client:
+            assert emulator.invoke(client, url, {"inputs": [5]}) == {"outputs": [8]}
+            assert emulator.invoke(client, url, endless)["statusCode"] == 504
+            assert emulator.invoke(client, url, {"inputs": [9]}) == {"outputs": [16]}
+    lines = (tmp_path / "log").read_text().splitlines()
+    colds = [json.loads(line)["ColdStart"] for line in lines if '"ColdStart"' in line]
+    assert colds == [[1.0], [0.0], [0.0]]  # one process

@@ -9,13 +9,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mangum.types import LambdaContext
 
 import events
-from grpc_web import BINARY, frame, outputs
+from grpc_web import BINARY, frame, frames, outputs
 from lambda_serving import saved_model
 from lambda_serving.function.handler import Handler
 from lambda_serving.manager import Manager
@@ -219,6 +220,54 @@ def test_strings_that_are_no_text_come_to_direct_invokes_as_base64(manager: Mana
         answer = handler(event, _CONTEXT)
         assert answer["isBase64Encoded"] is True
         assert base64.b64decode(answer["body"]) == b'{"predictions":["\xff\xfe"]}'
+
+
+def _context(left_ms: int) -> LambdaContext:
+    """A context whose clock stands still."""
+    clock = SimpleNamespace(get_remaining_time_in_millis=lambda: left_ms)
+    return cast("LambdaContext", clock)
+
+
+_ENDLESS = [2**63 - 1]  # doubling overflows to 0 and stays there
+_LOOP = "/v1/models/while_loop:predict"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        *(
+            build("POST", _LOOP, {}, json.dumps({"inputs": _ENDLESS}).encode())
+            for build in events.KINDS.values()
+        ),
+        {"path": _LOOP, "body": {"inputs": _ENDLESS}},
+    ],
+    ids=[*events.KINDS, "direct"],
+)
+def test_slow_graph_is_504_before_lambdas_end_and_the_next_request_is_answered(
+    event: Any, manager: Manager
+) -> None:
+    settings = Settings(model_name="half_plus_two", rest_api_timeout_in_ms=0)
+    handler = Handler(manager, settings)
+    assert handler(event, _context(400))["statusCode"] == 504
+    assert handler({"instances": [1.0]}, _context(60_000)) == {"predictions": [2.5]}
+
+
+def test_slow_graph_of_a_bare_body_is_an_error_that_says_so(manager: Manager) -> None:
+    settings = Settings(model_name="while_loop", rest_api_timeout_in_ms=0)
+    handler = Handler(manager, settings)
+    answer = handler({"inputs": _ENDLESS}, _context(400))
+    assert list(answer) == ["error"]
+    assert handler({"inputs": [5]}, _context(60_000)) == {"outputs": [8]}
+
+
+def test_slow_call_of_grpc_web_exceeds_its_deadline(manager: Manager) -> None:
+    handler = Handler(manager, Settings(model_name="while_loop", rest_api_timeout_in_ms=0))
+    request = predict_request("while_loop", {"x": np.array(_ENDLESS)})
+    path = f"/v1/models/while_loop/grpc-web{path_of('Predict')}"
+    body = frame(request.SerializeToString())
+    event = events.payload_2("POST", path, {"content-type": BINARY}, body)
+    status, _, answer = events.answer(handler(event, _context(400)))
+    assert status == 504 or frames(answer)[0][1].startswith(b"grpc-status:4\r\n")
 
 
 @pytest.mark.parametrize("name", ["method", "httpMethod"])

@@ -18,6 +18,8 @@ from lambda_serving.errors import FailedPrecondition, InvalidArgument, NotFound,
 from lambda_serving.manager import Loaded, Manager
 from lambda_serving.model_config import ModelConfig
 from lambda_serving.model_spec import ModelSpec
+from lambda_serving.prediction_threads import Deadline
+from lambda_serving.rpc import examples
 from lambda_serving.rpc.server import serving
 from lambda_serving.rpc.services import Reload, no_reload
 from lambda_serving.settings import Settings
@@ -151,7 +153,7 @@ def test_context_is_part_of_every_example(channel: grpc.Channel) -> None:
     assert [each.value for each in response.result.regressions] == [21.0, 22.0]
 
 
-def _tasks(*tasks: tuple[str, str, str], examples: Sequence[Any] = _X) -> Any:
+def _tasks(*tasks: tuple[str, str, str], rows: Sequence[Any] = _X) -> Any:
     """`MultiInferenceRequest` of (model, signature, method without its beginning)."""
     listed = [
         {
@@ -160,8 +162,8 @@ def _tasks(*tasks: tuple[str, str, str], examples: Sequence[Any] = _X) -> Any:
         }
         for model, signature, method in tasks
     ]
-    examples = [{"features": {"feature": features}} for features in examples]
-    fields = {"tasks": listed, "input": {"exampleList": {"examples": examples}}}
+    listed_examples = [{"features": {"feature": features}} for features in rows]
+    fields = {"tasks": listed, "input": {"exampleList": {"examples": listed_examples}}}
     return message("MultiInferenceRequest", fields)
 
 
@@ -173,6 +175,20 @@ def test_multi_inference_answers_each_task(channel: grpc.Channel) -> None:
     assert [row.classes[0].score for row in rows] == [2.5, 3.0]
     spec = {"name": _HALF, "version": 123, "signatureName": "classify_x_to_y"}
     assert classification.model_spec == message("ModelSpec", spec)
+
+
+def test_each_task_of_multi_inference_has_the_time_that_is_left(manager: Manager) -> None:
+    looks: list[int] = []
+
+    class Clock(Deadline):
+        def left_ms(self) -> int:
+            looks.append(60_000 - len(looks))
+            return looks[-1]
+
+    request = _tasks((_HALF, "regress_x_to_y", "regress"), (_HALF, "classify_x_to_y", "classify"))
+    response = examples.multi_inference(manager, request, lambda _: None, Clock(None))
+    assert len(response.results) == 2
+    assert looks == [60_000, 59_999]
 
 
 def test_metadata_lists_every_signature(channel: grpc.Channel, manager: Manager) -> None:

@@ -35,9 +35,10 @@ class Deadline:
     at: float | None
 
     @classmethod
-    def after(cls, timeout_ms: int) -> Self:
-        """So many milliseconds from now; 0 or less is never."""
-        return cls(monotonic() + timeout_ms / 1000 if timeout_ms > 0 else None)
+    def after(cls, *timeouts_ms: int) -> Self:
+        """So many milliseconds from now, the fewest of them; 0 or less is never."""
+        bounds = [timeout_ms for timeout_ms in timeouts_ms if timeout_ms > 0]
+        return cls(monotonic() + min(bounds) / 1000 if bounds else None)
 
     def left(self) -> float | None:
         """The seconds that are left, None for no bound."""

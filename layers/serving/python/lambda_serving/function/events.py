@@ -1,5 +1,6 @@
 """Lambda's events through an ASGI application: Mangum, with its reading of events done our way."""
 
+from functools import partial
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -7,6 +8,7 @@ from mangum import Mangum
 from mangum.types import LambdaContext, LambdaHandler, Response
 
 from lambda_serving.errors import ServingError
+from lambda_serving.function.in_time import InTime, answer_seconds
 from lambda_serving.function.kinds import TEXT, Event, kind_of
 from lambda_serving.model_spec import ServableId
 from lambda_serving.rest import errors
@@ -27,12 +29,14 @@ class Adapter(Mangum):
     def __init__(self, app: Any, served: ServableId, base_path: str = "") -> None:
         # Lambda has no start-up and shut-down to tell of.
         super().__init__(app, lifespan="off", text_mime_types=TEXT)
+        self._in_time = InTime()
         self._served = served
         self._base_path = f"/{base_path.strip('/')}" if base_path.strip("/") else ""
 
     def __call__(self, event: Event, context: LambdaContext) -> Any:
+        work = partial(super().__call__, event, context)
         try:
-            return super().__call__(event, context)
+            return self._in_time(work, answer_seconds(context))
         except ServingError as error:
             response: Response = {
                 "status": errors.status_of(error),

@@ -25,6 +25,7 @@ from mangum.handlers.utils import handle_base64_response_body
 from mangum.types import LambdaConfig, LambdaContext, Response, Scope
 
 from lambda_serving.errors import InvalidArgument, PayloadTooLarge
+from lambda_serving.function.in_time import run_ms
 from lambda_serving.function.request import Request, read
 
 __all__ = ["MAX_ANSWER", "MAX_BYTES", "TEXT", "Event", "Place", "kind_of"]
@@ -102,6 +103,7 @@ class Kind:
             "asgi": {"version": "3.0", "spec_version": "2.0"},
             "aws.event": self.event,
             "aws.context": self.context,
+            "timeout_ms": run_ms(self.context),
         }
 
 

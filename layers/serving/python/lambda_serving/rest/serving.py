@@ -159,7 +159,7 @@ class Serving:
     async def _answer(
         self, call: Call, body: bytes, scope: Scope, receive: Receive, record: CallRecord | None
     ) -> bytes:
-        deadline = Deadline.after(self._options.timeout_ms)
+        deadline = Deadline.after(self._options.timeout_ms, scope.get("timeout_ms", 0))
         if call.verb is Verb.STATUS:
             return self._status(call)
         if call.verb is Verb.METADATA:

@@ -75,7 +75,7 @@ class Calls:
         except ResourceExhausted as error:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
         how = Circumstances(
-            timeout_ms=timeout_ms(context.time_remaining()),
+            timeouts_ms=[timeout_ms(context.time_remaining())],
             request_id=await _identify(context) if self._services.wants_id(path) else "",
         )
         reply = await self._services.answer(path, body, how)

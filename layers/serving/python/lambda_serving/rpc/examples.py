@@ -12,6 +12,7 @@ from lambda_serving.dtypes import Array
 from lambda_serving.errors import InvalidArgument, Unimplemented
 from lambda_serving.inference import Classifications, Run
 from lambda_serving.manager import Loaded, Manager
+from lambda_serving.prediction_threads import Deadline
 from lambda_serving.rpc import models
 from lambda_serving.servable import DEFAULT_SIGNATURE
 
@@ -53,7 +54,7 @@ def multi_inference(
     manager: Manager,
     request: Any,
     admit: Admit,
-    timeout_ms: int,
+    deadline: Deadline,
     record: CallRecord | None = None,
 ) -> Any:
     """`MultiInferenceResponse`: each task a run of its own, on the version of the first one.
@@ -74,7 +75,7 @@ def multi_inference(
         run = (_classification if classifies else _regression)(loaded, spec, examples)
         if record:
             record.decoded(loaded.id.version, run.signature.name, run.inputs)
-        found = run.perform(loaded.servable, timeout_ms, record)
+        found = run.perform(loaded.servable, deadline.left_ms(), record)
         filled = result.classification_result if classifies else result.regression_result
         filled.CopyFrom(found)
     return response

@@ -94,11 +94,12 @@ class Reply:
 class Circumstances:
     """How a call came, beside its method and its message.
 
-    `timeout_ms` is what its client allows, 0 for no bound. `model` is what its address names: no
-    other one may be asked for. `gone` returns when the client has gone away.
+    `timeouts_ms` are what its client and whoever handed it on allow, 0 for no bound. `model` is
+    what its address names: no other one may be asked for. `gone` returns when the client has gone
+    away.
     """
 
-    timeout_ms: int = 0
+    timeouts_ms: Sequence[int] = ()
     model: ModelSpec | None = None
     entrypoint: str = "GRPC"
     request_id: str = ""
@@ -213,7 +214,7 @@ class Services:
     ) -> Reply:
         try:
             with Held(self.room) as message, Held(self.room) as held:
-                deadline = Deadline.after(self._bounded(how.timeout_ms))
+                deadline = Deadline.after(self._options.timeout_ms, *how.timeouts_ms)
                 small = len(body) < _SMALL_MESSAGE
                 if not small:
                     message.add(len(body))  # so that its fields are not let have all they want
@@ -239,11 +240,6 @@ class Services:
         except Exception:  # noqa: BLE001 - the one place for what nobody foresaw
             _log.exception("%s failed", path)
             return Reply(errors.INTERNAL, errors.UNEXPECTED, b"")
-
-    def _bounded(self, asked_ms: int) -> int:
-        """The bound of a call whose client asked for this one; 0 is none."""
-        most = self._options.timeout_ms
-        return min(asked_ms or most, most or asked_ms)
 
     async def _predict(self, call: _Call) -> bytes:
         def run_of(loaded: Loaded, admit: Callable[[int], None]) -> Run[Any]:
@@ -297,9 +293,9 @@ class Services:
         with Held(self.room) as held:
 
             def perform() -> Any:
-                admit, left = partial(self._admit, held), call.deadline.left_ms()
+                admit = partial(self._admit, held)
                 return examples.multi_inference(
-                    self._manager, call.request, admit, left, call.record
+                    self._manager, call.request, admit, call.deadline, call.record
                 )
 
             return await self._in_thread(call, perform)

@@ -128,7 +128,7 @@ class _Web:
         except ServingError as error:
             return Reply(errors.code_of(error), errors.message(error), b"")
         how = Circumstances(
-            timeout_ms=asked_ms,
+            timeouts_ms=[asked_ms, scope.get("timeout_ms", 0)],
             model=address.model,
             entrypoint="GRPC-WEB",
             request_id=known_as,
