@@ -8,5 +8,7 @@ from lambda_serving.settings import Settings
 # A run may take what Lambda leaves of the time, unless a setting says less.
 _environment = {"REST_API_TIMEOUT_IN_MS": "0", **os.environ}
 handler = function.start(
-    Settings.from_environment(_environment), stack=os.environ.get("SYSTEM") or "none"
+    Settings.from_environment(_environment),
+    stack=os.environ.get("SYSTEM") or "none",
+    base_path=os.environ.get("API_BASE_PATH", ""),
 )

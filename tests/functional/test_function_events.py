@@ -222,6 +222,92 @@ def test_strings_that_are_no_text_come_to_direct_invokes_as_base64(manager: Mana
         assert base64.b64decode(answer["body"]) == b'{"predictions":["\xff\xfe"]}'
 
 
+@pytest.mark.parametrize(
+    "event",
+    [
+        {},
+        {"source": "serverless-plugin-warmup"},
+        {"warmer": True, "concurrency": 3},
+        events.load("scheduled"),
+        events.load("scheduler"),
+    ],
+)
+def test_ping_is_answered_and_is_no_request(
+    event: Any, manager: Manager, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler = Handler(manager, Settings(model_name="half_plus_two"))
+    warm = {"status": "warm", "model": "half_plus_two", "version": 123}
+    assert handler(event, _CONTEXT) == warm
+    assert capsys.readouterr().out == ""
+    handler({"instances": [1.0]}, _CONTEXT)
+    line = json.loads(capsys.readouterr().out)
+    assert (line["RequestCount"], line["ColdStart"]) == ([1.0], [0.0])
+
+
+@pytest.mark.parametrize(
+    "event", [{"source": "aws.events", "instances": [1.0]}, {"warmer": True, "inputs": [1.0]}]
+)
+def test_body_of_predict_is_no_ping(event: Any, function: Callable[[Any], Any]) -> None:
+    assert function(event) == {"predictions" if "instances" in event else "outputs": [2.5]}
+
+
+_STAGED = list(events.KINDS)[:4]
+"""Who has stages, or is sent events of their form."""
+
+
+@pytest.mark.parametrize("kind", _STAGED)
+@pytest.mark.parametrize(
+    ("base_path", "stage", "path", "status"),
+    [
+        ("", "prod", "/prod/v1/models/half_plus_two", 200),
+        ("", "v1", "/v1/v1/models/half_plus_two", 200),
+        ("", "v1", "/v1/models/half_plus_two", 200),
+        ("/ml", "prod", "/prod/ml/v1/models/half_plus_two", 200),
+        ("/ml", "prod", "/ml/v1/models/half_plus_two", 200),
+        ("/v1", "v1", "/v1/v1/v1/models/half_plus_two", 200),
+        ("", "prod", "/test/v1/models/half_plus_two", 404),
+        ("", "$default", "/prod/v1/models/half_plus_two", 404),
+    ],
+)
+def test_paths_come_with_the_stage(
+    kind: str, base_path: str, stage: str, path: str, status: int, manager: Manager
+) -> None:
+    handler = Handler(manager, Settings(model_name="half_plus_two"), base_path=base_path)
+    event = events.KINDS[kind]("GET", path, {}, b"")
+    event["requestContext"]["stage"] = stage
+    assert handler(event, _CONTEXT)["statusCode"] == status
+
+
+@pytest.mark.parametrize("kind", [*events.KINDS, "direct"])
+@pytest.mark.parametrize(
+    ("base_path", "path", "status"),
+    [
+        ("/ml", "/ml/v1/models/half_plus_two", 200),
+        ("ml/", "/ml/v1/models/half_plus_two", 200),
+        ("/ml/eu", "/ml/eu/v1/models/half_plus_two", 200),
+        ("/ml/v1", "/ml/v1/v1/models/half_plus_two", 200),
+        ("/v1", "/v1/v1/models/half_plus_two", 200),
+        ("/v1", "/v1/models/half_plus_two", 200),
+        ("/ml", "/v1/models/half_plus_two", 200),
+        ("/ml", "/mlv1/models/half_plus_two", 404),
+        ("/ml", "/other/v1/models/half_plus_two", 404),
+        ("", "/ml/v1/models/half_plus_two", 404),
+    ],
+)
+def test_paths_come_with_a_base_path(
+    kind: str, base_path: str, path: str, status: int, manager: Manager
+) -> None:
+    handler = Handler(manager, Settings(model_name="half_plus_two"), base_path=base_path)
+    direct = {"path": path, "method": "GET"}
+    event = direct if kind == "direct" else events.KINDS[kind]("GET", path, {}, b"")
+    assert handler(event, _CONTEXT)["statusCode"] == status
+
+
+def test_health_is_found_behind_a_base_path(manager: Manager) -> None:
+    handler = Handler(manager, Settings(model_name="half_plus_two"), base_path="/ml")
+    assert handler({"path": "/ml/healthz"}, _CONTEXT)["statusCode"] == 200
+
+
 def _context(left_ms: int) -> LambdaContext:
     """A context whose clock stands still."""
     clock = SimpleNamespace(get_remaining_time_in_millis=lambda: left_ms)

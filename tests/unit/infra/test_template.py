@@ -239,3 +239,21 @@ def test_base_image_is_that_of_the_dockerfile() -> None:
     dockerfile = (_ROOT / "functions/predict/Dockerfile").read_text()
     [base_image] = re.findall(r"^ARG BASE_IMAGE=(\S+)$", dockerfile, re.MULTILINE)
     assert f"Default: {base_image}\n" in (_ROOT / "template.yaml").read_text()
+
+
+def test_custom_domain_of_the_page_is_two_resources_that_the_linter_takes(
+    sam_says: Callable[..., str], tmp_path: Path
+) -> None:
+    page = (_ROOT / "docs/deploy.md").read_text()
+    [block] = re.findall(r"^```yaml\n(  Domain:.*?)^```", page, re.MULTILINE | re.DOTALL)
+    api = "  Api: {Type: AWS::ApiGatewayV2::Api, Properties: {Name: a, ProtocolType: HTTP}}\n"
+    stage = "{ApiId: !Ref Api, StageName: $default, AutoDeploy: true}"
+    stage = f"  Stage: {{Type: AWS::ApiGatewayV2::Stage, Properties: {stage}}}\n"
+    template = tmp_path / "template.yaml"
+    template.write_text(f"Resources:\n{api}{stage}{block}")
+    assert sam_says(_ROOT / ".venv-sam/bin/cfn-lint", template) == ""
+
+
+def test_base_path_reaches_the_functions(view: View) -> None:
+    assert "API_BASE_PATH: !Ref BasePath" in (_ROOT / "infra/model.yaml").read_text()
+    assert "BasePath: !Ref BasePath" in view["text"]

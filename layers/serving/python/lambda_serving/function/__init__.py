@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 __all__ = ["start"]
 
 
-def start(settings: Settings, stack: str = "none") -> "Handler":
+def start(settings: Settings, stack: str = "none", base_path: str = "") -> "Handler":
     """The handler of Lambda's events over the model of `settings`, loaded and warmed.
 
-    `stack` names the stack that its metrics are counted for.
+    `stack` names the stack that its metrics are counted for; `base_path` may come before paths.
     Raises what loading raises: Lambda logs it, with the sentence that says what to fix, and
     tries again with the next request.
     """
@@ -33,4 +33,4 @@ def start(settings: Settings, stack: str = "none") -> "Handler":
         from lambda_serving.function.handler import Handler  # takes as long: side by side
 
         loading.result()
-    return Handler(manager, settings, stack)
+    return Handler(manager, settings, stack, base_path)

@@ -34,6 +34,7 @@ class Adapter(Mangum):
         self._base_path = f"/{base_path.strip('/')}" if base_path.strip("/") else ""
 
     def __call__(self, event: Event, context: LambdaContext) -> Any:
+        """The status of an answer, and what the function returns."""
         work = partial(super().__call__, event, context)
         try:
             return self._in_time(work, answer_seconds(context))

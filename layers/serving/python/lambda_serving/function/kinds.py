@@ -56,8 +56,11 @@ class Kind:
         self.config = config
         self.place = place
 
-    def __call__(self, response: Response) -> Any:
-        """What the function returns; raises PayloadTooLarge if nobody would take it."""
+    def __call__(self, response: Response) -> tuple[int, Any]:
+        """The status, and what the function returns.
+
+        Raises PayloadTooLarge if nobody would take it.
+        """
         answer = self.answer(response)
         if len(response["body"]) > self.most // 6:  # a byte takes up to six as JSON text
             size = len(json.dumps(answer))  # as the runtime writes it
@@ -67,7 +70,7 @@ class Kind:
                     f"{'' if self.most == MAX_ANSWER else ' to a load balancer'}. Send fewer rows"
                     " in a request, ask for gzip with Accept-Encoding, or use a server."
                 )
-        return answer
+        return response["status"], answer
 
     def answer(self, response: Response) -> Any:
         raise NotImplementedError

@@ -37,6 +37,10 @@ class Telemetry:
         self._version = str(servable.version)
         self._cold = True
 
+    def warmed_up(self) -> None:
+        """The next request finds the environment warm."""
+        self._cold = False
+
     def record(self, milliseconds: float, *, failed: bool = False) -> None:
         """Counts a request that took so long; the first one of an environment was a cold start.
 
