@@ -5,7 +5,7 @@ BIN := .venv/bin
 
 SAM := AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam
 
-.PHONY: help setup demo test check e2e bench bench-image base-image build server-image gpu-image gpu-check local lock protos soak
+.PHONY: help setup demo test check e2e bench bench-image base-image build server-image gpu-image gpu-check aws-check local lock protos soak
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -72,6 +72,10 @@ check: setup .venv-sam/.done ## style, types, import arrows, templates
 
 bench-image: setup .venv-sam/.done ## size, cold start, memory and cost of the image (Docker)
 	$(BIN)/python tests/benchmarks/run.py image $(BENCH_FLAGS)
+
+aws-check: setup ## what we believe of AWS, shown on a real account: STACK=lambda-serving; DRY_RUN=1 prints, WRITE=1 runs all
+	$(BIN)/python tests/aws_check.py $(or $(STACK),$(error Which stack? make aws-check STACK=lambda-serving)) \
+		$(if $(DRY_RUN),--dry-run) $(if $(WRITE),--write)
 
 base-image: ## lambda-base:bookworm from Debian's packages, where no image can be pulled
 	infra/base-image/build

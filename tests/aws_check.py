@@ -1,0 +1,285 @@
+"""Runs the commands of docs/aws-assumptions.md on a real account, beside what they should show.
+
+The page is the only list. A command there is one of the AWS CLI, so that a reader can run it alone;
+here botocore runs it, as the CLI itself does, which need not be installed.
+"""
+
+import json
+import re
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import click
+import jmespath
+from botocore import xform_name
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.model import OperationModel, Shape
+from rich.console import Console
+from rich.table import Table
+
+__all__ = [
+    "PAGE",
+    "VARIABLES",
+    "Command",
+    "Row",
+    "main",
+    "outcome",
+    "parse",
+    "rows",
+    "run",
+    "variables",
+]
+
+PAGE = Path(__file__).parents[1] / "docs/aws-assumptions.md"
+VARIABLES = (
+    *("STACK", "REGION", "ACCOUNT", "API", "BUCKET", "MODEL", "FUNCTION", "ROLE", "REPOSITORY"),
+    *("QUEUE", "RELEASE", "BUILD"),
+)
+"""What the tool sets in commands."""
+_COLUMNS = 4
+_SHOWN = re.compile(r"`(?P<command>aws [^`]+)` → `(?P<expected>[^`]+)`")
+_BY_HAND = "By hand: "
+_READS = re.compile(r"(get|list|describe|head|batch-get|test|simulate|lookup|validate|filter)-.+")
+_SERVICES = {"s3api": "s3"}
+_CLI_ONLY = {"output": 1, "region": 1, "cli-binary-format": 1, "no-cli-pager": 0, "no-paginate": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A belief; a command and what it prints, or neither and what to do by hand."""
+
+    section: str
+    belief: str
+    command: str
+    expected: str
+    by_hand: str
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A call of a service, and what of its answer counts."""
+
+    service: str
+    operation: str
+    parameters: Mapping[str, Any]
+    query: str
+    reads: bool
+    """Whether it changes nothing and invokes nothing."""
+
+
+def rows(text: str) -> list[Row]:
+    """The rows of a page; raises ValueError for one that the tool could not run."""
+    found, section = [], ""
+    for line in text.splitlines():
+        if line.startswith("## "):
+            section = line.removeprefix("## ")
+        if not line.startswith("| ") or line.startswith(("| what we believe", "| ---")):
+            continue
+        cells = [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        if len(cells) != _COLUMNS:
+            raise ValueError(f"A row has {len(cells)} columns, not {_COLUMNS}: {line}")
+        belief, _, _, shown = cells
+        match = _SHOWN.fullmatch(shown)
+        if match:
+            found.append(Row(section, belief, match["command"], match["expected"], ""))
+        elif shown.startswith(_BY_HAND):
+            found.append(Row(section, belief, "", "", shown.removeprefix(_BY_HAND)))
+        else:
+            raise ValueError(f"Neither `aws ...` → `...` nor By hand: ... but {shown}")
+    return found
+
+
+def parse(command: str, values: Mapping[str, str], session: Any) -> Command:
+    """A command of the AWS CLI with `$NAME`s filled in.
+
+    Raises ValueError for what is none, by the services' own descriptions.
+    """
+    words = [_filled(word, values) for word in shlex.split(command)]
+    _, name, operation, *rest = words
+    service = _SERVICES.get(name, name)
+    model = session.get_service_model(service)
+    known = {xform_name(each, "-"): each for each in model.operation_names}
+    if operation not in known:
+        raise ValueError(f"{name} has no operation {operation}")
+    options = dict(_options(rest))
+    query = " ".join(options.pop("query", []))
+    described = model.operation_model(known[operation])
+    return Command(
+        service,
+        known[operation],
+        _parameters(described, options),
+        query,
+        _READS.fullmatch(operation) is not None,
+    )
+
+
+def _filled(word: str, values: Mapping[str, str]) -> str:
+    return re.sub(r"\$([A-Z]+)", lambda match: values.get(match[1], match[0]), word)
+
+
+def _options(words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """Each `--name` with the words that follow it. A word before all of them is a file to write."""
+    position = 0
+    while position < len(words):
+        name = words[position]
+        position += 1
+        if not name.startswith("--"):
+            continue
+        end = position
+        most = _CLI_ONLY.get(name[2:], 1 if name == "--query" else len(words))
+        while end < min(len(words), position + most) and not words[end].startswith("--"):
+            end += 1
+        if name[2:] not in _CLI_ONLY:
+            yield name[2:], list(words[position:end])
+        position = end
+
+
+def _parameters(operation: OperationModel, options: Mapping[str, list[str]]) -> dict[str, Any]:
+    members = operation.input_shape.members if operation.input_shape else {}
+    names = {xform_name(member, "-"): member for member in members}
+    parameters = {}
+    for option, words in options.items():
+        name = names.get(option) or names.get(option.removeprefix("no-"))
+        if name is None:
+            raise ValueError(f"{operation.name} has no option --{option}")
+        shape = members[name]
+        parameters[name] = (
+            not option.startswith("no-") if shape.type_name == "boolean" else _value(shape, words)
+        )
+    return parameters
+
+
+def _value(shape: Shape, words: list[str]) -> Any:
+    if (
+        words
+        and words[0].startswith(("{", "["))
+        and shape.type_name in {"list", "structure", "map"}
+    ):
+        return json.loads(" ".join(words))
+    if shape.type_name == "list":
+        element: Shape = shape.member  # type: ignore[attr-defined] # of lists alone
+        return [_value(element, [word]) for word in words]
+    if shape.type_name in {"structure", "map"}:
+        return dict(pair.split("=", 1) for word in words for pair in word.split(","))
+    [word] = [each for each in words if each != "/dev/stdout"]
+    if shape.type_name in {"integer", "long"}:
+        return int(word)
+    return word.encode() if shape.type_name == "blob" else word
+
+
+def run(command: Command, session: Any) -> str:
+    """What the AWS CLI would print, as compact JSON, or the code of the error."""
+    client = session.create_client(command.service)
+    method = xform_name(command.operation)
+    try:
+        if client.can_paginate(method):
+            pages = client.get_paginator(method).paginate(**command.parameters)
+            answer = pages.build_full_result()
+        else:
+            answer = getattr(client, method)(**command.parameters)
+    except ClientError as error:
+        return str(error.response["Error"]["Code"])
+    except BotoCoreError as error:
+        return str(error)
+    payload = answer.pop("Payload", None)
+    answer.pop("ResponseMetadata", None)
+    found = jmespath.search(command.query, answer) if command.query else answer
+    return (payload.read().decode() if payload else "") + _text(found)
+
+
+def _text(found: Any) -> str:
+    return found if isinstance(found, str) else json.dumps(found, default=str)
+
+
+def _as_expected(found: str, expected: str) -> bool:
+    try:
+        return bool(json.loads(found) == json.loads(expected))
+    except ValueError:
+        return fnmatchcase(found, re.sub(r"[?\[]", r"[\g<0>]", expected))
+
+
+def variables(stack: str, session: Any) -> dict[str, str]:
+    """The values of `VARIABLES` for a stack that is deployed."""
+    resources = _resources(session, stack)
+    nested = (each["PhysicalResourceId"] for each in resources.values() if _is_stack(each))
+    models = [model for each in nested if "PredictFunction" in (model := _resources(session, each))]
+    if not models:
+        raise click.ClickException(f"Stack {stack} has no model with a function")
+    function = models[0]["PredictFunction"]["PhysicalResourceId"]
+    code = session.create_client("lambda").get_function(FunctionName=function)["Code"]
+    identity = session.create_client("sts").get_caller_identity()
+    stacks = session.create_client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
+    outputs = {each["OutputKey"]: each["OutputValue"] for each in stacks[0]["Outputs"]}
+    return {
+        "STACK": stack,
+        "REGION": session.get_config_variable("region"),
+        "ACCOUNT": identity["Account"],
+        "API": resources["Api"]["PhysicalResourceId"],
+        "BUCKET": resources["Models"]["PhysicalResourceId"],
+        "MODEL": function.removeprefix(f"{stack}-"),
+        "FUNCTION": function,
+        "ROLE": models[0]["Role"]["PhysicalResourceId"],
+        "REPOSITORY": re.split("[:@]", code["ImageUri"].partition("/")[2])[0],
+        "QUEUE": outputs["ReleaseQueueUrl"],
+        "RELEASE": f"{stack}_release",
+        "BUILD": f"{stack}_build",
+    }
+
+
+def _resources(session: Any, stack: str) -> dict[str, Any]:
+    client = session.create_client("cloudformation")
+    found = client.describe_stack_resources(StackName=stack)["StackResources"]
+    return {each["LogicalResourceId"]: each for each in found}
+
+
+def _is_stack(resource: Mapping[str, Any]) -> bool:
+    return bool(resource["ResourceType"] == "AWS::CloudFormation::Stack")
+
+
+def outcome(row: Row, values: Mapping[str, str], session: Any, *, write: bool) -> tuple[str, str]:
+    """What was found, and whether it is as expected."""
+    if row.by_hand:
+        return row.by_hand, "by hand"
+    command = parse(row.command, values, session)
+    if not (command.reads or write):
+        return "WRITE=1 runs it", "not run"
+    found = run(command, session)
+    return found, "yes" if _as_expected(found, _filled(row.expected, values)) else "NO"
+
+
+@click.command()
+@click.argument("stack")
+@click.option("--dry-run", is_flag=True, help="Print the commands, run none.")
+@click.option("--write", is_flag=True, help="Run those that create or invoke something, too.")
+def main(stack: str, *, dry_run: bool, write: bool) -> None:
+    """Shows what is believed of AWS on the account of STACK; exit code 1 if anything is not so."""
+    page = rows(PAGE.read_text(encoding="utf-8"))
+    if dry_run:
+        for row in page:
+            if row.command:
+                click.echo(f"{_filled(row.command, {'STACK': stack})}\n    # {row.expected}")
+        return
+    session = botocore.session.get_session()
+    values = variables(stack, session)
+    table = Table("belief", "expected", "found", "ok", title=f"What we believe of AWS: {stack}")
+    wrong = 0
+    for row in page:
+        found, ok = outcome(row, values, session, write=write)
+        wrong += ok == "NO"
+        table.add_row(*(_escaped(each) for each in (row.belief, row.expected, found, ok)))
+    Console().print(table)
+    sys.exit(bool(wrong))
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+if __name__ == "__main__":
+    main()
