@@ -5,6 +5,9 @@ BIN := .venv/bin
 
 SAM := AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam
 
+# Where it is set, each of hundreds of processes would compile our modules anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help setup demo test check e2e bench bench-image base-image build server-image gpu-image gpu-check aws-check local lock protos soak
 
 help: ## this list

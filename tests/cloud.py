@@ -158,7 +158,7 @@ class Cloud:
                 )
         return True
 
-    def lose(self, seconds: float = 60) -> list[str]:
+    def lose(self, seconds: float = 300) -> list[str]:
         """Takes all messages out of the queue, be it when they are visible again; their bodies."""
         bodies, end, pause = list[str](), monotonic() + seconds, threading.Event()
         while self.waiting():
@@ -187,7 +187,7 @@ class Cloud:
                 stopped.set()
         pumped.result()
 
-    def settle(self, until: Callable[[], bool] = lambda: True, seconds: float = 120) -> None:
+    def settle(self, until: Callable[[], bool] = lambda: True, seconds: float = 300) -> None:
         """Hands over messages until there are none, nothing is built, and `until` holds."""
         end, pause = monotonic() + seconds, threading.Event()
         while self.pump() or self.waiting() or not until():

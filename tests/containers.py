@@ -18,7 +18,7 @@ from docker_engine import docker
 
 __all__ = ["Environments", "Function", "config", "running", "scaled"]
 
-_START_SECONDS, _ANSWER_SECONDS = 30, 60
+_START_SECONDS, _ANSWER_SECONDS = 120, 300
 _PATH = "/2015-03-31/functions/function/invocations"
 _BILLED = re.compile(r"Billed Duration: (\d+) ms")
 _PEAK = re.compile(r"VmHWM:\s+(\d+) kB")

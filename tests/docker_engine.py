@@ -21,7 +21,7 @@ __all__ = ["BASE_IMAGE", "build", "docker", "make_base_image", "running"]
 
 BASE_IMAGE = "lambda-base:bookworm"
 _ROOT = Path(__file__).parents[1]
-_START_SECONDS, _STOP_SECONDS = 60, 60
+_START_SECONDS, _STOP_SECONDS = 120, 60
 _LAST_WORDS = 2000
 
 

@@ -28,7 +28,7 @@ BINARY = (
     / f"samcli/local/rapid/aws-lambda-rie-{_ARCHITECTURE}"
 )
 _PATH = "/2015-03-31/functions/function/invocations"
-_LISTENS_SECONDS, _ANSWERS_SECONDS = 30, 60
+_LISTENS_SECONDS, _ANSWERS_SECONDS = 120, 300
 
 
 @contextmanager

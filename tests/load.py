@@ -12,7 +12,7 @@ from time import monotonic
 __all__ = ["Answer", "Load", "steady"]
 
 _THREADS = 16
-_SECONDS = 30
+_SECONDS = 300
 _HEADERS = {"Content-Type": "application/json"}
 
 

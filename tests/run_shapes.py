@@ -6,7 +6,7 @@ code and the message of the error.
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -18,25 +18,29 @@ from lambda_serving.servable import Servable
 __all__ = ["shapes"]
 
 _SIZES = (2, 8, 8, 3, 2, 2)
+_OTHERS = (0, 1, 2, 4, 6, 9)
+_OTHERS_BY_XLA = (0, 4, 9)  # which compiles the graph anew for each shape
 
 
 def main(path: str) -> None:
     with saved_model.load(path, warm_up=False) as servable:
         for name, declared in SIGNATURES.items():
-            for shape in shapes(declared):
+            for shape in shapes(declared, _OTHERS_BY_XLA if "xla" in name else _OTHERS):
                 line = json.dumps([name, shape, *_outcome(servable, name, shape)])
                 sys.stdout.write(line + "\n")
                 sys.stdout.flush()
 
 
-def shapes(declared: tuple[int | None, ...]) -> Iterator[tuple[int, ...]]:
+def shapes(
+    declared: tuple[int | None, ...], others: Sequence[int] = _OTHERS
+) -> Iterator[tuple[int, ...]]:
     """Of each rank up to 6, and of the declared one with a size changed to others, 0 first."""
     for rank in range(7):
         yield _SIZES[:rank]
     whole = (2, *(8 if size is None else size for size in declared))
     yield whole
     for axis in range(len(whole)):
-        for size in (0, 1, 2, 4, 6, 9):
+        for size in others:
             yield (*whole[:axis], size, *whole[axis + 1 :])
     yield (0,) * len(whole)
 

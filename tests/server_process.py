@@ -42,7 +42,7 @@ def _address(process: subprocess.Popen[str]) -> str:
     raise AssertionError(f"the server ended: {''.join(said)}")
 
 
-def until(condition: Callable[[], object], seconds: float = 60) -> None:
+def until(condition: Callable[[], object], seconds: float = 300) -> None:
     """Returns once `condition` holds, looked at again and again."""
     deadline, pause = monotonic() + seconds, Event()
     while not condition():

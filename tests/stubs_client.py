@@ -36,13 +36,13 @@ def _predict(stub: prediction_service_pb2_grpc.PredictionServiceStub) -> None:
     request.model_spec.signature_name = "serving_default"
     array = np.linspace(0, 1, 100, dtype=np.float32)
     request.inputs["x"].CopyFrom(tf.make_tensor_proto(array))
-    response = stub.Predict(request, timeout=60)
+    response = stub.Predict(request, timeout=300)
     np.testing.assert_allclose(tf.make_ndarray(response.outputs["y"]), array / 2 + 2)
     np.testing.assert_allclose(response.outputs["y"].float_val, array / 2 + 2)
     assert response.model_spec.version.value == 123
     request.model_spec.name = "foo"
     try:
-        stub.Predict(request, timeout=60)
+        stub.Predict(request, timeout=300)
     except grpc.RpcError as error:
         assert error.code() is grpc.StatusCode.NOT_FOUND
         assert error.details() == "Servable not found for request: Latest(foo)"
@@ -55,7 +55,7 @@ def _infer(stub: prediction_service_pb2_grpc.PredictionServiceStub) -> None:
     classification.model_spec.name = "examples"
     example = classification.input.example_list.examples.add()
     example.features.feature["age"].int64_list.value.append(20)
-    [row] = stub.Classify(classification, timeout=60).result.classifications
+    [row] = stub.Classify(classification, timeout=300).result.classifications
     assert [each.label for each in row.classes] == ["car", "bike", "bus"]
 
     regression = regression_pb2.RegressionRequest()
@@ -63,12 +63,12 @@ def _infer(stub: prediction_service_pb2_grpc.PredictionServiceStub) -> None:
     regression.model_spec.signature_name = "regress_x_to_y"
     example = regression.input.example_list.examples.add()
     example.features.feature["x"].float_list.value.append(1.0)
-    response = stub.Regress(regression, timeout=60)
+    response = stub.Regress(regression, timeout=300)
     assert [each.value for each in response.result.regressions] == [2.5]
 
     multi = inference_pb2.MultiInferenceRequest(input=regression.input)
     multi.tasks.add(model_spec=regression.model_spec, method_name="tensorflow/serving/regress")
-    [result] = stub.MultiInference(multi, timeout=60).results
+    [result] = stub.MultiInference(multi, timeout=300).results
     assert [each.value for each in result.regression_result.regressions] == [2.5]
 
 

@@ -26,6 +26,7 @@ __all__ = ["measure"]
 
 _SIZES = {"mlp": (10_000, 64), "mobilenetv2": (96, 16)}
 """Rows of JSON lines, and rows of a batch, by model."""
+_QUICK = ("mlp",)
 _LONGER = {"mlp": 10, "mobilenetv2": 1}
 """How often the npz file has these rows, for a run to take most of a second."""
 _WANTED = 0.9
@@ -36,8 +37,9 @@ def measure(*, quick: bool) -> list[Row]:
     """Rows a second of each model, from npz files and from JSON lines."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when the library is opened
     with tempfile.TemporaryDirectory(prefix="lambda-serving-bench-") as folder:
-        subprocess.run(python("models.py", folder, *_SIZES), check=True)
-        return [row for name in _SIZES for row in _rows(Path(folder), name, quick=quick)]
+        names = _QUICK if quick else tuple(_SIZES)
+        subprocess.run(python("models.py", folder, *names), check=True)
+        return [row for name in names for row in _rows(Path(folder), name, quick=quick)]
 
 
 def _rows(folder: Path, name: str, *, quick: bool) -> list[Row]:

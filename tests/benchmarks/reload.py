@@ -27,25 +27,25 @@ __all__ = ["measure"]
 
 _MODEL = "hundred"
 _RATE = 20
-_BEFORE_SECONDS = 10
+_BEFORE_SECONDS, _BEFORE_QUICK = 10, 4
 _WANTED = 1 / 3
 
 
 def measure(*, quick: bool) -> list[Row]:
     """p99 while versions 2 and 3 come; no request may fail."""
-    runs = 1 if quick else 3
+    runs, before = (1, _BEFORE_QUICK) if quick else (3, _BEFORE_SECONDS)
     with tempfile.TemporaryDirectory(prefix="lambda-serving-bench-") as name:
         folder = Path(name)
         subprocess.run(python("models.py", name, _MODEL), check=True)
         with np.load(folder / f"{_MODEL}.npz") as arrays:
             [row] = arrays.values()
         body = orjson.dumps({"instances": row.round(3).tolist()})
-        pairs = [_reloads(folder / _MODEL, body) for _ in range(runs)]
+        pairs = [_reloads(folder / _MODEL, body, before) for _ in range(runs)]
     what = f"{_RATE} requests/s while 100 MB reload, p99, beside before"
     return [Row.of(what, Unit.MILLISECONDS, pairs, _WANTED)]
 
 
-def _reloads(export: Path, body: bytes) -> tuple[float, float]:
+def _reloads(export: Path, body: bytes, before: float) -> tuple[float, float]:
     """Milliseconds: p99 during both reloads, and in as long a time before."""
     with tempfile.TemporaryDirectory(dir=export.parent) as name:
         base_path = Path(name)
@@ -54,7 +54,7 @@ def _reloads(export: Path, body: bytes) -> tuple[float, float]:
             url = load.address(server)
             port = int(url.rpartition(":")[2])
             with steady(port, "/v1/models/MLP:predict", body, _RATE) as sent:
-                Event().wait(_BEFORE_SECONDS)
+                Event().wait(before)
                 windows = [_reload(url, export, base_path / str(version)) for version in (2, 3)]
     if failures := sent.failures():
         raise click.ClickException(f"{len(failures)} requests failed, e.g. {failures[0]}")

@@ -23,6 +23,7 @@ __all__ = ["measure"]
 _CONNECTIONS = 32
 _SECONDS = 180
 _MODELS = ("mlp", "mobilenetv2")
+_QUICK = ("mlp",)
 _HEAVY = "hundred"
 
 
@@ -31,8 +32,9 @@ def measure(*, quick: bool) -> list[Row]:
     rows = []
     with tempfile.TemporaryDirectory(prefix="lambda-serving-bench-") as name:
         folder = Path(name)
-        subprocess.run(python("models.py", name, *_MODELS, _HEAVY), check=True)
-        for model in _MODELS:
+        models = _QUICK if quick else _MODELS
+        subprocess.run(python("models.py", name, *models, _HEAVY), check=True)
+        for model in models:
             pairs = _pairs(_compiled(folder, model), _body(folder, model), quick=quick)
             what = f"2 workers, {model}, {_CONNECTIONS} connections"
             rates = [(two["rate"], one["rate"]) for two, one in pairs]

@@ -41,7 +41,7 @@ def _connect(url: str) -> socket.socket:
     parts = urlsplit(url)
     assert parts.hostname
     assert parts.port
-    return socket.create_connection((parts.hostname, parts.port), timeout=60)
+    return socket.create_connection((parts.hostname, parts.port), timeout=300)
 
 
 def _said(connection: socket.socket) -> bytes:
@@ -57,7 +57,7 @@ def _sized(length: int) -> bytes:
 
 
 def _answers(url: str) -> None:
-    answer = httpx.post(url + _PATH, content=_BODY, timeout=60)
+    answer = httpx.post(url + _PATH, content=_BODY, timeout=300)
     assert answer.status_code == 200
     assert answer.json()["predictions"]
 
@@ -117,7 +117,7 @@ def test_client_that_goes_away_hurts_nobody(sent: bytes) -> None:
                 connection.sendall(sent)
         _answers(url)
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=300)
         assert process.returncode == 0
     assert "ERROR" not in said
     assert "Traceback" not in said
@@ -239,7 +239,7 @@ def test_bodies_that_wait_are_bounded_together() -> None:
         for connection in stalled:
             connection.close()
         large = b" " * (_LARGEST - len(_BODY)) + _BODY
-        until(lambda: httpx.post(url + _PATH, content=large, timeout=60).status_code == 200)
+        until(lambda: httpx.post(url + _PATH, content=large, timeout=300).status_code == 200)
 
 
 def _told(connections: Sequence[socket.socket]) -> list[socket.socket]:
@@ -258,7 +258,7 @@ def test_idle_connections_keep_nobody_out() -> None:
             stack.enter_context(_connected(url))
         _answers(url)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        assert process.wait(300) == 0
 
 
 @pytest.mark.parametrize("sent", [_POST, _sized(100) + b"{"], ids=["head", "body"])
@@ -267,4 +267,4 @@ def test_client_that_stalls_does_not_hinder_the_end(sent: bytes) -> None:
         connection.sendall(sent)
         _answers(url)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        assert process.wait(300) == 0

@@ -58,7 +58,7 @@ class _Place:
             [COMMAND, "batch", *map(str, arguments)],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
             env=_environment({**self.environment, **environment}),
         )

@@ -37,7 +37,7 @@ class _Both:
     def __init__(self, app: ASGIApp, channel: grpc.Channel, reports: list[Report]) -> None:
         self.app, self.channel, self.reports = app, channel, reports
 
-    def send(self, *values: float, timeout: float = 60) -> Any:
+    def send(self, *values: float, timeout: float = 300) -> Any:
         """A call by gRPC; its answer is to come."""
         response = protos.message("tensorflow.serving.PredictResponse")
         method: Any = self.channel.unary_unary(path_of("Predict"), None, response.FromString)

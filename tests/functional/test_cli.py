@@ -27,7 +27,7 @@ def _run(*arguments: str | Path, stdin: str = "") -> tuple[int, str, str]:
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
         env={**os.environ, "COLUMNS": "200", "XDG_CACHE_HOME": gettempdir()},
     )
@@ -124,7 +124,7 @@ def test_inspect_prints_names_whole_and_as_they_are(strange: Path, columns: str 
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
         env=environment if columns is None else {**environment, "COLUMNS": columns},
     )
     assert (done.returncode, "Traceback" in done.stderr) == (0, False)

@@ -14,12 +14,15 @@ from time import monotonic
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from answers import ANSWERS
 from lambda_serving import protos, saved_model
 from lambda_serving.compile.compiler import compile_saved_model
+from lambda_serving.compile.freezing import Freezer, Stays
 from lambda_serving.compile.report import report_path
+from lambda_serving.compile.timing import Rounds
 from lambda_serving.compiled import MARKER, mapped_files, mark
 from lambda_serving.dtypes import Array
 from lambda_serving.errors import (
@@ -126,9 +129,15 @@ def test_folder_holds_graph_marker_and_what_the_export_had_beside(
 
 @pytest.mark.parametrize("model", ["shared_weights", "examples", "loop_over_variable"])
 def test_same_export_compiles_to_the_same_bytes(
-    models_dir: Path, compiled_dir: Path, tmp_path: Path, model: str
+    models_dir: Path, compiled_dir: Path, freezer: Freezer, tmp_path: Path, model: str
 ) -> None:
-    compile_saved_model(models_dir / model / "1", tmp_path / "1", slower=lambda _: False)
+    compile_saved_model(
+        models_dir / model / "1",
+        tmp_path / "1",
+        rounds=Rounds(1, 1),
+        slower=lambda _: False,
+        freezer=freezer,
+    )
     assert _files(tmp_path / "1") == _files(compiled_dir / model / "1")
 
 
@@ -273,6 +282,30 @@ def test_variables_beyond_what_a_graph_can_hold_are_mapped(
     with saved_model.load(tmp_path) as servable:
         answer = servable.run("", {"inputs": np.array([[1, 2, 3, 4]], np.float32)})
     assert answer["output_0"].tolist() == [[34.0, 34.0]]
+
+
+def _kill_forks(stage: str) -> None:
+    if stage == "restoring variables":
+        for each in psutil.Process().children(recursive=True):
+            if "lambda_serving.compile.freeze" in each.cmdline() and not each.children():
+                each.kill()
+
+
+def test_graph_that_fails_and_one_that_ends_its_process_do_not_matter_to_the_next(
+    models_dir: Path, freezer: Freezer, tmp_path: Path
+) -> None:
+    with pytest.raises(Stays, match="TensorFlow failed while restoring variables") as failed:
+        freezer.freeze(tmp_path / "nowhere", tmp_path, ["serve"], [], lambda _: None)
+    os.mkfifo(tmp_path / "saved_model.pb")  # of which TensorFlow reads as long as nobody writes
+    with pytest.raises(Stays, match="its process was killed, as happens when memory") as killed:
+        freezer.freeze(tmp_path, tmp_path, ["serve"], [], _kill_forks)
+    assert [str(tmp_path / "nowhere") in each.value.details for each in (failed, killed)] == [
+        True,
+        False,
+    ]
+    (tmp_path / "out").mkdir()
+    freezer.freeze(models_dir / "dense/1", tmp_path / "out", ["serve"], [], lambda _: None)
+    assert (tmp_path / "out/saved_model.pb").stat().st_size
 
 
 def test_assertions_of_the_export_still_refuse(compiled_dir: Path) -> None:
@@ -437,7 +470,7 @@ def test_disk_that_takes_no_more_is_told_and_nothing_is_left(
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
     assert (ended.returncode, "Traceback" in ended.stderr) == (1, False)
     assert f"Error: Could not write {out}/1: File too large" in ended.stderr
@@ -484,9 +517,11 @@ def test_command_tells_what_went_wrong(arguments: list[str], reason: str) -> Non
     assert reason in said
 
 
-def test_pushed_version_compiles_to_one_that_is_served(models_dir: Path, tmp_path: Path) -> None:
+def test_pushed_version_compiles_to_one_that_is_served(
+    models_dir: Path, freezer: Freezer, tmp_path: Path
+) -> None:
     push(models_dir / "two_versions/2", LocalVersion(tmp_path / "pushed/2"))
-    compile_saved_model(tmp_path / "pushed/2", tmp_path / "compiled/2")
+    compile_saved_model(tmp_path / "pushed/2", tmp_path / "compiled/2", freezer=freezer)
     store = LocalStore({"half": str(tmp_path / "compiled")})
     with saved_model.load(store.fetch(ServableId("half", 2))) as servable:
         assert servable.run("", {"x": np.array([2], np.float32)})["y"].tolist() == [4.0]

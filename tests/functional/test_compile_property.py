@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from build_graphs import DTYPES, STEPS
 from lambda_serving import saved_model
 from lambda_serving.compile.compiler import compile_saved_model
+from lambda_serving.compile.freezing import Freezer
+from lambda_serving.compile.timing import Rounds
 from lambda_serving.dtypes import Array
 from lambda_serving.servable import Servable
 
@@ -56,12 +58,14 @@ def build() -> Iterator[Build]:
 )
 @given(dtype=st.sampled_from(DTYPES), signatures=_SIGNATURES, seed=st.integers(0, 2**16))
 def test_compiled_graph_answers_as_its_export(
-    build: Build, dtype: str, signatures: dict[str, list[str]], seed: int
+    build: Build, freezer: Freezer, dtype: str, signatures: dict[str, list[str]], seed: int
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         export_dir, compiled_dir = Path(folder, "export"), Path(folder, "compiled")
         build(export_dir, dtype, signatures)
-        report = compile_saved_model(export_dir, compiled_dir, slower=lambda _: False)
+        report = compile_saved_model(
+            export_dir, compiled_dir, rounds=Rounds(1, 1), slower=lambda _: False, freezer=freezer
+        )
         assert report.reason is None
         with saved_model.load(export_dir) as export, saved_model.load(compiled_dir) as compiled:
             _check_alike(export, compiled, np.dtype(dtype), np.random.default_rng(seed))
@@ -92,10 +96,16 @@ def convolution(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_kernels_that_are_slower_than_the_export_give_way_to_others(
-    convolution: Path, tmp_path: Path
+    convolution: Path, freezer: Freezer, tmp_path: Path
 ) -> None:
     verdicts = iter([True, False])
-    report = compile_saved_model(convolution, tmp_path / "1", slower=lambda _: next(verdicts))
+    report = compile_saved_model(
+        convolution,
+        tmp_path / "1",
+        rounds=Rounds(1, 1),
+        slower=lambda _: next(verdicts),
+        freezer=freezer,
+    )
     assert report.chosen == "Eigen kernels, weights in the graph"
     first, second = report.variants
     assert (first.is_slower, first.has_onednn) == (True, True)
@@ -103,8 +113,12 @@ def test_kernels_that_are_slower_than_the_export_give_way_to_others(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "1.compile.json"]
 
 
-def test_model_that_compiling_would_slow_down_stays(convolution: Path, tmp_path: Path) -> None:
-    report = compile_saved_model(convolution, tmp_path / "1", slower=lambda _: True)
+def test_model_that_compiling_would_slow_down_stays(
+    convolution: Path, freezer: Freezer, tmp_path: Path
+) -> None:
+    report = compile_saved_model(
+        convolution, tmp_path / "1", rounds=Rounds(1, 1), slower=lambda _: True, freezer=freezer
+    )
     first, second = str(report.reason).split("; ")
     assert first.startswith("it would be slower (oneDNN kernels, weights in the graph): start ")
     assert second.startswith("it would be slower (Eigen kernels, weights in the graph): start ")

@@ -10,7 +10,9 @@ import pytest
 
 from lambda_serving import saved_model
 from lambda_serving.compile.compiler import compile_saved_model
+from lambda_serving.compile.freezing import Freezer
 from lambda_serving.compile.report import Report
+from lambda_serving.compile.timing import Rounds
 from lambda_serving.compile.verify import Answers, Check, answers, check
 
 _SAVE = """
@@ -47,12 +49,16 @@ _SAVE = """
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Report]:
+def folders(
+    tmp_path_factory: pytest.TempPathFactory, freezer: Freezer
+) -> tuple[Path, Path, Report]:
     """The export, what it compiles to, and the report."""
     folder = tmp_path_factory.mktemp("sizes")
     command = [sys.executable, "-c", dedent(_SAVE), str(folder / "1")]
     subprocess.run(command, check=True, capture_output=True)
-    report = compile_saved_model(folder / "1", folder / "2", slower=lambda _: False)
+    report = compile_saved_model(
+        folder / "1", folder / "2", rounds=Rounds(1, 1), slower=lambda _: False, freezer=freezer
+    )
     return folder / "1", folder / "2", report
 
 

@@ -11,6 +11,8 @@ import pytest
 
 from lambda_serving import saved_model
 from lambda_serving.compile.compiler import compile_saved_model
+from lambda_serving.compile.freezing import Freezer
+from lambda_serving.compile.timing import Rounds
 from lambda_serving.compile.verify import answers
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.servable import Servable
@@ -64,11 +66,12 @@ def test_state_that_is_not_carried_is_told(built: tuple[Path, dict[str, str]]) -
 
 @pytest.fixture(scope="module", params=["carried", "tf1_table"])
 def both(
-    request: pytest.FixtureRequest, built: tuple[Path, dict[str, str]]
+    request: pytest.FixtureRequest, built: tuple[Path, dict[str, str]], freezer: Freezer
 ) -> Iterator[tuple[Servable, Servable]]:
     """An export whose state is carried, and what it compiles to; neither was asked anything."""
     source = built[0] / str(request.param)
-    report = compile_saved_model(source, compiled := source.with_name(f"{source.name}_compiled"))
+    compiled = source.with_name(f"{source.name}_compiled")
+    report = compile_saved_model(source, compiled, rounds=Rounds(1, 1), freezer=freezer)
     assert report.reason is None
     with saved_model.load(source) as export, saved_model.load(compiled) as made:
         yield export, made

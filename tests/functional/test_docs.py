@@ -32,7 +32,7 @@ def _shell(command: str, url: str) -> str:
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=300,
     ).stdout
 
 
@@ -92,7 +92,7 @@ def test_client_of_grpc_web_is_answered() -> None:
             capture_output=True,
             text=True,
             check=True,
-            timeout=120,
+            timeout=300,
         )
     assert ended.stdout == "{'output_0': (2, 10)}\n"
 

@@ -282,7 +282,7 @@ def _start(**environment: str) -> tuple[int, str, str]:
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     return ended.returncode, ended.stdout, ended.stderr

@@ -81,7 +81,7 @@ class _Served:
 
     def connect(self) -> socket.socket:
         [server] = self.server.servers
-        return socket.create_connection(server.sockets[0].getsockname(), timeout=60)
+        return socket.create_connection(server.sockets[0].getsockname(), timeout=300)
 
     def said(self, sent: bytes, go: str = "") -> bytes:
         """All that is said to who sends this and no more, after `/go/KEY` if there is one."""

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from build_convolutions import SIGNATURES
 from lambda_serving import compiled, saved_model
-from lambda_serving.compile.freezing import freeze
+from lambda_serving.compile.freezing import Freezer
 from lambda_serving.dtypes import Array
 from lambda_serving.servable import Servable
 from lambda_serving.tensorflow_c import library
@@ -28,6 +28,7 @@ from lambda_serving.tensorflow_c.mapped import assign
 from lambda_serving.tensorflow_c.session import load_session
 
 _TESTS = Path(__file__).parents[1]
+_QUICK_XLA = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}  # shapes do not depend on it
 _FAIL_TWICE = ("recurrent", "transposed")
 _VALUES = st.sampled_from([0.0, 1.0, -1.0, 1e-40, -1e-40, np.nan, np.inf, -np.inf])
 
@@ -42,11 +43,11 @@ def export_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def compiled_dir(export_dir: Path) -> Path:
+def compiled_dir(export_dir: Path, freezer: Freezer) -> Path:
     """With oneDNN's kernels, also where others have proved quicker."""
     path = export_dir.with_name("compiled")
     path.mkdir()
-    freeze(export_dir, path, ("serve",), (), lambda _: None)
+    freezer.freeze(export_dir, path, ("serve",), (), lambda _: None)
     compiled.mark(path, library.version())
     return path
 
@@ -58,7 +59,7 @@ def _outcomes(path: Path, onednn: str) -> list[Any]:
     """
     process = subprocess.run(
         [sys.executable, _TESTS / "run_shapes.py", path],
-        env={**os.environ, "TF_ENABLE_ONEDNN_OPTS": onednn},
+        env={**os.environ, **_QUICK_XLA, "TF_ENABLE_ONEDNN_OPTS": onednn},
         capture_output=True,
         text=True,
         check=False,

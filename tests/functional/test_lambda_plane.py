@@ -252,7 +252,7 @@ def test_event_is_taken_at_once_and_runs_until_the_plane_ends() -> None:
     go, seen = threading.Event(), []
 
     def run(_: str, event: Any, qualifier: str) -> None:
-        go.wait(60)
+        go.wait(300)
         seen.append((event, qualifier))
 
     plane = Plane()

@@ -22,7 +22,7 @@ from rpc_client import call, example_request, free_port, message, path_of, predi
 from server_process import COMMAND, MNIST, running, until
 
 _PAGE = "/monitoring/prometheus/metrics"
-_SECONDS = 60
+_SECONDS = 300
 _AGE_20 = {"age": {"int64List": {"value": [20]}}}
 _HALF = "/v1/models/half_plus_two"
 

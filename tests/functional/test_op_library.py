@@ -127,7 +127,7 @@ def test_model_with_a_custom_op_fails_without_its_library_and_names_the_op(folde
 def test_model_with_a_custom_op_compiles_with_its_library(folder: Path, tmp_path: Path) -> None:
     def compile_to(name: str, *flags: str) -> "subprocess.CompletedProcess[str]":
         command: list[str | Path] = [COMMAND, "compile", folder / "export", tmp_path / name, *flags]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
     without = compile_to("without")
     assert (without.returncode, (tmp_path / "without").exists()) == (1, False)
@@ -160,7 +160,7 @@ def _run(packages: Path, *command: str | Path) -> "subprocess.CompletedProcess[s
         capture_output=True,
         text=True,
         check=False,
-        timeout=180,
+        timeout=300,
         env={**os.environ, "PYTHONPATH": path},
     )
 

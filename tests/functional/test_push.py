@@ -68,7 +68,7 @@ def _push(
         [COMMAND, "push", source, str(destination)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
         env=_environment(environment or {}),
     )

@@ -55,7 +55,7 @@ def _command(*arguments: str | Path) -> tuple[int, str, str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=180,
+        timeout=300,
     )
     return ended.returncode, ended.stdout, ended.stderr
 
@@ -108,7 +108,7 @@ def test_grpc_web_calls_find_the_function_of_their_address(
     with front.running(deployed) as port:
         for place, answer in (("half", 4.0), ("half/versions/1", 3.0)):
             url = f"http://127.0.0.1:{port}/v1/models/{place}/grpc-web{path_of('Predict')}"
-            found = httpx.post(url, content=body, headers={"content-type": BINARY}, timeout=60)
+            found = httpx.post(url, content=body, headers={"content-type": BINARY}, timeout=300)
             assert (found.status_code, found.headers["content-type"]) == (200, BINARY)
             assert outputs(found.content) == {"y": [answer]}
 

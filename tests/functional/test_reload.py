@@ -57,7 +57,7 @@ class _Client:
 
 @contextmanager
 def _client(url: str) -> Iterator[_Client]:
-    with httpx.Client(base_url=url, timeout=60) as http:
+    with httpx.Client(base_url=url, timeout=300) as http:
         yield _Client(http)
 
 
@@ -161,7 +161,7 @@ def test_request_in_flight_finishes_on_the_version_it_began_with(
         _client(url) as client,
         ThreadPoolExecutor() as pool,
     ):
-        endless = pool.submit(httpx.post, f"{url}/v1/models/m:predict", json=_ENDLESS, timeout=60)
+        endless = pool.submit(httpx.post, f"{url}/v1/models/m:predict", json=_ENDLESS, timeout=300)
         _until_busy(process)
         _put(models_dir / "while_loop" / "1", tmp_path / "m" / "2")
         until(lambda: client.states() == {2: "AVAILABLE", 1: "UNLOADING"})
@@ -420,13 +420,13 @@ def test_stopping_is_not_ready_at_once_and_finishes_what_was_asked(models_dir: P
         _client(url) as client,
         ThreadPoolExecutor() as pool,
     ):
-        endless = pool.submit(httpx.post, f"{url}/v1/models/m:predict", json=_ENDLESS, timeout=60)
+        endless = pool.submit(httpx.post, f"{url}/v1/models/m:predict", json=_ENDLESS, timeout=300)
         _until_busy(process)
         assert client.ready() == 200
         process.send_signal(signal.SIGTERM)
         assert client.ready() == 503  # on the connection that there was
         assert endless.result().status_code == 504
-        assert process.wait(60) == 0
+        assert process.wait(300) == 0
 
 
 def test_stopping_ends_even_if_a_request_does_not(models_dir: Path) -> None:
@@ -437,10 +437,10 @@ def test_stopping_ends_even_if_a_request_does_not(models_dir: Path) -> None:
         _read(process) as said,
         ThreadPoolExecutor() as pool,
     ):
-        endless = pool.submit(httpx.post, f"{url}/v1/models/m:predict", json=_ENDLESS, timeout=60)
+        endless = pool.submit(httpx.post, f"{url}/v1/models/m:predict", json=_ENDLESS, timeout=300)
         _until_busy(process)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 1
+        assert process.wait(300) == 1
         with pytest.raises(httpx.TransportError):
             endless.result()
     assert "Not all has ended in --drain_seconds=1: the rest is cut off" in said[-1]

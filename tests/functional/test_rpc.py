@@ -510,7 +510,7 @@ def test_calls_in_flight_finish_and_no_more_are_taken(manager: Manager, tmp_path
 
     def slow(_: Sequence[ModelConfig]) -> None:
         began.set()
-        assert may_end.wait(60)
+        assert may_end.wait(300)
 
     server, path = ExitStack(), str(tmp_path / "socket")
     server.enter_context(serving(manager, Settings(port=0, grpc_socket_path=path), slow))
@@ -518,14 +518,14 @@ def test_calls_in_flight_finish_and_no_more_are_taken(manager: Manager, tmp_path
         replacing = pool.submit(
             call, channel, "HandleReloadConfigRequest", _reload_request(_CONFIG)
         )
-        assert began.wait(60)
+        assert began.wait(300)
         stopping = pool.submit(server.close)
         while _is_answered(channel):
             pass
         assert not stopping.done()
         may_end.set()
-        assert replacing.result(60).HasField("status")
-        stopping.result(60)
+        assert replacing.result(300).HasField("status")
+        stopping.result(300)
 
 
 def _is_answered(channel: grpc.Channel) -> bool:

@@ -18,7 +18,7 @@ from rpc_client import arrays, call, free_port, path_of, predict_request
 from server_process import COMMAND, MNIST, running
 
 _STUBS_CLIENT = Path(__file__).parents[1] / "stubs_client.py"
-_SECONDS = 60
+_SECONDS = 300
 
 
 def test_tensorflow_servings_own_stubs_are_answered(tmp_path: Path, models_dir: Path) -> None:

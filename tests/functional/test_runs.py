@@ -26,7 +26,7 @@ from lambda_serving.tensorflow_c.stops import Places
 from rpc_client import call, free_port, path_of, predict_request
 from server_process import running, until
 
-_SECONDS = 60
+_SECONDS = 300
 _FOREVER = 2**63 - 1
 _MANY = 3 * (os.cpu_count() or 1)
 _PLACES = Places.count

@@ -266,7 +266,7 @@ def test_where_only_the_libraries_are_it_says_what_to_do(
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
         env={
             "PYTHONPATH": f"{Path(saved_model.__file__).parents[1]}:{libraries_only}",
             "PATH": "/nowhere",

@@ -344,7 +344,7 @@ class GuardedContract(StoreContract):
         together = Barrier(2)
 
         def load(path: Path) -> Servable:
-            together.wait(60)
+            together.wait(300)
             return _load(path)
 
         with ThreadPoolExecutor(2) as pool:
@@ -402,7 +402,7 @@ class TestLocalStore(GuardedContract):
         together = Barrier(2)
 
         def load(path: Path) -> Servable:
-            together.wait(60)
+            together.wait(300)
             return _load(path)
 
         with ThreadPoolExecutor(2) as pool:
@@ -845,7 +845,7 @@ def test_serve_takes_a_bucket_and_cleans_up(
         body = (MNIST / "request.json").read_bytes()
         [row] = httpx.post(f"{url}/v1/models/MLP:predict", content=body).json()["predictions"]
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        assert process.wait(300) == 0
     assert row.index(max(row)) == 7
     assert list(tmp_path.iterdir()) == []
 

@@ -56,7 +56,7 @@ class _Queue:
         self.url = client.create_queue(QueueName=name, Attributes={"FifoQueue": "true"})["QueueUrl"]
         self.worker = Worker(self.models.__getitem__, client, self.failures.append)
 
-    def hand_over(self, *models: str, tries: int = 1, seconds: float = 120) -> list[str]:
+    def hand_over(self, *models: str, tries: int = 1, seconds: float = 300) -> list[str]:
         """Sends a message for each, and hands them over in one batch; the ids given back."""
         for number, model in enumerate(models):
             self.client.send_message(

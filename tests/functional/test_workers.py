@@ -24,7 +24,7 @@ from lambda_serving import protos
 from rpc_client import arrays, call, free_port, predict_request
 from server_process import COMMAND, MNIST, running, until
 
-_SECONDS = 60
+_SECONDS = 300
 _BODY = b'{"instances": [2.0]}'
 _ANSWER = b'{"predictions":[3.0]}'
 
@@ -252,7 +252,7 @@ def test_stopping_drains_all_workers(models_dir: Path) -> None:
     endless = {"instances": [2**63 - 1]}  # of model while_loop: no power of two is that large
     flags = ("--rest_api_timeout_in_ms=3000",)
     with _serving(models_dir / "while_loop", *flags) as served, ThreadPoolExecutor() as pool:
-        post = partial(httpx.post, f"{served.url}/v1/models/m:predict", json=endless, timeout=60)
+        post = partial(httpx.post, f"{served.url}/v1/models/m:predict", json=endless, timeout=300)
         asked = [pool.submit(post) for _ in range(6)]
         until(lambda: sum(_of_port(each, served.port) for each in served.workers()) == 6)
         workers = served.workers()
@@ -288,7 +288,7 @@ def test_second_signal_ends_what_does_not_end(models_dir: Path) -> None:
     endless = {"instances": [2**63 - 1]}
     flags = ("--rest_api_timeout_in_ms=0",)
     with _serving(models_dir / "while_loop", *flags) as served, ThreadPoolExecutor() as pool:
-        post = partial(httpx.post, f"{served.url}/v1/models/m:predict", json=endless, timeout=60)
+        post = partial(httpx.post, f"{served.url}/v1/models/m:predict", json=endless, timeout=300)
         asked = pool.submit(post)
         until(lambda: sum(_of_port(each, served.port) for each in served.workers()) == 1)
         served.process.send_signal(signal.SIGTERM)

@@ -336,5 +336,5 @@ def test_runs_in_threads_until_stopped() -> None:
         assert serving.versions.settle(["m"]) == []
         assert serving.manager.get(ModelSpec("m", version=2)).id == ServableId("m", 2)
         serving.versions.stop()
-        running.join(60)
+        running.join(300)
         assert not running.is_alive()

@@ -30,7 +30,7 @@ from lambda_serving.errors import (
 )
 from lambda_serving.servable import Servable, Signature, TensorSpec
 
-_SECONDS = 30
+_SECONDS = 300
 Compute = Callable[[Array], Array]
 
 

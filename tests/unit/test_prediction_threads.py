@@ -11,7 +11,7 @@ from lambda_serving.cancellation import Cancellation
 from lambda_serving.errors import Cancelled, DeadlineExceeded
 from lambda_serving.prediction_threads import Deadline, Threads
 
-_SECONDS = 30
+_SECONDS = 300
 _NEVER = Deadline(None)
 
 

@@ -32,7 +32,7 @@ from lambda_serving.workers.worker import Worker
 from memory_store import MemoryStore
 from server_process import until
 
-_SECONDS = 30
+_SECONDS = 300
 
 
 class Unforeseen(Exception):

@@ -27,7 +27,7 @@ def sam_says() -> Callable[..., str]:
 
     def run(*arguments: str | Path) -> str:
         ended = subprocess.run(
-            [_SAM_PYTHON, *arguments], capture_output=True, text=True, check=False, timeout=120
+            [_SAM_PYTHON, *arguments], capture_output=True, text=True, check=False, timeout=300
         )
         assert ended.returncode == 0, ended.stderr
         return ended.stdout

@@ -47,20 +47,23 @@ def compile_command(
     logging.getLogger("lambda_serving").setLevel(logging.ERROR)
     from lambda_serving.cli.exports import exports
     from lambda_serving.compile.compiler import compile_saved_model
+    from lambda_serving.compile.freezing import Freezer
 
     console = plain_console()
-    for export_dir in exports(source):
-        target = destination if export_dir == source else destination / export_dir.name
-        with _progress(f"{export_dir} -> {target}") as progress:
-            report = compile_saved_model(
-                export_dir,
-                target,
-                tags=saved_model_tags.split(","),
-                op_libraries=[path for path in op_libraries.split(",") if path],
-                cache=cache_dir,
-                progress=progress,
-            )
-        _show(console, target, report)
+    with Freezer() as freezer:
+        for export_dir in exports(source):
+            target = destination if export_dir == source else destination / export_dir.name
+            with _progress(f"{export_dir} -> {target}") as progress:
+                report = compile_saved_model(
+                    export_dir,
+                    target,
+                    tags=saved_model_tags.split(","),
+                    op_libraries=[path for path in op_libraries.split(",") if path],
+                    cache=cache_dir,
+                    progress=progress,
+                    freezer=freezer,
+                )
+            _show(console, target, report)
 
 
 @contextmanager

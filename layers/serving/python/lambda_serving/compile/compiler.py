@@ -1,6 +1,7 @@
 """A SavedModel in, a compiled servable out: complete and checked, or not there."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,9 +11,9 @@ from typing import Any, Self
 from lambda_serving import compiled, protos, saved_model
 from lambda_serving.compile import samples, verify
 from lambda_serving.compile.folders import copy_all, copy_beside_graph, size_of, written_whole
-from lambda_serving.compile.freezing import Frozen, Stays, freeze
+from lambda_serving.compile.freezing import Freezer, Frozen, Stays
 from lambda_serving.compile.report import Report, Side, report_path
-from lambda_serving.compile.timing import Timing, is_slower, measure
+from lambda_serving.compile.timing import ENOUGH, Rounds, Timing, is_slower, measure
 from lambda_serving.compile.variants import (
     MAPPED,
     ONEDNN,
@@ -49,15 +50,18 @@ def compile_saved_model(
     op_libraries: Sequence[str] = (),
     cache: Path | None = None,
     progress: Progress = lambda _: None,
+    rounds: Rounds = ENOUGH,
     slower: Slower = is_slower,
+    freezer: Freezer | None = None,
 ) -> Report:
     """Compiles the SavedModel in `source` into the new folder `destination`.
 
     The folder is there when all is done and checked, with the report beside it under the name
     that `report_path` gives, or not at all. A model that cannot be compiled, or that would
-    answer otherwise or, by `slower`, more slowly, is copied as it is, and the report says why.
+    answer otherwise or, by `slower` after so many `rounds`, more slowly, is copied as it is, and
+    the report says why.
     `tags` choose the meta graph, `op_libraries` are paths of custom ops, `cache` is that of
-    `saved_model.load`.
+    `saved_model.load`; who compiles several models lends all of them one `freezer`.
 
     Raises AlreadyExists when `destination` exists, InvalidArgument when `source` is compiled
     already, FailedPrecondition without Python TensorFlow, ResourceExhausted when the disk is full,
@@ -68,15 +72,15 @@ def compile_saved_model(
         library.load_op_library(path)
     library.library()  # opening it is no part of loading a model
     clock = _Clock(progress)
-    with written_whole(destination) as made:
+    with written_whole(destination) as made, _lent(freezer) as lent:
         clock.stage("loading the export")
         start = perf_counter()
         with saved_model.load(source, tags=tags, warm_up=False, cache=cache) as original:
             before = Side(size_of(source), _milliseconds_since(start))
             try:
                 again = partial(saved_model.load, source, tags=tags, warm_up=False, cache=cache)
-                export = _Export(source, original, tags, again)
-                report = _compile(export, made, before, clock, slower)
+                export = _Export(source, original, tags, again, lent)
+                report = _compile(export, made, before, clock, _Race(rounds, slower))
             except Stays as stays:
                 clock.stage("copying the export")
                 copy_all(original.restored_from, made)
@@ -91,6 +95,11 @@ def compile_saved_model(
         report = replace(report, seconds=clock.end())
         report.write(report_path(destination))
     return report
+
+
+def _lent(freezer: Freezer | None) -> AbstractContextManager[Freezer]:
+    """The one that is lent, which goes on, or one of our own."""
+    return Freezer() if freezer is None else nullcontext(freezer)
 
 
 class _Clock:
@@ -133,12 +142,16 @@ def _check_paths(source: Path, destination: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Export:
-    """What is compiled: as it lies there, as the graph restore loads it, and how it loads."""
+    """What is compiled: as it lies there, as the graph restore loads it, how it loads.
+
+    `freezer` makes its compiled graphs.
+    """
 
     source: Path
     servable: Servable
     tags: Sequence[str]
     load: Callable[[], Servable]
+    freezer: Freezer
 
     @property
     def restored_from(self) -> Path:
@@ -146,7 +159,15 @@ class _Export:
         return self.servable.restored_from
 
 
-def _compile(export: _Export, made: Path, before: Side, clock: _Clock, slower: Slower) -> Report:
+@dataclass(frozen=True, slots=True)
+class _Race:
+    """Of a compiled graph and its export."""
+
+    rounds: Rounds
+    slower: Slower
+
+
+def _compile(export: _Export, made: Path, before: Side, clock: _Clock, race: _Race) -> Report:
     """Compiles into the folder `made`; raises Stays when no variant is as good as the export."""
     tried: dict[Attempt, tuple[Path, Frozen | None, Mapping[str, verify.Check]]] = {}
     asked = None
@@ -165,7 +186,7 @@ def _compile(export: _Export, made: Path, before: Side, clock: _Clock, slower: S
         compiled.mark(folder, library.version(), op_packages.loaded_names())
         clock.stage("comparing answers")
         asked = asked or _Asked.of(export, folder)
-        attempt, checks = _attempt(export, asked, variant, folder, clock, slower)
+        attempt, checks = _attempt(export, asked, variant, folder, clock, race)
         tried[attempt] = folder, frozen, checks
     chosen = best(list(tried))
     if chosen is None:
@@ -186,7 +207,7 @@ def _compile(export: _Export, made: Path, before: Side, clock: _Clock, slower: S
 
 
 def _frozen(export: _Export, variant: Variant, folder: Path, clock: _Clock) -> Frozen:
-    return freeze(
+    return export.freezer.freeze(
         export.restored_from,
         folder,
         export.tags,
@@ -221,7 +242,7 @@ class _Asked:
 
 
 def _attempt(
-    export: _Export, asked: _Asked, variant: Variant, folder: Path, clock: _Clock, slower: Slower
+    export: _Export, asked: _Asked, variant: Variant, folder: Path, clock: _Clock, race: _Race
 ) -> tuple[Attempt, Mapping[str, verify.Check]]:
     """What comes of comparing and timing the compiled graph in `folder`."""
     attempt = Attempt(
@@ -234,12 +255,13 @@ def _attempt(
             if asked.timed is None:
                 return attempt, checks
             clock.stage("measuring")
-            timing = measure((export.load, load), (export.servable, other), *asked.timed)
+            sides = (export.load, load), (export.servable, other)
+            timing = measure(*sides, *asked.timed, race.rounds)
     except Stays as stays:
         return replace(attempt, problem=str(stays)), {}
     except ServingError:  # a graph that answers now and then
         return attempt, checks
-    if not slower(timing):
+    if not race.slower(timing):
         return replace(attempt, timing=timing), checks
     problem = (
         f"it would be slower ({attempt}): start {timing.start.after:.3g} ms in place of"

@@ -1,16 +1,22 @@
-"""`python -m lambda_serving.compile.freeze SRC OUT TAGS LIBRARIES ONEDNN MAPPED`: a compiled graph.
+"""`python -m lambda_serving.compile.freeze`: compiled graphs, each by a fork of this process.
 
-SRC is a SavedModel that the graph restore loads; TAGS and LIBRARIES (of custom ops) are separated
-by commas. The graph names oneDNN's kernels if ONEDNN is 1, and has large constants in files if
-MAPPED is. Writes `saved_model.pb` and `weights/` to the folder OUT. Says on standard output, a
-line of JSON each, what it is at (`{"stage": ...}`) and at the end what it did, `{"result": ...}`,
-or why such a model must stay as it is, `{"refused": ...}`.
+Takes on standard input, a line of JSON each, `{"source": ..., "out": ..., "tags": [...],
+"op_libraries": [...], "onednn": ..., "mapped": ...}`: `source` is a SavedModel that the graph
+restore loads, `op_libraries` are paths of custom ops. The graph names oneDNN's kernels if
+`onednn`, and has large constants in files if `mapped`. Writes `saved_model.pb` and `weights/` to
+the folder `out`. Says on standard output, a line of JSON each, what it is at (`{"stage": ...}`),
+what it did, `{"result": ...}`, or why such a model must stay as it is, `{"refused": ...}`, and at
+the end the exit code of the fork, `{"ended": ...}`.
 """
 
+import ctypes
 import json
 import os
+import signal
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -41,6 +47,7 @@ _INIT_OP = "__saved_model_init_op"
 _ASSETS = "saved_model_assets"
 _MAIN_OPS = ("saved_model_main_op", "legacy_init_op")
 _DEVICE = "/job:localhost/replica:0/task:0/device:CPU:0"
+_PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 _CLEAN = ("dependency", "common_subgraph_elimination")
 _STALE_ATTRIBUTES = ("_class", "_output_shapes")
 """Where a node would like to be and what its outputs are, told by nodes that go."""
@@ -58,7 +65,7 @@ def compiled_graph(
     """Writes the compiled SavedModel to the folder `out`; what `freezing.Frozen` says of it.
 
     `most_constant_bytes` are frozen, the smallest variables first. `onednn` and `mapped` are as on
-    the command line. Raises Refused.
+    standard input. Raises Refused.
     """
     import tensorflow as tf
 
@@ -336,24 +343,47 @@ def _write(meta_graph: Any, out: Path) -> None:
     (out / "saved_model.pb").write_bytes(model.SerializeToString(deterministic=True))
 
 
-def _main(source: str, out: str, tags: str, libraries: str, onednn: str, mapped: str) -> None:
+def _main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"  # the same graph on every machine
     sys.stdout = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), 1)  # where libraries print, they do not print among our lines
-    _say("starting TensorFlow")
+    for line in sys.stdin:
+        _say("starting TensorFlow")
+        import tensorflow  # noqa: F401, ICN001 - for all that are forked
+
+        _print({"ended": _in_a_fork(partial(_answer, **json.loads(line)))})
+
+
+def _in_a_fork(run: Callable[[], None]) -> int:
+    """Runs it in a copy of this process, which no other graph has touched; its exit code.
+
+    Where it can (Linux), the copy ends with this process.
+    """
+    if child := os.fork():
+        _, status = os.waitpid(child, 0)
+        return os.waitstatus_to_exitcode(status)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    code = 1
+    try:
+        run()
+        code = 0
+    except BaseException:  # noqa: BLE001 - this is where such a process ends
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def _answer(
+    source: str, out: str, tags: list[str], op_libraries: list[str], *, onednn: bool, mapped: bool
+) -> None:
     import tensorflow as tf
 
-    for library in filter(None, libraries.split(",")):
+    for library in op_libraries:
         tf.load_op_library(library)
     try:
-        result = compiled_graph(
-            Path(source),
-            Path(out),
-            tags.split(","),
-            onednn=onednn == "1",
-            mapped=mapped == "1",
-        )
+        result = compiled_graph(Path(source), Path(out), tags, onednn=onednn, mapped=mapped)
     except Refused as refused:
         _print({"refused": str(refused)})
     except OSError as error:
@@ -363,4 +393,4 @@ def _main(source: str, out: str, tags: str, libraries: str, onednn: str, mapped:
 
 
 if __name__ == "__main__":
-    _main(*sys.argv[1:])
+    _main()

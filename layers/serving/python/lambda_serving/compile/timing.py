@@ -11,13 +11,24 @@ from time import perf_counter
 from lambda_serving.dtypes import Array
 from lambda_serving.servable import Servable
 
-__all__ = ["Pair", "Timing", "is_slower", "measure"]
+__all__ = ["ENOUGH", "Pair", "Rounds", "Timing", "is_slower", "measure"]
 
-_STARTS, _START_SECONDS = 3, 5.0
-_RUNS, _LEAST_RUNS, _RUN_SECONDS = 200, 5, 1.0
+_START_SECONDS = 5.0
+_LEAST_RUNS, _RUN_SECONDS = 5, 1.0
 _NOISE = 1.1
 _MOST_PAIRS = 0.65
 _LEAST_START, _LEAST_WARM = 3.0, 0.02  # milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """How often, at most, each of two servables is started, and asked."""
+
+    starts: int
+    runs: int
+
+
+ENOUGH = Rounds(3, 200)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +60,7 @@ def measure(
     loaded: tuple[Servable, Servable],
     name: str,
     inputs: Mapping[str, Array],
+    rounds: Rounds,
 ) -> Timing:
     """Times two servables on one input of the signature `name`, which both answer.
 
@@ -56,11 +68,11 @@ def measure(
     """
     starts: list[tuple[_Start, _Start]] = []
     end = perf_counter() + _START_SECONDS
-    while len(starts) < _STARTS and (not starts or perf_counter() < end):
+    while len(starts) < rounds.starts and (not starts or perf_counter() < end):
         starts.append((_start(loads[0], name, inputs), _start(loads[1], name, inputs)))
     runs: list[_Times] = []
     end = perf_counter() + _RUN_SECONDS
-    while len(runs) < _LEAST_RUNS or (len(runs) < _RUNS and perf_counter() < end):
+    while len(runs) < _LEAST_RUNS or (len(runs) < rounds.runs and perf_counter() < end):
         runs.append((_run(loaded[0], name, inputs), _run(loaded[1], name, inputs)))
     return Timing(
         load=_pair([(one[0], other[0]) for one, other in starts]),
