@@ -1,7 +1,10 @@
 """Versions and models that come and go under a server that answers meanwhile, and its end."""
 
+import json
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -9,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import grpc
@@ -154,20 +158,30 @@ def test_request_in_flight_finishes_on_the_version_it_began_with(
     models_dir: Path, tmp_path: Path
 ) -> None:
     _put(models_dir / "while_loop" / "1", tmp_path / "m" / "1")
-    flags = (f"--model_base_path={tmp_path / 'm'}", "--rest_api_timeout_in_ms=4000")
+    flags = (f"--model_base_path={tmp_path / 'm'}", "--rest_api_timeout_in_ms=0")
     with (
         running("--model_name=m", *flags) as (url, process),
         _read(process),
         _client(url) as client,
-        ThreadPoolExecutor() as pool,
     ):
-        endless = pool.submit(httpx.post, f"{url}/v1/models/m:predict", json=_ENDLESS, timeout=300)
-        _until_busy(process)
-        _put(models_dir / "while_loop" / "1", tmp_path / "m" / "2")
-        until(lambda: client.states() == {2: "AVAILABLE", 1: "UNLOADING"})
-        assert not endless.done()
-        assert endless.result().status_code == 504  # by its own timeout
+        with _endless(url):
+            _until_busy(process)
+            _put(models_dir / "while_loop" / "1", tmp_path / "m" / "2")
+            until(lambda: client.states() == {2: "AVAILABLE", 1: "UNLOADING"})
+            for _ in range(50):
+                assert client.states()[1] == "UNLOADING"
         until(lambda: client.states() == {2: "AVAILABLE", 1: "END"})
+
+
+@contextmanager
+def _endless(url: str) -> Iterator[None]:
+    """A request of which the run ends when its client goes, as the block ends."""
+    address, body = urlsplit(url), json.dumps(_ENDLESS).encode()
+    head = f"POST /v1/models/m:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection((address.hostname, address.port)) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
+        client.sendall(head.encode() + body)
+        yield
 
 
 def _until_busy(process: "subprocess.Popen[str]") -> None:
@@ -412,20 +426,19 @@ def test_nothing_is_looked_for_without_a_wait(base_path: Path, versions: Path) -
             assert client.states() == {1: "AVAILABLE"}
 
 
-def test_stopping_is_not_ready_at_once_and_finishes_what_was_asked(models_dir: Path) -> None:
-    base_path = f"--model_base_path={models_dir / 'while_loop'}"
+def test_stopping_is_not_ready_at_once_and_waits_for_what_was_asked(models_dir: Path) -> None:
+    flags = (f"--model_base_path={models_dir / 'while_loop'}", "--rest_api_timeout_in_ms=0")
     with (
-        running("--model_name=m", base_path, "--rest_api_timeout_in_ms=3000") as (url, process),
+        running("--model_name=m", *flags, "--drain_seconds=300") as (url, process),
         _read(process),
         _client(url) as client,
-        ThreadPoolExecutor() as pool,
     ):
-        endless = pool.submit(httpx.post, f"{url}/v1/models/m:predict", json=_ENDLESS, timeout=300)
-        _until_busy(process)
-        assert client.ready() == 200
-        process.send_signal(signal.SIGTERM)
-        assert client.ready() == 503  # on the connection that there was
-        assert endless.result().status_code == 504
+        with _endless(url):
+            _until_busy(process)
+            assert client.ready() == 200
+            process.send_signal(signal.SIGTERM)
+            until(lambda: client.ready() == 503)  # on the connection that there was
+            assert process.poll() is None
         assert process.wait(300) == 0
 
 
