@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lambda_serving.codec import json_dialect, json_pieces, json_quick, json_text
+from lambda_serving.codec import json_dialect, json_pieces, json_text
 from lambda_serving.codec.json_dialect import Json
 from lambda_serving.codec.json_text import Limits
 from lambda_serving.errors import InvalidArgument
@@ -21,8 +21,10 @@ _DEEP = 10_000
 
 
 def _parse(text: bytes) -> Json:
-    """What the parser of the dialect makes of a text; the quick one has to agree."""
-    assert _outcome(json_quick.parse, text, _DEEP) == _outcome(json_dialect.parse, text, _DEEP)
+    """What the parser of the dialect makes of a text; the quick ones have to agree."""
+    wanted = _outcome(json_dialect.parse, text, _DEEP)
+    assert _outcome(json_pieces.parse, text, _DEEP) == wanted
+    assert _outcome(_parse_within, text, _DEEP) == wanted
     return json_dialect.parse(text, _DEEP)
 
 
@@ -276,12 +278,9 @@ def test_the_quick_parser_reads_the_dialect_and_tells_the_same_errors(
         for nesting in (_DEEP, 3):
             said = _outcome(json_dialect.parse, each, nesting)
             for size in (1, 5, 20, 2**17):
-                in_pieces = partial(json_pieces.parse, piece=size)
+                in_pieces = partial(json_pieces.parse, sizes=(size,))
                 assert _outcome(in_pieces, each, nesting) == said
-            if nesting == _DEEP:
-                assert _outcome(json_quick.parse, each, nesting) == said
-            else:
-                assert _outcome(_parse_within, each, nesting) == said
+            assert _outcome(_parse_within, each, nesting) == said
 
 
 def _parse_within(text: bytes, nesting: int) -> Json:
@@ -298,5 +297,5 @@ def test_an_error_behind_a_megabyte_is_told_at_its_place(head: bytes, slip: byte
     with pytest.raises(InvalidArgument) as wanted:
         json_dialect.parse(text, _DEEP)
     with pytest.raises(InvalidArgument) as told:
-        json_quick.parse(text, _DEEP)
+        json_pieces.parse(text, _DEEP)
     assert str(told.value) == str(wanted.value)

@@ -9,6 +9,7 @@ Source: rapidjson 1.1.0 reader.h, with the flags of tensorflow_serving/util/json
 """
 
 import re
+from collections.abc import Sequence
 from math import isinf
 from typing import NoReturn
 
@@ -16,12 +17,12 @@ import orjson
 
 from lambda_serving.errors import InvalidArgument
 
-__all__ = ["Json", "parse", "resume"]
+__all__ = ["Container", "Json", "parse", "resume"]
 
 Json = str | int | float | bool | list["Json"] | dict[str, "Json"] | None
 """A JSON value. Bytes of strings that are not UTF-8 are as `surrogateescape` has them."""
 
-_Container = list[Json] | dict[str, Json]
+Container = list[Json] | dict[str, Json]
 
 _SPACE = rb"[ \t\n\r]*+"
 # Python 3.11.2, Debian bookworm's, stays where a possessive group broke off: hence none in numbers,
@@ -37,14 +38,18 @@ _VALUE = re.compile(
 _NAME = re.compile(rb"%b%b:%b" % (_STRING, _SPACE, _SPACE))
 _START = re.compile(rb"\xef?\xbb?\xbf?%b" % _SPACE)
 _SPACES = re.compile(_SPACE)
-_PLAIN = re.compile(rb'[^"\\\x00-\x1f]*+')
 _HEX = re.compile(rb"[0-9A-Fa-f]{4}")
+_HIGH, _LOW = rb"[dD][89abAB][0-9a-fA-F]{2}", rb"[dD][c-fC-F][0-9a-fA-F]{2}"
+_HIGH_SURROGATE = re.compile(_HIGH)
+_RIGHT = re.compile(
+    rb'(?:[^"\\\x00-\x1f]+|\\["\\/bfnrt]|\\u(?:(?!%b)[0-9a-fA-F]{4}|%b\\u%b)){0,1000}'
+    % (_HIGH, _HIGH, _LOW)
+)
+_ESCAPE = re.compile(rb"\\(?:([^u])|u(....)(?:(?<=%b)\\u(%b))?)" % (_HIGH, _LOW))
 _ESCAPES = dict(zip(b'"\\/bfnrt', b'"\\/\b\f\n\r\t', strict=True))
 _WORDS: dict[bytes, bool | None] = {b"true": True, b"false": False, b"null": None}
-_HIGH_SURROGATES = range(0xD800, 0xDC00)
-_LOW_SURROGATES = range(0xDC00, 0xE000)
-_COMMA, _COLON, _MINUS, _POINT, _QUOTE, _BACKSLASH = b',:-."\\'
-_OPEN_LIST, _CLOSE_LIST, _CLOSE_OBJECT = b"[]}"
+_COMMA, _COLON, _MINUS, _POINT, _QUOTE = b',:-."'
+_CLOSE_LIST, _CLOSE_OBJECT = b"]}"
 
 
 def parse(text: bytes, nesting: int) -> Json:
@@ -59,24 +64,36 @@ def parse(text: bytes, nesting: int) -> Json:
     position = _end(_START, text, 0)
     if text[position] in b"\0]},:":
         _fail("The document is empty.", position)
-    return _parse(text, position, nesting, [])
+    root: list[Json] = []
+    _parse(text, position, nesting, [root], is_first=True)
+    return root[0]
 
 
-def resume(text: bytes, comma: int, opened: bytes, nesting: int) -> None:
-    """Raises as `parse` does, and looks at no more of the text than what follows a comma.
+def resume(text: bytes, position: int, around: Sequence[Container], nesting: int) -> None:
+    """Raises as `parse` does, and looks at no more of the text than what follows a position.
 
-    `opened` are the brackets that are open there.
+    `around` are the containers that are open there, the root's list before them. An element or
+    member has just ended there, or the last of them has just been opened and is empty.
     """
     text += b"\0"
-    containers: list[_Container] = [[] if bracket == _OPEN_LIST else {} for bracket in opened]
-    _parse(text, _skip(text, comma + 1), nesting, containers)
+    containers: list[Container] = [type(each)() for each in around]
+    is_first = not around[-1]
+    _parse(text, _skip(text, position), nesting, containers, is_first=is_first)
 
 
-def _parse(text: bytes, position: int, nesting: int, inside: list[_Container]) -> Json:
-    root: list[Json] = []
-    around: list[_Container] = [root, *inside]
+def _parse(
+    text: bytes, position: int, nesting: int, around: list[Container], *, is_first: bool
+) -> None:
+    """Reads on until all containers are closed but the one at the root."""
     container = around.pop()
     while True:
+        if not (is_first and (not around or text[position] != _closing(container))):
+            while around and text[position] == _closing(container):
+                position = _skip(text, position + 1)
+                container = around.pop()
+            if not around:
+                return
+            position = _comma(text, position, container)
         name = ""
         if isinstance(container, dict):
             name, position = _name(text, position)
@@ -87,20 +104,13 @@ def _parse(text: bytes, position: int, nesting: int, inside: list[_Container]) -
             container.append(value)
         else:
             container.setdefault(name, value)
+        is_first = opened is not None
         if opened is not None:
             around.append(container)
             container = opened
-            if text[position] != _closing(container):
-                continue
-        while around and text[position] == _closing(container):
-            position = _skip(text, position + 1)
-            container = around.pop()
-        if not around:
-            return root[0] if root else None  # none where it resumed
-        position = _comma(text, position, container)
 
 
-def _comma(text: bytes, position: int, container: _Container) -> int:
+def _comma(text: bytes, position: int, container: Container) -> int:
     """Where the element or member after the comma starts."""
     if text[position] != _COMMA:
         error = (
@@ -112,11 +122,11 @@ def _comma(text: bytes, position: int, container: _Container) -> int:
     return _skip(text, position + 1)
 
 
-def _closing(container: _Container) -> int:
+def _closing(container: Container) -> int:
     return _CLOSE_LIST if isinstance(container, list) else _CLOSE_OBJECT
 
 
-def _value(text: bytes, position: int) -> tuple[Json, int, _Container | None]:
+def _value(text: bytes, position: int) -> tuple[Json, int, Container | None]:
     """A value, where the next token is, and the value again if it has only been opened."""
     match = _VALUE.match(text, position)
     if match is None:
@@ -129,7 +139,7 @@ def _value(text: bytes, position: int) -> tuple[Json, int, _Container | None]:
         return string.decode(errors="surrogateescape"), match.end(), None
     if word is not None:
         return _WORDS[word], match.end(), None
-    opened: _Container = [] if opening == b"[" else {}
+    opened: Container = [] if opening == b"[" else {}
     return opened, match.end(), opened
 
 
@@ -188,62 +198,43 @@ def _name(text: bytes, position: int) -> tuple[str, int]:
 
 def _string(text: bytes, start: int) -> tuple[str, int]:
     """The string whose opening quote is at `start`, and where it ends."""
-    end = text.find(b'"', start + 1)
-    while end > 0 and _is_escaped(text, end):
-        end = text.find(b'"', end + 1)
-    try:  # quick, but refuses what is not UTF-8 and tells no offsets
+    position, end = start, start + 1
+    while end > position:
+        position, end = end, _end(_RIGHT, text, end)
+    if text[end] != _QUOTE:
+        _fail(_error_in_string(text, end), end)
+    try:  # quick, but refuses what is not UTF-8
         string: str = orjson.loads(text[start : end + 1])
     except orjson.JSONDecodeError:
-        return _string_by_piece(text, start + 1)
+        string = _ESCAPE.sub(_character, text[start + 1 : end]).decode(errors="surrogateescape")
     return string, end + 1
 
 
-def _is_escaped(text: bytes, position: int) -> bool:
-    before = position - 1
-    while text[before] == _BACKSLASH:
-        before -= 1
-    return (position - before) % 2 == 0
+def _error_in_string(text: bytes, position: int) -> str:
+    if text[position] == 0:
+        return "Missing a closing quotation mark in string."
+    if text[position : position + 2] != rb"\u":
+        return "Invalid escape character in string."
+    is_high = _HIGH_SURROGATE.match(text, position + 2)
+    if not _HEX.match(text, position + 2) or (
+        is_high
+        and text[position + 6 : position + 8] == rb"\u"
+        and not _HEX.match(text, position + 8)
+    ):
+        return "Incorrect hex digit after \\u escape in string."
+    return "The surrogate pair in string is invalid."
 
 
-def _string_by_piece(text: bytes, position: int) -> tuple[str, int]:
-    pieces = []
-    while True:
-        end = _end(_PLAIN, text, position)
-        pieces.append(text[position:end])
-        if text[end] == _QUOTE:
-            return b"".join(pieces).decode(errors="surrogateescape"), end + 1
-        if text[end] == 0:
-            _fail("Missing a closing quotation mark in string.", end)
-        if text[end] != _BACKSLASH:
-            _fail("Invalid escape character in string.", end)
-        character, position = _escape(text, end)
-        pieces.append(character)
-
-
-def _escape(text: bytes, start: int) -> tuple[bytes, int]:
-    """The character that the escape at `start` stands for, and where the escape ends."""
-    kind = text[start + 1]
-    if kind in _ESCAPES:
-        return bytes([_ESCAPES[kind]]), start + 2
-    if kind != ord("u"):
-        _fail("Invalid escape character in string.", start)
-    code, end = _hex(text, start + 2, start), start + 6
-    if code in _HIGH_SURROGATES:
-        if text[end : end + 2] != b"\\u":
-            _fail("The surrogate pair in string is invalid.", start)
-        low, end = _hex(text, end + 2, start), end + 6
-        if low not in _LOW_SURROGATES:
-            _fail("The surrogate pair in string is invalid.", start)
-        code = 0x10000 + ((code & 0x3FF) << 10 | low & 0x3FF)
+def _character(escape: re.Match[bytes]) -> bytes:
+    """What an escape, or a pair of them, stands for."""
+    kind, code, low = escape[1], escape[2], escape[3]
+    if kind is not None:
+        return bytes([_ESCAPES[ord(kind)]])
+    number = int(code, 16)
+    if low is not None:
+        number = 0x10000 + ((number & 0x3FF) << 10 | int(low, 16) & 0x3FF)
     # As rapidjson does, let the second half of a pair stand alone.
-    return chr(code).encode("utf-8", "surrogatepass"), end
-
-
-def _hex(text: bytes, position: int, escape: int) -> int:
-    digits = _HEX.match(text, position)
-    if digits is None:
-        _fail("Incorrect hex digit after \\u escape in string.", escape)
-    return int(digits[0], 16)
+    return chr(number).encode("utf-8", "surrogatepass")
 
 
 def _skip(text: bytes, position: int) -> int:

@@ -1,170 +1,173 @@
-"""Large texts of JSON, read in pieces, so that other threads need not wait for long.
+"""JSON read in pieces: other threads need not wait for long, and an error is found in its piece.
 
-A parser in C lets no other thread run before it is done. So what is in a long list or object is
-read a few elements at a time; where they end, a look at all brackets and commas says.
+A piece ends before a comma or a closing bracket, or behind an opening one, at any depth. With the
+brackets that are open around it, it is a text of its own, which a parser in C reads; what it holds
+then goes where the pieces before have left off. A piece that is refused is read in smaller ones,
+and only the smallest is left to the parser that tells what is wrong.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
+from secrets import token_hex
 
 import numpy as np
 
 from lambda_serving.codec import json_dialect, json_quick
-from lambda_serving.codec.json_dialect import Json
-from lambda_serving.codec.json_place import CLOSING, COMMA, OPENING, marks
-from lambda_serving.dtypes import Array
+from lambda_serving.codec.json_dialect import Container, Json
+from lambda_serving.codec.json_place import OPENING, marks, steps
 from lambda_serving.errors import InvalidArgument
 
 __all__ = ["parse"]
 
-_PIECE = 2**17
-"""Bytes that are read at once, within a millisecond or so."""
-_LEVELS = 16
-"""Containers inside one another that are read in pieces; what is deeper is read at once."""
+_SIZES = (2**17, 2**13, 700)
+"""Bytes of a piece, and of what it is read in when it is refused. The first are read within a
+millisecond or so, the last are not nested beyond the recursion of a parser in C."""
 _SPACES = b" \t\n\r"
-
-
-class _BrokenError(Exception):
-    """The text is right up to `position`, and not much further."""
-
-    def __init__(self, position: int) -> None:
-        self.position = position
-
-
-def parse(text: bytes, nesting: int, piece: int = _PIECE) -> Json:
-    """As `json_dialect.parse`, of no more than so many bytes at once, except for long strings."""
-    content = text.partition(b"\0")[0]
-    try:
-        return _Text.of(content, piece, nesting).root()
-    except _BrokenError as broken:
-        json_quick.tell(text, content[: broken.position + 1], nesting)
-    return json_dialect.parse(text, nesting)
+_BEFORE = token_hex(8)
+"""The name that stands for what an object had before the piece. No client can know it."""
+_CLOSING = {ord("["): b"]", ord("{"): b"}"}
 
 
 @dataclass(frozen=True, slots=True)
-class _Text:
-    """A text with the places and kinds of its brackets and commas, and how deep each is.
+class _Piece:
+    """A piece of a text from where the last one ended.
 
-    That is the brackets open after it.
+    It closes so many of the containers that were open, and leaves those brackets open. It is not
+    `complete` where the text ends inside of containers, and too deep where its last one is.
     """
 
     content: bytes
-    places: Array
-    kinds: Array
-    depths: Array
-    piece: int
-    nesting: int
+    closed: int
+    opened: bytes
+    complete: bool = True
+    too_deep: bool = False
 
-    @classmethod
-    def of(cls, content: bytes, piece: int, nesting: int) -> "_Text":
-        places, kinds = [np.zeros(0, np.int32)], [np.zeros(0, np.uint8)]
-        for start, _, found in marks(content):
-            there = np.flatnonzero(found)
-            places.append((there + start).astype(np.int32))
-            kinds.append(found[there])
-        kind = np.concatenate(kinds)
-        steps = (kind == OPENING).astype(np.int8) - (kind == CLOSING).astype(np.int8)
-        return cls(
-            content, np.concatenate(places), kind, np.cumsum(steps, dtype=np.int32), piece, nesting
-        )
 
-    def root(self) -> Json:
-        start = self._skip(json_quick.head(self.content), len(self.content))
-        if self.content[start : start + 1] not in {b"[", b"{"}:
-            raise _BrokenError(-1)
-        value, closing = self._container(start, len(self.content), 0, len(self.places), 0)
-        if self.depths[:closing].max() > self.nesting:
-            raise InvalidArgument(f"JSON nesting is over the limit of {self.nesting}")
-        return value
-
-    def _container(
-        self, start: int, end: int, first: int, last: int, level: int
-    ) -> tuple[Json, int]:
-        """The list or object at `start`, and the number of the mark that closes it.
-
-        The marks between start and end are those from `first` to `last`.
-        """
-        depth = self.depths[first]
-        outside = np.flatnonzero(self.depths[first:last] < depth)
-        if not len(outside):
-            self._elements(start, end, first, last, level)  # raises what comes first
-            raise _BrokenError(end)
-        closing = first + int(outside[0])
-        value = self._elements(start, int(self.places[closing]), first, closing, level)
-        if self.content[self.places[closing]] != (
-            ord("]") if isinstance(value, list) else ord("}")
-        ):
-            raise _BrokenError(int(self.places[closing]))
-        return value, closing
-
-    def _elements(self, start: int, end: int, first: int, last: int, level: int) -> Json:
-        is_list = self.content[start] == ord("[")
-        listed: list[Json] = []
-        members: dict[str, Json] = {}
-        for begin, until, lone in self._runs(start, end, first, last):
-            if not self.content[begin:until].strip(_SPACES):
-                if (begin, until) != (start + 1, end):
-                    raise _BrokenError(begin - 1)
-            elif is_list:
-                listed += self._listed(begin, until, level, lone=lone)
-            else:
-                for name, value in self._members(begin, until, level, lone=lone).items():
-                    members.setdefault(name, value)
-        return listed if is_list else members
-
-    def _runs(self, start: int, end: int, first: int, last: int) -> Iterator[tuple[int, int, bool]]:
-        """Where elements begin and end that make a piece together, or one that is larger."""
-        inner = slice(first + 1, last)
-        at = (self.kinds[inner] == COMMA) & (self.depths[inner] == self.depths[first])
-        edges = np.concatenate([[start], self.places[inner][at], [end]])
-        number = 0
-        while number < len(edges) - 1:
-            most = int(np.searchsorted(edges, edges[number] + self.piece, "right")) - 1
-            until = max(most, number + 1)
-            yield int(edges[number]) + 1, int(edges[until]), most <= number
-            number = until
-
-    def _listed(self, begin: int, until: int, level: int, *, lone: bool) -> list[Json]:
-        if lone and (inner := self._inner(begin, until, level)):
-            return [inner[0]]
-        value = self._small(begin, until, b"[%b]")
-        assert isinstance(value, list)
-        return value
-
-    def _members(self, begin: int, until: int, level: int, *, lone: bool) -> dict[str, Json]:
-        colon = json_quick.name_end(self.content, begin) if lone else None
-        if colon and (inner := self._inner(colon, until, level)):
-            named = self._small(begin, colon, b"{%b0}")
-            assert isinstance(named, dict)
-            return dict.fromkeys(named, inner[0])
-        value = self._small(begin, until, b"{%b}")
-        assert isinstance(value, dict)
-        return value
-
-    def _inner(self, begin: int, until: int, level: int) -> tuple[Json] | None:
-        """The container that is all of a large element, None for what is to be read at once."""
-        start = self._skip(begin, until)
-        if level >= _LEVELS or self.content[start : start + 1] not in {b"[", b"{"}:
-            return None
-        first, last = np.searchsorted(self.places, [start, until])
-        value, closing = self._container(start, until, int(first), int(last), level + 1)
-        after = int(self.places[closing]) + 1
-        if self._skip(after, until) < until:
-            raise _BrokenError(int(self.places[closing]))
-        return (value,)
-
-    def _small(self, begin: int, until: int, brackets: bytes) -> Json:
+def parse(text: bytes, nesting: int, sizes: Sequence[int] = _SIZES) -> Json:
+    """As `json_dialect.parse`, of no more than so many bytes at once, except for long strings."""
+    content = text.partition(b"\0")[0]
+    position = _skip(content, json_quick.head(content))
+    root: list[Json] = []
+    around: list[Container] = [root]
+    refused: list[int] = []  # where those end that are read in smaller pieces
+    while content[position : position + 1] in {b"[", b"{"} or len(around) > 1:
+        piece = _cut(content, position, sizes[len(refused)], len(around) - 1, nesting)
         try:
-            return json_quick.read(brackets % self.content[begin:until], self.nesting)
-        except InvalidArgument:
-            raise _BrokenError(begin - 1) from None
+            _join(around, piece)
+        except ValueError:
+            refused.append(position + len(piece.content))
+            if len(refused) < len(sizes):
+                continue
+            json_dialect.resume(text, position, around, nesting)
+            break
+        if piece.too_deep:
+            raise InvalidArgument(f"JSON nesting is over the limit of {nesting}")
+        if len(around) == 1:
+            return root[0]
+        position += len(piece.content)
+        while refused and position >= refused[-1]:
+            refused.pop()
+    return json_dialect.parse(text, nesting)
 
-    def _skip(self, position: int, end: int) -> int:
-        """Where the next byte is that is no space, `end` if there is none."""
-        step = 64
-        while position < end:
-            piece = self.content[position : min(position + step, end)]
-            if left := piece.lstrip(_SPACES):
-                return position + len(piece) - len(left)
-            position, step = position + len(piece), step * 2
-        return end
+
+def _skip(content: bytes, position: int) -> int:
+    """Where the next byte is that is no space."""
+    step = 64
+    while piece := content[position : position + step]:
+        if left := piece.lstrip(_SPACES):
+            return position + len(piece) - len(left)
+        position, step = position + len(piece), step * 2
+    return position
+
+
+def _cut(content: bytes, start: int, size: int, depth: int, nesting: int) -> _Piece:
+    """The piece at `start`, inside of `depth` containers."""
+    while True:
+        window = content[start : start + size]
+        places, kinds = marks(window)
+        depths = depth + np.cumsum(steps(kinds), dtype=np.int32)
+        ends = np.flatnonzero((depths == 0) | (depths > nesting))
+        count, end, complete = len(places), len(window), True
+        if len(ends):
+            count = int(ends[0]) + 1
+            end = int(places[count - 1]) + 1
+        elif start + len(window) == len(content) and count <= 1:
+            complete = False
+        elif count and kinds[-1] == OPENING:
+            end = int(places[-1]) + 1
+        elif count > 1:
+            count -= 1
+            end = int(places[-1])
+        else:
+            size *= 2
+            continue
+        depths = depths[:count]
+        lowest = min(depth, int(depths.min(initial=depth)))
+        highest = int(depths.max(initial=depth))
+        last = np.zeros(highest - lowest + 1, np.int64)
+        opens = kinds[:count] == OPENING
+        # the last bracket that opens a level stays open if the end is as deep
+        last[depths[opens] - lowest] = places[:count][opens]
+        now = int(depths[-1]) if count else depth
+        opened = bytes(window[place] for place in last[1 : now - lowest + 1])
+        return _Piece(window[:end], depth - lowest, opened, complete, highest > nesting)
+
+
+def _join(around: list[Container], piece: _Piece) -> None:
+    """Adds what is in a piece to the containers around it, and makes `around` those at its end.
+
+    Raises ValueError if the piece is wrong.
+    """
+    outer = around[len(around) - 1 - piece.closed :]
+    value, lasts = _read(outer, piece)
+    inner: Json = value
+    for index, target in enumerate(outer):
+        has_before = bool(target) or index < piece.closed
+        if isinstance(target, list):
+            assert isinstance(inner, list)
+            target += inner[1:] if has_before else inner
+            inner = inner[0] if inner else None
+        else:
+            assert isinstance(inner, dict)
+            before = inner.pop(_BEFORE) if has_before else None
+            for name, each in inner.items():
+                target.setdefault(name, each)
+            inner = before
+    del around[len(around) - piece.closed :]
+    inner = value
+    for _ in piece.opened:
+        inner = _last(inner, lasts)
+        assert isinstance(inner, list | dict)
+        around.append(inner)
+
+
+def _read(outer: Sequence[Container], piece: _Piece) -> tuple[Json, json_quick.Lasts]:
+    """What is in a piece, inside of containers as those around it, each behind what it had."""
+    if not piece.complete:
+        raise ValueError
+    named = b'{"%b":' % _BEFORE.encode()
+    *closed, innermost = outer
+    text = b"".join(
+        [
+            *(b"[" if isinstance(each, list) else named for each in closed),
+            b"[" if isinstance(innermost, list) else named if innermost else b"{",
+            b"0" if innermost else b"",
+            piece.content,
+            *(_CLOSING[bracket] for bracket in reversed(piece.opened)),
+            b"]" if isinstance(outer[0], list) else b"}",
+        ]
+    )
+    try:
+        return json_quick.strict(text), {}
+    except ValueError:
+        return json_quick.loose(text)
+
+
+def _last(container: Json, lasts: json_quick.Lasts) -> Json:
+    """The last element or member in the text."""
+    if id(container) in lasts:
+        return lasts[id(container)][1]
+    if isinstance(container, list):
+        return container[-1]
+    assert isinstance(container, dict)
+    return next(reversed(container.values()))

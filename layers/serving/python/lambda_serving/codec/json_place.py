@@ -1,83 +1,42 @@
-"""Where in a text of JSON a parser may begin anew: behind a comma, inside which containers.
-
-By numpy, which looks at all bytes of a block at once.
-"""
-
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+"""Where brackets and commas are in a text of JSON, by numpy, which looks at all bytes at once."""
 
 import numpy as np
 
 from lambda_serving.dtypes import Array
 
-__all__ = ["CLOSING", "COMMA", "OPENING", "Place", "deepest", "last_comma", "marks"]
+__all__ = ["CLOSING", "COMMA", "OPENING", "deepest", "marks"]
 
-_BLOCK = 2**20
-_ESCAPE = re.compile(rb"\\.", re.DOTALL)
-_QUOTE = ord('"')
-OPENING, CLOSING, COMMA = 1, 2, 4
-_KINDS = np.zeros(256, np.uint8)
-_KINDS[list(b"[{")] = OPENING
-_KINDS[list(b"]}")] = CLOSING
-_KINDS[ord(",")] = COMMA
+_BLOCK = 2**17
+OPENING, CLOSING, COMMA, _QUOTE = 1, 2, 4, 8
+_KINDS = bytearray(256)
+for _marks, _kind in ((b"[{", OPENING), (b"]}", CLOSING), (b",", COMMA), (b'"', _QUOTE)):
+    for _mark in _marks:
+        _KINDS[_mark] = _kind
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """The `position` of a comma, the brackets that are open there, and the most that ever were."""
+def marks(text: bytes) -> tuple[Array, Array]:
+    """The places and the kinds, of uint8, of the brackets and commas that are in no string.
 
-    position: int
-    opened: bytes
-    deepest: int
-
-
-def last_comma(text: bytes) -> Place | None:
-    """The last comma outside of strings, None if there is none.
-
-    `text` is the beginning of correct JSON, which may end anywhere.
+    `text` begins outside of strings. Where it is wrong, what follows is wrong too.
     """
-    end = -1
-    for start, _, kinds in marks(text):
-        commas = np.flatnonzero(kinds == COMMA)
-        if len(commas):
-            end = start + int(commas[-1])
-    return None if end < 0 else _place(text[:end])
+    if b"\\" in text:
+        text = text.replace(rb"\\", b"__").replace(rb"\"", b"__")
+    codes = np.frombuffer(text.translate(_KINDS), np.uint8)
+    places = np.flatnonzero(codes)
+    kinds = codes[places]
+    if b'"' in text:
+        quotes = kinds == _QUOTE
+        outside = ~(np.logical_xor.accumulate(quotes) | quotes)
+        places, kinds = places[outside], kinds[outside]
+    return places, kinds
+
+
+def steps(kinds: Array) -> Array:
+    """How many brackets each mark opens: 1, 0 or -1."""
+    return (kinds == OPENING).astype(np.int8) - (kinds == CLOSING).astype(np.int8)
 
 
 def deepest(text: bytes) -> int:
     """How many brackets are open at most, anywhere in correct JSON."""
-    return _place(text).deepest
-
-
-def _place(text: bytes) -> Place:
-    opened = bytearray()
-    deepest = 0
-    for _, codes, kinds in marks(text):
-        places = np.flatnonzero(kinds & (OPENING | CLOSING))
-        if not len(places):
-            continue
-        opens = kinds[places] == OPENING
-        depths = np.cumsum(np.where(opens, 1, -1))
-        lowest, highest = min(0, int(depths.min())), max(0, int(depths.max()))
-        deepest = max(deepest, len(opened) + highest)
-        del opened[len(opened) + lowest :]
-        # the last bracket that opens a level stays open if the end is as deep
-        last = np.zeros(highest - lowest + 1, np.int64)
-        last[depths[opens] - lowest] = places[opens]
-        opened += codes[last[1 : int(depths[-1]) - lowest + 1]].tobytes()
-    return Place(len(text), bytes(opened), deepest)
-
-
-def marks(text: bytes) -> Iterator[tuple[int, Array, Array]]:
-    """Start, bytes, and kinds, 0 for none, of each block.
-
-    `OPENING` and `CLOSING` are brackets, all outside of strings, as far as the text is correct.
-    """
-    plain = _ESCAPE.sub(b"__", text) if b"\\" in text else text
-    inside = 0
-    for start in range(0, len(plain), _BLOCK):
-        codes: Array = np.frombuffer(plain, np.uint8, min(_BLOCK, len(plain) - start), start)
-        quotes = np.cumsum(codes == _QUOTE, dtype=np.uint8) + np.uint8(inside)  # odd: inside
-        yield start, codes, np.where(quotes & 1, np.uint8(0), _KINDS[codes])
-        inside = int(quotes[-1]) & 1
+    _, kinds = marks(text)
+    return int(np.cumsum(steps(kinds), dtype=np.int32).max(initial=0))

@@ -1,6 +1,6 @@
 """JSON of requests, as TensorFlow Serving reads it (`json_dialect`), and quickly where it can be.
 
-`json_quick` reads it at once, `json_pieces` what is large, with equal values.
+`json_quick` reads what is small and right, `json_pieces` all else, with equal values.
 """
 
 from collections.abc import Callable
@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from lambda_serving.codec import json_pieces, json_quick
 from lambda_serving.codec.json_dialect import Json
+from lambda_serving.codec.json_place import deepest
 
 __all__ = ["Json", "Limits", "parse"]
 
 _STRICT_NESTING = 1024
-"""orjson refuses what is nested deeper, and knows no lower limit."""
+"""The parsers in C refuse what is nested deeper, and know no lower limit."""
 _WEIGHTS = {b"[": 72, b"{": 240, b'"': 30, b",": 40}
 """What a list, an object, each end of a string and an element or member add."""
 _LARGE = 2**18
@@ -41,11 +42,16 @@ def parse(text: bytes, limits: Limits) -> Json:
         return json_pieces.parse(text, limits.nesting)
     try:
         value = json_quick.strict(text)
+        if limits.nesting >= _STRICT_NESTING or deepest(text) <= limits.nesting:
+            return value
     except ValueError:
-        return json_quick.parse(text, limits.nesting)
-    if limits.nesting < _STRICT_NESTING:
-        json_quick.check_nesting(text, limits.nesting)
-    return value
+        pass
+    if limits.nesting >= _STRICT_NESTING:
+        try:
+            return json_quick.loose(text.partition(b"\0")[0])[0]
+        except ValueError:
+            pass
+    return json_pieces.parse(text, limits.nesting)
 
 
 def _weight(text: bytes) -> int:
