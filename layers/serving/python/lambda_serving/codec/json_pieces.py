@@ -15,6 +15,7 @@ import numpy as np
 from lambda_serving.codec import json_dialect, json_quick
 from lambda_serving.codec.json_dialect import Container, Json
 from lambda_serving.codec.json_place import OPENING, marks, steps
+from lambda_serving.dtypes import Array
 from lambda_serving.errors import InvalidArgument
 
 __all__ = ["parse"]
@@ -25,7 +26,17 @@ millisecond or so, the last are not nested beyond the recursion of a parser in C
 _SPACES = b" \t\n\r"
 _BEFORE = token_hex(8)
 """The name that stands for what an object had before the piece. No client can know it."""
-_CLOSING = {ord("["): b"]", ord("{"): b"}"}
+_NAMED = b'{"%b":' % _BEFORE.encode()
+_CLOSE = bytes.maketrans(b"[{", b"]}")
+
+
+class _Open:
+    """The containers that are open, from a list around the root on, and their brackets."""
+
+    def __init__(self) -> None:
+        self.root: list[Json] = []
+        self.containers: list[Container] = [self.root]
+        self.brackets = bytearray(b"[")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,31 +50,31 @@ class _Piece:
     content: bytes
     closed: int
     opened: bytes
-    complete: bool = True
-    too_deep: bool = False
+    complete: bool
+    too_deep: bool
 
 
 def parse(text: bytes, nesting: int, sizes: Sequence[int] = _SIZES) -> Json:
     """As `json_dialect.parse`, of no more than so many bytes at once, except for long strings."""
     content = text.partition(b"\0")[0]
     position = _skip(content, json_quick.head(content))
-    root: list[Json] = []
-    around: list[Container] = [root]
+    is_open = _Open()
     refused: list[int] = []  # where those end that are read in smaller pieces
-    while content[position : position + 1] in {b"[", b"{"} or len(around) > 1:
-        piece = _cut(content, position, sizes[len(refused)], len(around) - 1, nesting)
+    while content[position : position + 1] in {b"[", b"{"} or len(is_open.brackets) > 1:
+        depth = len(is_open.brackets) - 1
+        piece = _cut(content, position, sizes[len(refused)], depth, nesting)
         try:
-            _join(around, piece)
+            _join(is_open, piece)
         except ValueError:
             refused.append(position + len(piece.content))
             if len(refused) < len(sizes):
                 continue
-            json_dialect.resume(text, position, around, nesting)
+            json_dialect.resume(text, position, is_open.containers, nesting)
             break
         if piece.too_deep:
             raise InvalidArgument(f"JSON nesting is over the limit of {nesting}")
-        if len(around) == 1:
-            return root[0]
+        if len(is_open.brackets) == 1:
+            return is_open.root[0]
         position += len(piece.content)
         while refused and position >= refused[-1]:
             refused.pop()
@@ -101,73 +112,79 @@ def _cut(content: bytes, start: int, size: int, depth: int, nesting: int) -> _Pi
         else:
             size *= 2
             continue
-        depths = depths[:count]
-        lowest = min(depth, int(depths.min(initial=depth)))
-        highest = int(depths.max(initial=depth))
-        last = np.zeros(highest - lowest + 1, np.int64)
-        opens = kinds[:count] == OPENING
-        # the last bracket that opens a level stays open if the end is as deep
-        last[depths[opens] - lowest] = places[:count][opens]
-        now = int(depths[-1]) if count else depth
-        opened = bytes(window[place] for place in last[1 : now - lowest + 1])
-        return _Piece(window[:end], depth - lowest, opened, complete, highest > nesting)
+        break
+    opened, closed, deepest = _brackets(window, depth, places[:count], kinds[:count])
+    return _Piece(window[:end], closed, opened, complete, deepest > nesting)
 
 
-def _join(around: list[Container], piece: _Piece) -> None:
-    """Adds what is in a piece to the containers around it, and makes `around` those at its end.
+def _brackets(window: bytes, depth: int, places: Array, kinds: Array) -> tuple[bytes, int, int]:
+    """The brackets that stay open, how many are closed of those around, and the deepest level."""
+    if not len(kinds):
+        return b"", 0, depth
+    depths = depth + np.cumsum(steps(kinds), dtype=np.int32)
+    lowest, deepest = min(depth, int(depths.min())), max(depth, int(depths.max()))
+    opens = kinds == OPENING
+    # the last bracket that opens a level stays open if the end is as deep
+    last = np.zeros(deepest - lowest + 1, np.int64)
+    last[depths[opens] - lowest] = places[opens]
+    stay = last[1 : int(depths[-1]) - lowest + 1]
+    return np.frombuffer(window, np.uint8)[stay].tobytes(), depth - lowest, deepest
+
+
+def _join(is_open: _Open, piece: _Piece) -> None:
+    """Adds what is in a piece to the containers that are open, and those that it leaves open.
 
     Raises ValueError if the piece is wrong.
     """
-    outer = around[len(around) - 1 - piece.closed :]
-    value, lasts = _read(outer, piece)
-    inner: Json = value
-    for index, target in enumerate(outer):
-        has_before = bool(target) or index < piece.closed
-        if isinstance(target, list):
-            assert isinstance(inner, list)
-            target += inner[1:] if has_before else inner
-            inner = inner[0] if inner else None
-        else:
-            assert isinstance(inner, dict)
-            before = inner.pop(_BEFORE) if has_before else None
-            for name, each in inner.items():
-                target.setdefault(name, each)
-            inner = before
-    del around[len(around) - piece.closed :]
+    containers, brackets = is_open.containers, is_open.brackets
+    innermost = len(containers) - 1
+    first = innermost - piece.closed
+    value, lasts = _read(piece, bytes(brackets[first:]), is_empty=not containers[-1])
+    inner = value
+    for index in range(first, innermost + 1):
+        inner = _add(containers[index], inner, has_before=index < innermost or bool(containers[-1]))
+    del containers[first + 1 :], brackets[first + 1 :]
     inner = value
     for _ in piece.opened:
         inner = _last(inner, lasts)
-        assert isinstance(inner, list | dict)
-        around.append(inner)
+        containers.append(inner)
+    brackets += piece.opened
 
 
-def _read(outer: Sequence[Container], piece: _Piece) -> tuple[Json, json_quick.Lasts]:
-    """What is in a piece, inside of containers as those around it, each behind what it had."""
+def _read(piece: _Piece, around: bytes, *, is_empty: bool) -> tuple[Container, json_quick.Lasts]:
+    """What is in a piece inside of those brackets, each behind what it had, if it had anything."""
     if not piece.complete:
         raise ValueError
-    named = b'{"%b":' % _BEFORE.encode()
-    *closed, innermost = outer
-    text = b"".join(
-        [
-            *(b"[" if isinstance(each, list) else named for each in closed),
-            b"[" if isinstance(innermost, list) else named if innermost else b"{",
-            b"0" if innermost else b"",
-            piece.content,
-            *(_CLOSING[bracket] for bracket in reversed(piece.opened)),
-            b"]" if isinstance(outer[0], list) else b"}",
-        ]
-    )
-    try:
-        return json_quick.strict(text), {}
-    except ValueError:
-        return json_quick.loose(text)
+    outer, innermost = around[:-1].replace(b"{", _NAMED), around[-1:]
+    if not is_empty:
+        innermost = innermost.replace(b"{", _NAMED) + b"0"
+    closing = (around[:1] + piece.opened)[::-1].translate(_CLOSE)
+    return json_quick.container(outer + innermost + piece.content + closing)
 
 
-def _last(container: Json, lasts: json_quick.Lasts) -> Json:
-    """The last element or member in the text."""
-    if id(container) in lasts:
-        return lasts[id(container)][1]
+def _add(target: Container, inner: Container, *, has_before: bool) -> Container:
+    """Adds elements or members but the first if that stands for those before, which it returns."""
+    before: Json = inner
+    if isinstance(target, list) and isinstance(inner, list):
+        if has_before:
+            before = inner[0]
+        if len(inner) > has_before:
+            target += inner[has_before:]
+    elif isinstance(target, dict) and isinstance(inner, dict):
+        if has_before:
+            before = inner.pop(_BEFORE)
+        for name, each in inner.items():
+            target.setdefault(name, each)
+    return before if isinstance(before, list | dict) else inner
+
+
+def _last(container: Container, lasts: json_quick.Lasts) -> Container:
+    """The list or object that is the last element or member in the text."""
     if isinstance(container, list):
-        return container[-1]
-    assert isinstance(container, dict)
-    return next(reversed(container.values()))
+        last = container[-1]
+    elif id(container) in lasts:
+        last = lasts[id(container)][1]
+    else:
+        last = next(reversed(container.values()))
+    assert isinstance(last, list | dict)
+    return last

@@ -4,7 +4,7 @@ import numpy as np
 
 from lambda_serving.dtypes import Array
 
-__all__ = ["CLOSING", "COMMA", "OPENING", "deepest", "marks"]
+__all__ = ["CLOSING", "COMMA", "OPENING", "deepest", "marks", "steps"]
 
 _BLOCK = 2**17
 OPENING, CLOSING, COMMA, _QUOTE = 1, 2, 4, 8
@@ -33,7 +33,9 @@ def marks(text: bytes) -> tuple[Array, Array]:
 
 def steps(kinds: Array) -> Array:
     """How many brackets each mark opens: 1, 0 or -1."""
-    return (kinds == OPENING).astype(np.int8) - (kinds == CLOSING).astype(np.int8)
+    step: Array = (kinds == OPENING).astype(np.int8)
+    step -= kinds == CLOSING
+    return step
 
 
 def deepest(text: bytes) -> int:

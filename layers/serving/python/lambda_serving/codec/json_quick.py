@@ -12,19 +12,19 @@ from math import isinf
 
 import orjson
 
-from lambda_serving.codec.json_dialect import Json
+from lambda_serving.codec.json_dialect import Container, Json
 
-__all__ = ["head", "loose", "strict"]
+__all__ = ["container", "head", "loose", "strict"]
 
 Lasts = Mapping[int, tuple[Json, Json]]
 """By its id, each object that repeats a name, with the value of its last member in the text."""
 
 _BYTE_ORDER_MARK = re.compile(rb"\xef?\xbb?\xbf?")
 _SPACES = re.compile(r"[ \t\n\r]*")
-_HIGH, _LOW = r"\\u[dD][89abAB][0-9a-fA-F]{2}", r"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_HIGH, _LOW = "[dD][89abAB][0-9a-fA-F]{2}", "[dD][c-fC-F][0-9a-fA-F]{2}"
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
-_LONE_HIGH = re.compile(rf"{_HIGH}(?!{_LOW})")
-_LONE_LOW = re.compile(rf"(?<!{_HIGH})({_LOW})")
+_LONE_HIGH = re.compile(rf"\\u{_HIGH}(?!\\u{_LOW})")
+_LONE_LOW = re.compile(rf"(?<!\\u{_HIGH})\\u({_LOW})")
 _TWO_BACKSLASHES, _QUOTE_INSIDE = "\udc00", "\udc01"
 """Characters that no decoded text has stand for these two escapes."""
 _DIGITS = bytes.maketrans(b"123456789E", b"000000000e")
@@ -50,7 +50,18 @@ def strict(text: bytes) -> Json:
     return value
 
 
-def loose(text: bytes) -> tuple[Json, Lasts]:
+def container(text: bytes) -> tuple[Container, Lasts]:
+    """The list or object that a text is. Raises ValueError as `loose` does."""
+    try:
+        value = strict(text)
+    except ValueError:
+        return loose(text)
+    if isinstance(value, list | dict):
+        return value, {}
+    raise ValueError
+
+
+def loose(text: bytes) -> tuple[Container, Lasts]:
     """The list or object that a text of the dialect begins with.
 
     Raises ValueError for any other text, and for what is nested beyond Python's recursion.
@@ -81,9 +92,9 @@ def loose(text: bytes) -> tuple[Json, Lasts]:
         value, _ = decoder.raw_decode(string, spaces.end() if spaces else 0)
     except RecursionError:
         raise ValueError from None
-    if not isinstance(value, list | dict):  # Python takes `1.` for a number and what follows it
-        raise ValueError
-    return value, lasts
+    if isinstance(value, list | dict):
+        return value, lasts
+    raise ValueError  # Python takes `1.` for a number and what follows it
 
 
 def head(text: bytes) -> int:
@@ -122,6 +133,5 @@ def _in_words_of_python(text: str) -> str:
 
 
 @lru_cache(1024)
-def _bytes_of_half(escape: str) -> str:
-    code = int(escape[2:], 16)
-    return chr(code).encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")
+def _bytes_of_half(digits: str) -> str:
+    return chr(int(digits, 16)).encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")

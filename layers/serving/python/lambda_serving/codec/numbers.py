@@ -30,37 +30,44 @@ NESTING = MOST_DIMENSIONS + 3
 _NUMBER_TEXT = b"0123456789+-.eE \t\r\n"
 _SIMDJSON_TYPES = {"f": "d", "i": "i", "u": "u"}
 
-
-@dataclass(frozen=True, slots=True)
-class _Column:
-    """Lists of numbers that make one array of `shape` together."""
-
-    lists: Sequence[Any]
-    shape: tuple[int, ...]
+_Parts = tuple[Iterable[Any], Mapping[str | None, tuple[int, ...]], bytes]
+"""Lists or objects, the shapes of the columns they make, and their text without the numbers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """A request that holds numbers only; its one column is called None if it has no name."""
+    """A request that holds numbers only, in lists or in objects that have a list for each column.
+
+    `columns` has the shapes; the one column of lists without a name is called None.
+    """
 
     signature_name: str
     is_row: bool
-    columns: Mapping[str | None, _Column]
+    parts: Iterable[Any]
+    columns: Mapping[str | None, tuple[int, ...]]
 
     def arrays(self, inputs: Mapping[str, TensorSpec]) -> dict[str, Array] | None:
         """The arrays of the inputs, None if the general way has to decide."""
-        columns = self.columns
-        if len(inputs) == 1 and None in columns:
-            columns = dict.fromkeys(inputs, columns[None])
-        if self.is_row and len(columns) > len(inputs):
+        if self.is_row and len(self.columns) > len(inputs):
             return None
+        is_lone = len(inputs) == 1 and None in self.columns
+        parts = list(self.parts)
         arrays = {}
         for name, spec in inputs.items():
-            array = _array(columns[name], spec.dtype) if name in columns else None
+            array = self._array(parts, None if is_lone else name, spec.dtype)
             if array is None:
                 return None
             arrays[name] = array
         return arrays
+
+    def _array(self, parts: list[Any], name: str | None, dtype: DType) -> Array | None:
+        if name not in self.columns:
+            return None
+        try:
+            lists = parts if name is None else [each[name] for each in parts]
+        except (KeyError, TypeError):
+            return None
+        return _array(lists, self.columns[name], dtype)
 
 
 class _NotNumbers(Exception):
@@ -106,6 +113,7 @@ def _parsed(root: Any, longest: int) -> tuple[Numbers, bytes]:
     if not isinstance(root, simdjson.Object):
         raise _NotNumbers
     signature_name, is_row, columns = "", False, None
+    parts: Iterable[Any] = ()
     members = []
     for key in root:
         value = root[key]
@@ -113,46 +121,41 @@ def _parsed(root: Any, longest: int) -> tuple[Numbers, bytes]:
             signature_name, text = value, _quoted(value)
         elif key in ("instances", "inputs") and columns is None:
             is_row = key == "instances"
-            columns, text = (_rows if is_row else _inputs)(value, longest)
+            parts, columns, text = (_rows if is_row else _inputs)(value, longest)
         else:
             raise _NotNumbers
         members.append(_quoted(key) + b":" + text)
     if not columns:
         raise _NotNumbers
-    return Numbers(signature_name, is_row, columns), b"{%b}" % b",".join(members)
+    return Numbers(signature_name, is_row, parts, columns), b"{%b}" % b",".join(members)
 
 
-def _inputs(value: Any, longest: int) -> tuple[Mapping[str | None, _Column], bytes]:
-    """The columns of `inputs`, and the text that remains of it without the numbers."""
+def _inputs(value: Any, longest: int) -> _Parts:
+    """What `inputs` is made of."""
     if isinstance(value, simdjson.Object):
-        return _named([value], (), longest)
+        return [value], *_named(value, (), longest)
     shape = _shape(value)
-    return {None: _Column([value], shape)}, _text(shape, longest)
+    return [value], {None: shape}, _text(shape, longest)
 
 
-def _rows(value: Any, longest: int) -> tuple[Mapping[str | None, _Column], bytes]:
-    """The columns of `instances`, and the text that remains of it without the numbers."""
+def _rows(value: Any, longest: int) -> _Parts:
+    """What `instances` are made of."""
     if not isinstance(value, simdjson.Array) or not len(value):
         raise _NotNumbers
     if not isinstance(value[0], simdjson.Object):
         return _inputs(value, longest)
-    rows = list(value)
-    columns, text = _named(rows, (len(rows),), longest)
-    return columns, _repeat(text, len(rows), longest)
+    columns, text = _named(value[0], (len(value),), longest)
+    return value, columns, _repeat(text, len(value), longest)
 
 
 def _named(
-    objects: list[Any], outer: tuple[int, ...], longest: int
-) -> tuple[Mapping[str | None, _Column], bytes]:
-    """The columns of objects that are like the first one, and the text of one."""
+    first: Any, outer: tuple[int, ...], longest: int
+) -> tuple[Mapping[str | None, tuple[int, ...]], bytes]:
+    """The columns of objects that are like the first one, and the text of that."""
     columns, members = {}, []
-    for name in objects[0]:
-        shape = _shape(objects[0][name])
-        try:
-            lists = [each[name] for each in objects]
-        except (KeyError, TypeError):
-            raise _NotNumbers from None
-        columns[name] = _Column(lists, outer + shape)
+    for name in first:
+        shape = _shape(first[name])
+        columns[name] = outer + shape
         members.append(_quoted(name) + b":" + _text(shape, longest))
     if len({_quoted(name) for name in columns}) != len(members):
         raise _NotNumbers  # names that differ in digits only could change places
@@ -189,16 +192,17 @@ def _quoted(string: str) -> bytes:
     return b'"%b"' % _remains(string.encode())
 
 
-def _array(column: _Column, dtype: DType) -> Array | None:
+def _array(lists: Sequence[Any], shape: tuple[int, ...], dtype: DType) -> Array | None:
+    """The array that lists of numbers make together."""
     wide = values.WIDE.get(dtype)
     if wide is None:
         return None
     of_type = _SIMDJSON_TYPES[wide.kind]
     try:
-        numbers = b"".join([each.as_buffer(of_type=of_type) for each in column.lists])
+        numbers = b"".join([each.as_buffer(of_type=of_type) for each in lists])
     except (TypeError, ValueError):  # not integers, or over 64 bits
         return None
-    if len(numbers) != prod(column.shape) * wide.itemsize:
+    if len(numbers) != prod(shape) * wide.itemsize:
         return None
     array = values.narrow(np.frombuffer(numbers, wide), dtype)
-    return None if array is None else array.reshape(column.shape)
+    return None if array is None else array.reshape(shape)

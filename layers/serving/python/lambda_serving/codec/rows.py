@@ -4,9 +4,10 @@ Source: `FillTensorMapFromInstancesList` in tensorflow_serving/util/json_tensor.
 """
 
 from collections.abc import Mapping
-from itertools import pairwise
 from math import prod
 from typing import TypeGuard
+
+import numpy as np
 
 from lambda_serving.codec import values
 from lambda_serving.codec.json_echo import echo, plain
@@ -17,7 +18,7 @@ from lambda_serving.servable import TensorSpec
 
 __all__ = ["decode"]
 
-_BLOCK = 256  # instances
+_BLOCK, _FEW = 4096, 64  # instances
 
 
 def decode(instances: list[Json], inputs: Mapping[str, TensorSpec]) -> dict[str, Array]:
@@ -32,9 +33,34 @@ def decode(instances: list[Json], inputs: Mapping[str, TensorSpec]) -> dict[str,
             "instances is a plain list, but expecting list of objects as multiple input tensors"
             " required as per tensorinfo_map"
         )
-    arrays = _arrays(instances, inputs)
-    if arrays is None:
-        raise _first_error(instances, inputs)
+    named = _is_named(instances[0])
+    shapes: dict[str, tuple[int, ...]] = {}
+    blocks = []
+    for start in range(0, len(instances), _BLOCK):
+        block = instances[start : start + _BLOCK]
+        arrays = _arrays_of(block, inputs, shapes, named=named)
+        if arrays is None:
+            raise _first_error(start, block, inputs, shapes, named=named)
+        shapes = shapes or {name: array.shape[1:] for name, array in arrays.items()}
+        blocks.append(arrays)
+    if len(blocks) == 1:
+        return blocks[0]
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def _arrays_of(
+    block: list[Json],
+    inputs: Mapping[str, TensorSpec],
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    named: bool,
+) -> dict[str, Array] | None:
+    """The arrays of some instances, None if they are not like the first or not right."""
+    if _is_named(block[0]) != named:
+        return None
+    arrays = _arrays(block, inputs)
+    if arrays and shapes and shapes != {name: each.shape[1:] for name, each in arrays.items()}:
+        return None
     return arrays
 
 
@@ -73,22 +99,24 @@ def _is_named(instance: Json) -> TypeGuard[dict[str, Json]]:
     return isinstance(instance, dict) and not values.is_base64(instance)
 
 
-def _first_error(instances: list[Json], inputs: Mapping[str, TensorSpec]) -> InvalidArgument:
-    """What TensorFlow Serving answers to instances that make no arrays.
+def _first_error(
+    start: int,
+    block: list[Json],
+    inputs: Mapping[str, TensorSpec],
+    shapes: dict[str, tuple[int, ...]],
+    *,
+    named: bool,
+) -> InvalidArgument:
+    """What TensorFlow Serving answers to some instances, of which all before are right.
 
-    Blocks that make arrays, of the shapes that the first instance has, are passed over.
+    What is right in them is passed over some at a time, of the shapes that the first one has.
     """
-    named = _is_named(instances[0])
-    shapes: dict[str, tuple[int, ...]] = {}
-    bounds = [0, *range(1, len(instances), _BLOCK), len(instances)]
-    for start, end in pairwise(bounds):
-        block = instances[start:end]
-        arrays = _arrays(block, inputs) if shapes and _is_named(block[0]) == named else None
-        if arrays and shapes == {name: array.shape[1:] for name, array in arrays.items()}:
-            continue
-        for index, instance in enumerate(block, start):
-            if error := _error(index, instance, inputs, shapes, named=named):
-                return error
+    for part in (block[:1], *(block[at : at + _FEW] for at in range(1, len(block), _FEW))):
+        if not shapes or _arrays_of(part, inputs, shapes, named=named) is None:
+            for index, instance in enumerate(part, start):
+                if error := _error(index, instance, inputs, shapes, named=named):
+                    return error
+        start += len(part)
     return InvalidArgument("Failed to process 'instances' list: its elements cannot be stacked")
 
 

@@ -30,6 +30,8 @@ __all__ = [
 
 _FLOATS = (DType.FLOAT, DType.DOUBLE, DType.HALF, DType.BFLOAT16)
 _SLICE = 2**16
+_PADDING = ("", "", "==", "=")
+"""Of base64, by what is over four characters."""
 _INT32 = (-(2**31), 2**31 - 1)
 _RANGES = {
     DType.INT8: _INT32,  # a value in int32 wraps into the smaller types, as in TensorFlow
@@ -65,26 +67,28 @@ def array(value: Json, dtype: DType) -> Array:
 
     Raises what `check` raises, and Unimplemented for an empty list of a dtype JSON cannot give.
     """
-    result = array_or_none(value, dtype)
+    result = _read(value, dtype)
     if result is None:
-        check(value, dtype)
         raise Unimplemented(f"Conversion of JSON Value: {echo(value)} to type: {dtype.label}")
+    if isinstance(result, ServingError):
+        raise result
     return result
 
 
 def array_or_none(value: Json, dtype: DType) -> Array | None:
-    """As `array`, quick to refuse: None where that raises."""
-    sizes = shape(value)
-    if len(sizes) > MOST_DIMENSIONS:
-        return None
-    elements: list[Json] = [value]
-    for size in sizes:
-        lists = [each for each in elements if type(each) is list and len(each) == size]
-        if len(lists) != len(elements):
-            return None
-        elements = _joined(lists)
-    flat = _flat(elements, dtype)
-    return None if flat is None else flat.reshape(sizes)
+    """As `array`, None where that raises."""
+    result = _read(value, dtype)
+    return None if isinstance(result, ServingError) else result
+
+
+def check(value: Json, dtype: DType) -> None:
+    """Raise the first error that TensorFlow Serving finds in a value, depth first.
+
+    Raises InvalidArgument, or Unimplemented for a dtype that JSON cannot give.
+    """
+    result = _read(value, dtype)
+    if isinstance(result, ServingError):
+        raise result
 
 
 def narrow(numbers: Array, dtype: DType) -> Array | None:
@@ -101,35 +105,6 @@ def narrow(numbers: Array, dtype: DType) -> Array | None:
         return numbers.astype(dtype.numpy, copy=False)
 
 
-def check(value: Json, dtype: DType) -> None:
-    """Raise the first error that TensorFlow Serving finds in a value, depth first.
-
-    Level by level, each at once: what is behind an error is not looked at further down, so that
-    the last error found is the first, depth first.
-    Raises InvalidArgument, or Unimplemented for a dtype that JSON cannot give.
-    """
-    sizes = shape(value)
-    if len(sizes) > MOST_DIMENSIONS:
-        raise InvalidArgument(
-            f"JSON Value: {echo(value)} has {len(sizes)} dimensions,"
-            f" at most {MOST_DIMENSIONS} are supported"
-        )
-    first: ServingError | None = None
-    elements: list[Json] = [value]
-    for level, size in enumerate(sizes):
-        lists = [each for each in elements if type(each) is list and len(each) == size]
-        if len(lists) < len(elements):
-            right = (type(each) is list and len(each) == size for each in elements)
-            place = next(i for i, is_right in enumerate(right) if not is_right)
-            first = _irregular(elements[place], sizes, level)
-            lists = lists[:place]
-        elements = _joined(lists)
-    if wrong := _wrong(elements, dtype, len(sizes)):
-        raise wrong
-    if first:
-        raise first
-
-
 def is_base64(value: Json) -> bool:
     """Whether a value is `{"b64": "..."}`, which stands for a string."""
     return type(value) is dict and len(value) == 1 and type(value.get("b64")) is str
@@ -144,8 +119,9 @@ def string(value: Json) -> bytes:
     if type(value) is str:
         return value.encode(errors="surrogateescape")
     if type(value) is dict and len(value) == 1 and type(text := value.get("b64")) is str:
+        padding = "" if "=" in text else _PADDING[len(text) % 4]
         try:
-            return binascii.a2b_base64(text, strict_mode=True)
+            return binascii.a2b_base64(text + padding, strict_mode=True)
         except ValueError:
             return _loose_base64(text)
     raise TypeError
@@ -163,13 +139,46 @@ def _loose_base64(text: str) -> bytes:
         raise InvalidArgument("Unable to base64 decode") from None
 
 
-def _slices(elements: list[Json]) -> Iterator[tuple[int, list[Json]]]:
+def _read(value: Json, dtype: DType) -> Array | ServingError | None:
+    """The array of a value, its first error, or None for an empty list of another dtype.
+
+    Level by level, each at once: what is behind an error is not looked at further down, so that
+    the last error found is the first, depth first.
+    """
+    sizes = shape(value)
+    if len(sizes) > MOST_DIMENSIONS:
+        return InvalidArgument(
+            f"JSON Value: {echo(value)} has {len(sizes)} dimensions,"
+            f" at most {MOST_DIMENSIONS} are supported"
+        )
+    irregular: ServingError | None = None
+    elements: list[Json] = [value]
+    for level, size in enumerate(sizes):
+        lists = [each for each in elements if type(each) is list and len(each) == size]
+        if len(lists) < len(elements):
+            right = (type(each) is list and len(each) == size for each in elements)
+            place = next(i for i, is_right in enumerate(right) if not is_right)
+            irregular = _irregular(elements[place], sizes, level)
+            lists = lists[:place]
+        elements = _joined(lists)
+    arrays = []
+    for part in _slices(elements):
+        array = _strings(part) if dtype is DType.STRING else _numbers(part, dtype)
+        if array is None:
+            return _wrong(part, dtype, len(sizes)) or irregular
+        arrays.append(array)
+    if irregular:
+        return irregular
+    return (arrays[0] if len(arrays) == 1 else np.concatenate(arrays)).reshape(sizes)
+
+
+def _slices(elements: list[Json]) -> Iterator[list[Json]]:
     """Parts that are looked at in one call of C, which lets no other thread run."""
     if len(elements) <= _SLICE:
-        yield 0, elements
+        yield elements
         return
     for start in range(0, len(elements), _SLICE):
-        yield start, elements[start : start + _SLICE]
+        yield elements[start : start + _SLICE]
 
 
 def _joined(lists: list[list[Json]]) -> list[Json]:
@@ -177,18 +186,6 @@ def _joined(lists: list[list[Json]]) -> list[Json]:
     for start in range(0, len(lists), _SLICE):
         elements.extend(chain.from_iterable(lists[start : start + _SLICE]))
     return elements
-
-
-def _flat(elements: list[Json], dtype: DType) -> Array | None:
-    if dtype is DType.STRING:
-        return _strings(elements)
-    arrays = []
-    for _, part in _slices(elements):
-        array = _numbers(part, dtype)
-        if array is None:
-            return None
-        arrays.append(array)
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def _numbers(elements: list[Json], dtype: DType) -> Array | None:
@@ -213,11 +210,17 @@ def _types(dtype: DType) -> set[type]:
 
 def _strings(elements: list[Json]) -> Array | None:
     array = np.empty(len(elements), object)
+    types = set(map(type, elements))
+    if not types <= {str, dict}:
+        return None
     try:
-        array[:] = [
-            each.encode(errors="surrogateescape") if type(each) is str else string(each)
-            for each in elements
-        ]
+        if dict not in types:
+            array[:] = list(map(str.encode, elements))  # type: ignore[arg-type] # they are str
+            return array
+    except UnicodeEncodeError:  # bytes that are not UTF-8
+        pass
+    try:
+        array[:] = [string(each) for each in elements]
     except (InvalidArgument, TypeError):
         return None
     return array
@@ -251,13 +254,6 @@ def _wrong(elements: list[Json], dtype: DType, rank: int) -> ServingError | None
 
 
 def _first_wrong(elements: list[Json], dtype: DType) -> int | None:
-    for start, part in _slices(elements):
-        if (place := _first_wrong_of(part, dtype)) is not None:
-            return start + place
-    return None
-
-
-def _first_wrong_of(elements: list[Json], dtype: DType) -> int | None:
     if dtype is DType.STRING:
         return next((i for i, each in enumerate(elements) if _is_no_string(each)), None)
     types, place = _types(dtype), None
