@@ -69,14 +69,14 @@ def parse(text: bytes, nesting: int) -> Json:
     return root[0]
 
 
-def resume(text: bytes, position: int, around: Sequence[Container], nesting: int) -> None:
+def resume(text: bytes, position: int, around: Sequence[Json], nesting: int) -> None:
     """Raises as `parse` does, and looks at no more of the text than what follows a position.
 
     `around` are the containers that are open there, the root's list before them. An element or
     member has just ended there, or the last of them has just been opened and is empty.
     """
     text += b"\0"
-    containers: list[Container] = [type(each)() for each in around]
+    containers: list[Container] = [{} if isinstance(each, dict) else [] for each in around]
     is_first = not around[-1]
     _parse(text, _skip(text, position), nesting, containers, is_first=is_first)
 

@@ -8,7 +8,8 @@ and only the smallest is left to the parser that tells what is wrong.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from secrets import token_hex
+from secrets import choice
+from string import ascii_lowercase
 
 import numpy as np
 
@@ -24,7 +25,7 @@ _SIZES = (2**17, 2**13, 700)
 """Bytes of a piece, and of what it is read in when it is refused. The first are read within a
 millisecond or so, the last are not nested beyond the recursion of a parser in C."""
 _SPACES = b" \t\n\r"
-_BEFORE = token_hex(8)
+_BEFORE = "".join(choice(ascii_lowercase) for _ in range(20))
 """The name that stands for what an object had before the piece. No client can know it."""
 _NAMED = b'{"%b":' % _BEFORE.encode()
 _CLOSE = bytes.maketrans(b"[{", b"]}")
@@ -35,7 +36,7 @@ class _Open:
 
     def __init__(self) -> None:
         self.root: list[Json] = []
-        self.containers: list[Container] = [self.root]
+        self.containers: list[Json] = [self.root]
         self.brackets = bytearray(b"[")
 
 
@@ -102,7 +103,7 @@ def _cut(content: bytes, start: int, size: int, depth: int, nesting: int) -> _Pi
         if len(ends):
             count = int(ends[0]) + 1
             end = int(places[count - 1]) + 1
-        elif start + len(window) == len(content) and count <= 1:
+        elif start + end == len(content) and count <= 1:
             complete = False
         elif count and kinds[-1] == OPENING:
             end = int(places[-1]) + 1
@@ -112,18 +113,18 @@ def _cut(content: bytes, start: int, size: int, depth: int, nesting: int) -> _Pi
         else:
             size *= 2
             continue
-        break
-    opened, closed, deepest = _brackets(window, depth, places[:count], kinds[:count])
-    return _Piece(window[:end], closed, opened, complete, deepest > nesting)
+        opened, closed, deepest = _brackets(window, depth, places, depths[:count], kinds)
+        return _Piece(window[:end], closed, opened, complete, deepest > nesting)
 
 
-def _brackets(window: bytes, depth: int, places: Array, kinds: Array) -> tuple[bytes, int, int]:
+def _brackets(
+    window: bytes, depth: int, places: Array, depths: Array, kinds: Array
+) -> tuple[bytes, int, int]:
     """The brackets that stay open, how many are closed of those around, and the deepest level."""
-    if not len(kinds):
+    if not len(depths):
         return b"", 0, depth
-    depths = depth + np.cumsum(steps(kinds), dtype=np.int32)
     lowest, deepest = min(depth, int(depths.min())), max(depth, int(depths.max()))
-    opens = kinds == OPENING
+    opens = np.flatnonzero(kinds[: len(depths)] == OPENING)
     # the last bracket that opens a level stays open if the end is as deep
     last = np.zeros(deepest - lowest + 1, np.int64)
     last[depths[opens] - lowest] = places[opens]
@@ -140,13 +141,15 @@ def _join(is_open: _Open, piece: _Piece) -> None:
     innermost = len(containers) - 1
     first = innermost - piece.closed
     value, lasts = _read(piece, bytes(brackets[first:]), is_empty=not containers[-1])
-    inner = value
-    for index in range(first, innermost + 1):
-        inner = _add(containers[index], inner, has_before=index < innermost or bool(containers[-1]))
+    inner: Json = value
+    closed_first = len(piece.content) - len(piece.content.lstrip(b"]}"))  # with nothing behind it
+    for index in range(first, innermost + 1 - closed_first):
+        has_before = index < innermost or bool(containers[-1])
+        inner = _add(containers[index], inner, has_before=has_before)
     del containers[first + 1 :], brackets[first + 1 :]
     inner = value
     for _ in piece.opened:
-        inner = _last(inner, lasts)
+        inner = inner[-1] if type(inner) is list else _last(inner, lasts)
         containers.append(inner)
     brackets += piece.opened
 
@@ -162,9 +165,9 @@ def _read(piece: _Piece, around: bytes, *, is_empty: bool) -> tuple[Container, j
     return json_quick.container(outer + innermost + piece.content + closing)
 
 
-def _add(target: Container, inner: Container, *, has_before: bool) -> Container:
+def _add(target: Json, inner: Json, *, has_before: bool) -> Json:
     """Adds elements or members but the first if that stands for those before, which it returns."""
-    before: Json = inner
+    before = None
     if isinstance(target, list) and isinstance(inner, list):
         if has_before:
             before = inner[0]
@@ -175,16 +178,12 @@ def _add(target: Container, inner: Container, *, has_before: bool) -> Container:
             before = inner.pop(_BEFORE)
         for name, each in inner.items():
             target.setdefault(name, each)
-    return before if isinstance(before, list | dict) else inner
+    return before
 
 
-def _last(container: Container, lasts: json_quick.Lasts) -> Container:
-    """The list or object that is the last element or member in the text."""
-    if isinstance(container, list):
-        last = container[-1]
-    elif id(container) in lasts:
-        last = lasts[id(container)][1]
-    else:
-        last = next(reversed(container.values()))
-    assert isinstance(last, list | dict)
-    return last
+def _last(members: Json, lasts: json_quick.Lasts) -> Json:
+    """The value of the last member in the text."""
+    if id(members) in lasts:
+        return lasts[id(members)][1]
+    assert isinstance(members, dict)
+    return next(reversed(members.values()))

@@ -22,11 +22,12 @@ def marks(text: bytes) -> tuple[Array, Array]:
     if b"\\" in text:
         text = text.replace(rb"\\", b"__").replace(rb"\"", b"__")
     codes = np.frombuffer(text.translate(_KINDS), np.uint8)
-    places = np.flatnonzero(codes)
+    places = np.flatnonzero(codes != 0)
     kinds = codes[places]
     if b'"' in text:
         quotes = kinds == _QUOTE
-        outside = ~(np.logical_xor.accumulate(quotes) | quotes)
+        inside = np.cumsum(quotes, dtype=np.uint8) & 1  # odd: also at the quote that opens
+        outside = (inside | quotes) == 0
         places, kinds = places[outside], kinds[outside]
     return places, kinds
 

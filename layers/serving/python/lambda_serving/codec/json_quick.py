@@ -7,26 +7,29 @@ put in its words; it hands out the numbers of a text that may be out of range.
 import json
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 from math import isinf
 
+import numpy as np
 import orjson
 
 from lambda_serving.codec.json_dialect import Container, Json
+from lambda_serving.dtypes import Array
 
 __all__ = ["container", "head", "loose", "strict"]
 
 Lasts = Mapping[int, tuple[Json, Json]]
-"""By its id, each object that repeats a name, with the value of its last member in the text."""
+"""By its id, each object that repeats a name, with the list or object that ends it in the text."""
 
 _BYTE_ORDER_MARK = re.compile(rb"\xef?\xbb?\xbf?")
 _SPACES = re.compile(r"[ \t\n\r]*")
-_HIGH, _LOW = "[dD][89abAB][0-9a-fA-F]{2}", "[dD][c-fC-F][0-9a-fA-F]{2}"
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
-_LONE_HIGH = re.compile(rf"\\u{_HIGH}(?!\\u{_LOW})")
-_LONE_LOW = re.compile(rf"(?<!\\u{_HIGH})\\u({_LOW})")
-_TWO_BACKSLASHES, _QUOTE_INSIDE = "\udc00", "\udc01"
-"""Characters that no decoded text has stand for these two escapes."""
+_TWO_BACKSLASHES, _QUOTE_INSIDE = b"\1\1", b"\2\2"
+"""Bytes that no correct JSON has stand for these two escapes."""
+_HEX_DIGITS = np.full(256, 2**16, np.int32)
+_HEX_DIGITS[list(b"0123456789abcdef")] = range(16)
+_HEX_DIGITS[list(b"ABCDEF")] = range(10, 16)
+_HIGH, _LOW = 0xD800 >> 10, 0xDC00 >> 10
+"""The first six bits of halves of surrogate pairs."""
 _DIGITS = bytes.maketrans(b"123456789E", b"000000000e")
 _BIG = (b"0" * 19, b"e000", b"e+000")
 """With `_DIGITS`, what integers over 64 bits and numbers over a double have somewhere."""
@@ -66,9 +69,10 @@ def loose(text: bytes) -> tuple[Container, Lasts]:
 
     Raises ValueError for any other text, and for what is nested beyond Python's recursion.
     """
-    string = text[head(text) :].decode("utf-8", "surrogateescape")
+    text = text[head(text) :]
     if b"Inf" in text or b"-NaN" in text or _HALF.search(text):
-        string = _in_words_of_python(string)
+        text = _in_words_of_python(text)
+    string = text.decode("utf-8", "surrogateescape")
     numbers = text.translate(_DIGITS)
     may_be_big = any(each in numbers for each in _BIG)
     lasts: dict[int, tuple[Json, Json]] = {}
@@ -77,9 +81,9 @@ def loose(text: bytes) -> tuple[Container, Lasts]:
         """Of members with one name the first counts."""
         members = dict(pairs)
         if len(members) < len(pairs):
-            members = dict(reversed(pairs))
-            members = {name: members[name] for name, _ in pairs}
-            lasts[id(members)] = members, pairs[-1][1]
+            members.update(reversed(pairs))
+            if isinstance(last := pairs[-1][1], list | dict):
+                lasts[id(members)] = members, last
         return members
 
     decoder = json.JSONDecoder(
@@ -116,22 +120,42 @@ def _float(digits: str) -> float:
     return number
 
 
-def _in_words_of_python(text: str) -> str:
+def _in_words_of_python(text: bytes) -> bytes:
     """The text with `Infinity` for `Inf`, `NaN` for `-NaN`, and without halves of surrogate pairs.
 
-    As rapidjson does, let the second half of a pair stand alone; the first one is an error.
+    May raise ValueError if it is wrong.
     """
-    text = text.replace(r"\\", _TWO_BACKSLASHES).replace(r"\"", _QUOTE_INSIDE)
-    if _LONE_HIGH.search(text):
+    if b"\1" in text or b"\2" in text:
         raise ValueError
-    halves = _LONE_LOW.split(text)
-    halves[1::2] = map(_bytes_of_half, halves[1::2])
-    parts = "".join(halves).split('"')  # every other one is a string
-    outside = "\0".join(parts[::2]).replace("Infinity", "Inf").replace("Inf", "Infinity")
-    parts[::2] = outside.replace("-NaN", " NaN").split("\0")
-    return '"'.join(parts).replace(_TWO_BACKSLASHES, r"\\").replace(_QUOTE_INSIDE, r"\"")
+    text = text.replace(rb"\\", _TWO_BACKSLASHES).replace(rb"\"", _QUOTE_INSIDE)
+    if _HALF.search(text):
+        text = _without_halves(text)
+    parts = text.split(b'"')  # every other one is a string
+    outside = b"\0".join(parts[::2]).replace(b"Infinity", b"Inf").replace(b"Inf", b"Infinity")
+    parts[::2] = outside.replace(b"-NaN", b" NaN").split(b"\0")
+    return b'"'.join(parts).replace(_TWO_BACKSLASHES, rb"\\").replace(_QUOTE_INSIDE, rb"\"")
 
 
-@lru_cache(1024)
-def _bytes_of_half(digits: str) -> str:
-    return chr(int(digits, 16)).encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")
+def _without_halves(text: bytes) -> bytes:
+    """The text with the bytes of each second half of a surrogate pair that stands alone.
+
+    This is how rapidjson reads it. Raises ValueError for a first half that stands alone.
+    """
+    codes: Array = np.frombuffer(text, np.uint8)
+    at = np.flatnonzero(codes[:-5] == ord("\\"))
+    at = at[codes[at + 1] == ord("u")]
+    numbers = sum(_HEX_DIGITS[codes[at + 2 + place]] << 4 * (3 - place) for place in range(4))
+    high, low = at[numbers >> 10 == _HIGH], numbers >> 10 == _LOW
+    if not np.isin(high + 6, at[low]).all():
+        raise ValueError
+    alone = low & ~np.isin(at - 6, high)
+    at, numbers = at[alone], numbers[alone]
+    codes, stay = codes.copy(), np.ones(len(codes), bool)
+    codes[at], codes[at + 1], codes[at + 2] = (
+        0xED,
+        0x80 | numbers >> 6 & 0x3F,
+        0x80 | numbers & 0x3F,
+    )
+    for place in range(3, 6):
+        stay[at + place] = False
+    return codes[stay].tobytes()

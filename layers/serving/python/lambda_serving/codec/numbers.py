@@ -10,6 +10,7 @@ of regular arrays. In such text whatever is not a number leaves something behind
 the numbers tells `[]` from `[1]`.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -28,6 +29,9 @@ NESTING = MOST_DIMENSIONS + 3
 """What `read` takes is not nested deeper: an array in an object in a list in an object."""
 
 _NUMBER_TEXT = b"0123456789+-.eE \t\r\n"
+_OTHERS = re.compile(rb'"in(?:stances|puts)"\s*:[\[\s]*(?:\{\s*"[^"]*"\s*:[\[\s]*)?["tfn]')
+"""What shows at once that a request holds other values. It may err: both ways answer the same."""
+_BEGINNING = 256
 _SIMDJSON_TYPES = {"f": "d", "i": "i", "u": "u"}
 
 _Parts = tuple[Iterable[Any], Mapping[str | None, tuple[int, ...]], bytes]
@@ -76,6 +80,8 @@ class _NotNumbers(Exception):
 
 def read(body: bytes) -> Numbers | None:
     """The numbers of a request, None if the general way has to read it."""
+    if _OTHERS.search(body, 0, _BEGINNING):
+        return None
     numbers, text = _read(body)
     return numbers if text == _remains(body) else None
 

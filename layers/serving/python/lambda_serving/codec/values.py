@@ -6,7 +6,7 @@ accepted beyond what TensorFlow Serving does.
 """
 
 import binascii
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -210,19 +210,16 @@ def _types(dtype: DType) -> set[type]:
 
 def _strings(elements: list[Json]) -> Array | None:
     array = np.empty(len(elements), object)
-    types = set(map(type, elements))
-    if not types <= {str, dict}:
+    if not set(map(type, elements)) <= {str, dict}:
         return None
+    encode: Callable[[Any], bytes] = str.encode
     try:
-        if dict not in types:
-            array[:] = list(map(str.encode, elements))  # type: ignore[arg-type] # they are str
-            return array
-    except UnicodeEncodeError:  # bytes that are not UTF-8
-        pass
-    try:
-        array[:] = [string(each) for each in elements]
-    except (InvalidArgument, TypeError):
-        return None
+        array[:] = list(map(encode, elements))
+    except (TypeError, UnicodeEncodeError):  # objects, or bytes that are not UTF-8
+        try:
+            array[:] = list(map(string, elements))
+        except InvalidArgument:
+            return None
     return array
 
 
