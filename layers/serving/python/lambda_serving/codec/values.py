@@ -218,7 +218,7 @@ def _strings(elements: list[Json]) -> Array | None:
     except (TypeError, UnicodeEncodeError):  # objects, or bytes that are not UTF-8
         try:
             array[:] = list(map(string, elements))
-        except InvalidArgument:
+        except (InvalidArgument, TypeError):
             return None
     return array
 
