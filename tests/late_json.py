@@ -1,4 +1,4 @@
-"""Bodies that are wrong late, or odd all along: every way that takes more than strict parsers do."""
+"""Bodies that are wrong late, or odd all along, of every kind that parsers may be slow to read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -16,6 +16,7 @@ from lambda_serving.codec import json_dialect, json_pieces, json_text
 from lambda_serving.codec.json_dialect import Json
 from lambda_serving.codec.json_text import Limits
 from lambda_serving.errors import InvalidArgument
+from late_json import LATE
 
 _DEEP = 10_000
 
@@ -30,9 +31,26 @@ def _parse(text: bytes) -> Json:
 
 def _outcome(parse: Callable[[bytes, int], Json], text: bytes, nesting: int) -> str:
     try:
-        return repr(parse(text, nesting))
+        return _told(parse(text, nesting))
     except InvalidArgument as error:
         return str(error)
+
+
+def _told(value: Json) -> str:
+    """All that is in a value, however deep it is nested."""
+    told: list[str] = []
+    left = [value]
+    while left:
+        match left.pop():
+            case list() as elements:
+                told.append(f"[{len(elements)}")
+                left += elements
+            case dict() as members:
+                told.append(f"{{{list(members)}")
+                left += members.values()
+            case scalar:
+                told.append(repr(scalar))
+    return " ".join(told)
 
 
 @pytest.mark.parametrize(
@@ -299,3 +317,11 @@ def test_an_error_behind_a_megabyte_is_told_at_its_place(head: bytes, slip: byte
     with pytest.raises(InvalidArgument) as told:
         json_pieces.parse(text, _DEEP)
     assert str(told.value) == str(wanted.value)
+
+
+@pytest.mark.parametrize("case", LATE)
+def test_pieces_of_any_size_say_the_same(case: str) -> None:
+    for text in (LATE[case].body(1), LATE[case].body(200)):
+        said = _outcome(json_dialect.parse, text, _DEEP)
+        for sizes in ((1,), (10,), (90, 9), (2**17, 700)):
+            assert _outcome(partial(json_pieces.parse, sizes=sizes), text, _DEEP) == said

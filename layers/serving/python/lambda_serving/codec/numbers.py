@@ -191,7 +191,7 @@ def _repeat(text: bytes, size: int, longest: int) -> bytes:
     """A list of `size` times the text, unless that is longer than all of the request."""
     if size * (len(text) + 1) > longest:
         raise _NotNumbers
-    return b"[%b]" % b",".join([text] * size)
+    return b"[%b]" % ((text + b",") * size)[:-1]
 
 
 def _quoted(string: str) -> bytes:
