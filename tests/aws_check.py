@@ -266,7 +266,10 @@ def main(stack: str, *, dry_run: bool, write: bool) -> None:
                 click.echo(f"{_filled(row.command, {'STACK': stack})}\n    # {row.expected}")
         return
     session = botocore.session.get_session()
-    values = variables(stack, session)
+    try:
+        values = variables(stack, session)
+    except (BotoCoreError, ClientError) as error:
+        raise click.ClickException(f"Stack {stack} cannot be read: {error}") from error
     table = Table("belief", "expected", "found", "ok", title=f"What we believe of AWS: {stack}")
     wrong = 0
     for row in page:

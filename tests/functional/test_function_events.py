@@ -251,6 +251,35 @@ def test_body_of_predict_is_no_ping(event: Any, function: Callable[[Any], Any]) 
     assert function(event) == {"predictions" if "instances" in event else "outputs": [2.5]}
 
 
+_KEYS = st.sampled_from(
+    [
+        *("requestContext", "http", "elb", "serviceArn", "stage", "method", "httpMethod", "path"),
+        *("rawPath", "raw_path", "rawQueryString", "queryStringParameters", "headers", "body"),
+        *("multiValueQueryStringParameters", "multiValueHeaders", "isBase64Encoded", "version"),
+        *(
+            "query_string_parameters",
+            "is_base64_encoded",
+            "instances",
+            "source",
+            "warmer",
+            "\ud800",
+        ),
+    ]
+)
+_LEAVES = st.sampled_from([None, True, 1, 1.5, "", "POST", _PREDICT, "e30=", "\ud800", "\xff", "?"])
+_JSON = st.recursive(
+    _LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=5)
+)
+
+
+@given(event=st.dictionaries(_KEYS, _JSON, max_size=8) | _JSON)
+def test_no_event_fails(event: Any, function: Callable[[Any], Any]) -> None:
+    answer = function(event)
+    assert "statusCode" in answer or answer.keys() & {"error", "status", "predictions"}
+    assert answer.get("statusCode", 200) not in {500, 504}
+    assert "\ufffd" not in json.dumps(answer, ensure_ascii=False)
+
+
 _STAGED = list(events.KINDS)[:4]
 """Who has stages, or is sent events of their form."""
 

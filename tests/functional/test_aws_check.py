@@ -230,3 +230,10 @@ def test_dry_run_prints_every_command_and_needs_no_account() -> None:
     commands = [line for line in said.output.splitlines() if line.startswith("aws ")]
     assert len(commands) == sum(bool(row.command) for row in rows(_PAGE))
     assert not any("$STACK" in command for command in commands)
+
+
+def test_stack_that_is_not_there_is_told(aws: Any) -> None:
+    assert aws
+    said = CliRunner().invoke(main, ["nobody"])
+    assert said.exit_code == 1
+    assert said.output.startswith("Error: Stack nobody cannot be read: ")
