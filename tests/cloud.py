@@ -1,41 +1,52 @@
 """The deployed system on this machine: what `template.yaml` makes, with stand-ins of AWS.
 
-S3, SQS, EventBridge and API Gateway are moto's server, Lambda and CodeDeploy `aws_plane`. A change
-in the bucket becomes a message by the rule of `infra/model.yaml`; the release function's handler
-gets messages as Lambda's event source mapping hands them over.
+S3, SQS, EventBridge and API Gateway are moto's server, API Gateway with the rules of
+`api_gateway`; Lambda and CodeDeploy are `aws_plane`. Routes, the rule that makes a change in the
+bucket a message, and the queues are those of `infra/*.yaml`; the release function's handler gets
+messages as Lambda's event source mapping hands them over.
 """
 
 import json
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 import boto3
 import yaml
-from moto.server import ThreadedMotoServer
+from moto.moto_server.werkzeug_app import (
+    DomainDispatcherApplication,
+    MotoRequestHandler,
+    create_backend_app,
+)
+from werkzeug.serving import make_server
 
+import api_gateway
 from aws_plane import Function, Plane, serving
 from lambda_serving import building
 from lambda_serving.errors import ServingError
 from lambda_serving.release import worker
 from lambda_serving.release.deployment import Origin
 
-__all__ = ["ACCOUNT", "REGION", "SYSTEM", "Cloud", "moto", "running"]
+__all__ = ["ACCOUNT", "ISSUER", "REGION", "SYSTEM", "Access", "Cloud", "moto", "running"]
 
+Access = Literal["IAM", "JWT", "OPEN"]
+ISSUER = "https://issuer.example"
+"""Of the tokens that an API with the access JWT takes; their audience is `SYSTEM`."""
 SYSTEM = "system"
-_MODEL_TEMPLATE = Path(__file__).parents[1] / "infra/model.yaml"
+_INFRA = Path(__file__).parents[1] / "infra"
 REGION, ACCOUNT = "eu-west-1", "123456789012"
 _STACK = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{SYSTEM}/1"
 _FUNCTION_SECONDS = 120
+_HEADERS = ["authorization", "content-type", "grpc-timeout", "x-grpc-web", "x-user-agent"]
 _RETRIES = 2  # of an asynchronous invocation, by Lambda
 
 
@@ -43,9 +54,9 @@ _RETRIES = 2  # of an asynchronous invocation, by Lambda
 class Cloud:
     """A stack named `SYSTEM`; models lie in `models`, an address `s3://bucket/models`.
 
-    The release function is `handler`; its messages are invisible for `visibility_seconds` while
-    it is at them. Those that it puts off are handed over at once if time is `hurried`.
-    `build_errors` are what the build function raised.
+    The release function is `handler`; its messages are invisible while it is at them for as long as
+    the template says, or for `visibility_seconds`. Those that it puts off are handed over at once
+    if time is `hurried`. `build_errors` are what the build function raised.
     """
 
     plane: Plane
@@ -57,8 +68,9 @@ class Cloud:
     sqs: Any
     events: Any
     api: Any
+    access: Access = "IAM"
     handler: Callable[[Any, Any], Any] | None = None
-    visibility_seconds: int = 20
+    visibility_seconds: int | None = None
     hurried: bool = False
     build_errors: list[Exception] = field(default_factory=list)
 
@@ -99,22 +111,51 @@ class Cloud:
             IntegrationUri=function.arn("live"),
             PayloadFormatVersion="2.0",
         )["IntegrationId"]
-        path = f"/v1/models/{name}"
-        posts = [f"POST {path}:{verb}" for verb in ("predict", "classify", "regress")]
-        for key in (*posts, f"GET {path}", f"ANY {path}/{{proxy+}}"):
+        template = _resources(
+            "model", ModelName=name, System=SYSTEM, SystemId=_STACK, Models=self.bucket
+        )
+        for key in _of_type(template, "AWS::ApiGatewayV2::Route", "RouteKey"):
             self.api.create_route(
                 ApiId=self.api_id,
                 RouteKey=key,
                 Target=f"integrations/{integration}",
-                AuthorizationType="AWS_IAM",
+                **self._authorization(),
             )
-        rule = _rule(name, self.bucket)
+        rule = template["Changes"]["Properties"]
         pattern = json.dumps(rule["EventPattern"])
         self.events.put_rule(Name=rule["Name"], EventPattern=pattern, State="ENABLED")
         group = rule["Targets"][0]["SqsParameters"]
         target = {"Id": "release", "Arn": self.queue_arn, "SqsParameters": group}
         self.events.put_targets(Rule=rule["Name"], Targets=[target])
         return function
+
+    def change_access(self, access: Access) -> None:
+        """The parameter changes, and CloudFormation the template's own routes."""
+        self.access = access
+        for route in self.routes():
+            if not re.search("/(versions|labels)/", route["RouteKey"]):
+                wanted = {"AuthorizerId": "", "AuthorizationScopes": [], **self._authorization()}
+                self.api.update_route(ApiId=self.api_id, RouteId=route["RouteId"], **wanted)
+
+    def routes(self) -> list[Any]:
+        """All of the API's."""
+        pages = self.api.get_paginator("get_routes").paginate(ApiId=self.api_id)
+        return [route for page in pages for route in page["Items"]]
+
+    def _authorization(self) -> dict[str, Any]:
+        if self.access != "JWT":
+            return {"AuthorizationType": "AWS_IAM" if self.access == "IAM" else "NONE"}
+        found = self.api.get_authorizers(ApiId=self.api_id)["Items"]
+        made = found or [
+            self.api.create_authorizer(
+                ApiId=self.api_id,
+                Name="jwt",
+                AuthorizerType="JWT",
+                IdentitySource=["$request.header.Authorization"],
+                JwtConfiguration={"Issuer": ISSUER, "Audience": [SYSTEM]},
+            )
+        ]
+        return {"AuthorizationType": "JWT", "AuthorizerId": made[0]["AuthorizerId"]}
 
     def repair(self, name: str) -> None:
         """What the schedule does once an hour."""
@@ -216,11 +257,12 @@ class Cloud:
         return json.loads(self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read())
 
     def _receive(self) -> Any:
+        seconds = self.visibility_seconds
         return self.sqs.receive_message(
             QueueUrl=self.queue_url,
             MaxNumberOfMessages=10,
             AttributeNames=["All"],
-            VisibilityTimeout=self.visibility_seconds,
+            **({} if seconds is None else {"VisibilityTimeout": seconds}),
         ).get("Messages", [])
 
     def _delete(self, receipt: str) -> None:
@@ -230,16 +272,26 @@ class Cloud:
 @contextmanager
 def moto() -> Iterator[str]:
     """The endpoint of moto's server, for as many stacks as one likes, one after the other."""
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    application = api_gateway.Kept(DomainDispatcherApplication(create_backend_app))
+    server = make_server(
+        "127.0.0.1", 0, application, threaded=True, request_handler=MotoRequestHandler
+    )
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
 
 
 @contextmanager
-def running(plane: Plane, moto: str) -> Iterator[Cloud]:
-    """A stack without models; processes that are started meanwhile find it, too."""
+def running(
+    plane: Plane, moto: str, *, access: Access = "IAM", cors: tuple[str, ...] = ()
+) -> Iterator[Cloud]:
+    """A stack without models; processes that are started meanwhile find it, too.
+
+    `cors` are the origins whose pages may call the API.
+    """
     with ExitStack() as stack:
         endpoint = stack.enter_context(serving(plane))
         stack.enter_context(
@@ -261,18 +313,38 @@ def running(plane: Plane, moto: str) -> Iterator[Cloud]:
         s3.put_bucket_notification_configuration(
             Bucket=bucket, NotificationConfiguration={"EventBridgeConfiguration": {}}
         )
-        queue = f"{uuid4()}.fifo"
-        url = sqs.create_queue(
-            QueueName=queue,
-            Attributes={"FifoQueue": "true", "ContentBasedDeduplication": "true"},
-        )["QueueUrl"]
-        arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
-        api_id = api.create_api(Name=SYSTEM, ProtocolType="HTTP")["ApiId"]
+        url, arn = _queues(sqs)
+        rules = {"AllowOrigins": [*cors], "AllowMethods": ["GET", "POST"], "AllowHeaders": _HEADERS}
+        api_id = api.create_api(
+            Name=SYSTEM, ProtocolType="HTTP", **({"CorsConfiguration": rules} if cors else {})
+        )["ApiId"]
+        api_gateway.register(api_id, plane)
         deployed = Cloud(
-            plane, f"s3://{bucket}/models", api_id, url, arn["QueueArn"], s3, sqs, events, api
+            plane, f"s3://{bucket}/models", api_id, url, arn, s3, sqs, events, api, access
         )
         plane.add(f"{SYSTEM}_release", "zip", alias=False, environment=deployed.environment)
         yield deployed
+
+
+def _queues(sqs: Any) -> tuple[str, str]:
+    """URL and ARN of the queue of changes, which gives up to the one for dead letters."""
+    template = _resources("release", System=SYSTEM)
+    changes, unreleased = (dict(template[name]["Properties"]) for name in ("Changes", "Unreleased"))
+    _, given_up = _queue(sqs, unreleased)
+    return _queue(
+        sqs,
+        {**changes, "RedrivePolicy": {**changes["RedrivePolicy"], "deadLetterTargetArn": given_up}},
+    )
+
+
+def _queue(sqs: Any, properties: Mapping[str, Any]) -> tuple[str, str]:
+    told = {
+        key: value if isinstance(value, str) else json.dumps(value)
+        for key, value in properties.items()
+    }
+    url = sqs.create_queue(QueueName=f"{uuid4()}.fifo", Attributes=told)["QueueUrl"]
+    found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+    return url, found["Attributes"]["QueueArn"]
 
 
 @contextmanager
@@ -298,14 +370,8 @@ def _environment(**settings: str) -> Iterator[None]:
         os.environ.update(before)
 
 
-def _rule(model: str, bucket: str) -> Any:
-    """The rule of the template, with its parameters filled in."""
-    parameters = {
-        "ModelName": model,
-        "System": SYSTEM,
-        "SystemId": _STACK,
-        "Models": bucket,
-    }
+def _resources(template: str, **parameters: str) -> Any:
+    """The resources of a template, with its parameters filled in as far as names need it."""
     loader = type("Loader", (yaml.SafeLoader,), {})
 
     def fill(_: Any, suffix: str, node: Any) -> Any:
@@ -316,5 +382,10 @@ def _rule(model: str, bucket: str) -> Any:
         return None
 
     loader.add_multi_constructor("!", fill)  # type: ignore[attr-defined]
-    template = yaml.load(_MODEL_TEMPLATE.read_text(), loader)  # noqa: S506 a SafeLoader
-    return template["Resources"]["Changes"]["Properties"]
+    text = (_INFRA / f"{template}.yaml").read_text()
+    return yaml.load(text, loader)["Resources"]  # noqa: S506 a SafeLoader
+
+
+def _of_type(resources: Mapping[str, Any], kind: str, name: str) -> list[Any]:
+    """One property of all resources of a type."""
+    return [each["Properties"][name] for each in resources.values() if each["Type"] == kind]

@@ -90,7 +90,7 @@ class _Stack:
 def stack(base: str, moto: str) -> Iterator[_Stack]:
     with (
         containers.scaled(most=2) as environments,
-        cloud.running(Plane(run=environments.run), moto) as deployed,
+        cloud.running(Plane(run=environments.run), moto, access="OPEN") as deployed,
         front.running(deployed) as port,
     ):
         deployed.deploy_base(base)

@@ -161,7 +161,7 @@ def released(base: str, moto: str, models_dir: Path) -> Iterator[_World]:
     with (
         containers.scaled(most=1) as environments,
         tcp_proxy.running(host) as proxy,
-        cloud.running(Plane(run=environments.run), moto) as deployed,
+        cloud.running(Plane(run=environments.run), moto, access="OPEN") as deployed,
         front.running(deployed) as port,
     ):
         deployed.hurried = True
@@ -198,7 +198,7 @@ def world(released: _World) -> Iterator[_World]:
         plane.interfere = lambda _, __: None
         released.function.run, build.run = runs
         released.proxy.is_cut = lambda _: False
-        released.cloud.handler, released.cloud.visibility_seconds = released.worker, 20
+        released.cloud.handler, released.cloud.visibility_seconds = released.worker, None
         released.cloud.build_errors.clear()
         released.settle()
     assert sent.failures() == []

@@ -224,7 +224,7 @@ def test_versions_that_are_wanted_beside_the_live_one_have_routes(world: _World)
     assert world.function.aliases["label-stable"].function_version == 3
     routes = {
         route["RouteKey"]: (route["AuthorizationType"], route["Target"])
-        for route in world.cloud.api.get_routes(ApiId=world.cloud.api_id)["Items"]
+        for route in world.cloud.routes()
     }
     path = "/v1/models/MLP/labels/stable"
     keys = [f"POST {path}:{verb}" for verb in ("predict", "classify", "regress")]
@@ -242,13 +242,13 @@ def test_versions_that_are_wanted_beside_the_live_one_have_routes(world: _World)
 
 
 def test_routes_go_when_their_version_is_not_wanted_any_more(world: _World) -> None:
-    before = len(world.cloud.api.get_routes(ApiId=world.cloud.api_id)["Items"])
+    before = len(world.cloud.routes())
     world.push(2)
     world.wish(Latest(2), stable=1)
     world.reconcile()
     world.wish(Latest())
     assert world.reconcile() == [Withdraw("label-stable"), Withdraw("version-1")]
-    assert len(world.cloud.api.get_routes(ApiId=world.cloud.api_id)["Items"]) == before
+    assert len(world.cloud.routes()) == before
     assert len(world.cloud.api.get_integrations(ApiId=world.cloud.api_id)["Items"]) == 1
     assert world.function.aliases.keys() == {"live"}
 

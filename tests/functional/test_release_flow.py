@@ -41,7 +41,10 @@ def moto() -> Iterator[str]:
 @pytest.fixture
 def deployed(moto: str, base: str, tmp_path: Path) -> Iterator[Cloud]:
     """The model `half`, whose versions run the handler on what is in their image, emulated."""
-    with emulator.images(tmp_path) as run, cloud.running(Plane(run=run), moto) as deployed:
+    with (
+        emulator.images(tmp_path) as run,
+        cloud.running(Plane(run=run), moto, access="OPEN") as deployed,
+    ):
         deployed.deploy_base(base)
         deployed.deploy_build()
         deployed.deploy_model("half", f"{base.partition('@')[0]}@sha256:template")
