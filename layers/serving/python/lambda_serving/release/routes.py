@@ -1,32 +1,66 @@
 """Routes of a model's versions and labels: the calls of API Gateway, and who may call.
 
 An alias `version-2` is at `/v1/models/NAME/versions/2`, `label-stable` at `.../labels/stable`; its
-five routes share one integration.
+six routes share one integration. Who may call them is who may call the model's own routes.
 """
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lambda_serving.errors import Aborted, NotFound
+from lambda_serving.errors import InvalidArgument, NotFound
 from lambda_serving.release.aws import explained
+from lambda_serving.release.permissions import Permissions
 
 if TYPE_CHECKING:
     from mypy_boto3_apigatewayv2 import ApiGatewayV2Client
     from mypy_boto3_lambda import LambdaClient
 
-__all__ = ["Routes"]
+__all__ = ["Exposed", "Routes"]
 
 _PLACES = {"version": "versions", "label": "labels"}
-_FORMS = ("POST {}:predict", "POST {}:classify", "POST {}:regress", "GET {}", "ANY {}/{{proxy+}}")
-_STATEMENT = "api"
+_FORMS = (  # no ANY: it would take the preflights of browsers, which have no credentials
+    "POST {}:predict",
+    "POST {}:classify",
+    "POST {}:regress",
+    "GET {}",
+    "GET {}/{{proxy+}}",
+    "POST {}/{{proxy+}}",
+)
+_FORMER = ("ANY {}/{{proxy+}}",)
+"""What releases made before; it goes when its successors are there."""
+_INTEGRATION = {"IntegrationType": "AWS_PROXY", "PayloadFormatVersion": "2.0"}
+_NOBODYS = ("", None, [])
+_Route = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Exposed:
+    """Aliases with routes: those where `all` is as it should be, and those where `some` is."""
+
+    all: frozenset[str] = frozenset()
+    some: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class _Api:
+    """One look: routes by their keys, integrations by their ids."""
+
+    routes: Mapping[str, _Route]
+    integrations: Mapping[str, Mapping[str, Any]]
+
+    def leads_to(self, route: _Route, target: str) -> bool:
+        integration = self.integrations.get(route.get("Target", "").partition("/")[2], {})
+        return _is(integration, {**_INTEGRATION, "IntegrationUri": target})
 
 
 class Routes:
-    """Routes in the API `api_id` of the model `name`, to aliases of the function `arn`.
+    """Routes in the API `api_id` of the model `name`, to aliases of a function.
 
-    Their authorization is that of the model's own routes. Every method raises what
-    `aws.explained` says.
+    Every method raises what `aws.explained` says, and NotFound when the model has no routes of
+    its own.
     """
 
     def __init__(
@@ -35,104 +69,162 @@ class Routes:
         self._api_id = api_id
         self._name = name
         self._api = api
-        self._functions = functions
+        self._permissions = Permissions(api_id, functions)
 
-    def exposed(self) -> set[str]:
-        """The aliases that have all their routes."""
-        keys = {route["RouteKey"] for route in self._routes()}
-        aliases = {alias for key in keys if (alias := self._alias(key))}
-        return {alias for alias in aliases if keys.issuperset(self._keys(alias))}
+    def exposed(self, function_arn: str, aliases: Iterable[str]) -> Exposed:
+        """How the routes to a function's aliases stand, of which there are those in `aliases`."""
+        seen = self._look()
+        some = frozenset(alias for key in seen.routes if (alias := self._alias(key)))
+        found = some & {*aliases}
+        return Exposed(
+            frozenset(each for each in found if self._is_exposed(each, function_arn, seen)), some
+        )
 
     def add(self, alias: str, function_arn: str) -> None:
-        """Adds what is missing of an alias's routes, its integration and API Gateway's right."""
+        """Makes an alias's routes, its integration and API Gateway's right what they should be.
+
+        What is there already comes first, so that nothing is open for longer than it must be.
+        """
+        seen = self._look()
+        for key in (*self._keys(alias), *self._keys(alias, _FORMER)):
+            if route := seen.routes.get(key):
+                self._change(route, self._authorization(seen))
         target = f"{function_arn}:{alias}"
-        self._permit(alias, function_arn)
-        found = {route["RouteKey"]: route for route in self._routes()}
-        missing = [key for key in self._keys(alias) if key not in found]
-        if not missing:
-            return
-        integration = self._integration(target) or self._integrate(target)
-        model = next(route for key, route in found.items() if key == self._predict())
-        for key in missing:
-            with self._explained():
-                self._api.create_route(
-                    ApiId=self._api_id,
-                    RouteKey=key,
-                    Target=f"integrations/{integration}",
-                    **_authorization(model),
-                )
+        wanted = {"Target": f"integrations/{self._integrated(target, seen)}"}
+        for key in self._keys(alias):
+            if route := seen.routes.get(key):
+                self._change(route, {**wanted, **self._authorization(seen)})
+            else:
+                self._create({"RouteKey": key, **wanted, **self._authorization(seen)})
+        for key in self._keys(alias, _FORMER):
+            if route := seen.routes.get(key):
+                self._delete(route)
+        self._permissions.grant(function_arn, alias, self._path(alias))
 
     def remove(self, alias: str, function_arn: str) -> None:
-        keys = set(self._keys(alias))
-        for route in [route for route in self._routes() if route["RouteKey"] in keys]:
-            with suppress(NotFound), self._explained():
-                self._api.delete_route(ApiId=self._api_id, RouteId=route["RouteId"])
-        if integration := self._integration(f"{function_arn}:{alias}"):
-            with suppress(NotFound), self._explained():
-                self._api.delete_integration(ApiId=self._api_id, IntegrationId=integration)
+        """Takes away all that releases ever made for an alias."""
+        seen = self._look()
+        for key in (*self._keys(alias), *self._keys(alias, _FORMER)):
+            if route := seen.routes.get(key):
+                self._delete(route)
+        for name, integration in seen.integrations.items():
+            if integration.get("IntegrationUri") == f"{function_arn}:{alias}":
+                with suppress(NotFound), self._explained():
+                    self._api.delete_integration(ApiId=self._api_id, IntegrationId=name)
 
-    def _permit(self, alias: str, function_arn: str) -> None:
-        partition, region, account = (function_arn.split(":")[index] for index in (1, 3, 4))
-        source = (
-            f"arn:{partition}:execute-api:{region}:{account}:{self._api_id}/*/*{self._path(alias)}*"
-        )
-        with suppress(Aborted), self._explained():  # Aborted: it was permitted before
-            self._functions.add_permission(
-                FunctionName=function_arn,
-                Qualifier=alias,
-                StatementId=_STATEMENT,
-                Action="lambda:InvokeFunction",
-                Principal="apigateway.amazonaws.com",
-                SourceArn=source,
+    def _is_exposed(self, alias: str, function_arn: str, seen: _Api) -> bool:
+        target, authorization = f"{function_arn}:{alias}", self._authorization(seen)
+        return (
+            all(
+                (route := seen.routes.get(key))
+                and _is(route, authorization)
+                and seen.leads_to(route, target)
+                for key in self._keys(alias)
             )
+            and not any(key in seen.routes for key in self._keys(alias, _FORMER))
+            and self._permissions.granted(function_arn, alias, self._path(alias))
+        )
 
     def _path(self, alias: str) -> str:
         kind, _, value = alias.partition("-")
         return f"/v1/models/{self._name}/{_PLACES[kind]}/{value}"
 
-    def _keys(self, alias: str) -> list[str]:
-        return [form.format(self._path(alias)) for form in _FORMS]
-
-    def _predict(self) -> str:
-        return f"POST /v1/models/{self._name}:predict"
+    def _keys(self, alias: str, forms: Iterable[str] = _FORMS) -> list[str]:
+        return [form.format(self._path(alias)) for form in forms]
 
     def _alias(self, route_key: str) -> str | None:
-        """The alias that the first of its routes stands for."""
+        """The alias whose route a release made by that key, now or before."""
         for kind, place in _PLACES.items():
-            start = f"POST /v1/models/{self._name}/{place}/"
-            if route_key.startswith(start) and route_key.endswith(":predict"):
-                return f"{kind}-{route_key.removeprefix(start).removesuffix(':predict')}"
+            start = re.escape(f"/v1/models/{self._name}/{place}/")
+            if match := re.match(rf"[A-Z]+ {start}([A-Za-z0-9_-]+)", route_key):
+                alias = f"{kind}-{match[1]}"
+                if route_key in (*self._keys(alias), *self._keys(alias, _FORMER)):
+                    return alias
         return None
 
-    def _routes(self) -> Iterator[Mapping[str, Any]]:
-        with self._explained():
-            for page in self._api.get_paginator("get_routes").paginate(ApiId=self._api_id):
-                yield from page["Items"]
+    def _authorization(self, seen: _Api) -> dict[str, Any]:
+        """Who may call the model's own routes, and so these."""
+        own = f"POST /v1/models/{self._name}:predict"
+        if own not in seen.routes:
+            raise NotFound(f"API {self._api_id} has no route {own}. Deploy the stack again")
+        route = seen.routes[own]
+        return {
+            "AuthorizationType": route.get("AuthorizationType", "NONE"),
+            "AuthorizerId": route.get("AuthorizerId", ""),
+            "AuthorizationScopes": sorted(route.get("AuthorizationScopes") or ()),
+        }
 
-    def _integration(self, target: str) -> str | None:
+    def _look(self) -> _Api:
         with self._explained():
-            for page in self._api.get_paginator("get_integrations").paginate(ApiId=self._api_id):
-                for each in page["Items"]:
-                    if each.get("IntegrationUri") == target:
-                        return each["IntegrationId"]
-        return None
-
-    def _integrate(self, target: str) -> str:
-        with self._explained():
-            made = self._api.create_integration(
-                ApiId=self._api_id,
-                IntegrationType="AWS_PROXY",
-                IntegrationUri=target,
-                PayloadFormatVersion="2.0",
-                TimeoutInMillis=30000,
+            routes, integrations = (
+                [
+                    each
+                    for page in self._api.get_paginator(name).paginate(ApiId=self._api_id)
+                    for each in page["Items"]
+                ]
+                for name in ("get_routes", "get_integrations")
             )
-        return made["IntegrationId"]
+        return _Api(
+            {each["RouteKey"]: each for each in routes},
+            {each["IntegrationId"]: each for each in integrations},
+        )
+
+    def _integrated(self, target: str, seen: _Api) -> str:
+        """The integration that leads there, made or mended."""
+        wanted = {**_INTEGRATION, "IntegrationUri": target, "TimeoutInMillis": 30000}
+        for name, integration in seen.integrations.items():
+            if integration.get("IntegrationUri") == target:
+                if not _is(integration, _INTEGRATION):
+                    with self._explained():
+                        self._api.update_integration(
+                            ApiId=self._api_id, IntegrationId=name, **wanted
+                        )
+                return name
+        with self._explained():
+            return self._api.create_integration(ApiId=self._api_id, **wanted)["IntegrationId"]
+
+    def _change(self, route: _Route, wanted: _Route) -> None:
+        """Has a route be as wanted, be it by another one in its place."""
+        if _is(route, wanted):
+            return
+        changed: _Route = {}
+        with suppress(InvalidArgument), self._explained():
+            changed = self._api.update_route(
+                ApiId=self._api_id, RouteId=route["RouteId"], **_asked(wanted, route)
+            )
+        if not _is(changed, wanted):
+            self._delete(route)
+            kept = {"RouteKey": route["RouteKey"], "Target": route.get("Target", "")}
+            self._create({**kept, **wanted})
+
+    def _create(self, route: _Route) -> None:
+        with self._explained():
+            self._api.create_route(ApiId=self._api_id, **_asked(route, {}))
+
+    def _delete(self, route: _Route) -> None:
+        with suppress(NotFound), self._explained():
+            self._api.delete_route(ApiId=self._api_id, RouteId=route["RouteId"])
 
     def _explained(self) -> AbstractContextManager[None]:
         return explained(f"API {self._api_id}")
 
 
-def _authorization(route: Mapping[str, Any]) -> dict[str, Any]:
-    """As another route has it."""
-    names = ("AuthorizationType", "AuthorizerId", "AuthorizationScopes")
-    return {name: route[name] for name in names if route.get(name)}
+def _is(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether all that is wanted was found; what is empty may also not be there."""
+    return all(
+        _in_order(found.get(name)) == value or (value in _NOBODYS and found.get(name) in _NOBODYS)
+        for name, value in wanted.items()
+    )
+
+
+def _in_order(value: Any) -> Any:
+    return sorted(value) if isinstance(value, list) else value
+
+
+def _asked(wanted: _Route, before: _Route) -> dict[str, Any]:
+    """What to ask for: nothing of what is empty, and was."""
+    return {
+        name: value
+        for name, value in wanted.items()
+        if value not in _NOBODYS or before.get(name) not in _NOBODYS
+    }
