@@ -69,6 +69,7 @@ class Cloud:
     events: Any
     api: Any
     access: Access = "IAM"
+    authorizer: str = ""
     handler: Callable[[Any, Any], Any] | None = None
     visibility_seconds: int | None = None
     hurried: bool = False
@@ -145,17 +146,17 @@ class Cloud:
     def _authorization(self) -> dict[str, Any]:
         if self.access != "JWT":
             return {"AuthorizationType": "AWS_IAM" if self.access == "IAM" else "NONE"}
-        found = self.api.get_authorizers(ApiId=self.api_id)["Items"]
-        made = found or [
-            self.api.create_authorizer(
+        self.authorizer = (
+            self.authorizer
+            or self.api.create_authorizer(
                 ApiId=self.api_id,
                 Name="jwt",
                 AuthorizerType="JWT",
                 IdentitySource=["$request.header.Authorization"],
                 JwtConfiguration={"Issuer": ISSUER, "Audience": [SYSTEM]},
-            )
-        ]
-        return {"AuthorizationType": "JWT", "AuthorizerId": made[0]["AuthorizerId"]}
+            )["AuthorizerId"]
+        )
+        return {"AuthorizationType": "JWT", "AuthorizerId": self.authorizer}
 
     def repair(self, name: str) -> None:
         """What the schedule does once an hour."""

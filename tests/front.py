@@ -110,7 +110,7 @@ def _refused(api: Any, route: Any, headers: _Headers) -> HTTPStatus | None:
         case "AWS_IAM":
             return None if given.startswith("AWS4-HMAC-SHA256 ") else HTTPStatus.FORBIDDEN
         case "JWT":
-            rules = api.authorizers[route.authorizer_id].jwt_configuration
+            rules = api.authorizers[route.authorizer_id].jwt_config
             claims = _claims(given)
             if claims.get("iss") != rules["issuer"] or claims.get("aud") not in rules["audience"]:
                 return HTTPStatus.UNAUTHORIZED

@@ -162,6 +162,7 @@ def _gateway(base_path: str, stack: str, builder: "Builder | None" = None) -> "A
         clients,
         lambda servable, error: click.secho(f"{servable} failed: {error}", err=True, fg="red"),
         builder,
+        lambda _, alias, error: click.secho(f"{alias} has no address: {error}", err=True, fg="red"),
     )
 
 

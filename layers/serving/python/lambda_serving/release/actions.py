@@ -271,7 +271,12 @@ def _addresses(serving: int, seen: Deployment) -> Mapping[str, FunctionVersion |
 def _exposures(
     addresses: Mapping[str, FunctionVersion | None], seen: Deployment
 ) -> Iterator[Expose]:
+    """What could not be had a moment ago is left to a later run: it holds up nothing else."""
+    if seen.unseen:
+        return
     for name, ready in addresses.items():
+        if name in seen.refused:
+            continue
         alias = seen.aliases.get(name)
         if ready and not (
             alias and alias.function_version == ready.number and name in seen.exposed
@@ -283,7 +288,9 @@ def _withdrawals(
     addresses: Mapping[str, FunctionVersion | None], seen: Deployment
 ) -> Iterator[Withdraw]:
     """What a release exposed, and nobody's alias but its own."""
-    for name in sorted({*seen.aliases, *seen.exposed} - {*addresses, LIVE}):
+    if seen.unseen:
+        return
+    for name in sorted({*seen.aliases, *seen.exposed, *seen.routed} - {*addresses, LIVE}):
         if name.startswith(("version-", "label-")):
             yield Withdraw(name)
 

@@ -13,6 +13,7 @@ from lambda_serving.errors import (
     InvalidArgument,
     NotFound,
     PermissionDenied,
+    ResourceExhausted,
     ServingError,
     Unavailable,
 )
@@ -27,6 +28,8 @@ _REFUSALS: Mapping[str, type[ServingError]] = {
     "AccessDenied": PermissionDenied,
     "AccessDeniedException": PermissionDenied,
     "ApplicationDoesNotExistException": NotFound,
+    "BadRequestException": InvalidArgument,
+    "ConflictException": Aborted,
     "DeploymentGroupDoesNotExistException": NotFound,
     "InvalidParameterValueException": InvalidArgument,
     "NotFoundException": NotFound,
@@ -34,6 +37,9 @@ _REFUSALS: Mapping[str, type[ServingError]] = {
     "ResourceConflictException": Aborted,
     "ResourceNotFoundException": NotFound,
 }
+
+_FULL = "maximum number of"
+"""What API Gateway says of a quota that is full, whose code is one of a conflict."""
 
 
 def connect(*services: Any) -> list[Any]:
@@ -51,13 +57,15 @@ def explained(what: str) -> Iterator[None]:
     """Tells what boto3 raises as our errors.
 
     Unavailable, PermissionDenied, NotFound for what is not there, InvalidArgument for what AWS
-    will not take, Aborted when somebody else changed it meanwhile.
+    will not take, Aborted when somebody else changed it meanwhile, ResourceExhausted when API
+    Gateway has no room for more.
     """
     try:
         yield
     except boto_errors.ClientError as error:
         code, said = error.response["Error"]["Code"], error.response["Error"]["Message"]
-        kind = _REFUSALS.get(code, Unavailable)
+        is_full = _FULL in said.lower()
+        kind = ResourceExhausted if is_full else _REFUSALS.get(code, Unavailable)
         raise kind(f"AWS, asked about {what}: {said} ({code})") from error
     except boto_errors.BotoCoreError as error:
         raise Unavailable(f"AWS, asked about {what}: {error}") from error

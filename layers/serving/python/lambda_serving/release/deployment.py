@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Self
 
+from lambda_serving.errors import ServingError
+
 __all__ = [
     "LIVE",
     "Alias",
@@ -122,8 +124,12 @@ class Deployment:
 
     `code` is the digest of the image that the function has, `$LATEST`, `settings` are its
     settings, and `updating` says that Lambda is still at giving it to it; it is published only
-    with this `revision`. `exposed` are aliases that have routes of their own. With `shifting`,
-    traffic moves by CodeDeploy, whose deployments are in `shifts`. `now` is in seconds since 1970.
+    with this `revision`. With `shifting`, traffic moves by CodeDeploy, whose deployments are in
+    `shifts`. `now` is in seconds since 1970.
+
+    `routed` are aliases that have routes of their own, `exposed` those of them whose routes are as
+    they should be; `unseen` is why that could not be seen. `refused` are aliases that this run
+    could not give what they lack.
     """
 
     base: str
@@ -139,6 +145,9 @@ class Deployment:
     revision: str = ""
     aliases: Mapping[str, Alias] = field(default_factory=dict)
     exposed: AbstractSet[str] = frozenset()
+    routed: AbstractSet[str] = frozenset()
+    unseen: ServingError | None = None
+    refused: AbstractSet[str] = frozenset()
     shifting: bool = False
     shifts: Mapping[str, Progress] = field(default_factory=dict)
     now: float = 0

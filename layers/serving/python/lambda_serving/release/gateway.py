@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from lambda_serving.errors import (
+    Aborted,
     InvalidArgument,
     NotFound,
     PermissionDenied,
@@ -34,7 +36,7 @@ from lambda_serving.release.bucket import Versions
 from lambda_serving.release.build import Builder, Order
 from lambda_serving.release.deployment import LIVE, Deployment, Origin, Progress, Record
 from lambda_serving.release.functions import ModelFunction
-from lambda_serving.release.routes import Routes
+from lambda_serving.release.routes import Exposed, Routes
 from lambda_serving.release.shifts import Shifts
 from lambda_serving.release.warming import trouble
 from lambda_serving.version_policy import aspired
@@ -66,7 +68,8 @@ class AwsGateway:
 
     `policy` reads which versions are wanted, `base` the image without a model,
     `REPOSITORY@DIGEST`; `delete_image` takes repository and digest; `report` hears why a version
-    will not do. Raises what `aws.explained` and the releases raise.
+    will not do, `tell_address` of model and alias for which there can be no routes, and why. Raises
+    what `aws.explained` and the releases raise.
     """
 
     name: str
@@ -79,6 +82,7 @@ class AwsGateway:
     base: Callable[[], str]
     delete_image: Callable[[str, str], None]
     report: Callable[[ServableId, str], None]
+    tell_address: Callable[[str, str, str], None] = lambda *_: None
     clock: Callable[[], float] = time.time
 
     def observe(self) -> Deployment:
@@ -92,6 +96,7 @@ class AwsGateway:
         if LIVE not in aliases:
             raise NotFound(f"Model {self.name} has no alias {LIVE}. Deploy the stack again")
         has_addresses = len(aliases) > 1 or len(wanted) > 1 or policy.labels
+        exposed, unseen = self._exposed(aliases) if has_addresses else (Exposed(), None)
         shifts = {record.shift for record in records.values() if record.shift}
         return Deployment(
             base=self.base().partition("@")[2],
@@ -106,11 +111,20 @@ class AwsGateway:
             updating=latest.updating,
             revision=latest.revision,
             aliases=aliases,
-            exposed=self.routes.exposed() if has_addresses else frozenset(),
+            exposed=exposed.all,
+            routed=exposed.some,
+            unseen=unseen,
             shifting=self.shifts.wanted(),
             shifts={shift: self.shifts.state(shift) for shift in shifts},
             now=self.clock(),
         )
+
+    def _exposed(self, aliases: Iterable[str]) -> tuple[Exposed, ServingError | None]:
+        """An API that cannot be read keeps no version from being served."""
+        try:
+            return self.routes.exposed(self.function.arn(), aliases), None
+        except ServingError as error:
+            return Exposed(), error
 
     def apply(self, action: Action, seen: Deployment) -> None:  # noqa: C901, PLR0912 a table
         match action:
@@ -135,8 +149,7 @@ class AwsGateway:
             case Halt():
                 self._halt(seen)
             case Expose(alias, function_version):
-                self.function.point(alias, function_version, seen.aliases.get(alias))
-                self.routes.add(alias, self.function.arn())
+                self._expose(alias, function_version, seen)
             case Withdraw(alias):
                 self.routes.remove(alias, self.function.arn())
                 self.function.drop_alias(alias)
@@ -192,6 +205,18 @@ class AwsGateway:
     def _done(self, version: int, record: Record, step: str, started: float) -> None:
         seconds = {**record.seconds, step: round(self.clock() - started, 3)}
         self.releases.record(version, replace(record, seconds=seconds))
+
+    def _expose(self, alias: str, function_version: int, seen: Deployment) -> None:
+        """What will not pass by itself is told."""
+        try:
+            self.function.point(alias, function_version, seen.aliases.get(alias))
+            self.routes.add(alias, self.function.arn())
+        except (Aborted, Unavailable):
+            raise
+        except ServingError as error:
+            with suppress(ServingError):  # it is logged, and told again by the next run
+                self.tell_address(self.name, alias, str(error))
+            raise
 
     def _shift(self, version: int, function_version: int, seen: Deployment) -> None:
         before = seen.aliases[LIVE].function_version

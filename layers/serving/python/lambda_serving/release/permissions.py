@@ -29,7 +29,8 @@ class Permissions:
 
     def granted(self, function_arn: str, alias: str, path: str) -> bool:
         """Whether the policy of the alias says so, as `grant` has it."""
-        return self._statement(function_arn, alias) == self._wanted(function_arn, alias, path)
+        found = self._statement(function_arn, alias)
+        return found is not None and _says(found, self._source(function_arn, path))
 
     def grant(self, function_arn: str, alias: str, path: str) -> None:
         """Sees to it that the policy of the alias says so.
@@ -37,11 +38,8 @@ class Permissions:
         A statement of the same name that says something else is replaced. Raises Aborted when
         Lambda refuses it because of what somebody else is at.
         """
-        found, wanted = (
-            self._statement(function_arn, alias),
-            self._wanted(function_arn, alias, path),
-        )
-        if found == wanted:
+        found, source = self._statement(function_arn, alias), self._source(function_arn, path)
+        if found is not None and _says(found, source):
             return
         if found is not None:
             with suppress(NotFound), self._explained(alias):
@@ -56,7 +54,7 @@ class Permissions:
                     StatementId=_STATEMENT,
                     Action=_ACTION,
                     Principal=_PRINCIPAL,
-                    SourceArn=self._source(function_arn, path),
+                    SourceArn=source,
                 )
         except Aborted:  # somebody else was quicker, or Lambda is at something else
             if not self.granted(function_arn, alias, path):
@@ -72,20 +70,24 @@ class Permissions:
         statements = json.loads(found["Policy"])["Statement"]
         return next((each for each in statements if each.get("Sid") == _STATEMENT), None)
 
-    def _wanted(self, function_arn: str, alias: str, path: str) -> Any:
-        """The statement that Lambda makes of what `grant` asks for."""
-        return {
-            "Sid": _STATEMENT,
-            "Effect": "Allow",
-            "Principal": {"Service": _PRINCIPAL},
-            "Action": _ACTION,
-            "Resource": f"{function_arn}:{alias}",
-            "Condition": {"ArnLike": {"AWS:SourceArn": self._source(function_arn, path)}},
-        }
-
     def _source(self, function_arn: str, path: str) -> str:
         partition, region, account = (function_arn.split(":")[index] for index in (1, 3, 4))
         return f"arn:{partition}:execute-api:{region}:{account}:{self._api_id}/*/*{path}*"
 
     def _explained(self, alias: str) -> AbstractContextManager[None]:
         return explained(f"the policy of alias {alias}")
+
+
+def _says(statement: Any, source: str) -> bool:
+    """Whether it lets API Gateway invoke for these paths, and says nothing else."""
+    told = {
+        (operator, key.lower()): value
+        for operator, condition in statement.get("Condition", {}).items()
+        for key, value in condition.items()
+    }
+    return (
+        statement.get("Effect") == "Allow"
+        and statement.get("Action") == _ACTION
+        and statement.get("Principal") == {"Service": _PRINCIPAL}
+        and told == {("ArnLike", "aws:sourcearn"): source}
+    )

@@ -70,7 +70,8 @@ def expected(action: Action, seen: Deployment) -> Deployment:  # noqa: C901, PLR
             return replace(seen, aliases=aliases, exposed={*seen.exposed, name})
         case Withdraw(name):
             aliases = {each: alias for each, alias in seen.aliases.items() if each != name}
-            return replace(seen, aliases=aliases, exposed=seen.exposed - {name})
+            exposed, routed = seen.exposed - {name}, seen.routed - {name}
+            return replace(seen, aliases=aliases, exposed=exposed, routed=routed)
         case Retire(number):
             left = [each for each in seen.function_versions if each.number != number]
             return replace(seen, function_versions=left)

@@ -1,13 +1,20 @@
-"""Look, decide, apply, look again, until nothing is to be done or others need time."""
+"""Look, decide, apply, look again, until nothing is to be done or others need time.
+
+An address that API Gateway refuses to a version or a label holds up nothing: the run goes on
+without it, and a later one tries again.
+"""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
-from lambda_serving.errors import Aborted
-from lambda_serving.release.actions import Action, Wait, next_action
+from lambda_serving.errors import Aborted, ServingError, Unavailable
+from lambda_serving.release.actions import Action, Expose, Wait, next_action
 from lambda_serving.release.deployment import Deployment
 
 __all__ = ["Gateway", "reconcile"]
+
+_PASSING = (Aborted, Unavailable)  # another one was quicker; AWS does not answer just now
 
 
 class Gateway(Protocol):
@@ -31,17 +38,37 @@ def reconcile(
 
     None when it is there; `Wait` when it is not, and must be looked at again later. `tell` hears
     of each action before it is carried out; `is_time_left` is asked before. Raises what observing
-    and applying raise, and Aborted for an action that changed nothing.
+    and applying raise, and Aborted for an action that changed nothing. When only addresses are
+    missing, what keeps them from being there is raised if it may pass soon, and else left to the
+    next event or the next hour.
     """
     before: Action | None = None
+    refused: dict[str, ServingError] = {}
     while is_time_left():
-        seen = gateway.observe()
+        seen = replace(gateway.observe(), refused=frozenset(refused))
         action = next_action(seen)
+        if action is None:
+            _raise_what_passes(seen.unseen, *refused.values())
         if action is None or isinstance(action, Wait):
             return action
-        if action == before:
-            raise Aborted(f"{action} went through and changed nothing. Look at it before going on")
         tell(action)
-        gateway.apply(action, seen)
+        try:
+            if action == before:
+                raise Aborted(
+                    f"{action} went through and changed nothing. Look at it before going on"
+                )
+            gateway.apply(action, seen)
+        except ServingError as error:
+            if not isinstance(action, Expose):
+                raise
+            refused[action.alias] = error
         before = action
     return Wait("the time of this run is up", 0)
+
+
+def _raise_what_passes(unseen: ServingError | None, *refusals: ServingError) -> None:
+    if unseen:
+        raise unseen
+    for error in refusals:
+        if isinstance(error, _PASSING):
+            raise error

@@ -5,7 +5,7 @@ six routes share one integration. Who may call them is who may call the model's 
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -31,9 +31,9 @@ _FORMS = (  # no ANY: it would take the preflights of browsers, which have no cr
 )
 _FORMER = ("ANY {}/{{proxy+}}",)
 """What releases made before; it goes when its successors are there."""
-_INTEGRATION = {"IntegrationType": "AWS_PROXY", "PayloadFormatVersion": "2.0"}
-_NOBODYS = ("", None, [])
 _Route = Mapping[str, Any]
+_INTEGRATION: _Route = {"IntegrationType": "AWS_PROXY", "PayloadFormatVersion": "2.0"}
+_NOBODYS: tuple[Any, ...] = ("", None, [])
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class _Api:
     """One look: routes by their keys, integrations by their ids."""
 
     routes: Mapping[str, _Route]
-    integrations: Mapping[str, Mapping[str, Any]]
+    integrations: Mapping[str, _Route]
 
     def leads_to(self, route: _Route, target: str) -> bool:
         integration = self.integrations.get(route.get("Target", "").partition("/")[2], {})
@@ -155,23 +155,31 @@ class Routes:
         }
 
     def _look(self) -> _Api:
-        with self._explained():
-            routes, integrations = (
-                [
-                    each
-                    for page in self._api.get_paginator(name).paginate(ApiId=self._api_id)
-                    for each in page["Items"]
-                ]
-                for name in ("get_routes", "get_integrations")
-            )
-        return _Api(
-            {each["RouteKey"]: each for each in routes},
-            {each["IntegrationId"]: each for each in integrations},
+        routes, integrations = (
+            self._api.get_paginator("get_routes"),
+            self._api.get_paginator("get_integrations"),
         )
+        with self._explained():
+            return _Api(
+                {
+                    route["RouteKey"]: route
+                    for page in routes.paginate(ApiId=self._api_id)
+                    for route in page["Items"]
+                },
+                {
+                    integration["IntegrationId"]: integration
+                    for page in integrations.paginate(ApiId=self._api_id)
+                    for integration in page["Items"]
+                },
+            )
 
     def _integrated(self, target: str, seen: _Api) -> str:
         """The integration that leads there, made or mended."""
-        wanted = {**_INTEGRATION, "IntegrationUri": target, "TimeoutInMillis": 30000}
+        wanted: dict[str, Any] = {
+            **_INTEGRATION,
+            "IntegrationUri": target,
+            "TimeoutInMillis": 30000,
+        }
         for name, integration in seen.integrations.items():
             if integration.get("IntegrationUri") == target:
                 if not _is(integration, _INTEGRATION):

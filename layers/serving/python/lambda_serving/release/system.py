@@ -78,6 +78,7 @@ class System:
         clients: Clients,
         report: Callable[[ServableId, str], None],
         builder: Builder | None = None,
+        tell_address: Callable[[str, str, str], None] = lambda *_: None,
     ) -> AwsGateway:
         """To one model; images are built by the build function unless another `builder` is given.
 
@@ -95,4 +96,5 @@ class System:
             base=partial(image_of, f"{self.name}_base", clients.functions),
             delete_image=images.delete,
             report=report,
+            tell_address=tell_address,
         )

@@ -105,4 +105,8 @@ def start(environ: Mapping[str, str]) -> Worker:
     _log.setLevel(logging.INFO)
     events, queue = connect("events", "sqs")
     reporter = Reporter(system.name, events)
-    return Worker(lambda model: system.gateway(model, clients, reporter), queue, reporter.count)
+    return Worker(
+        lambda model: system.gateway(model, clients, reporter, tell_address=reporter.address),
+        queue,
+        reporter.count,
+    )
