@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import boto3
 import pytest
 from moto import mock_aws
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.s3.models import s3_backends
 
 from lambda_serving.errors import DataLoss, InvalidArgument, Unavailable
 from lambda_serving.golden import GOLDEN
@@ -132,6 +134,30 @@ def test_golden_pairs_are_read_if_they_are_there(bucket: _Bucket) -> None:
     assert bucket.releases.golden(1) is None
     bucket.put(f"MLP/1/{GOLDEN}", body="{}")
     assert bucket.releases.golden(1) == b"{}"
+
+
+@pytest.mark.parametrize("folder", ["00000001", "01", "+1", " 1", "1 "])
+def test_folder_of_a_version_has_any_name_that_is_its_number(folder: str, bucket: _Bucket) -> None:
+    """Its golden pairs are found there, too."""
+    bucket.put(*(f"MLP/{folder}/{name}" for name in _FILES), body="x")
+    bucket.put(f"MLP/{folder}/{GOLDEN}", body="{}")
+    assert bucket.complete() == [1]
+    assert bucket.releases.golden(1) == b"{}"
+
+
+@pytest.mark.parametrize("folder", ["2/", "", "draft/"])
+@pytest.mark.parametrize(
+    "name",
+    ["/x", "./x", "a//x", "a/./x", "../x", "a/../x", "a\x01b", "a\x7f", "x" * 256, "\u00fc" * 128],
+)
+def test_key_that_is_no_file_is_passed_over_and_told(
+    folder: str, name: str, bucket: _Bucket
+) -> None:
+    bucket.put(*(f"MLP/{version}/{file}" for version in (1, 2) for file in _FILES))
+    backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]  # HTTP would resolve the dots
+    backend.put_object("bucket", f"models/MLP/{folder}{name}", b"")
+    assert bucket.complete() == [1, 2]
+    assert bucket.releases.versions().odd == [f"models/MLP/{folder}{name}"]
 
 
 def test_bucket_that_is_not_there_is_no_empty_model(bucket: _Bucket) -> None:

@@ -51,7 +51,7 @@ def test_predict_takes_rows_a_body_a_file_or_standard_input(url: str, tmp_path: 
 def test_predict_prints_golden_pairs_that_a_push_takes(url: str) -> None:
     code, said, _ = _run("predict", "two", "[2.0, 4.0]", "--url", url, "--golden")
     [pair] = read(said.encode(), "standard output")
-    assert (code, pair.request) == (0, {"instances": [2.0, 4.0]})
+    assert (code, pair.request) == (0, '{"instances": [2.0, 4.0]}')
     assert pair.response == {"predictions": [4.0, 5.0]}
 
 

@@ -35,6 +35,7 @@ from lambda_serving.release.actions import (
     Withdraw,
 )
 from lambda_serving.release.build import Order
+from lambda_serving.release.deployment import Record
 from lambda_serving.release.gateway import AwsGateway
 from lambda_serving.release.policy_file import PolicyFile
 from lambda_serving.release.reconcile import reconcile
@@ -472,6 +473,46 @@ def test_store_that_cannot_be_reached_is_no_failure_of_the_model(world: _World) 
     assert world.reported == []
     del world.images.failures[1]
     assert world.reconcile()[0] == Build(1)
+
+
+class _Elsewhere:
+    """The build function: it fails to be asked, or is done before who asked looks up."""
+
+    elsewhere = True
+
+    def __init__(self, world: _World, failure: ServingError | None = None) -> None:
+        self.releases = world.gateway.releases
+        self.failure = failure
+        self.is_quick = False
+
+    def build(self, order: Order) -> None:
+        if self.failure:
+            raise self.failure
+        if self.is_quick:
+            base = order.base.partition("@")[2]
+            image = f"sha256:{order.version}"
+            self.releases.record(order.version, Record(order.content, base, image))
+
+
+@pytest.mark.parametrize("kind", [Unavailable, PermissionDenied, NotFound, Aborted])
+def test_build_that_cannot_be_asked_for_is_neither_recorded_nor_a_failure(
+    kind: type[ServingError], world: _World
+) -> None:
+    gateway = dataclasses.replace(world.gateway, builder=_Elsewhere(world, kind("not now")))
+    with pytest.raises(kind, match="not now"):
+        reconcile(gateway)
+    assert (world.gateway.observe().records, world.reported) == ({}, [])
+
+
+def test_build_that_was_asked_for_is_recorded_unless_it_is_done(world: _World) -> None:
+    builder = _Elsewhere(world)
+    gateway = dataclasses.replace(world.gateway, builder=builder)
+    assert reconcile(gateway) == Wait("the image of version 1 is being built")
+    assert world.record(1) == {"state": "BUILDING"}
+    world.push(2)
+    builder.is_quick = True
+    reconcile(gateway)
+    assert world.record(2)["image"] == "sha256:2"
 
 
 def test_model_without_its_alias_is_told(world: _World) -> None:

@@ -40,6 +40,9 @@ class _Model:
     def apply(self, action: Action, _: Deployment) -> None:
         raise AssertionError(f"nothing is to be done, and not {action}")
 
+    def tell(self, alias: str, error: ServingError) -> None:
+        raise AssertionError(f"{alias}: {error}")
+
 
 _DONE = Deployment("base", {})
 _SETTLING = Deployment("base", {}, aspired=[1], settling={1: 41.5})

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from lambda_serving.errors import InvalidArgument, Unavailable
 from lambda_serving.golden import MAX_BYTES, Pair, check, difference, read
 
-_ASKED = {"instances": [1.0]}
+_ASKED = '{"instances": [1.0]}'
 _ANSWERED = {"predictions": [2.5]}
-_LINE = json.dumps({"request": _ASKED, "response": _ANSWERED}).encode()
+_LINE = f'{{"request": {_ASKED}, "response": {json.dumps(_ANSWERED)}}}'.encode()
 _KEYS = st.text(max_size=3)
 _SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 _VALUES = st.recursive(_SCALARS, lambda v: st.lists(v) | st.dictionaries(_KEYS, v), max_leaves=9)
@@ -26,7 +26,7 @@ def test_reads_pairs_with_their_lines() -> None:
     own = json.dumps({"request": {}, "response": {}, "tolerance": 1}).encode()
     assert read(_LINE + b"\r\n\n \t\n" + own + b"\n", "golden") == [
         Pair(1, _ASKED, _ANSWERED, 1e-3),
-        Pair(4, {}, {}, 1.0),
+        Pair(4, "{}", {}, 1.0),
     ]
     assert read(b"", "golden") == []
 
@@ -56,6 +56,52 @@ def test_what_is_no_pair_is_refused_with_its_line(line: bytes, reason: str) -> N
     with pytest.raises(InvalidArgument) as error:
         read(_LINE + b"\n\n" + line, "saved/1/golden.jsonl")
     assert str(error.value).startswith(f"saved/1/golden.jsonl, line 3{reason}")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"request":%s,"response":{}}',
+        ' {  "response" : {"request": [{}]} ,\t"request" :\t%s } ',
+        '{"request": {"instances": 1}, "response": {}, "request": %s}',
+        '{"request": {}, "response": {"}": "{"}, "\\u0072equest": %s, "tolerance": 1}',
+        '\ufeff{"request": %s, "response": {}}',
+    ],
+)
+@pytest.mark.parametrize(
+    "request_",
+    [
+        "{}",
+        '{ "instances" :[1.10,1e5 , -0]}',
+        '{"instances": [12345678901234567890123, 1.0e309, NaN]}',
+        '{"a": 1, "a": 2}',
+        '{"\u00fc\\ud83d": "\\"}]\\u00e9\U0001f600"}',
+    ],
+)
+def test_request_is_kept_as_it_stands(line: str, request_: str) -> None:
+    [pair] = read((line % request_).encode(), "golden")
+    assert pair.request == request_
+
+
+@given(_BODIES, st.sampled_from([(",", ":"), (" , ", " : ")]))
+def test_any_request_is_kept_as_it_was_written(body: Any, separators: tuple[str, str]) -> None:
+    text = json.dumps(body, separators=separators, ensure_ascii=separators == (",", ":"))
+    try:
+        line = f'{{"response": {text}, "request": {text}}}'.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair is no UTF-8
+        return
+    [pair] = read(line, "golden")
+    assert pair.request == text
+
+
+def test_large_request_is_sent_as_it_is_or_refused() -> None:
+    """A list that takes more room when it is written anew; text that does when it is quoted."""
+    numbers, texts = (f"[{','.join([each] * 1_200_000)}]" for each in ("1.0", '"a"'))
+    line = '{{"request":{{"instances":{}}},"response":{{}}}}'.format
+    [pair] = read(line(numbers).encode(), "golden")
+    assert pair.request == f'{{"instances":{numbers}}}'
+    with pytest.raises(InvalidArgument, match=r"^golden, line 1: request has 720\d{4} bytes as La"):
+        read(line(texts).encode(), "golden")
 
 
 def test_too_much_is_refused() -> None:
@@ -161,12 +207,12 @@ def test_long_and_deep_values_are_cut() -> None:
 
 
 def test_check_asks_each_request_until_one_differs() -> None:
-    pairs = [Pair(n, {"instances": [n]}, {"predictions": [n]}, 1e-3) for n in (1, 2, 3)]
+    pairs = [Pair(n, f"[{n}]", {"predictions": [n]}, 1e-3) for n in (1, 2, 3)]
     asked: list[Any] = []
 
-    def answer(request: Any) -> Any:
-        asked.extend(request["instances"])
-        return {"predictions": [min(request["instances"][0], 1)]}
+    def answer(request: str) -> Any:
+        asked.extend(json.loads(request))
+        return {"predictions": [min(asked[-1], 1)]}
 
     assert check(pairs[:1], answer) is None
     assert check(pairs, answer) == "line 2: predictions[0] is 1, expected 2"

@@ -1,7 +1,8 @@
 """Golden pairs: requests of predict that a SavedModel carries, and how it must answer them.
 
 The file is JSON lines: `{"request": {"instances": [[1.0]]}, "response": {"predictions": [2.5]}}`,
-and `"tolerance": 0.01` if need be. Request and response are whole bodies. Blank lines are skipped.
+and `"tolerance": 0.01` if need be. Request and response are whole bodies; a request is sent as it
+stands there, byte for byte. Blank lines are skipped.
 
 Numbers are equal when they differ by no more than `tolerance` times the largest magnitude that the
 response has in the same output; two integers, as those of int64 are written, only when they are
@@ -11,6 +12,7 @@ of members.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from math import isfinite, isnan
@@ -18,25 +20,29 @@ from typing import Any
 
 from lambda_serving.errors import InvalidArgument
 
-__all__ = ["GOLDEN", "MAX_BYTES", "MAX_PAIRS", "Pair", "check", "difference", "read"]
+__all__ = ["GOLDEN", "MAX_BYTES", "MAX_PAIRS", "MAX_REQUEST", "Pair", "check", "difference", "read"]
 
 GOLDEN = "assets.extra/golden.jsonl"
 MAX_BYTES = 5 * 2**20
-"""Of the whole file, so that any of its requests fits an invoke of Lambda, which takes 6 MB."""
+"""Of the whole file."""
+MAX_REQUEST = 6 * 2**20 - 4096
+"""Of a request as a JSON string, which Lambda takes 6 MB of, with what is around it."""
 MAX_PAIRS = 100
 _TOLERANCE = 1e-3
 """Ten times what compiling tolerates of float32, as other processors round differently, too. It
 is one digit of half; bfloat16, with a digit of 8e-3, needs a `tolerance`."""
 _SHOWN = 200
+_JSON = json.JSONDecoder()
+_BLANKS = re.compile(r"[ \t\r\n]*")
 _Path = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What line `line` of the file, from 1 on, says."""
+    """What line `line` of the file, from 1 on, says; `request` is its text."""
 
     line: int
-    request: Any
+    request: str
     response: Any
     tolerance: float
 
@@ -44,8 +50,8 @@ class Pair:
 def read(content: bytes, origin: object) -> list[Pair]:
     """The pairs in a file's content.
 
-    Raises InvalidArgument for what is not as said above, is over 5 MiB or has over 100 pairs;
-    the message names `origin` and the line.
+    Raises InvalidArgument for what is not as said above, is over 5 MiB, has over 100 pairs or a
+    request that Lambda does not take; the message names `origin` and the line.
     """
     if len(content) > MAX_BYTES:
         raise InvalidArgument(
@@ -74,15 +80,16 @@ def difference(pair: Pair, answer: Any) -> str | None:
     return None
 
 
-def check(pairs: Iterable[Pair], answer: Callable[[Any], Any]) -> str | None:
-    """Asks `answer` for each request; the first difference. Raises what `answer` raises."""
+def check(pairs: Iterable[Pair], answer: Callable[[str], Any]) -> str | None:
+    """Asks `answer` for each request's text; the first difference. Raises what `answer` raises."""
     differences = (difference(pair, answer(pair.request)) for pair in pairs)
     return next(filter(None, differences), None)
 
 
 def _pair(number: int, line: bytes, origin: str) -> Pair:
     try:
-        document = json.loads(line)
+        text = line.decode("utf-8-sig")
+        document = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"{origin} is not JSON: {error}") from error
     if not isinstance(document, dict):
@@ -99,7 +106,31 @@ def _pair(number: int, line: bytes, origin: str) -> Pair:
         raise InvalidArgument(
             f"{origin}: tolerance must be a positive number, and is {_shown(tolerance)}"
         )
-    return Pair(number, document["request"], document["response"], value)
+    request = _member(text, "request")
+    if (size := len(json.dumps(request, ensure_ascii=False).encode())) > MAX_REQUEST:
+        raise InvalidArgument(
+            f"{origin}: request has {size} bytes as Lambda is sent it, and {MAX_REQUEST} are the"
+            " most. Ask for fewer rows in it"
+        )
+    return Pair(number, request, document["response"], value)
+
+
+def _member(text: str, wanted: str) -> str:
+    """The text of a member's value in an object that was read before; of several, the last."""
+    found, position = "", text.index("{")
+    while text[position] != "}":
+        name, end = _JSON.raw_decode(text, _after_blanks(text, position + 1))
+        start = _after_blanks(text, _after_blanks(text, end) + 1)
+        _, end = _JSON.raw_decode(text, start)
+        if name == wanted:
+            found = text[start:end]
+        position = _after_blanks(text, end)
+    return found
+
+
+def _after_blanks(text: str, position: int) -> int:
+    match = _BLANKS.match(text, position)
+    return match.end() if match else position
 
 
 def _walk(want: Any, got: Any) -> Iterator[tuple[_Path, Any, Any]]:

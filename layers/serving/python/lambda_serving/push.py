@@ -86,10 +86,10 @@ def _check_golden(servable: Servable, pairs: Sequence[golden.Pair], path: Path) 
         )
 
 
-def _answer(servable: Servable, request: Any) -> Any:
+def _answer(servable: Servable, request: str) -> Any:
     """The body that `rest` answers a predict request by, errors included."""
     try:
-        document = codec.parse(json.dumps(request).encode())
+        document = codec.parse(request.encode())
         signature = servable.signature(document.signature_name)
         form, inputs = codec.decode(document, signature)
         text = codec.encode(servable.run(signature.name, inputs), form)

@@ -8,18 +8,26 @@ A version that was pushed is complete by its manifest. One that came otherwise, 
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from lambda_serving.errors import NotFound, Unavailable
+from lambda_serving.errors import AlreadyExists, NotFound, Unavailable
 from lambda_serving.golden import GOLDEN
 from lambda_serving.release.deployment import Record
 from lambda_serving.release.records import of_json, to_json
 from lambda_serving.store.completeness import check_complete
 from lambda_serving.store.local import by_version
 from lambda_serving.store.manifest import MANIFEST, PUSH
-from lambda_serving.store.s3 import Location, Object, connect, explained, objects_below
+from lambda_serving.store.s3 import (
+    Location,
+    Object,
+    connect,
+    explained,
+    folders_below,
+    objects_below,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -32,10 +40,14 @@ _RECORDS = "_releases"
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """Complete versions with what tells their content, and for others when they may be so."""
+    """Complete versions with what tells their content, and for others when they may be so.
+
+    `odd` are keys that are no names of files, and count for nothing.
+    """
 
     complete: Mapping[int, str]
     settling: Mapping[int, float]
+    odd: Sequence[str] = ()
 
 
 class BucketReleases:
@@ -61,7 +73,8 @@ class BucketReleases:
     def versions(self) -> Versions:
         """A request for every thousand files of the model."""
         files: dict[str, dict[str, Object]] = {}
-        for name, found in objects_below(self._client, self._base_path).items():
+        odd: list[str] = []
+        for name, found in objects_below(self._client, self._base_path, odd.append).items():
             folder, _, rest = name.partition("/")
             if rest:
                 files.setdefault(folder, {})[rest] = found
@@ -77,7 +90,7 @@ class BucketReleases:
                     settling[version] = left
                 else:
                     complete[version] = _content(files[folder])
-        return Versions(complete, settling)
+        return Versions(complete, settling, [f"{self._base_path.prefix}{name}" for name in odd])
 
     def records(self, versions: Iterable[int]) -> Mapping[int, Record]:
         """What is recorded of these versions; a request for each."""
@@ -86,17 +99,41 @@ class BucketReleases:
 
     def record(self, version: int, record: Record) -> None:
         """Replaces the record of a version."""
+        self._put(version, record)
+
+    def tag(self, version: int) -> str | None:
+        """The ETag of the record of a version, None if there is none."""
+        try:
+            with explained(self._records):
+                return self._client.get_object(
+                    Bucket=self._records.bucket, Key=f"{self._records.prefix}{version}.json"
+                )["ETag"]
+        except NotFound:
+            return None
+
+    def replace(self, version: int, tag: str | None, record: Record) -> None:
+        """Replaces the record with that tag; another one, by somebody else, stays.
+
+        A store that ignores If-Match, as rclone's server does, takes the last of two.
+        """
+        with suppress(AlreadyExists, NotFound):
+            self._put(version, record, **({"IfMatch": tag} if tag else {"IfNoneMatch": "*"}))
+
+    def golden(self, version: int) -> bytes | None:
+        """The requests and answers that a version carries, if it does."""
+        folders = by_version(folders_below(self._client, self._base_path))
+        folder = folders.get(version)
+        return None if folder is None else self._get(self._base_path, f"{folder}/{GOLDEN}")
+
+    def _put(self, version: int, record: Record, **conditions: str) -> None:
         with explained(self._records, doing="write", needed="s3:PutObject on its objects"):
             self._client.put_object(
                 Bucket=self._records.bucket,
                 Key=f"{self._records.prefix}{version}.json",
                 Body=to_json(replace(record, changed=self._clock())),
                 ContentType="application/json",
+                **conditions,  # type: ignore[arg-type] # S3's, and all of them text
             )
-
-    def golden(self, version: int) -> bytes | None:
-        """The requests and answers that a version carries, if it does."""
-        return self._get(self._base_path, f"{version}/{GOLDEN}")
 
     def _has_all(self, folder: str, files: Mapping[str, Object]) -> bool:
         if PUSH in files:

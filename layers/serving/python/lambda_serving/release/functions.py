@@ -113,7 +113,7 @@ class ModelFunction:
             answer = self._client.invoke(
                 FunctionName=self._name,
                 Qualifier=str(function_version),
-                Payload=json.dumps(event).encode(),
+                Payload=json.dumps(event, ensure_ascii=False).encode(),
             )
             returned = json.loads(answer["Payload"].read())
         if "FunctionError" in answer:

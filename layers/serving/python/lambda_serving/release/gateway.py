@@ -2,12 +2,10 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from lambda_serving.errors import (
-    Aborted,
     InvalidArgument,
     NotFound,
     PermissionDenied,
@@ -55,6 +53,14 @@ class Releases(Protocol):
 
     def record(self, version: int, record: Record) -> None:
         """Replaces the record of a version."""
+        ...
+
+    def tag(self, version: int) -> str | None:
+        """What tells the record of a version as it is from later ones, None if there is none."""
+        ...
+
+    def replace(self, version: int, tag: str | None, record: Record) -> None:
+        """Replaces the record with that tag; another one, by somebody else, stays."""
         ...
 
     def golden(self, version: int) -> bytes | None:
@@ -119,6 +125,9 @@ class AwsGateway:
             now=self.clock(),
         )
 
+    def tell(self, alias: str, error: ServingError) -> None:
+        self.tell_address(self.name, alias, str(error))
+
     def _exposed(self, aliases: Iterable[str]) -> tuple[Exposed, ServingError | None]:
         """An API that cannot be read keeps no version from being served."""
         try:
@@ -149,7 +158,8 @@ class AwsGateway:
             case Halt():
                 self._halt(seen)
             case Expose(alias, function_version):
-                self._expose(alias, function_version, seen)
+                self.function.point(alias, function_version, seen.aliases.get(alias))
+                self.routes.add(alias, self.function.arn())
             case Withdraw(alias):
                 self.routes.remove(alias, self.function.arn())
                 self.function.drop_alias(alias)
@@ -159,23 +169,28 @@ class AwsGateway:
                 pass
 
     def _build(self, version: int, seen: Deployment) -> None:
-        """What is built elsewhere is recorded before it is asked for: it may be there at once."""
         before = seen.record(version) or Record(seen.versions[version], seen.base)
         started = self.clock()
         record = replace(before, asked=started, builds=before.builds + 1)
+        order = Order(self.name, version, record.content, self.base())
         if self.builder.elsewhere:
-            self.releases.record(version, record)
+            self._order(order, record)
+            return
         try:
-            image = self.builder.build(Order(self.name, version, record.content, self.base()))
+            image = self.builder.build(order)
         except (Unavailable, PermissionDenied):
-            if self.builder.elsewhere:  # of the way there: the next run tries again
-                self.releases.record(version, before)
             raise
         except ServingError as error:
             self._fail(version, record, str(error))
         else:
             if image is not None:
                 self._done(version, Record(record.content, record.base, image), "build", started)
+
+    def _order(self, order: Order, record: Record) -> None:
+        """Records that it was asked for once it was, unless the outcome is there by then."""
+        before = self.releases.tag(order.version)
+        self.builder.build(order)
+        self.releases.replace(order.version, before, record)
 
     def _update(self, version: int, record: Record) -> None:
         repository = self.base().partition("@")[0]
@@ -205,18 +220,6 @@ class AwsGateway:
     def _done(self, version: int, record: Record, step: str, started: float) -> None:
         seconds = {**record.seconds, step: round(self.clock() - started, 3)}
         self.releases.record(version, replace(record, seconds=seconds))
-
-    def _expose(self, alias: str, function_version: int, seen: Deployment) -> None:
-        """What will not pass by itself is told."""
-        try:
-            self.function.point(alias, function_version, seen.aliases.get(alias))
-            self.routes.add(alias, self.function.arn())
-        except (Aborted, Unavailable):
-            raise
-        except ServingError as error:
-            with suppress(ServingError):  # it is logged, and told again by the next run
-                self.tell_address(self.name, alias, str(error))
-            raise
 
     def _shift(self, version: int, function_version: int, seen: Deployment) -> None:
         before = seen.aliases[LIVE].function_version

@@ -4,12 +4,12 @@ An address that API Gateway refuses to a version or a label holds up nothing: th
 without it, and a later one tries again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
 from lambda_serving.errors import Aborted, ServingError, Unavailable
-from lambda_serving.release.actions import Action, Expose, Wait, next_action
+from lambda_serving.release.actions import Action, Expose, Wait, Withdraw, next_action
 from lambda_serving.release.deployment import Deployment
 
 __all__ = ["Gateway", "reconcile"]
@@ -28,6 +28,10 @@ class Gateway(Protocol):
         """Carries out an action; one that was carried out before does no harm."""
         ...
 
+    def tell(self, alias: str, error: ServingError) -> None:
+        """Reports why an alias has no address, for somebody to mend."""
+        ...
+
 
 def reconcile(
     gateway: Gateway,
@@ -39,8 +43,8 @@ def reconcile(
     None when it is there; `Wait` when it is not, and must be looked at again later. `tell` hears
     of each action before it is carried out; `is_time_left` is asked before. Raises what observing
     and applying raise, and Aborted for an action that changed nothing. When only addresses are
-    missing, what keeps them from being there is raised if it may pass soon, and else left to the
-    next event or the next hour.
+    missing, what keeps them from being there is raised if it may pass soon; if not, it is told and
+    left to the next event or the next hour.
     """
     before: Action | None = None
     refused: dict[str, ServingError] = {}
@@ -48,7 +52,7 @@ def reconcile(
         seen = replace(gateway.observe(), refused=frozenset(refused))
         action = next_action(seen)
         if action is None:
-            _raise_what_passes(seen.unseen, *refused.values())
+            _tell(gateway, seen.unseen, refused)
         if action is None or isinstance(action, Wait):
             return action
         tell(action)
@@ -62,13 +66,21 @@ def reconcile(
             if not isinstance(action, Expose):
                 raise
             refused[action.alias] = error
+        if isinstance(action, Withdraw):  # there is room again
+            refused.clear()
         before = action
     return Wait("the time of this run is up", 0)
 
 
-def _raise_what_passes(unseen: ServingError | None, *refusals: ServingError) -> None:
+def _tell(
+    gateway: Gateway, unseen: ServingError | None, refused: Mapping[str, ServingError]
+) -> None:
+    """What addresses lack in the end; raises what may pass soon."""
     if unseen:
         raise unseen
-    for error in refusals:
+    for alias, error in refused.items():
+        if not isinstance(error, _PASSING):
+            gateway.tell(alias, error)
+    for error in refused.values():
         if isinstance(error, _PASSING):
             raise error

@@ -4,6 +4,7 @@ What boto3 raises is told here, as one sentence that names the base path and the
 """
 
 import logging
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -63,6 +64,8 @@ _CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 3},
 )
 _PARALLEL = TransferConfig(max_concurrency=10)  # as many as the client keeps connections
+_MAX_NAME = 255  # bytes of a file's name on a disk
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _READ = "s3:ListBucket on the bucket and s3:GetObject on its objects"
 _DENIED = (PermissionDenied, "access is denied. Allow {needed}")
 _EXISTS = (AlreadyExists, "there is one already")
@@ -194,8 +197,11 @@ class S3Store:
 
     def _download(self, version: Location, target: Path) -> None:
         """All or nothing: written beside and renamed."""
-        names = set(sizes_below(self._client, version))
+        odd: list[str] = []
+        names = set(objects_below(self._client, version, odd.append))
         manifest = read_manifest(self._client, version, MANIFEST) if MANIFEST in names else None
+        if odd and not manifest:
+            raise _no_file(version, odd[0])
         check_complete(version, names, manifest)
         files = manifest.files if manifest else names
         _log.info("Downloading %s to %s", version, target)
@@ -251,10 +257,13 @@ def sizes_below(client: "S3Client", folder: Location) -> dict[str, int]:
     return {name: found.size for name, found in objects_below(client, folder).items()}
 
 
-def objects_below(client: "S3Client", folder: Location) -> dict[str, Object]:
+def objects_below(
+    client: "S3Client", folder: Location, pass_over: Callable[[str], None] | None = None
+) -> dict[str, Object]:
     """The objects below a folder, by name, without the markers of folders.
 
-    Raises InvalidArgument when a key is not the name of a file below it.
+    Raises InvalidArgument when a key is not the name of a file below it. Where there is
+    `pass_over`, it is told of each such name, and of those that no disk has, and they are left out.
     """
     pages = client.get_paginator("list_objects_v2").paginate(
         Bucket=folder.bucket, Prefix=folder.prefix
@@ -268,13 +277,31 @@ def objects_below(client: "S3Client", folder: Location) -> dict[str, Object]:
             for entry in page.get("Contents", [])
             if not entry["Key"].endswith("/")
         }
-    for name in found:
-        if not {"", ".", ".."}.isdisjoint(name.split("/")) or "\0" in name:
-            raise InvalidArgument(
-                f"The key {folder.prefix}{name} in bucket {folder.bucket} is not the name of a"
-                f" file below {folder}. Remove it"
-            )
+    if pass_over is None:
+        for name in filter(_leaves, found):
+            raise _no_file(folder, name)
+        return found
+    for name in list(found):
+        if _leaves(name) or _CONTROL.search(name) or _is_long(name):
+            pass_over(name)
+            del found[name]
     return found
+
+
+def _leaves(name: str) -> bool:
+    """Whether it is not the name of something below a folder."""
+    return not {"", ".", ".."}.isdisjoint(name.split("/")) or "\0" in name
+
+
+def _is_long(name: str) -> bool:
+    return any(len(part.encode(errors="replace")) > _MAX_NAME for part in name.split("/"))
+
+
+def _no_file(folder: Location, name: str) -> InvalidArgument:
+    return InvalidArgument(
+        f"The key {folder.prefix}{name} in bucket {folder.bucket} is not the name of a file below"
+        f" {folder}. Remove it"
+    )
 
 
 def read_manifest(client: "S3Client", folder: Location, name: str) -> Manifest:
