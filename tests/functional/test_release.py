@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -321,6 +321,62 @@ def test_golden_answers_are_asked_for_before_traffic(
     world.reconcile()
     assert world.live == (2 if error else 3)
     assert (error or "") in world.record(2).get("error", "")
+
+
+def test_golden_answers_that_take_long_are_asked_for_once_each(world: _World) -> None:
+    """A hundred of two seconds, in runs of which none has time for all, of which one dies."""
+    world.reconcile()
+    asks = [f'{{"instances":[ {number}.0 ]}}' for number in range(100)]
+    lines = [f'{{"request": {ask},  "response": {{"predictions": [2.0]}}}}' for ask in asks]
+    world.push(2, **{GOLDEN: "\n".join(lines)})
+    now, asked = [0.0], list[Any]()
+
+    def run(image: str, event: Any, qualifier: str) -> Any:
+        if event["path"].endswith(":predict"):
+            asked.append(event["body"])
+            now[0] += 2
+        return _run(image, event, qualifier)
+
+    world.function.run = run
+    gateway = dataclasses.replace(world.gateway, clock=lambda: now[0])
+    done, ends = list[Action](), iter((False, *[True] * 9))
+
+    def has_ended() -> bool:
+        start = now[0]
+        if next(ends) is False:
+            world.die_at("ListAliases", "after")
+        return reconcile(gateway, done.append, lambda: now[0] - start < 45) is None
+
+    ended = False
+    while not ended:
+        with suppress(Unavailable):
+            ended = has_ended()
+    assert asked == asks
+    assert done[-2:] == [Warm(2, 3, 99), Point(3)]
+    assert world.record(2)["warm"] == 3
+    assert world.cloud.record("MLP", 2)["seconds"]["warm"] == 200
+
+
+def test_golden_answers_in_any_folder_of_a_version_are_asked_for(world: _World) -> None:
+    pair = '{"request": {"instances": [1.0]}, "response": {"predictions": [3.0]}}'
+    for name, body in {GOLDEN: pair, "manifest.json": "{}"}.items():
+        key = f"models/MLP/00000002/{name}"
+        world.cloud.s3.put_object(Bucket=world.cloud.bucket, Key=key, Body=body.encode())
+    world.reconcile()
+    assert world.record(2)["error"] == (
+        "It does not answer as it should: line 1: predictions[0] is 2.0, expected 3.0"
+    )
+
+
+def test_key_that_is_no_file_holds_up_nothing(world: _World) -> None:
+    world.reconcile()
+    for key in ("models/MLP/2//x", "models/MLP/1/a\x01"):
+        world.cloud.s3.put_object(Bucket=world.cloud.bucket, Key=key, Body=b"")
+    world.push(2)
+    assert world.reconcile()[-1] == Point(3)
+    world.wish(Specific(frozenset({1})))
+    assert world.reconcile() == [Point(2)]
+    assert world.gateway.observe().odd == ["models/MLP/1/a\x01", "models/MLP/2//x"]
 
 
 def test_version_that_lambda_cannot_start_is_recorded_with_its_reason(world: _World) -> None:

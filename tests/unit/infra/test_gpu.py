@@ -65,7 +65,7 @@ def test_routes_are_those_of_a_function_for_the_same_callers(full: View) -> None
     }
     assert {route.pop("Target") for route in theirs.values()} == {"integrations/Integration"}
     assert ours == theirs
-    assert len(ours) == 5
+    assert len(ours) == 6
 
 
 def test_api_reaches_the_servers_by_the_link(full: View) -> None:

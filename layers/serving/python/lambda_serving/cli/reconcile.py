@@ -43,6 +43,8 @@ def status(base_path: str, stack: str) -> None:
 
     seen = _gateway(base_path, stack).observe()
     plain_console().print(_table(seen))
+    for key in seen.odd:
+        click.echo(f"The key {key!r} is no name of a file, and counts for nothing", err=True)
     next_one = next(iter(plan(seen)), None)
     click.echo(f"Next: {next_one}" if next_one else "Nothing is to be done")
 

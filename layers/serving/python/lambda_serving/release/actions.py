@@ -78,10 +78,14 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Warm:
-    """Have the function version answer; the outcome is recorded."""
+    """Have the function version answer; the outcome is recorded.
+
+    It answered so many golden pairs before, as it should, and is asked the next ones.
+    """
 
     version: int
     function_version: int
+    answered: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +233,7 @@ def _warming(
         case State.FAILED:
             return Fail(version, f"Lambda could not start it: {published.reason}")
         case _ if record.warm != published.number:
-            return Warm(version, published.number)
+            return Warm(version, published.number, record.answers_of(published))
         case State.INACTIVE if published.number not in seen.addressed():
             return Wake(published.number)
     return None

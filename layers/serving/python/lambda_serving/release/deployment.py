@@ -62,9 +62,11 @@ class Record:
 
     It holds for one content on one base image; of others it says nothing. `image` is the digest
     of what was built, `warm` the function version that was warmed, `error` why the version will
-    not be tried again. While a build is under way, `asked` is when it was asked for, `builds` how
-    often. `shift` is the deployment of CodeDeploy that moves traffic to it. `seconds` tells how
-    long steps took, `changed` when the record was written; both times are seconds since 1970.
+    not be tried again. While it is warmed, `asked_of` is the function version that has given the
+    first `answered` golden answers. While a build is under way, `asked` is when it was asked for,
+    `builds` how often. `shift` is the deployment of CodeDeploy that moves traffic to it. `seconds`
+    tells how long steps took, `changed` when the record was written; both times are seconds since
+    1970.
     """
 
     content: str
@@ -72,11 +74,17 @@ class Record:
     image: str | None = None
     warm: int | None = None
     error: str | None = None
+    asked_of: int | None = None
+    answered: int = 0
     asked: float | None = None
     builds: int = 0
     shift: str | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     changed: float = 0
+
+    def answers_of(self, function_version: "FunctionVersion") -> int:
+        """How many golden pairs it has answered as it should."""
+        return self.answered if self.asked_of == function_version.number else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +135,9 @@ class Deployment:
     with this `revision`. With `shifting`, traffic moves by CodeDeploy, whose deployments are in
     `shifts`. `now` is in seconds since 1970.
 
-    `routed` are aliases that have routes of their own, `exposed` those of them whose routes are as
-    they should be; `unseen` is why that could not be seen. `refused` are aliases that this run
-    could not give what they lack.
+    `odd` are keys below the model that are no names of files. `routed` are aliases that have routes
+    of their own, `exposed` those of them whose routes are as they should be; `unseen` is why that
+    could not be seen. `refused` are aliases that this run could not give what they lack.
     """
 
     base: str
@@ -144,6 +152,7 @@ class Deployment:
     updating: bool = False
     revision: str = ""
     aliases: Mapping[str, Alias] = field(default_factory=dict)
+    odd: Sequence[str] = ()
     exposed: AbstractSet[str] = frozenset()
     routed: AbstractSet[str] = frozenset()
     unseen: ServingError | None = None

@@ -1,5 +1,6 @@
 """A model on AWS: its store and records in S3, its function in Lambda, its routes and images."""
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -36,10 +37,12 @@ from lambda_serving.release.deployment import LIVE, Deployment, Origin, Progress
 from lambda_serving.release.functions import ModelFunction
 from lambda_serving.release.routes import Exposed, Routes
 from lambda_serving.release.shifts import Shifts
-from lambda_serving.release.warming import trouble
+from lambda_serving.release.warming import ask
 from lambda_serving.version_policy import aspired
 
 __all__ = ["AwsGateway", "Releases"]
+
+_log = logging.getLogger(__name__)
 
 
 class Releases(Protocol):
@@ -93,6 +96,10 @@ class AwsGateway:
 
     def observe(self) -> Deployment:
         policy, versions = self.policy(), self.releases.versions()
+        for key in versions.odd:
+            _log.warning(
+                "%s: the key %r is no name of a file, and counts for nothing", self.name, key
+            )
         wanted = aspired(policy.policy, {*versions.complete, *versions.settling})
         published = self.function.published()
         records = self.releases.records(
@@ -110,6 +117,7 @@ class AwsGateway:
             aspired=wanted,
             labels=policy.labels,
             settling=versions.settling,
+            odd=versions.odd,
             records=records,
             function_versions=published,
             code=latest.image,
@@ -145,8 +153,8 @@ class AwsGateway:
                 record = seen.records[version]
                 origin = Origin(version, record.content, record.image or "")
                 self.function.publish(origin, seen.revision)
-            case Warm(version, function_version):
-                self._warm(version, function_version, seen.records[version])
+            case Warm(version, function_version, answered):
+                self._warm(version, function_version, answered, seen.records[version])
             case Wake(function_version):
                 self.function.wake(function_version)
             case Fail(version, error):
@@ -199,18 +207,24 @@ class AwsGateway:
         except InvalidArgument as error:  # it is too large, or somebody deleted it
             self._fail(version, record, str(error))
 
-    def _warm(self, version: int, function_version: int, record: Record) -> None:
+    def _warm(self, version: int, function_version: int, answered: int, record: Record) -> None:
         started = self.clock()
-        error = trouble(
+        found = ask(
             self.function,
             function_version,
             ServableId(self.name, version),
             self.releases.golden(version),
+            answered,
+            self.clock,
         )
-        if error is None:
-            self._done(version, replace(record, warm=function_version), "warm", started)
-        else:
-            self._fail(version, record, error)
+        if found.trouble is not None:
+            self._fail(version, record, found.trouble)
+            return
+        before = record.seconds.get("warm", 0) if answered else 0
+        asked = replace(record, asked_of=function_version, answered=found.answered)
+        if not found.left:
+            asked = replace(asked, warm=function_version)
+        self._done(version, asked, "warm", started - before)
 
     def _fail(self, version: int, record: Record, error: str) -> None:
         """Told before it is recorded, so that whoever dies between tells it once more."""
