@@ -165,8 +165,7 @@ def released(moto: str) -> Iterator[_World]:
 
 @pytest.fixture
 def world(released: _World) -> Iterator[_World]:
-    """As it should be, before and after."""
-    released.check()
+    """As it should be, and so for the next test."""
     yield released
     released.accept()
     released.told.clear()
