@@ -188,16 +188,16 @@ def test_access_and_preflights_of_every_path_are_those_of_the_model(world: _Worl
         assert world.mended() == {f"version-{world.newest - 1}", "label-stable"}
         with (
             front.running(world.cloud) as port,
-            httpx.Client(base_url=f"http://127.0.0.1:{port}/v1/models/MLP", timeout=60) as client,
+            httpx.Client(timeout=60) as client,
         ):
             for place in _PLACES:
                 for form in _FORMS if access == _CHANGES[-1] else _FORMS[:2]:
-                    _check_path(client, place, form, access)
+                    _check_path(client, port, place, form, access)
 
 
-def _check_path(client: httpx.Client, place: str, form: str, access: Access) -> None:
+def _check_path(client: httpx.Client, port: int, place: str, form: str, access: Access) -> None:
     method = "POST" if ":" in form or "grpc" in form else "GET"
-    url, page = place + form, {"origin": _ORIGIN}
+    url, page = f"http://127.0.0.1:{port}/v1/models/MLP{place}{form}", {"origin": _ORIGIN}
     ask = {**page, "access-control-request-method": method}
     found = client.options(url, headers=ask)
     allowed = found.headers.get("access-control-allow-origin")

@@ -130,3 +130,58 @@ def test_failure_is_an_event_a_metric_and_a_line_in_the_log(
     [described] = metric["_aws"]["CloudWatchMetrics"]
     assert (described["Namespace"], described["Dimensions"]) == ("LambdaServing", _DIMENSIONS)
     assert "{name: MLP version: 2} failed: corrupt" in caplog.text
+
+
+@pytest.fixture
+def bus(monkeypatch: pytest.MonkeyPatch) -> Iterator["EventBridgeClient"]:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    with mock_aws():
+        client = boto3.client("events", region_name="us-east-1")
+        yield client
+        client.close()
+
+
+def _put(bus: "EventBridgeClient") -> list[Any]:
+    """The events that are put from now on."""
+    put: list[Any] = []
+    bus.meta.events.register(
+        "before-parameter-build.events.PutEvents",
+        lambda params, **_: put.extend(params["Entries"]),
+    )
+    return put
+
+
+def test_event_that_the_bus_does_not_take_is_told_again(bus: "EventBridgeClient") -> None:
+    """PutEvents itself succeeds."""
+    refused = {"ErrorCode": "ThrottlingException", "ErrorMessage": "slow down"}
+    bus.meta.events.register(
+        "after-call.events.PutEvents",
+        lambda parsed, **_: parsed.update(FailedEntryCount=1, Entries=[refused]),
+    )
+    with pytest.raises(Unavailable, match=r"slow down \(ThrottlingException\)"):
+        Reporter("system", bus)(ServableId("MLP", 2), "corrupt")
+
+
+@pytest.mark.parametrize("error", ["x" * 300_000, "\x00" * 300_000, "\u00fc\U0001f600" * 99_999])
+def test_error_of_any_length_fits_an_event(error: str, bus: "EventBridgeClient") -> None:
+    put = _put(bus)
+    Reporter("system", bus)(ServableId("MLP", 2), error)
+    [entry] = put
+    told = json.loads(entry["Detail"])["error"]
+    assert len(entry["Detail"]) < 20_000
+    assert told.endswith("... (the log has all of it)")
+    assert error.startswith(told.removesuffix("... (the log has all of it)"))
+
+
+def test_address_that_is_missing_is_an_event_of_its_own(bus: "EventBridgeClient") -> None:
+    put = _put(bus)
+    Reporter("system", bus).address("MLP", "label-stable", "no room")
+    [entry] = put
+    assert entry["DetailType"] == "Model Address Missing"
+    assert json.loads(entry["Detail"]) == {
+        "system": "system",
+        "model": "MLP",
+        "alias": "label-stable",
+        "error": "no room",
+    }

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lambda_serving.errors import PermissionDenied
 from lambda_serving.release.actions import (
     BUILD_SECONDS,
     BUILDS,
@@ -184,6 +185,31 @@ def test_version_before_gets_an_address_before_the_switch() -> None:
     )
     assert next_action(exposed) is None
     assert next_action(replace(exposed, exposed=frozenset())) == Expose("version-1", 7)
+
+
+@pytest.mark.parametrize(
+    "lack",
+    [
+        {"refused": frozenset({"version-1", "label-old"})},
+        {"unseen": PermissionDenied("not allowed"), "routed": frozenset({"label-gone"})},
+    ],
+)
+def test_address_that_cannot_be_had_holds_up_nothing(lack: dict[str, Any]) -> None:
+    seen = _seen(1, 2, aspired=[2, 1], live=7, labels={"old": 1}, **_BOTH, **lack)
+    assert [*plan(seen)] == [Point(8)]
+
+
+def test_routes_without_an_alias_are_withdrawn() -> None:
+    seen = _seen(1, **_OF_1, routed=frozenset({"label-gone", "version-1"}))
+    assert [*plan(seen)] == [Withdraw("label-gone"), Withdraw("version-1")]
+
+
+def test_golden_answers_given_before_are_not_asked_for_again() -> None:
+    record = _built(1, asked_of=7, answered=40)
+    assert next_action(_seen(1, records={1: record}, published=[_published(7, 1)])) == Warm(
+        1, 7, 40
+    )
+    assert next_action(_seen(1, records={1: record}, published=[_published(8, 1)])) == Warm(1, 8)
 
 
 def test_labels_follow_the_policy_and_those_of_others_stay() -> None:

@@ -86,18 +86,21 @@ class Routes:
         What is there already comes first, so that nothing is open for longer than it must be.
         """
         seen = self._look()
-        for key in (*self._keys(alias), *self._keys(alias, _FORMER)):
-            if route := seen.routes.get(key):
-                self._change(route, self._authorization(seen))
+        authorization = self._authorization(seen)
+        routes = {
+            key: self._changed(route, authorization)
+            for key in (*self._keys(alias), *self._keys(alias, _FORMER))
+            if (route := seen.routes.get(key))
+        }
         target = f"{function_arn}:{alias}"
-        wanted = {"Target": f"integrations/{self._integrated(target, seen)}"}
+        wanted = {"Target": f"integrations/{self._integrated(target, seen)}", **authorization}
         for key in self._keys(alias):
-            if route := seen.routes.get(key):
-                self._change(route, {**wanted, **self._authorization(seen)})
+            if route := routes.get(key):
+                self._changed(route, wanted)
             else:
-                self._create({"RouteKey": key, **wanted, **self._authorization(seen)})
+                self._created({"RouteKey": key, **wanted})
         for key in self._keys(alias, _FORMER):
-            if route := seen.routes.get(key):
+            if route := routes.get(key):
                 self._delete(route)
         self._permissions.grant(function_arn, alias, self._path(alias))
 
@@ -191,23 +194,25 @@ class Routes:
         with self._explained():
             return self._api.create_integration(ApiId=self._api_id, **wanted)["IntegrationId"]
 
-    def _change(self, route: _Route, wanted: _Route) -> None:
-        """Has a route be as wanted, be it by another one in its place."""
+    def _changed(self, route: _Route, wanted: _Route) -> _Route:
+        """The route, as wanted; if it cannot be changed, another one in its place."""
         if _is(route, wanted):
-            return
+            return route
         changed: _Route = {}
         with suppress(InvalidArgument), self._explained():
             changed = self._api.update_route(
                 ApiId=self._api_id, RouteId=route["RouteId"], **_asked(wanted, route)
             )
-        if not _is(changed, wanted):
-            self._delete(route)
-            kept = {"RouteKey": route["RouteKey"], "Target": route.get("Target", "")}
-            self._create({**kept, **wanted})
+        if _is(changed, wanted):
+            return changed
+        self._delete(route)
+        return self._created(
+            {"RouteKey": route["RouteKey"], "Target": route.get("Target", ""), **wanted}
+        )
 
-    def _create(self, route: _Route) -> None:
+    def _created(self, route: _Route) -> _Route:
         with self._explained():
-            self._api.create_route(ApiId=self._api_id, **_asked(route, {}))
+            return self._api.create_route(ApiId=self._api_id, **_asked(route, {}))
 
     def _delete(self, route: _Route) -> None:
         with suppress(NotFound), self._explained():
