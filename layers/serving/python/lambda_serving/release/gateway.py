@@ -43,6 +43,7 @@ from lambda_serving.version_policy import aspired
 __all__ = ["AwsGateway", "Releases"]
 
 _log = logging.getLogger(__name__)
+_SHOWN = 10
 
 
 class Releases(Protocol):
@@ -96,7 +97,7 @@ class AwsGateway:
 
     def observe(self) -> Deployment:
         policy, versions = self.policy(), self.releases.versions()
-        for key in versions.odd:
+        for key in versions.odd[:_SHOWN]:
             _log.warning(
                 "%s: the key %r is no name of a file, and counts for nothing", self.name, key
             )
