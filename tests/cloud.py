@@ -91,11 +91,12 @@ class Cloud:
     def deploy_build(self) -> None:
         """The build function, which runs its handler here, and again when it fails."""
         handler = building.start(self.environment)
+        context = SimpleNamespace(get_remaining_time_in_millis=lambda: 900_000)
 
         def run(_: str, event: Any, __: str) -> None:
             for _attempt in range(1 + _RETRIES):
                 try:
-                    handler(event, None)
+                    handler(event, context)
                 except ServingError as error:
                     self.build_errors.append(error)
                 else:

@@ -1,27 +1,40 @@
 """The build function's handler: what it records, what it leaves for another try."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
 from moto import mock_aws
 
+from lambda_serving import compiled
+from lambda_serving.builder import RegistryBuilder
 from lambda_serving.building import build, start
 from lambda_serving.errors import (
     DataLoss,
+    DeadlineExceeded,
+    DiskFull,
     InvalidArgument,
     PermissionDenied,
+    ResourceExhausted,
     ServingError,
     Unavailable,
 )
+from lambda_serving.image import Registry, open_client
 from lambda_serving.model_spec import ServableId
 from lambda_serving.release.bucket import BucketReleases
 from lambda_serving.release.build import Order
 from lambda_serving.release.deployment import Record
 from lambda_serving.release.report import Reporter
+from lambda_serving.store.completeness import Incomplete
+from lambda_serving.store.s3 import S3Store
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
@@ -78,6 +91,24 @@ def test_what_is_wrong_with_the_model_is_recorded_and_reported(releases: BucketR
     assert releases.records([2])[2].error == "not what was pushed"
 
 
+@pytest.mark.parametrize(
+    ("error", "more"),
+    [
+        (DiskFull("No space left"), "Deploy with a larger BuildEphemeralStorage and delete"),
+        (ResourceExhausted("killed"), "Deploy with a larger BuildMemorySize and delete"),
+        (DeadlineExceeded("780 seconds"), "Compile it where there is more time"),
+        (Incomplete("b is missing"), "b is missing"),
+    ],
+)
+def test_what_another_try_would_not_mend_is_recorded_with_what_would(
+    error: ServingError, more: str, releases: BucketReleases
+) -> None:
+    [(_, told)] = _build(error, releases)
+    assert told.startswith(str(error))
+    assert more in told
+    assert releases.records([2])[2].error == told
+
+
 @pytest.mark.parametrize("kind", [Unavailable, PermissionDenied])
 def test_what_is_no_fault_of_the_model_is_left_to_another_try(
     kind: type[ServingError], releases: BucketReleases
@@ -85,6 +116,62 @@ def test_what_is_no_fault_of_the_model_is_left_to_another_try(
     with pytest.raises(kind):
         _build(kind("the registry does not answer"), releases)
     assert releases.records([2]) == {}
+
+
+_DIGEST = sha256(b"x").hexdigest()
+
+
+def _listing(*names: str) -> bytes:
+    entry = {"size": 1, "sha256": _DIGEST}
+    return json.dumps({"format": 1, "files": dict.fromkeys(names, entry)}).encode()
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({"manifest.json": _listing("a", "b"), "a": b"x"}, "not complete: b is missing"),
+        ({"manifest.json": _listing()}, "holds no SavedModel"),
+        ({"manifest.json": _listing("a", "a/b"), "a": b"x"}, "'a' is the name of a file and"),
+        ({"saved_model.pb": b"", "a": b"x", "a/b": b"x"}, "'a' is the name of a file and"),
+        ({"saved_model.pb": b"", "x" * 256: b""}, "a part longer than the 255 bytes"),
+        ({"manifest.json": _listing("x" * 256)}, "a part longer than the 255 bytes"),
+        ({"manifest.json": b"[" * 100_000}, "maximum recursion depth"),
+        ({"manifest.json": _listing("a"), "a": b"y"}, "is not what was pushed"),
+        ({"model.keras": b"x"}, "not complete: saved_model.pb is missing"),
+        ({"saved_model.pb": b"rubbish"}, "Could not load the SavedModel in"),
+        (
+            {"saved_model.pb": b"", compiled.MARKER: b'{"format": 1, "tensorflow": "1.15.0"}'},
+            "It was compiled for TensorFlow 1.15.0",
+        ),
+    ],
+)
+def test_content_that_no_other_try_mends_fails_at_once(
+    files: dict[str, bytes], reason: str, releases: BucketReleases, tmp_path: Path
+) -> None:
+    client = boto3.client("s3")
+    for name, content in files.items():
+        client.put_object(Bucket="bucket", Key=f"models/MLP/2/{name}", Body=content)
+    store = S3Store({"MLP": "s3://bucket/models/MLP"}, tmp_path / "downloads", client)
+    told: list[str] = []
+    with open_client() as http:
+        builder = RegistryBuilder(lambda _: Registry(http), store)
+        build(_ORDER, builder, releases, lambda _, error: told.append(error))
+    client.close()
+    assert reason in told[0]
+    assert [record.error for record in releases.records([2]).values()] == told
+
+
+def test_process_on_lambda_keeps_its_memory_to_itself() -> None:
+    program = """
+import ctypes
+from lambda_serving import building
+for environ in ({}, {"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001"}):
+    building.start({"MODELS": "s3://bucket/models", "SYSTEM": "s", **environ})
+    print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))  # PR_GET_DUMPABLE
+"""
+    env = {**os.environ, "AWS_DEFAULT_REGION": "us-east-1"}
+    said = subprocess.check_output([sys.executable, "-c", program], env=env, text=True)
+    assert said.split() == ["1", "0"]
 
 
 @pytest.mark.parametrize(

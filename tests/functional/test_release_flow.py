@@ -20,6 +20,7 @@ import registry
 from aws_plane import Plane
 from cloud import SYSTEM, Cloud
 from grpc_web import BINARY, frame, outputs
+from lambda_serving.compile.apart import compile_apart
 from lambda_serving.store.manifest import MANIFEST, Manifest
 from rpc_client import path_of, predict_request
 from server_process import COMMAND
@@ -156,6 +157,17 @@ def test_version_whose_warm_up_fails_is_refused_and_recorded(
     assert document["state"] == "FAILED"
     assert "Warm-up record 0" in document["error"]
     assert deployed.plane.functions[f"{SYSTEM}-half"].aliases["live"].function_version == 1
+
+
+def test_version_that_is_compiled_already_goes_live_as_it_is(
+    models_dir: Path, deployed: Cloud, tmp_path: Path
+) -> None:
+    source = tmp_path / "compiled"
+    compile_apart(models_dir / "two_versions/1", source)
+    assert _command("push", source, f"{deployed.models}/half/1")[0] == 0
+    deployed.settle()
+    assert not deployed.record("half", 1).get("error")
+    assert _answer(deployed) == {"predictions": [3.0]}
 
 
 def test_reconcile_by_hand_builds_on_this_machine(models_dir: Path, deployed: Cloud) -> None:

@@ -38,13 +38,13 @@ def _write(folder: Path, tree: _Tree) -> Path:
 
 def _layer(folder: Path, place: str = "/models/m/3") -> tuple[Blob, str, bytes]:
     """A layer's blob and diff_id, and the tar, all digests checked."""
-    with packed(folder, place) as layer:
-        compressed = b"".join(layer.content())
-        assert b"".join(layer.content()) == compressed
-        tar = zlib.decompress(compressed, wbits=31)
-        assert Blob.holding(compressed) == layer.blob
-        assert layer.diff_id == f"sha256:{sha256(tar).hexdigest()}"
-        return layer.blob, layer.diff_id, tar
+    layer = packed(folder, place)
+    compressed = b"".join(layer.content())
+    assert b"".join(layer.content()) == compressed
+    tar = zlib.decompress(compressed, wbits=31)
+    assert Blob.holding(compressed) == layer.blob
+    assert layer.diff_id == f"sha256:{sha256(tar).hexdigest()}"
+    return layer.blob, layer.diff_id, tar
 
 
 def _entries(tar: bytes) -> list[tuple[str, int, bytes | None]]:
@@ -94,8 +94,8 @@ def test_names_that_are_not_text_are_kept(tmp_path: Path) -> None:
 
 
 def test_gzip_tells_neither_time_nor_name(tmp_path: Path) -> None:
-    with packed(_write(tmp_path / "f", {"a": b"1"}), "/m") as layer:
-        header = next(layer.content())[:10]
+    layer = packed(_write(tmp_path / "f", {"a": b"1"}), "/m")
+    header = b"".join(layer.content())[:10]
     assert header[:8] == b"\x1f\x8b\x08\0\0\0\0\0"
 
 
@@ -190,3 +190,26 @@ def test_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
 def test_file_that_has_other_bytes_than_its_size_tells_is_refused() -> None:
     with pytest.raises(Aborted, match=r"^/proc/sys/fs/inotify/.* changed while it was read"):
         _layer(Path("/proc/sys/fs/inotify"))  # these files have the size 0 and content
+
+
+@pytest.mark.parametrize("content", [b"", b"1", b"2" * 5, b"3" * 9000])
+def test_files_that_change_before_the_upload_are_told(tmp_path: Path, content: bytes) -> None:
+    folder = _write(tmp_path / "f", {"a": b"1" * 5})
+    layer = packed(folder, "/m")
+    (folder / "a").write_bytes(content)
+    with pytest.raises(Aborted, match=f"{folder} changed while it was read"):
+        list(layer.content())
+
+
+def test_file_that_goes_before_the_upload_is_told(tmp_path: Path) -> None:
+    folder = _write(tmp_path / "f", {"a": b"1"})
+    layer = packed(folder, "/m")
+    shutil.rmtree(folder)
+    with pytest.raises(Unavailable, match=r"Could not pack .*/f as a layer: .*No such file"):
+        list(layer.content())
+
+
+def test_layer_takes_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = _write(tmp_path / "f", {"a": b"1"})
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    assert b"".join(packed(folder, "/m").content())

@@ -14,7 +14,6 @@ import pytest
 
 from lambda_serving import temporary
 from lambda_serving.compile.folders import written_whole
-from lambda_serving.image.layer import packed
 from lambda_serving.store.files import open_outputs
 from lambda_serving.store.local import LocalVersion
 from lambda_serving.store.manifest import PUSH, Manifest
@@ -114,13 +113,8 @@ def _predicted(beside: Path) -> None:
         path.touch()
 
 
-def _appended(beside: Path) -> None:
-    with packed(beside / "source", "/model"):
-        pass
-
-
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # open, unnamed
-@pytest.mark.parametrize("work", [_folder, _file, _compiled, _pushed, _predicted, _appended])
+@pytest.mark.parametrize("work", [_folder, _file, _compiled, _pushed, _predicted])
 def test_signal_at_any_step_leaves_nothing_half_made(
     work: Callable[[Path], None], tmp_path: Path, place: Path
 ) -> None:

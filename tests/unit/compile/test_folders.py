@@ -1,13 +1,21 @@
 """Folders written whole, and what is copied of exports."""
 
 import errno
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from lambda_serving.compile.folders import copy_all, copy_beside_graph, size_of, written_whole
-from lambda_serving.errors import ResourceExhausted, ServingError, Unavailable
+from lambda_serving.compile.folders import (
+    copy_all,
+    copy_beside_graph,
+    keep_only,
+    lend,
+    size_of,
+    written_whole,
+)
+from lambda_serving.errors import DiskFull, PermissionDenied, ServingError, Unavailable
 
 
 def _export(folder: Path, *names: str) -> Path:
@@ -45,13 +53,13 @@ def test_folder_has_its_name_only_when_all_is_written(tmp_path: Path) -> None:
     [
         (
             OSError(errno.ENOSPC, "No space left on device"),
-            ResourceExhausted,
-            "Could not write {destination}: No space left on device",
+            DiskFull,
+            "Could not write {destination}: No space left on device. Free some space and try again",
         ),
         (
             PermissionError(errno.EACCES, "Permission denied"),
-            Unavailable,
-            "Could not write {destination}: Permission denied",
+            PermissionDenied,
+            "Could not write {destination}: Permission denied. Allow it to this user",
         ),
         (ServingError("as it was"), ServingError, "as it was"),
     ],
@@ -95,3 +103,23 @@ def test_copy_of_all_leaves_nothing_of_what_was_there(tmp_path: Path) -> None:
     copy_all(export, made)
     assert _names(made) == _names(export)
     assert size_of(made) == len("saved_model.pb") + len("variables/variables.index")
+
+
+def test_lent_files_take_no_room_and_outlive_their_owner(tmp_path: Path) -> None:
+    owner, borrower = _export(tmp_path / "owner", "a", "b"), tmp_path / "borrower"
+    lend(owner, borrower)
+    assert [path.stat().st_nlink for path in borrower.iterdir()] == [2, 2]
+    shutil.rmtree(owner)
+    assert (_names(borrower), (borrower / "a").read_text()) == (["a", "b"], "a")
+
+
+def test_owner_without_files_lends_nothing(tmp_path: Path) -> None:
+    lend(tmp_path / "nobody", tmp_path / "borrower")
+    assert _names(tmp_path) == []
+
+
+@pytest.mark.parametrize(("names", "left"), [({"a", "c"}, ["kept/a"]), (set(), [])])
+def test_only_files_of_these_names_stay(tmp_path: Path, names: set[str], left: list[str]) -> None:
+    keep_only(_export(tmp_path / "kept", "a", "b"), names)
+    assert _names(tmp_path) == left
+    assert (tmp_path / "kept").exists() == bool(left)

@@ -53,6 +53,14 @@ def test_equal_constants_share_a_file_and_others_do_not(tmp_path: Path) -> None:
     assert len(set(inputs)) == len(_files(made, tmp_path)) == 4
 
 
+def test_graph_reads_a_file_that_another_graph_left_there(tmp_path: Path) -> None:
+    for _ in range(2):
+        made = graph()
+        constants(made, large=_LARGE)
+        map_constants(made, tmp_path, [])
+        assert len(_files(made, tmp_path)) == 1
+
+
 def test_what_must_be_there_first_or_waits_stays(tmp_path: Path) -> None:
     made = graph()
     constants(made, keys=_LARGE, inside_a_loop=_LARGE)

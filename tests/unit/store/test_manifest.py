@@ -19,14 +19,19 @@ from lambda_serving.store.manifest import File, Manifest, Reading, differing, fi
 
 _DIGEST = sha256(b"x").hexdigest()
 _X = File(1, _DIGEST)
-_NAMES = st.text(st.characters(min_codepoint=32, exclude_characters="/\x7f", codec="utf-8"))
+_NAMES = st.text(
+    st.characters(min_codepoint=32, exclude_characters="/\x7f", codec="utf-8"), max_size=60
+)
 _PATHS = st.lists(_NAMES.filter(lambda name: name not in {"", ".", ".."}), min_size=1, max_size=3)
 _FILES = st.dictionaries(
-    _PATHS.map("/".join).filter(
-        lambda name: name not in {"manifest.json", "push.json"} and len(name.encode()) <= 1024
-    ),
+    _PATHS.map("/".join).filter(lambda name: name not in {"manifest.json", "push.json"}),
     st.builds(File, st.integers(0, 2**63), st.from_regex("[0-9a-f]{64}", fullmatch=True)),
-)
+).filter(lambda files: not any(other.startswith(f"{name}/") for name in files for other in files))
+
+
+def _listing(*names: str) -> dict[str, object]:
+    entry = {"size": 1, "sha256": _DIGEST}
+    return {"format": 1, "files": dict.fromkeys(names, entry)}
 
 
 def test_lists_every_file_but_not_empty_folders(tmp_path: Path) -> None:
@@ -76,6 +81,12 @@ def test_differing_names_what_only_one_has_and_what_has_other_bytes() -> None:
         ({"format": 1, "files": {"a//b": {"size": 1, "sha256": _DIGEST}}}, "leaves its folder"),
         ({"format": 1, "files": {"a\0": {"size": 1, "sha256": _DIGEST}}}, "control character"),
         ({"format": 1, "files": {"push.json": {"size": 1, "sha256": _DIGEST}}}, "lists push.json"),
+        (_listing("a", "a/b"), "'a' is the name of a file and of a folder"),
+        (_listing("a/b/c/d", "a", "x"), "'a' is the name of a file and of a folder"),
+        (_listing("a/" + "x" * 256), "has a part longer than the 255 bytes"),
+        (_listing("ü" * 128 + "/b"), "has a part longer than the 255 bytes"),
+        (b"[" * 200_000, "maximum recursion depth"),
+        (b'{"format": 1, "files": ' + b'{"a":' * 200_000, "maximum recursion depth"),
     ],
 )
 def test_what_is_no_manifest_is_data_loss(document: object, reason: str) -> None:

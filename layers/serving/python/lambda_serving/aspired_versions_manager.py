@@ -16,7 +16,7 @@ from math import inf
 from queue import Empty, SimpleQueue
 
 from lambda_serving.aspired_version_policy import Action, Load, Snapshot, next_action
-from lambda_serving.errors import Internal, NotFound, ServingError, Unavailable
+from lambda_serving.errors import DiskFull, Internal, NotFound, ServingError, Unavailable
 from lambda_serving.manager import Manager
 from lambda_serving.model_spec import ServableId
 from lambda_serving.servable_state import State
@@ -250,7 +250,7 @@ class AspiredVersionsManager:
             fetched = True
             self._manager.load(version.id, path)
         except ServingError as error:
-            may_come = not fetched and isinstance(error, Unavailable | NotFound)
+            may_come = not fetched and isinstance(error, Unavailable | NotFound | DiskFull)
             self._failed(version, error, may_come=may_come)
         else:
             with self._changed:

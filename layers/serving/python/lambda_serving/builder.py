@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from lambda_serving import temporary
-from lambda_serving.compile.compiler import compile_saved_model
-from lambda_serving.compile.report import Report
+from lambda_serving import compiled, temporary
+from lambda_serving.compile.apart import Outcome, compile_apart
 from lambda_serving.image import Registry, append
 from lambda_serving.model_spec import ServableId
 from lambda_serving.release.build import Order
 from lambda_serving.store import Store
+from lambda_serving.tensorflow_c import library
 
 __all__ = ["RegistryBuilder"]
 
@@ -18,15 +19,20 @@ __all__ = ["RegistryBuilder"]
 class RegistryBuilder:
     """`release.build.Builder` that fetches a version from `store` and compiles it here.
 
-    Its image is tagged `NAME-VERSION`, beside the base image; `registry` opens the one that a base
-    image is in. `tell` hears what became of each version. Raises what the store, compiling and
+    A version that is compiled already is taken as it is. The image is tagged `NAME-VERSION`,
+    beside the base image; `registry` opens the one that a base image is in. Compiling may take
+    `timeout_s`. `tell` hears what became of each version. Raises what the store, compiling and
     the registry raise.
+
+    On the disk there is room for the version twice at least, three times where only its object
+    graph restores it: as fetched, and as compiled, of which the layer is made without a copy.
     """
 
     registry: Callable[[str], Registry]
     store: Store
     op_libraries: Sequence[str] = ()
-    tell: Callable[[ServableId, Report], None] = lambda *_: None
+    timeout_s: float | None = None
+    tell: Callable[[ServableId, Outcome], None] = lambda *_: None
 
     @property
     def elsewhere(self) -> bool:
@@ -36,17 +42,27 @@ class RegistryBuilder:
         name, version = order.name, order.version
         repository = order.base.partition("@")[0]
         with temporary.folder("lambda-serving-build-") as folder:
-            compiled = folder / "model"
-            report = compile_saved_model(
-                self.store.fetch(order.servable), compiled, op_libraries=self.op_libraries
-            )
-            self.tell(order.servable, report)
             appended = append(
                 self.registry(order.base),
                 order.base,
-                compiled,
+                self._compiled(order.servable, folder),
                 f"/models/{name}/{version}",
                 f"{repository}:{name}-{version}",
                 {"MODEL_NAME": name, "MODEL_BASE_PATH": f"/models/{name}"},
             )
         return appended.digest
+
+    def _compiled(self, servable: ServableId, folder: Path) -> Path:
+        """The folder to put into the image; raises as `build` does."""
+        source = self.store.fetch(servable)
+        if compiled.is_compiled(source):
+            compiled.check(source, library.version())
+            self.tell(servable, Outcome("it is compiled already"))
+            return source
+        made = folder / "model"
+        self.tell(
+            servable,
+            compile_apart(source, made, op_libraries=self.op_libraries, timeout_s=self.timeout_s),
+        )
+        self.store.release(servable)  # what was fetched has done its service
+        return made

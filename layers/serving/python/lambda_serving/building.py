@@ -4,6 +4,7 @@ What is no fault of the model, such as a store that does not answer, is raised: 
 asynchronous invocation again after one and two minutes.
 """
 
+import ctypes
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -12,8 +13,16 @@ from typing import Any
 
 from lambda_serving import temporary
 from lambda_serving.builder import RegistryBuilder
-from lambda_serving.compile.report import Report
-from lambda_serving.errors import InvalidArgument, PermissionDenied, ServingError, Unavailable
+from lambda_serving.compile.apart import Outcome
+from lambda_serving.errors import (
+    DeadlineExceeded,
+    DiskFull,
+    InvalidArgument,
+    PermissionDenied,
+    ResourceExhausted,
+    ServingError,
+    Unavailable,
+)
 from lambda_serving.image import Registry, open_client
 from lambda_serving.model_spec import ServableId
 from lambda_serving.release import images
@@ -24,10 +33,16 @@ from lambda_serving.release.deployment import Record
 from lambda_serving.release.gateway import Releases
 from lambda_serving.release.report import Reporter
 from lambda_serving.store import open_store
+from lambda_serving.store.completeness import Incomplete
 
 __all__ = ["build", "start"]
 
 _log = logging.getLogger(__name__)
+
+_PASSING = (Unavailable, PermissionDenied)
+_MARGIN_SECONDS = 120.0
+"""For what comes after compiling: gigabytes go to the registry at some 50 MB/s."""
+_PR_SET_DUMPABLE = 4
 
 
 def build(
@@ -38,21 +53,40 @@ def build(
 ) -> None:
     """Builds the image and records its digest, or why there can be none, which is reported.
 
-    Raises Unavailable and PermissionDenied for what another try may mend.
+    Raises Unavailable and PermissionDenied for what another try may mend. A version that lacks
+    files is none of that: its release would not have begun before all had come.
     """
     started = time.monotonic()
     record = Record(order.content, order.base.partition("@")[2])
     try:
         image = builder.build(order)
-    except (Unavailable, PermissionDenied):
-        raise
     except ServingError as error:
-        report(order.servable, str(error))
-        record = replace(record, error=str(error))
+        if isinstance(error, _PASSING) and not isinstance(error, Incomplete):
+            raise
+        message = f"{error}{_help(error)}"
+        report(order.servable, message)
+        record = replace(record, error=message)
     else:
         seconds = {"build": round(time.monotonic() - started, 3)}
         record = replace(record, image=image, seconds=seconds)
     releases.record(order.version, record)
+
+
+def _help(error: ServingError) -> str:
+    """How the function gets more of what it lacks, if that is its trouble."""
+    match error:
+        case DiskFull():
+            parameter = "BuildEphemeralStorage"
+        case ResourceExhausted():
+            parameter = "BuildMemorySize"
+        case DeadlineExceeded():
+            return (
+                ". Compile it where there is more time, by lambda-serving compile, and push what"
+                " that writes, under the next number"
+            )
+        case _:
+            return ""
+    return f". Deploy with a larger {parameter} and delete this version's record, to try it again"
 
 
 def start(environ: Mapping[str, str]) -> Callable[[Any, Any], None]:
@@ -66,7 +100,10 @@ def start(environ: Mapping[str, str]) -> Callable[[Any, Any], None]:
     report = Reporter(environ.get("SYSTEM", ""), *connect("events"))
     libraries = [path for path in environ.get("OP_LIBRARIES", "").split(",") if path]
 
-    def handler(event: Any, _: Any) -> None:
+    if "AWS_LAMBDA_RUNTIME_API" in environ:
+        _keep_to_itself()
+
+    def handler(event: Any, context: Any) -> None:
         order = Order.of(event)
         base_path = f"{models}/{order.name}"
         with (
@@ -77,6 +114,7 @@ def start(environ: Mapping[str, str]) -> Callable[[Any, Any], None]:
                 lambda base: Registry(http, images.passwords(base)),
                 open_store({order.name: base_path}, downloads),
                 libraries,
+                context.get_remaining_time_in_millis() / 1000 - _MARGIN_SECONDS,
                 _tell,
             )
             build(order, builder, BucketReleases(base_path), report)
@@ -84,6 +122,14 @@ def start(environ: Mapping[str, str]) -> Callable[[Any, Any], None]:
     return handler
 
 
-def _tell(servable: ServableId, compiled: Report) -> None:
-    outcome = f"left as it is: {compiled.reason}" if compiled.reason else "compiled"
-    _log.info("%s: %s; seconds: %s", servable, outcome, dict(compiled.seconds))
+def _keep_to_itself() -> None:
+    """Hides the memory and the environment of this process from others of the same user.
+
+    Of these is the one that compiles, which runs the model's graph (prctl(2), PR_SET_DUMPABLE).
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def _tell(servable: ServableId, outcome: Outcome) -> None:
+    became = f"left as it is: {outcome.reason}" if outcome.reason else "compiled"
+    _log.info("%s: %s; seconds: %s", servable, became, dict(outcome.seconds))

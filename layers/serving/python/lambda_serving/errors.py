@@ -4,6 +4,7 @@ A message names the values it speaks of and is safe to show to a client. What a 
 transport (an HTTP status, a gRPC status) is that transport's table.
 """
 
+import errno
 from enum import IntEnum
 from typing import ClassVar
 
@@ -15,6 +16,7 @@ __all__ = [
     "Code",
     "DataLoss",
     "DeadlineExceeded",
+    "DiskFull",
     "FailedPrecondition",
     "Internal",
     "InvalidArgument",
@@ -29,6 +31,7 @@ __all__ = [
     "Unimplemented",
     "Unknown",
     "of_code",
+    "of_disk",
 ]
 
 
@@ -98,6 +101,10 @@ class PayloadTooLarge(ResourceExhausted):
     """A request is over one of the size limits; the message names the limit and the flag."""
 
 
+class DiskFull(ResourceExhausted):
+    """A disk has no room for what is to be written; the message says what and where."""
+
+
 class FailedPrecondition(ServingError):
     code = Code.FAILED_PRECONDITION
 
@@ -130,6 +137,8 @@ class Unauthenticated(ServingError):
     code = Code.UNAUTHENTICATED
 
 
+_FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
+
 _CLASSES: dict[int, type[ServingError]] = {
     error.code: error for error in ServingError.__subclasses__()
 }
@@ -138,3 +147,17 @@ _CLASSES: dict[int, type[ServingError]] = {
 def of_code(code: int, message: str) -> ServingError:
     """The error of a canonical code, `Unknown` for a number that is none."""
     return _CLASSES.get(code, Unknown)(message)
+
+
+def of_disk(error: OSError, attempt: str) -> ServingError:
+    """What a disk refuses, PermissionDenied, DiskFull or Unavailable: could not `attempt`, and why.
+
+    `attempt` is as in "read /models/m".
+    """
+    reason = error.strerror or str(error)
+    told = f"Could not {attempt}: {reason}" + (f" ({error.filename})" if error.filename else "")
+    if isinstance(error, PermissionError):
+        return PermissionDenied(f"{told}. Allow it to this user")
+    if error.errno in _FULL:
+        return DiskFull(f"Could not {attempt}: {reason}. Free some space and try again")
+    return Unavailable(told)

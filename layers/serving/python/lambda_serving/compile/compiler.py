@@ -1,5 +1,6 @@
 """A SavedModel in, a compiled servable out: complete and checked, or not there."""
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -10,7 +11,14 @@ from typing import Any, Self
 
 from lambda_serving import compiled, protos, saved_model
 from lambda_serving.compile import samples, verify
-from lambda_serving.compile.folders import copy_all, copy_beside_graph, size_of, written_whole
+from lambda_serving.compile.folders import (
+    copy_all,
+    copy_beside_graph,
+    keep_only,
+    lend,
+    size_of,
+    written_whole,
+)
 from lambda_serving.compile.freezing import Freezer, Frozen, Stays
 from lambda_serving.compile.report import Report, Side, report_path
 from lambda_serving.compile.timing import ENOUGH, Rounds, Timing, is_slower, measure
@@ -174,6 +182,8 @@ def _compile(export: _Export, made: Path, before: Side, clock: _Clock, race: _Ra
     while variant := next_variant(list(tried)):
         folder = made.with_name(f"{variant.kernels}-{variant.weights}")
         folder.mkdir()
+        if so_far := best(list(tried)):
+            lend(tried[so_far][0] / compiled.WEIGHTS, folder / compiled.WEIGHTS)
         try:
             frozen = _frozen(export, variant, folder, clock)
         except Stays as stays:
@@ -181,6 +191,7 @@ def _compile(export: _Export, made: Path, before: Side, clock: _Clock, race: _Ra
                 raise
             tried[Attempt(variant, str(stays))] = folder, None, {}
             continue
+        keep_only(folder / compiled.WEIGHTS, _weights(folder))
         copy_beside_graph(export.restored_from, folder)
         copy_beside_graph(export.source, folder)
         compiled.mark(folder, library.version(), op_packages.loaded_names())
@@ -188,6 +199,8 @@ def _compile(export: _Export, made: Path, before: Side, clock: _Clock, race: _Ra
         asked = asked or _Asked.of(export, folder)
         attempt, checks = _attempt(export, asked, variant, folder, clock, race)
         tried[attempt] = folder, frozen, checks
+        for each in tried.keys() - {best(list(tried))}:  # it stays behind whatever comes
+            shutil.rmtree(tried[each][0], ignore_errors=True)
     chosen = best(list(tried))
     if chosen is None:
         raise Stays("; ".join(dict.fromkeys(attempt.problem for attempt in tried)))
@@ -273,6 +286,15 @@ def _attempt(
 
 def _has_onednn(folder: Path) -> bool:
     return any(node.op.startswith("_Mkl") for node in _graph(folder).node)
+
+
+def _weights(folder: Path) -> set[str]:
+    """The names of the files that the compiled graph in `folder` takes its weights from."""
+    return {
+        node.name.removeprefix(compiled.WEIGHTS)
+        for node in _graph(folder).node
+        if node.op == "VarHandleOp"
+    }
 
 
 def _graph(folder: Path) -> Any:

@@ -1,26 +1,24 @@
 """Folders of exports: written whole or not at all, copied with or without their graph."""
 
-import errno
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from lambda_serving import temporary
-from lambda_serving.errors import ResourceExhausted, Unavailable
+from lambda_serving.errors import of_disk
 from lambda_serving.store.manifest import MANIFEST, PUSH
 
-__all__ = ["copy_all", "copy_beside_graph", "size_of", "written_whole"]
+__all__ = ["copy_all", "copy_beside_graph", "keep_only", "lend", "size_of", "written_whole"]
 
 _NOT_BESIDE = frozenset(("saved_model.pb", "saved_model.pbtxt", "variables", MANIFEST, PUSH))
-_FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 
 
 @contextmanager
 def written_whole(destination: Path) -> Iterator[Path]:
     """A folder beside `destination` that gets this name in the end, unless something fails.
 
-    Raises ResourceExhausted when the disk is full, Unavailable when it cannot be written else.
+    Raises what `of_disk` makes of a disk's refusal.
     """
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
@@ -30,8 +28,7 @@ def written_whole(destination: Path) -> Iterator[Path]:
             yield made
             made.rename(destination)
     except OSError as error:
-        message = f"Could not write {destination}: {error.strerror or error}"
-        raise (ResourceExhausted if error.errno in _FULL else Unavailable)(message) from error
+        raise of_disk(error, f"write {destination}") from error
 
 
 def copy_beside_graph(export_dir: Path, destination: Path) -> None:
@@ -50,6 +47,24 @@ def copy_all(export_dir: Path, destination: Path) -> None:
     destination.mkdir()
     for each in export_dir.iterdir():
         _copy(each, destination)
+
+
+def lend(owner: Path, borrower: Path) -> None:
+    """Has the new folder `borrower` hold the files of `owner`, if there are any, without a copy."""
+    if owner.exists():
+        borrower.mkdir()
+        for each in owner.iterdir():
+            (borrower / each.name).hardlink_to(each)
+
+
+def keep_only(folder: Path, names: Collection[str]) -> None:
+    """Removes the files of other names, and the folder when none is left."""
+    if folder.exists():
+        for each in folder.iterdir():
+            if each.name not in names:
+                each.unlink()
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def size_of(folder: Path) -> int:

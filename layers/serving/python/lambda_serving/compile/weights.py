@@ -23,6 +23,7 @@ def map_constants(graph: Any, folder: Path, at_start: Iterable[str]) -> int:
     are filled. Constants that wait for something, as those inside of loops do, stay as well.
     """
     too_early = reachable(graph, at_start)
+    made = _made(graph)
     moved = 0
     for node in list(graph.node):
         if node.op != "Const" or node.name in too_early or node.input:
@@ -32,13 +33,14 @@ def map_constants(graph: Any, folder: Path, at_start: Iterable[str]) -> int:
         value = constant(node)
         if value.nbytes >= LEAST_BYTES:
             moved += value.nbytes
-            _read_from(node, _variable(graph, value, folder))
+            _read_from(node, _variable(graph, value, folder, made))
     return moved
 
 
 def map_variables(graph: Any, values: Mapping[str, Array], folder: Path) -> int:
     """Gives the variables that are left in a graph their values by files; the bytes they have."""
-    names = {name: _variable(graph, value, folder) for name, value in values.items()}
+    made = _made(graph)
+    names = {name: _variable(graph, value, folder, made) for name, value in values.items()}
     for node in graph.node:
         inputs = [names.get(node_name(each), each) for each in node.input]
         if inputs != list(node.input):
@@ -49,14 +51,23 @@ def map_variables(graph: Any, values: Mapping[str, Array], folder: Path) -> int:
     return sum(value.nbytes for value in values.values())
 
 
-def _variable(graph: Any, value: Array, folder: Path) -> str:
-    """The name of a variable whose value lies in a file; equal values share one."""
+def _made(graph: Any) -> set[str]:
+    return {node.name for node in graph.node if node.op == "VarHandleOp"}
+
+
+def _variable(graph: Any, value: Array, folder: Path, made: set[str]) -> str:
+    """The name of a variable whose value lies in a file; equal values share one.
+
+    It is added to the graph and to `made` unless it is among these; the file may be there already.
+    """
     content = value.tobytes()
     name = WEIGHTS + file_name(DType.of(value.dtype), value.shape, content)
     if not (folder / name).exists():
         (folder / WEIGHTS).mkdir(exist_ok=True)
         (folder / name).write_bytes(content)
+    if name not in made:
         _add_variable(graph, name, value)
+        made.add(name)
     return name
 
 

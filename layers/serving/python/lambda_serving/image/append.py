@@ -49,13 +49,13 @@ def append(
     if not destination.tag:
         raise InvalidArgument(f"The image cannot be written to {target}. Name a tag, not a digest")
     image = _read(registry, source)
-    with packed(folder, place) as layer:
-        made_by = f"lambda-serving append {place}"
-        manifest, config = image.extended(layer, made_by, environment or {}, labels or {})
-        if registry.find_manifest(destination) == manifest:
-            return Appended(manifest.digest, sent=0, new=False)
-        sent = _bring(registry, image.manifest.layers, source.repository, destination.repository)
-        sent += registry.put_blob(destination.repository, layer.blob, layer.content)
+    layer = packed(folder, place)
+    made_by = f"lambda-serving append {place}"
+    manifest, config = image.extended(layer, made_by, environment or {}, labels or {})
+    if registry.find_manifest(destination) == manifest:
+        return Appended(manifest.digest, sent=0, new=False)
+    sent = _bring(registry, image.manifest.layers, source.repository, destination.repository)
+    sent += registry.put_blob(destination.repository, layer.blob, layer.content)
     sent += registry.put_blob(destination.repository, Blob.holding(config), partial(iter, [config]))
     registry.put_manifest(destination, manifest)
     return Appended(manifest.digest, sent + len(manifest.content), new=True)

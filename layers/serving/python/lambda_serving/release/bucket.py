@@ -82,7 +82,7 @@ class BucketReleases:
         settling: dict[int, float] = {}
         for version, folder in by_version(files).items():
             if MANIFEST in files[folder]:
-                complete[version] = files[folder][MANIFEST].tag
+                complete[version] = _pushed(files[folder])
             elif self._has_all(folder, files[folder]):
                 changed = max(each.changed for each in files[folder].values())
                 left = changed + SETTLED_SECONDS - self._clock()
@@ -157,6 +157,12 @@ class BucketReleases:
                 ].read()
         except NotFound:
             return None
+
+
+def _pushed(files: Mapping[str, Object]) -> str:
+    """By the manifest, and by which files are there: one that was missing may come yet."""
+    told = "\n".join([files[MANIFEST].tag, *sorted(files)])
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def _content(files: Mapping[str, Object]) -> str:

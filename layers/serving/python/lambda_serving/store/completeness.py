@@ -7,7 +7,7 @@ from lambda_serving.errors import DataLoss, Unavailable
 from lambda_serving.other_formats import advice
 from lambda_serving.store.manifest import MANIFEST, PUSH, File, Manifest
 
-__all__ = ["check_complete", "check_content"]
+__all__ = ["Incomplete", "check_complete", "check_content"]
 
 _SHOWN = 10
 _SAVED_MODELS = {"saved_model.pb", "saved_model.pbtxt", "saved_model.cpb"}
@@ -15,8 +15,12 @@ _INDEX = "variables/variables.index"
 _SHARD = re.compile(r"variables/variables\.data-[0-9]{5}-of-([0-9]{5})")
 
 
+class Incomplete(Unavailable):
+    """Files of a version are missing: they may come yet, or never."""
+
+
 def check_complete(version: object, names: AbstractSet[str], manifest: Manifest | None) -> None:
-    """Raises Unavailable when files are missing from `names`, those below the version.
+    """Raises Incomplete when files are missing from `names`, those below the version.
 
     Without a manifest, a push has not ended or nobody pushed: then this tells, as far as names
     do, whether an upload is under way or was broken off.
@@ -30,7 +34,7 @@ def check_complete(version: object, names: AbstractSet[str], manifest: Manifest 
         fix = _other_format(version, names) if "saved_model.pb" in missing else ""
         fix = fix or "Wait for the upload to end, or copy the SavedModel again"
     if missing:
-        raise Unavailable(
+        raise Incomplete(
             f"The copy in {version} is not complete: {', '.join(missing[:_SHOWN])} is missing."
             f" {fix}"
         )

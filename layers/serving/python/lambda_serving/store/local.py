@@ -1,6 +1,5 @@
 """SavedModels on this machine's disk, and what makes a name a version in any store."""
 
-import errno
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -8,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lambda_serving import temporary
-from lambda_serving.errors import NotFound, PermissionDenied, ResourceExhausted, Unavailable
+from lambda_serving.errors import NotFound, Unavailable, of_disk
 from lambda_serving.model_spec import ServableId
 from lambda_serving.other_formats import advice
 from lambda_serving.store.completeness import check_complete, check_content
@@ -163,13 +162,5 @@ def explained(attempt: str) -> Iterator[None]:
     """Tells what the disk refuses."""
     try:
         yield
-    except PermissionError as error:
-        raise PermissionDenied(
-            f"Could not {attempt}: {error.strerror} ({error.filename}). Allow it to this user"
-        ) from error
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise ResourceExhausted(
-                f"Could not {attempt}: {error.strerror}. Free some space and try again"
-            ) from error
-        raise Unavailable(f"Could not {attempt}: {error.strerror} ({error.filename})") from error
+        raise of_disk(error, attempt) from error

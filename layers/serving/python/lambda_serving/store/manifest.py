@@ -11,19 +11,30 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Self
 
 from lambda_serving.errors import Aborted, DataLoss, InvalidArgument, Unavailable, Unimplemented
 
-__all__ = ["MANIFEST", "PUSH", "File", "Found", "Manifest", "Reading", "differing", "files_in"]
+__all__ = [
+    "MANIFEST",
+    "PUSH",
+    "File",
+    "Found",
+    "Manifest",
+    "Reading",
+    "check_names",
+    "differing",
+    "files_in",
+]
 
 MANIFEST = "manifest.json"
 PUSH = "push.json"
 _FORMAT = 1
 _MAX_NAME = 1024  # bytes of a key in S3, its prefix included
+_MAX_PART = 255  # bytes of the name of a file or a folder on Linux and macOS
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -77,8 +88,12 @@ class Manifest:
                 made = cls({name: File(**entry) for name, entry in files.items()})
                 for name, file in made.files.items():
                     _check(name, file)
+                check_names(made.files)
                 return made
-        except (ValueError, KeyError, TypeError, AttributeError, InvalidArgument) as error:
+        except (
+            *(ValueError, KeyError, TypeError, AttributeError, RecursionError),
+            InvalidArgument,
+        ) as error:
             raise DataLoss(
                 f"{origin} is not the manifest of a pushed version: {error}. Remove it, or push"
                 " the SavedModel again, as a new version"
@@ -172,6 +187,21 @@ def files_in(folder: Path) -> dict[str, File]:
         return {name: File.of(folder / name) for name in names}
     except OSError as error:
         raise Unavailable(f"Could not read {error.filename}: {error.strerror}") from error
+
+
+def check_names(names: Collection[str]) -> None:
+    """Raises InvalidArgument when a disk cannot hold all files of these names, in one folder."""
+    for name in names:
+        if any(len(part.encode(errors="surrogatepass")) > _MAX_PART for part in name.split("/")):
+            raise InvalidArgument(
+                f"The name {name!r} has a part longer than the {_MAX_PART} bytes that a disk"
+                " allows. Rename the file"
+            )
+    folders = {str(parent) for name in names for parent in PurePosixPath(name).parents}
+    if both := sorted(folders & set(names)):
+        raise InvalidArgument(
+            f"{both[0]!r} is the name of a file and of a folder. Rename one of them"
+        )
 
 
 def _names(folder: Path) -> Iterator[str]:

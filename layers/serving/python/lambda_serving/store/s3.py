@@ -29,11 +29,12 @@ from lambda_serving.errors import (
     NotFound,
     PermissionDenied,
     Unavailable,
+    of_disk,
 )
 from lambda_serving.model_spec import ServableId
 from lambda_serving.store.completeness import check_complete, check_content
 from lambda_serving.store.local import SHOWN, by_version
-from lambda_serving.store.manifest import MANIFEST, File, Manifest
+from lambda_serving.store.manifest import MANIFEST, File, Manifest, check_names
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -158,9 +159,9 @@ class S3Store:
     def fetch(self, servable: ServableId) -> Path:
         """As `Store.fetch`; a version that is in `folder` already is not looked at again.
 
-        A download that fails or is interrupted leaves no files. Raises Unavailable too when the
-        version lacks files or does not fit on the disk, DataLoss when files are not as pushed,
-        InvalidArgument when a key is not the name of a file below the version.
+        A download that fails or is interrupted leaves no files. Raises Incomplete when the
+        version lacks files, DiskFull when it does not fit on the disk, DataLoss when files are
+        not as pushed, InvalidArgument when keys are not the names of files below the version.
         """
         target = self._folder / servable.name / str(servable.version)
         if target.exists():
@@ -174,7 +175,7 @@ class S3Store:
         try:
             self._download(version, target)
         except OSError as error:
-            raise Unavailable(f"Could not store {version} in {target}: {error}") from error
+            raise of_disk(error, f"store {version} in {target}") from error
         return target
 
     def fingerprint(self, servable: ServableId) -> str:
@@ -204,10 +205,12 @@ class S3Store:
             raise _no_file(version, odd[0])
         check_complete(version, names, manifest)
         files = manifest.files if manifest else names
+        check_names(files)
         _log.info("Downloading %s to %s", version, target)
         self._folder.mkdir(parents=True, exist_ok=True)
         with temporary.folder("unfinished-", self._folder) as unfinished:
             made = unfinished / "version"
+            made.mkdir()
             for file in files:
                 (made / file).parent.mkdir(parents=True, exist_ok=True)
             with explained(version), transfers(self._client) as manager:
