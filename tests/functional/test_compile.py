@@ -40,7 +40,7 @@ from lambda_serving.push import push
 from lambda_serving.store import LocalStore
 from lambda_serving.store.local import LocalVersion
 from lambda_serving.tensorflow_c import library
-from lambda_serving.tensorflow_c.mapped import MappedFile, assign
+from lambda_serving.tensorflow_c.mapped import MappedFile, assign, map_files
 from lambda_serving.tensorflow_c.session import load_session
 from server_process import COMMAND, MNIST
 
@@ -175,7 +175,7 @@ def test_weights_that_nobody_writes_are_mapped_until_the_session_ends(
 ) -> None:
     folder = shutil.copytree(compiled_dir / "shared_weights" / "1", tmp_path / "1")
     session, _ = load_session(str(folder), ["serve"])
-    assign(session, _weights(folder), mapped=True)
+    assign(session, _weights(folder), map_files(_weights(folder)))
     assert _mapped(folder) == ["r--s"]
     session.close()
     assert _mapped(folder) == []

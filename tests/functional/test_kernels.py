@@ -25,6 +25,7 @@ from lambda_serving.dtypes import Array
 from lambda_serving.servable import Servable
 from lambda_serving.tensorflow_c import library
 from lambda_serving.tensorflow_c.mapped import assign
+from lambda_serving.tensorflow_c.reading import reading
 from lambda_serving.tensorflow_c.session import load_session
 
 _TESTS = Path(__file__).parents[1]
@@ -118,7 +119,8 @@ def test_fused_graph_itself_answers_what_it_is_made_for(
     session, meta_graph = load_session(
         str(compiled_dir), ("serve",), compiled.without_optimisers(b"")
     )
-    assign(session, compiled.mapped_files(meta_graph, compiled_dir), mapped=False)
+    with reading(compiled.weights_in(compiled_dir)) as values:
+        assign(session, compiled.mapped_files(meta_graph, compiled_dir), values())
     signature = other.signatures[name]
     (got,) = session.function(
         [signature.inputs["x"].tensor_name], [signature.outputs["y"].tensor_name]

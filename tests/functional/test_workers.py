@@ -8,7 +8,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -26,6 +26,7 @@ from server_process import COMMAND, MNIST, running, until
 
 _SECONDS = 300
 _BODY = b'{"instances": [2.0]}'
+_MEMORY = "memfd:lambda-serving-"
 _ANSWER = b'{"predictions":[3.0]}'
 
 
@@ -209,6 +210,58 @@ def test_worker_that_can_not_load_a_model_serves_the_others(half: Path, tmp_path
         graph.write_bytes(whole)
         until(lambda: _statuses(served, "n") == {200})
         assert served.times_said("is replaced") == 2
+
+
+def test_weights_are_there_once_until_no_worker_needs_them(
+    compiled_dir: Path, half: Path, tmp_path: Path
+) -> None:
+    base_path = tmp_path / "weights"
+    shutil.copytree(compiled_dir / "shared_weights/1", base_path / "1")
+    flags = ("--file_system_poll_wait_seconds=1", "--max_num_load_retries=0")
+    with _serving(base_path, *flags) as served:
+        (first,) = _memory(served.workers()[0])
+        assert _of_all(served) == [{first}, {first}]
+        for path in (base_path / "1/weights").iterdir():
+            os.truncate(path, 0)
+        assert _doubled(served)
+        served.workers()[0].kill()
+        until(lambda: served.times_said("is replaced"))
+        until(lambda: _of_all(served) == [{first}, {first}])  # it has what the other one holds
+        assert _doubled(served)
+        (half / "1").rename(base_path / "2")
+        until(lambda: _of_all(served) == [set(), set()])
+        assert {served.ask() for _ in range(16)} == {_ANSWER}
+        shutil.copytree(base_path / "1", half / "1")
+        (half / "1").rename(base_path / "3")
+        status = f"{served.url}/v1/models/m/versions/3"
+        until(lambda: "has 0 bytes, its tensor 65536" in httpx.get(status).text)
+        assert {served.ask() for _ in range(16)} == {_ANSWER}
+        until(lambda: _of_all(served) == [set(), set()])
+    assert served.times_said("is replaced") == 1
+
+
+def _of_all(served: _Served) -> list[set[int]]:
+    return [_memory(worker) for worker in served.workers()]
+
+
+def _memory(worker: psutil.Process) -> set[int]:
+    """The memory that a worker maps or has open, the register aside, by inode."""
+    maps = (line.split() for line in Path(f"/proc/{worker.pid}/maps").read_text().splitlines())
+    found = {int(line[4]) for line in maps if len(line) > 5 and _MEMORY in line[5]}
+    for path in Path(f"/proc/{worker.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed since
+            link = str(path.readlink())
+            if _MEMORY in link and "register" not in link:
+                found.add(path.stat().st_ino)
+    return found
+
+
+def _doubled(served: _Served) -> bool:
+    """Whether connections enough to meet each worker get the right answers."""
+    body = {"instances": [[1.0] * 128]}
+    url = f"{served.url}/v1/models/m:predict"
+    answers = [httpx.post(url, json=body).json() for _ in range(16)]
+    return all(each == {"predictions": [[2.0] * 128]} for each in answers)
 
 
 def test_connections_to_a_worker_that_is_gone_are_taken_by_the_other(half: Path) -> None:

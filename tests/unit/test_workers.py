@@ -50,7 +50,7 @@ def test_models_go_to_other_workers_as_they_are() -> None:
 
 
 def _serving(told: list[Kind]) -> WorkerProcess:
-    worker = WorkerProcess(0, [], lambda _, frame: told.append(frame.kind))
+    worker = WorkerProcess(0, [], -1, lambda _, frame: told.append(frame.kind))
     worker.receive(Frame(Kind.SERVING))
     return worker
 

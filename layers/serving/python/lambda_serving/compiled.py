@@ -37,6 +37,7 @@ __all__ = [
     "is_compiled",
     "mapped_files",
     "mark",
+    "weights_in",
     "without_optimisers",
 ]
 
@@ -128,11 +129,24 @@ class _WithPlain:
 
 def mapped_files(meta_graph: bytes, export_dir: Path) -> list[MappedFile]:
     """The weights of a compiled graph, a serialized `MetaGraphDef`."""
-    return list(_mapped_files(meta_graph, export_dir))
+    parsed = protos.message("tensorflow.MetaGraphDef").FromString(meta_graph)
+    return list(_mapped_files(parsed.graph_def, export_dir))
 
 
-def _mapped_files(meta_graph: bytes, export_dir: Path) -> Iterator[MappedFile]:
-    graph = protos.message("tensorflow.MetaGraphDef").FromString(meta_graph).graph_def
+def weights_in(export_dir: Path) -> list[MappedFile]:
+    """The weights of all graphs of a compiled folder; none if it cannot be read or parsed."""
+    from google.protobuf.message import DecodeError
+
+    try:
+        content = (export_dir / "saved_model.pb").read_bytes()
+        parsed = protos.message("tensorflow.SavedModel").FromString(content)
+    except (OSError, DecodeError):  # TensorFlow will say more of it
+        return []
+    graphs = (meta_graph.graph_def for meta_graph in parsed.meta_graphs)
+    return [file for graph in graphs for file in _mapped_files(graph, export_dir)]
+
+
+def _mapped_files(graph: Any, export_dir: Path) -> Iterator[MappedFile]:
     for node in graph.node:
         if node.op == "VarHandleOp" and node.name.startswith(WEIGHTS):
             yield MappedFile(

@@ -2,11 +2,12 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lambda_serving import compiled, signature_defs
 from lambda_serving.errors import DataLoss, FailedPrecondition, NotFound, ServingError, Unavailable
@@ -14,15 +15,19 @@ from lambda_serving.servable import DEFAULT_SIGNATURE, Function, Servable, Signa
 from lambda_serving.session_overrides import overridden
 from lambda_serving.tensorflow_c.costs import Costs
 from lambda_serving.tensorflow_c.library import version as tensorflow_version
-from lambda_serving.tensorflow_c.mapped import assign
+from lambda_serving.tensorflow_c.mapped import MappedFile, Values, assign, map_files
 from lambda_serving.tensorflow_c.session import Session, load_session
 from lambda_serving.tensorflow_c.variables import uninitialized_variables
 from lambda_serving.warmup import WarmUp
 from lambda_serving.warmup import warm_up as run_warm_up
 
+if TYPE_CHECKING:
+    from lambda_serving.tensorflow_c.sharing import Shared
+
 __all__ = ["load"]
 
 _log = logging.getLogger(__name__)
+_Weights = Callable[[], AbstractContextManager[Callable[[Sequence[MappedFile]], Values]]]
 _SELECTIONS = 32  # of outputs, each a small object, kept for the next request
 
 
@@ -37,6 +42,7 @@ def load(
     wrap: Callable[[Servable, Path], Servable] | None = None,
     warmed_up: Callable[[WarmUp], None] | None = None,
     files_stay: bool = False,
+    shared: "Shared | None" = None,
 ) -> Servable:
     """The servable of the SavedModel in `path`, restored as TensorFlow Serving restores it.
 
@@ -46,7 +52,8 @@ def load(
     only its object graph restores is made loadable first and kept in `cache` (see
     `object_graph`). `wrap` makes the servable of `path` the one that is warmed up
     and returned. `files_stay` says that nobody changes files that this process cannot write, so
-    that the weights of a compiled servable may be mapped. Problems that do not hinder loading are
+    that the weights of a compiled servable may be mapped; otherwise `shared` is where other
+    processes find those that this one has read. Problems that do not hinder loading are
     logged as warnings, with their fix.
 
     Raises NotFound, DataLoss, InvalidArgument or what else TensorFlow says of the export, and
@@ -55,7 +62,8 @@ def load(
     path = Path(path)
     try:
         with ExitStack() as on_failure:
-            servable = _servable(_open(path, tags, session_config, cache, files_stay=files_stay))
+            weights = partial(_weights, path, files_stay=files_stay, shared=shared)
+            servable = _servable(_open(path, tags, session_config, cache, weights))
             on_failure.callback(servable.close)
             if wrap:
                 servable = wrap(servable, path)
@@ -126,11 +134,15 @@ class _Opened:
 
 
 def _open(
-    path: Path, tags: Sequence[str], config: bytes, cache: Path | None, *, files_stay: bool
+    path: Path,
+    tags: Sequence[str],
+    config: bytes,
+    cache: Path | None,
+    weights: _Weights,
 ) -> _Opened:
     config = overridden(config, path)
     if compiled.is_compiled(path):
-        return _open_compiled(path, tags, config, files_stay=files_stay)
+        return _open_compiled(path, tags, config, weights)
     opened = _restore(path, tags, config)
     if not opened.unset:
         return opened
@@ -158,19 +170,33 @@ def _open(
     return replace(opened, problems=[problem])
 
 
-def _open_compiled(path: Path, tags: Sequence[str], config: bytes, *, files_stay: bool) -> _Opened:
+def _open_compiled(path: Path, tags: Sequence[str], config: bytes, weights: _Weights) -> _Opened:
     """A session over a frozen graph with its weights; optimisers have nothing to do."""
-    if op_libraries := compiled.check(path, tensorflow_version()):
-        from lambda_serving.tensorflow_c.op_packages import load_named  # few graphs need it
+    with weights() as values_of, ExitStack() as on_failure:
+        if op_libraries := compiled.check(path, tensorflow_version()):
+            from lambda_serving.tensorflow_c.op_packages import load_named  # few graphs need it
 
-        load_named(op_libraries)
-    session, meta_graph = _session(path, tags, compiled.without_optimisers(config))
-    with ExitStack() as on_failure:
+            load_named(op_libraries)
+        session, meta_graph = _session(path, tags, compiled.without_optimisers(config))
         on_failure.callback(session.close)
-        mapped = files_stay and bool(os.statvfs(path).f_flag & os.ST_RDONLY)
-        assign(session, compiled.mapped_files(meta_graph, path), mapped=mapped)
+        files = compiled.mapped_files(meta_graph, path)
+        assign(session, files, values_of(files))
         on_failure.pop_all()
     return _Opened(path, session, signature_defs.definitions(meta_graph), Costs.of(meta_graph))
+
+
+@contextmanager
+def _weights(
+    path: Path, *, files_stay: bool, shared: "Shared | None"
+) -> Iterator[Callable[[Sequence[MappedFile]], Values]]:
+    """What gives the values of a graph's files; if they are to be read, this begins at once."""
+    if files_stay and os.statvfs(path).f_flag & os.ST_RDONLY:
+        yield map_files
+        return
+    from lambda_serving.tensorflow_c.reading import reading  # what maps does without
+
+    with reading(compiled.weights_in(path), shared) as read:
+        yield lambda _: read()
 
 
 def _session(path: Path, tags: Sequence[str], config: bytes) -> tuple[Session, bytes]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lambda_serving.http_server import Server
     from lambda_serving.monitoring import ServerMetrics
     from lambda_serving.rpc.services import Reload
+    from lambda_serving.tensorflow_c.sharing import Shared
 
 __all__ = ["Process", "run", "serve"]
 
@@ -80,9 +81,13 @@ def serve(settings: Settings) -> None:
 
 
 def run(
-    settings: Settings, models: Sequence[ModelConfig], listener: socket.socket, process: Process
+    settings: Settings,
+    models: Sequence[ModelConfig],
+    listener: socket.socket,
+    process: Process,
+    shared: "Shared | None" = None,
 ) -> None:
-    """`serve` of these models, for a process that has its REST socket."""
+    """`serve` of these models, for a process that has its REST socket, `shared` with others."""
     with (
         ExitStack() as downloads,
         Observed(settings, process.asking) as observed,
@@ -91,7 +96,8 @@ def run(
     ):
         stopping = Stopping(partial(_end, downloads))
         wrap = batcher.joined if batcher else None
-        manager = open_manager(settings, models, _folder(models, downloads), wrap, observed.metrics)
+        folder = _folder(models, downloads)
+        manager = open_manager(settings, models, folder, wrap, observed.metrics, shared=shared)
         if observed.metrics:
             observed.metrics.serves = manager.serves
         observed.configure(models)

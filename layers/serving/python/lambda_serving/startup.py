@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from lambda_serving.manager import Manager
 from lambda_serving.model_config import ModelConfig
@@ -13,6 +13,9 @@ from lambda_serving.settings import Settings
 from lambda_serving.store import open_store
 from lambda_serving.tensorflow_c.library import load_op_library
 from lambda_serving.warmup import WarmUp
+
+if TYPE_CHECKING:
+    from lambda_serving.tensorflow_c.sharing import Shared
 
 __all__ = ["LoadMetrics", "open_manager"]
 
@@ -33,11 +36,13 @@ def open_manager(
     metrics: LoadMetrics | None = None,
     *,
     files_stay: bool = False,
+    shared: "Shared | None" = None,
 ) -> Manager:
     """A manager that has loaded nothing yet; what comes from buckets will lie in `downloads`.
 
-    `models` say where to look. `wrap` makes each servable the one that is served, and `files_stay`
-    says that no file is changed (see `saved_model.load`); `metrics` count loads and warm-ups.
+    `models` say where to look. `wrap` makes each servable the one that is served, `files_stay` says
+    that no file is changed, and `shared` that other processes load the same (see
+    `saved_model.load`); `metrics` count loads and warm-ups.
     Raises what the settings' own checks and `open_store` raise.
     """
     for path in filter(None, settings.op_libraries.split(",")):
@@ -52,6 +57,7 @@ def open_manager(
         wrap=wrap,
         warmed_up=metrics.warmed_up if metrics else None,
         files_stay=files_stay,
+        shared=shared,
     )
     store = open_store({model.name: model.base_path for model in models}, downloads)
     return Manager(store, metrics.counting(loading) if metrics else loading)

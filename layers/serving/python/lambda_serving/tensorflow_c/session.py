@@ -4,7 +4,7 @@ import ctypes
 import os
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from ctypes import c_char_p, c_void_p
 from dataclasses import dataclass
@@ -105,7 +105,8 @@ class Session:
         self._stops = 0
         self._places = Places()
         self._closed = False
-        self._release = weakref.finalize(self, _delete, session, graph)
+        self._ends: list[Callable[[], object]] = []
+        self._release = weakref.finalize(self, _delete, session, graph, self._ends)
         self._release.atexit = False  # the end of the process gives everything back anyway
 
     def run(
@@ -156,6 +157,10 @@ class Session:
                 self._running -= 1
                 if self._closed:
                     self._idle.notify_all()
+
+    def at_end(self, call: Callable[[], object]) -> None:
+        """Has something called once everything has been given back."""
+        self._ends.append(call)
 
     def close(self) -> None:
         with self._idle:
@@ -306,13 +311,15 @@ def _load(graph: int, options: int, export_dir: str, tags: Sequence[str]) -> tup
         lib.TF_DeleteBuffer(buffer)
 
 
-def _delete(session: int, graph: int) -> None:
+def _delete(session: int, graph: int, ends: Sequence[Callable[[], object]]) -> None:
     lib = library()
     with status() as st:
         lib.TF_CloseSession(session, st)
     with status() as st:
         lib.TF_DeleteSession(session, st)
     lib.TF_DeleteGraph(graph)
+    for end in ends:
+        end()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A worker: `python -m lambda_serving.workers NUMBER CONTROL LISTENER...`, all but NUMBER fds."""
+"""A worker: `python -m lambda_serving.workers NUMBER FDS`: control, shared memory, listeners."""
 
 import logging
 import socket
@@ -7,12 +7,13 @@ import threading
 
 from lambda_serving.errors import ServingError
 from lambda_serving.tensorflow_c.library import library
+from lambda_serving.tensorflow_c.sharing import Shared
 from lambda_serving.workers.worker import Worker
 
 __all__: list[str] = []
 
 
-def _main(number: int, control: int, *listeners: int) -> None:
+def _main(number: int, control: int, register: int, *listeners: int) -> None:
     worker = Worker(
         socket.socket(fileno=control), [socket.socket(fileno=each) for each in listeners], number
     )
@@ -26,7 +27,8 @@ def _main(number: int, control: int, *listeners: int) -> None:
     from lambda_serving.workers.reloading import models
 
     try:
-        run(settings, models(worker, settings), worker.listener, worker)
+        shared = Shared(register)
+        run(settings, models(worker, settings), worker.listener, worker, shared)
     except ServingError as error:
         worker.failed(error)
         sys.exit(1)

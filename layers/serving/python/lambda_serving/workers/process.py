@@ -31,12 +31,16 @@ class State(Enum):
 
 
 class WorkerProcess:
-    """The processes, one after another, that have one number; `told` gets what they say."""
+    """The processes, one after another, that have one number; `told` gets what they say.
+
+    They inherit `listeners`, and the register of what they share (`sharing.Shared`).
+    """
 
     def __init__(
         self,
         number: int,
         listeners: Sequence[socket.socket],
+        register: int,
         told: Callable[["WorkerProcess", Frame], None],
     ) -> None:
         self.number = number
@@ -49,7 +53,7 @@ class WorkerProcess:
         """Whether one of its models has no version that answers."""
         self._silent = self._behind = 0
         self._is_over = False
-        self._listeners = listeners
+        self._inherited = (register, *(listener.fileno() for listener in listeners))
         self._told = told
         self._process: asyncio.subprocess.Process | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -63,7 +67,7 @@ class WorkerProcess:
     async def live(self, first: Sequence[Frame]) -> str:
         """Runs a process, which is told `first`, until it has ended; how it did, as a sentence."""
         ours, theirs = socket.socketpair()
-        fds = [theirs.fileno(), *(listener.fileno() for listener in self._listeners)]
+        fds = [theirs.fileno(), *self._inherited]
         self.state, self.error, self.is_outdated = State.LOADING, None, False
         self._silent = self._behind = 0
         with theirs:

@@ -19,6 +19,7 @@ from lambda_serving.errors import InvalidArgument, Unavailable
 from lambda_serving.listeners import grpc_listener, rest_listener
 from lambda_serving.settings import Settings
 from lambda_serving.stopping import ends
+from lambda_serving.tensorflow_c.sharing import new_memory
 from lambda_serving.workers.frames import Frame, Kind, joined
 from lambda_serving.workers.process import State, WorkerProcess
 
@@ -52,7 +53,8 @@ def supervise(settings: Settings) -> None:
         listeners = [_shared(held.enter_context(rest_listener(settings)))]
         for _ in range(settings.workers - 1):
             listeners.append(held.enter_context(_another(listeners[0])))
-        status = asyncio.run(_Supervisor(settings, listeners).run())
+        held.callback(os.close, register := _register())
+        status = asyncio.run(_Supervisor(settings, listeners, register).run())
     sys.exit(status)
 
 
@@ -64,15 +66,19 @@ def pause_after(failures: int) -> float:
 class _Supervisor:
     """`listeners` are the REST sockets of the workers, bound to one port.
 
+    `register` is that of the memory which they share.
     The kernel spreads connections evenly over them. All of them stay open here, so that nobody
     who has connected is reset when a worker ends: another one accepts in its place meanwhile.
     """
 
-    def __init__(self, settings: Settings, listeners: Sequence[socket.socket]) -> None:
+    def __init__(
+        self, settings: Settings, listeners: Sequence[socket.socket], register: int
+    ) -> None:
         self._settings = settings
         self._listeners = listeners
         self._workers = [
-            WorkerProcess(number, listeners, self._told) for number in range(settings.workers)
+            WorkerProcess(number, listeners, register, self._told)
+            for number in range(settings.workers)
         ]
         self._kept: dict[str, bytes] = {}
         self._asking: dict[str, asyncio.Lock] = {}
@@ -255,6 +261,14 @@ def _with_cores_shared(settings: Settings) -> Settings:
         return settings
     cores = (os.cpu_count() or 1) // settings.workers
     return replace(settings, tensorflow_intra_op_parallelism=max(1, cores))
+
+
+def _register() -> int:
+    """A register of shared memory; without such memory each worker finds out, and says so."""
+    try:
+        return new_memory("register")
+    except OSError:
+        return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
 
 
 def _shared(listener: socket.socket) -> socket.socket:
