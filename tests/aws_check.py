@@ -20,6 +20,7 @@ import jmespath
 from botocore import xform_name
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.model import OperationModel, Shape
+from jmespath.exceptions import JMESPathError
 from rich.console import Console
 from rich.table import Table
 
@@ -46,6 +47,7 @@ _COLUMNS = 4
 _SHOWN = re.compile(r"`(?P<command>aws [^`]+)` → `(?P<expected>[^`]+)`")
 _BY_HAND = "By hand: "
 _READS = re.compile(r"(get|list|describe|head|batch-get|test|simulate|lookup|validate|filter)-.+")
+_VARIABLE = re.compile(r"\$(?P<brace>\{)?(?P<name>[A-Z]+)(?(brace)\})")
 _SERVICES = {"s3api": "s3"}
 _CLI_ONLY = {"output": 1, "region": 1, "cli-binary-format": 1, "no-cli-pager": 0, "no-paginate": 0}
 
@@ -120,7 +122,7 @@ def parse(command: str, values: Mapping[str, str], session: Any) -> Command:
 
 
 def _filled(word: str, values: Mapping[str, str]) -> str:
-    return re.sub(r"\$([A-Z]+)", lambda match: values.get(match[1], match[0]), word)
+    return _VARIABLE.sub(lambda match: values.get(match["name"], match[0]), word)
 
 
 def _options(words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
@@ -189,7 +191,10 @@ def run(command: Command, session: Any) -> str:
         return str(error)
     payload = answer.pop("Payload", None)
     answer.pop("ResponseMetadata", None)
-    found = jmespath.search(command.query, answer) if command.query else answer
+    try:
+        found = jmespath.search(command.query, answer) if command.query else answer
+    except JMESPathError as error:  # what was asked for is not there
+        found = str(error)
     return (payload.read().decode() if payload else "") + _text(found)
 
 
