@@ -649,6 +649,17 @@ class TestS3Store(_BucketContract, GuardedContract):
         )
         assert not folder.exists()
 
+    def test_keys_that_a_manifest_does_not_list_are_passed_over(
+        self, store: Store, put: _Put, bucket: str
+    ) -> None:
+        backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
+        manifest = Manifest({"saved_model.pb": File(0, sha256().hexdigest())})
+        put({"1/saved_model.pb": b"", "1/manifest.json": manifest.to_json()})
+        for name in ("/x", "./x", "a\x01"):
+            backend.put_object(bucket, f"models/m/1/{name}", b"")
+        fetched = store.fetch(ServableId("m", 1))
+        assert [path.name for path in fetched.iterdir()] == ["saved_model.pb"]
+
     def test_failed_download_leaves_nothing_behind(
         self, client: "S3Client", store: Store, put: _Put, folder: Path
     ) -> None:

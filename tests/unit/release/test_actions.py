@@ -306,6 +306,7 @@ def _deployments(draw: st.DrawFn) -> Deployment:
         updating=draw(st.booleans()),
         aliases={**aliases, LIVE: draw(st.builds(Alias, numbers, shares=shares))},
         exposed=frozenset(draw(st.sets(_ALIASES))),
+        routed=frozenset(draw(st.sets(_ALIASES))),
         shifting=draw(st.booleans()),
         shifts={name: draw(_MOVING) for name in ("d-1", "d-2")},
         now=draw(st.floats(0, 2 * BUILD_SECONDS)),
