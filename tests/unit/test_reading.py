@@ -91,6 +91,11 @@ def _becomes_a_folder(path: Path) -> None:
     path.mkdir()
 
 
+def _becomes_a_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 def _becomes_a_loop(path: Path) -> None:
     path.unlink()
     path.symlink_to(path)
@@ -103,6 +108,7 @@ _SPOILS: list[tuple[Callable[[Path], object], str]] = [
     (lambda path: path.write_bytes(bytes(50_000_000)), "has another content than its name says"),
     (lambda path: path.unlink(), "Could not read .*: No such file"),
     (_becomes_a_folder, "Could not read .*: Is a directory"),
+    (_becomes_a_pipe, "has 0 bytes"),
     (_becomes_a_loop, "Could not read .*symbolic links"),
 ]
 

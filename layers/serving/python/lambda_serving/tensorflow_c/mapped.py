@@ -117,7 +117,7 @@ def _assign(session: Session, files: Sequence[MappedFile], values: Values) -> No
 def opened(file: MappedFile) -> Iterator[FileIO]:
     """The file; raises DataLoss when it cannot be read or has another size than its tensor."""
     try:
-        with FileIO(file.path) as content:
+        with FileIO(file.path, opener=_open) as content:
             if (found := os.fstat(content.fileno()).st_size) != file.size:
                 raise DataLoss(
                     f"{file.path} has {found} bytes, its tensor {file.size}: copy it again"
@@ -125,6 +125,11 @@ def opened(file: MappedFile) -> Iterator[FileIO]:
             yield content
     except OSError as error:
         raise DataLoss(f"Could not read {file.path}: {error.strerror}") from error
+
+
+def _open(path: str, flags: int) -> int:
+    """Without waiting, should a pipe lie in the place of a file."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _mapped(file: MappedFile) -> int:
