@@ -182,13 +182,7 @@ class Cloud:
             }
             for each in batch
         ]
-        end = monotonic() + _FUNCTION_SECONDS
-        context = SimpleNamespace(
-            get_remaining_time_in_millis=lambda: int(1000 * (end - monotonic()))
-        )
-        if self.handler is None:
-            self.handler = worker.start(self.environment)
-        failed = self.handler({"Records": records}, context)["batchItemFailures"]
+        failed = self.call({"Records": records})["batchItemFailures"]
         kept = {each["itemIdentifier"] for each in failed}
         for record in records:
             if record["messageId"] not in kept:
@@ -200,6 +194,16 @@ class Cloud:
                     VisibilityTimeout=0,
                 )
         return True
+
+    def call(self, event: Any) -> Any:
+        """What the release function returns for an event."""
+        end = monotonic() + _FUNCTION_SECONDS
+        context = SimpleNamespace(
+            get_remaining_time_in_millis=lambda: int(1000 * (end - monotonic()))
+        )
+        if self.handler is None:
+            self.handler = worker.start(self.environment)
+        return self.handler(event, context)
 
     def lose(self, seconds: float = 300) -> list[str]:
         """Takes all messages out of the queue, be it when they are visible again; their bodies."""
@@ -324,7 +328,13 @@ def running(
         deployed = Cloud(
             plane, f"s3://{bucket}/models", api_id, url, arn, s3, sqs, events, api, access
         )
-        plane.add(f"{SYSTEM}_release", "zip", alias=False, environment=deployed.environment)
+        plane.add(
+            f"{SYSTEM}_release",
+            "zip",
+            alias=False,
+            environment=deployed.environment,
+            run=lambda _, event, __: deployed.call(event),
+        )
         yield deployed
 
 

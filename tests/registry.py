@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 
-__all__ = ["PASSWORD", "USER", "put_base", "running", "unpack"]
+__all__ = ["PASSWORD", "USER", "put_base", "refuse_known_tags", "running", "tags", "unpack"]
 
 USER, PASSWORD = "AWS", "token-of-ecr"
 _HASH = "$2b$04$h8xHscnPE0Ol6yZxbzdf2.VKVofcjm52BquXYHxii2s0xL8czud7."
@@ -113,6 +113,27 @@ def unpack(image: str, folder: Path) -> dict[str, str]:
     with tarfile.open(fileobj=io.BytesIO(layer)) as tar:
         tar.extractall(folder, filter="data")
     return dict(each.split("=", 1) for each in config.get("Env", []))
+
+
+def refuse_known_tags(request: httpx.Request) -> httpx.Response | None:
+    """ECR's answer to a tag that is there already, of whatever image, if tags are immutable."""
+    if request.method != "PUT" or "/manifests/" not in request.url.path:
+        return None
+    accept = {"Accept": request.headers["Content-Type"]}
+    if httpx.head(request.url, headers=accept).is_error:
+        return None
+    tag = request.url.path.rpartition("/")[2]
+    message = (
+        f"The image tag '{tag}' already exists in the repository and cannot be overwritten because"
+        " the repository is immutable."
+    )
+    return httpx.Response(400, json={"errors": [{"code": "TAG_INVALID", "message": message}]})
+
+
+def tags(repository: str) -> list[str]:
+    """Of `HOST/NAME`."""
+    with _client(repository) as client:
+        return sorted(client.get("tags/list").json()["tags"])
 
 
 def _client(repository: str) -> httpx.Client:

@@ -23,6 +23,8 @@ def _create(plane: Plane, given: Given) -> Given:
     number = _number(function, given["FunctionVersion"])
     if name in function.aliases:
         raise conflict(f"Alias already exists: {function.arn(name)}")
+    if len(function.aliases) >= plane.most_aliases:
+        raise Refused(400, "AliasLimitExceededException", "Alias limit exceeded")
     weights = _weights(function, given) or {}
     _check_weights(number, weights)
     function.point(name, number, weights).description = given.get("Description", "")
@@ -38,6 +40,8 @@ def _get(plane: Plane, given: Given) -> Given:
 def _list(plane: Plane, given: Given) -> Given:
     """Of one version: the aliases whose first it is."""
     function, asked = named(plane, given), given.get("FunctionVersion")
+    for name in function.provisioned:
+        function.look_at(name)
     every = [
         _told(function, name)
         for name, alias in function.aliases.items()
@@ -96,6 +100,17 @@ def _check_weights(number: int, weights: Mapping[int, float]) -> None:
         )
     if any(weight >= 1 for weight in weights.values()):
         raise Refused(400, "ValidationException", "Member must have value less than 1.0")
+
+
+def _get_provisioned(plane: Plane, given: Given) -> Given:
+    function, name = named(plane, given), given["Qualifier"]
+    if name not in function.provisioned:
+        raise Refused(
+            404,
+            "ProvisionedConcurrencyConfigNotFoundException",
+            "No Provisioned Concurrency Config found for this function",
+        )
+    return {"Status": "READY" if function.look_at(name) else "IN_PROGRESS"}
 
 
 def _told(function: Function, name: str) -> dict[str, Any]:
@@ -192,6 +207,7 @@ OPERATIONS: Mapping[str, Callable[[Plane, Given], Given]] = {
     "DeleteAlias": _delete,
     "GetAlias": _get,
     "GetPolicy": _get_policy,
+    "GetProvisionedConcurrencyConfig": _get_provisioned,
     "ListAliases": _list,
     "RemovePermission": _remove_permission,
     "UpdateAlias": _update,

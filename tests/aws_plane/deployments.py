@@ -40,9 +40,21 @@ def _create(plane: Plane, given: Given) -> Given:
         code, message = why
         deployment.status = "Failed"
         deployment.error = {"code": code, "message": f"{_INVALID} {message}".strip()}
+    elif alarms := _ringing(plane, group, given):
+        deployment.status = "Stopped"
+        deployment.error = {"code": "ALARM_ACTIVE", "message": f"{alarms} rings"}
     deployment_id = f"d-{len(plane.deployments) + 1:09}"
     plane.deployments[deployment_id] = deployment
     return {"deploymentId": deployment_id}
+
+
+def _ringing(plane: Plane, group: tuple[str, str], given: Given) -> set[str]:
+    """The alarms that end the deployment before it begins."""
+    override = given.get("overrideAlarmConfiguration")
+    if override is None:
+        return plane.ringing.intersection(plane.group_alarms[group])
+    names = {each["name"] for each in override.get("alarms", [])}
+    return plane.ringing & names if override.get("enabled") else set()
 
 
 def _properties(revision: Given) -> dict[str, Any]:
@@ -155,11 +167,13 @@ def _group(plane: Plane, given: Given) -> tuple[str, str]:
 
 def _get_group(plane: Plane, given: Given) -> Given:
     application, group = _group(plane, given)
+    alarms = [{"name": name} for name in plane.group_alarms[application, group]]
     return {
         "deploymentGroupInfo": {
             "applicationName": application,
             "deploymentGroupName": group,
             "computePlatform": "Lambda",
+            "alarmConfiguration": {"enabled": bool(alarms), "alarms": alarms},
         }
     }
 

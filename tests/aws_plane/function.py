@@ -5,24 +5,37 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
 from threading import RLock
-from typing import Any
+from typing import Any, NamedTuple
 
-from aws_plane.refused import conflict, not_found
+from aws_plane.refused import Refused, conflict, not_found
 
-__all__ = ["Alias", "Function", "Run", "Version"]
+__all__ = ["Alias", "Failure", "Function", "Run", "Version"]
 
 Run = Callable[[str, Any, str], Any]
 """What the function of an image returns for an event, invoked by a qualifier: `$LATEST`, a version
 or an alias. A RuntimeError that it raises is a function error."""
+_ASLEEP = (
+    "The operation cannot be performed at this time. The function is currently in the following"
+    " state: Inactive"
+)
 _ACCOUNT = "arn:aws:lambda:eu-west-1:123456789012:function"
+
+
+class Failure(NamedTuple):
+    """Why an update failed, or a version could not be started: a code of botocore's, and words."""
+
+    code: str
+    reason: str
 
 
 @dataclass(slots=True)
 class Version:
     """Code and settings of a function, `$LATEST` or published.
 
-    It is not ready for `looks` looks. `update` counts the updates of the code: Lambda publishes
-    what was updated since, be it to the same image.
+    It is not ready for `looks` looks, then the update to it or its start is a `failure`, if there
+    is one. A version may be in a `state` of its own, such as Inactive. `update` counts the updates
+    of the code: Lambda publishes what was updated since, be it to the same image. `modified` is
+    when it was updated or published, in milliseconds.
     """
 
     image: str
@@ -30,9 +43,11 @@ class Version:
     environment: Mapping[str, str] = field(default_factory=dict)
     memory: int = 1024
     looks: int = 0
-    broken: str = ""
+    failure: Failure | None = None
+    state: str = ""
     update: int = 0
     revision: int = 1
+    modified: int = 0
 
     def look(self) -> bool:
         """Whether it is ready now; a look brings it nearer, and being ready is a new revision."""
@@ -65,7 +80,13 @@ class Alias:
 
 @dataclass(slots=True)
 class Function:
-    """A function by its name; `policies` holds statements by alias, version or "" and their id."""
+    """A function by its name; `policies` holds statements by alias, version or "" and their id.
+
+    Aliases in `provisioned` have provisioned concurrency, which takes that many looks to allocate
+    for a version that the alias moves to: Lambda keeps the traffic where it was until then, and
+    `allocating` counts the looks that are left. An invocation of a version that sleeps is refused
+    with `asleep`, and wakes it for `waking_looks` looks.
+    """
 
     name: str
     latest: Version
@@ -75,7 +96,11 @@ class Function:
     versions: dict[int, Version] = field(default_factory=dict)
     aliases: dict[str, Alias] = field(default_factory=dict)
     policies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    provisioned: dict[str, int] = field(default_factory=dict)
     newest: int = 0
+    waking_looks: int = 1
+    asleep: Refused = field(default_factory=lambda: conflict(_ASLEEP))
+    allocating: dict[str, int] = field(default_factory=dict)
     _revisions: Iterator[int] = field(default_factory=lambda: itertools.count(1, 1000))
 
     def arn(self, qualifier: str = "") -> str:
@@ -107,13 +132,20 @@ class Function:
             raise not_found(f"Function not found: {self.arn(qualifier)}")
         return number, self.versions[int(number)]
 
-    def publish(self, description: str, *, looks: int = 0, broken: str = "") -> int:
+    def publish(
+        self, description: str, *, looks: int = 0, failure: Failure | None = None, now: int = 0
+    ) -> int:
         """The number of a version with the code and settings of now, the newest if it has them."""
         newest = self.versions.get(self.newest)
         if newest is None or not newest.same_as(self.latest):
             self.newest += 1
             self.versions[self.newest] = replace(
-                self.latest, description=description, looks=looks, broken=broken, revision=1
+                self.latest,
+                description=description,
+                looks=looks,
+                failure=failure,
+                revision=1,
+                modified=now,
             )
         return self.newest
 
@@ -121,17 +153,36 @@ class Function:
         """The alias, made or moved; its weights stay as they are if none are given."""
         if not (alias := self.aliases.get(name)):
             alias = self.aliases[name] = Alias(number, revision=next(self._revisions))
-        alias.function_version = number
+        before, alias.function_version = alias.function_version, number
         if weights is not None:
             alias.weights = dict(weights)
+        if looks := self.provisioned.get(name):
+            self.allocating[name] = looks
+            alias.weights = {before: 1.0} if before != number else alias.weights
         alias.revision += 1
         return alias
 
+    def look_at(self, name: str) -> bool:
+        """Whether an alias has its provisioned concurrency; a look brings it nearer."""
+        left = self.allocating.get(name, 0)
+        if left == 1:
+            self.aliases[name].weights = {}
+            self.aliases[name].revision += 1
+        if left:
+            self.allocating[name] = left - 1
+        return left == 0
+
     def _active(self, qualifier: str) -> tuple[str, Version]:
         number, version = self.find(qualifier)
-        if number != "$LATEST" and (version.looks or version.broken):
+        if number == "$LATEST":
+            return number, version
+        if version.state == "Inactive":  # which the invocation ends
+            version.state, version.looks = "", max(1, self.waking_looks)
+            raise self.asleep
+        if version.looks or version.failure or version.state:
+            state = version.state or ("Pending" if version.looks else "Failed")
             raise conflict(
                 "The operation cannot be performed at this time."
-                f" The function version {number} is not active"
+                f" The function is currently in the following state: {state}"
             )
         return number, version

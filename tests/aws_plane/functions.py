@@ -9,19 +9,34 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from threading import Thread
 from typing import Any
 
-from aws_plane.function import Function, Version
+from aws_plane.function import Failure, Function, Version
 from aws_plane.plane import Plane
-from aws_plane.refused import conflict, invalid, not_found, outdated
+from aws_plane.refused import BUSY, Refused, conflict, invalid, not_found, outdated
 
 __all__ = ["OPERATIONS", "Given", "invoke", "named", "page"]
 
 Given = Mapping[str, Any]
 """What an operation is asked for, and its answer: members as botocore names them."""
+_WHY = {
+    "Pending": Failure("Creating", "The function is being created."),
+    "Inactive": Failure("Idle", "The function is idle."),
+}
 _PAGE = 2  # as more than one page must be read
-_STATES = ("State", "StateReason", "StateReasonCode", "LastUpdateStatus")
+_STATES = (
+    "State",
+    "StateReason",
+    "StateReasonCode",
+    "LastUpdateStatus",
+    "LastUpdateStatusReason",
+    "LastUpdateStatusReasonCode",
+)
+_REQUEST_BYTES = {"RequestResponse": 6_291_456, "Event": 1_048_576}
+_ANSWER_BYTES = 6_291_556
 
 
 def named(plane: Plane, given: Given) -> Function:
@@ -66,14 +81,17 @@ def _update_code(plane: Plane, given: Given) -> Given:
         raise invalid(
             f"Source image {given['ImageUri']} does not exist. Provide a valid source image."
         )
-    function.latest = Version(
-        given["ImageUri"],
-        before.description,
-        before.environment,
-        before.memory,
+    if unfit := plane.unfit.get(given["ImageUri"]):
+        shown = given["ImageUri"] if plane.shows_unfit else before.image
+        latest = replace(before, image=shown)
+    else:
+        latest = replace(before, image=given["ImageUri"], update=before.update + 1)
+    function.latest = replace(
+        latest,
         looks=plane.looks,
-        update=before.update + 1,
+        failure=unfit,
         revision=before.revision + 1,
+        modified=plane.now(),
     )
     return _configuration(function, "$LATEST", function.latest)
 
@@ -92,8 +110,9 @@ def _publish(plane: Plane, given: Given) -> Given:
         )
     number = function.publish(
         given.get("Description", latest.description),
-        looks=plane.looks,
-        broken=plane.broken.get(latest.image, ""),
+        looks=plane.looks if plane.publish_looks is None else plane.publish_looks,
+        failure=plane.broken.get(latest.image),
+        now=plane.now(),
     )
     return _configuration(function, str(number), function.versions[number])
 
@@ -132,6 +151,13 @@ def _delete(plane: Plane, given: Given) -> Given:
 
 def invoke(plane: Plane, given: Given) -> Given:
     """The answer of an invocation, or that an event is taken, which then runs beside."""
+    kind, size = given.get("InvocationType", "RequestResponse"), len(given.get("Payload") or b"")
+    if size > (most := _REQUEST_BYTES[kind]):
+        raise Refused(
+            413,
+            "RequestTooLargeException",
+            f"{size} byte payload is too large for the {kind} invocation type (limit {most} bytes)",
+        )
     with plane.lock:
         function = named(plane, given)
         qualifier = given.get("Qualifier", "$LATEST")
@@ -145,9 +171,11 @@ def invoke(plane: Plane, given: Given) -> Given:
             payload = {"errorType": "RuntimeError", "errorMessage": str(error)}
             failed = {"FunctionError": "Unhandled"}
         told = json.dumps(payload).encode()
+        if len(told) > _ANSWER_BYTES:
+            told, failed = _too_large(), {"FunctionError": "Unhandled"}
         return {"StatusCode": 200, "ExecutedVersion": number, "Payload": told, **failed}
 
-    match given.get("InvocationType", "RequestResponse"):
+    match kind:
         case "RequestResponse":
             return run()
         case "Event":
@@ -155,6 +183,14 @@ def invoke(plane: Plane, given: Given) -> Given:
             return {"StatusCode": 202, "Payload": b""}
         case other:
             raise AssertionError(f"{other} is not stood in for")
+
+
+def _too_large() -> bytes:
+    message = (
+        f"Response payload size exceeded maximum allowed payload size ({_ANSWER_BYTES} bytes)."
+    )
+    error = {"errorType": "Function.ResponseSizeTooLarge", "errorMessage": message}
+    return json.dumps(error).encode()
 
 
 def _start(plane: Plane, run: Callable[[], object]) -> None:
@@ -171,11 +207,7 @@ def _start(plane: Plane, run: Callable[[], object]) -> None:
 
 def _configuration(function: Function, number: str, version: Version) -> dict[str, Any]:
     revision, ready = str(version.revision), version.look()
-    state: dict[str, str] = {"State": "Active"}
-    if number != "$LATEST" and not ready:
-        state = {"State": "Pending", "StateReason": "The function is being created."}
-    elif number != "$LATEST" and version.broken:
-        state = {"State": "Failed", "StateReason": version.broken}
+    state = _state(number, version, ready=ready)
     return {
         "FunctionName": function.name,
         "FunctionArn": function.arn("" if number == "$LATEST" else number),
@@ -185,17 +217,31 @@ def _configuration(function: Function, number: str, version: Version) -> dict[st
         "MemorySize": version.memory,
         "Environment": {"Variables": dict(version.environment)},
         "RevisionId": revision,
+        "LastModified": datetime.fromtimestamp(version.modified / 1000, UTC).isoformat(),
         **state,
-        "LastUpdateStatus": "Successful" if ready else "InProgress",
         "PackageType": "Image",
     }
 
 
+def _state(number: str, version: Version, *, ready: bool) -> dict[str, str]:
+    """That of a version, and of the last update of the function."""
+    failure = version.failure if ready else None
+    if number == "$LATEST":
+        status = "Failed" if failure else "Successful" if ready else "InProgress"
+        return {"State": "Active", "LastUpdateStatus": status, **_told(failure, "LastUpdateStatus")}
+    state = version.state or ("Failed" if failure else "Active" if ready else "Pending")
+    why = failure or _WHY.get(state)
+    return {"State": state, "LastUpdateStatus": "Successful", **_told(why, "State")}
+
+
+def _told(failure: Failure | None, name: str) -> dict[str, str]:
+    if failure is None:
+        return {}
+    return {f"{name}Reason": failure.reason, f"{name}ReasonCode": failure.code}
+
+
 def _in_progress(function: Function) -> Exception:
-    return conflict(
-        "The operation cannot be performed at this time. An update is in progress for resource:"
-        f" {function.arn()}"
-    )
+    return conflict(BUSY[0].format(function.arn()))
 
 
 def _resolved(image: str) -> str:

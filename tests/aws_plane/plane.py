@@ -1,12 +1,13 @@
 """All that the stand-in knows, and what a test does to it that no client of AWS can."""
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from threading import RLock, Thread
 from typing import Any
 
-from aws_plane.function import Alias, Function, Run, Version
+from aws_plane.function import Alias, Failure, Function, Run, Version
 
 __all__ = ["UNFINISHED", "Deployment", "Plane"]
 
@@ -40,17 +41,27 @@ class Plane:
     """Functions by name, CodeDeploy's groups as (application, group), and its deployments by id.
 
     Functions run by `run` unless they have their own. New code and versions are ready after
-    `looks`: answers that tell their state. Versions of images in `broken` never become ready, for
-    the reason given there; those in `missing_images` are refused. An alias with weights draws by
-    `random`. `calls` are the names of operations so far; `interfere` is called with the name
-    "before" and "after" each, and may raise `Refused`. `failures` are what went wrong in the
+    `looks`: answers that tell their state; versions after `publish_looks`, if that is given, as
+    with SnapStart. Versions of images in `broken` never become ready, and updates to those in
+    `unfit` are taken and fail, for the reason given there; then the function shows the image that
+    it had, or the one that failed if `shows_unfit`. Images in `missing_images` are refused. A
+    function has at most `most_aliases`. Alarms in `ringing` end a deployment of CodeDeploy at once,
+    if its group has them in `group_alarms` and it does not override them. An alias with weights
+    draws by `random`. `calls` are the names of operations so far; `interfere` is called with the
+    name "before" and "after" each, and may raise `Refused`. `failures` are what went wrong in the
     stand-in itself; `serving` raises the first at its end.
     """
 
     run: Run = _no_run
     looks: int = 1
     random: Random = field(default_factory=lambda: Random(0))  # noqa: S311 no secret
-    broken: dict[str, str] = field(default_factory=dict)
+    publish_looks: int | None = None
+    broken: dict[str, Failure] = field(default_factory=dict)
+    unfit: dict[str, Failure] = field(default_factory=dict)
+    shows_unfit: bool = False
+    most_aliases: int = 1000
+    ringing: set[str] = field(default_factory=set)
+    group_alarms: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     missing_images: set[str] = field(default_factory=set)
     interfere: Callable[[str, str], None] = lambda _, __: None
     calls: list[str] = field(default_factory=list)
@@ -60,6 +71,11 @@ class Plane:
     failures: list[Exception] = field(default_factory=list)
     background: list[Thread] = field(default_factory=list)
     lock: RLock = field(default_factory=RLock)
+    _clock: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def now(self) -> int:
+        """Another millisecond for each thing that happens."""
+        return next(self._clock)
 
     def add(
         self,
@@ -72,17 +88,18 @@ class Plane:
         alias: bool = True,
     ) -> Function:
         """A function as a template leaves it: version 1, to which the alias `live` points."""
-        latest = Version(image, environment=environment or {}, memory=memory)
+        latest = Version(image, environment=environment or {}, memory=memory, modified=self.now())
         function = Function(name, latest, run or self.run, self.random, self.lock)
-        function.publish("the template's")
+        function.publish("the template's", now=self.now())
         if alias:
             function.point("live", 1)
         self.functions[name] = function
         return function
 
-    def add_group(self, application: str, group: str) -> None:
+    def add_group(self, application: str, group: str, *alarms: str) -> None:
         """A deployment group of CodeDeploy, and its application."""
         self.groups.add((application, group))
+        self.group_alarms[application, group] = [*alarms]
 
     def shift(self, deployment_id: str, weight: float) -> None:
         """CodeDeploy gives the new version that share of the invocations."""

@@ -1,6 +1,14 @@
 """What AWS answers to who cannot have what they ask for."""
 
-__all__ = ["Refused", "conflict", "invalid", "not_found", "outdated"]
+__all__ = ["BUSY", "Refused", "conflict", "invalid", "not_found", "outdated"]
+
+_NOT_NOW = "The operation cannot be performed at this time."
+BUSY = (
+    f"{_NOT_NOW} An update is in progress for resource: {{}}",
+    f"{_NOT_NOW} The function is currently in the following state: Pending",
+    "The resource already exists, or another operation is in progress.",
+)
+"""What a ResourceConflictException says of a resource that Lambda is at."""
 
 
 class Refused(Exception):

@@ -26,7 +26,7 @@ from aws_plane.refused import Refused
 
 __all__ = ["Operation", "find", "read", "write"]
 
-_LAMBDA_VERSION = "2015-03-31"
+_LAMBDA_VERSIONS = ("2015-03-31", "2019-09-30")  # of operations that the stand-in knows some of
 _TARGET = "CodeDeploy_20141006."
 Operation = OperationModel
 
@@ -93,13 +93,13 @@ def _model(service: str) -> ServiceModel:
 
 @cache
 def _routes() -> dict[str, re.Pattern[str]]:
-    """The paths of Lambda's oldest operations, of which the stand-in knows some."""
+    """The paths of Lambda's operations on functions."""
     model = _model("lambda")
     uris = {name: model.operation_model(name).http["requestUri"] for name in model.operation_names}
     return {
         name: re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", uri.rstrip("/")))
         for name, uri in uris.items()
-        if uri.startswith(f"/{_LAMBDA_VERSION}/functions/")
+        if uri.startswith(tuple(f"/{version}/functions/" for version in _LAMBDA_VERSIONS))
     }
 
 

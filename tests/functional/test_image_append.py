@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from lambda_serving.errors import (
+    AlreadyExists,
     DataLoss,
     InvalidArgument,
     NotFound,
@@ -26,7 +27,7 @@ from lambda_serving.errors import (
     Unavailable,
 )
 from lambda_serving.image import Appended, Registry, append
-from registry import PASSWORD, USER, running
+from registry import PASSWORD, USER, refuse_known_tags, running
 
 _OCI = {
     "manifest": "application/vnd.oci.image.manifest.v1+json",
@@ -288,6 +289,41 @@ def test_another_byte_replaces_the_tag(base: _Repository, folder: Path, wire: _W
     second = wire.append(base.tag("base"), folder, base.tag("MLP-3"))
     assert (second.new, second.digest != first.digest) == (True, True)
     assert base.manifest("MLP-3").headers["Docker-Content-Digest"] == second.digest
+
+
+def test_tag_with_the_digest_is_of_one_image_and_immutable_repositories_take_it(
+    base: _Repository, folder: Path, wire: _Wire
+) -> None:
+    base.push(_OCI)
+    wire.before = refuse_known_tags
+    first = wire.append(base.tag("base"), folder, base.tag("MLP-3-{digest}"))
+    again = wire.append(base.tag("base"), folder, base.tag("MLP-3-{digest}"))
+    assert again == Appended(first.digest, sent=0, new=False)
+    wire.append(base.tag("base"), folder, base.tag("MLP-3"))
+    (folder / "graph.pb").write_bytes(b"other")
+    second = wire.append(base.tag("base"), folder, base.tag("MLP-3-{digest}"))
+    for appended in (first, second):
+        tag = f"MLP-3-{appended.digest.removeprefix('sha256:')[:16]}"
+        assert f"sha256:{sha256(base.manifest(tag).content).hexdigest()}" == appended.digest
+    with pytest.raises(AlreadyExists, match="the repository is immutable. Name a tag that is not"):
+        wire.append(base.tag("base"), folder, base.tag("MLP-3"))
+
+
+def test_image_whose_acknowledgement_is_lost_is_not_refused_as_one_that_is_there(
+    base: _Repository, folder: Path, wire: _Wire
+) -> None:
+    base.push(_OCI)
+    lost: list[httpx.Request] = []
+
+    def lose(request: httpx.Request, answer: httpx.Response) -> httpx.Response:
+        if request.method == "PUT" and "/manifests/" in request.url.path and not lost:
+            lost.append(request)
+            raise httpx.ReadError("gone")
+        return answer
+
+    wire.before, wire.after = refuse_known_tags, lose
+    assert wire.append(base.tag("base"), folder, base.tag("MLP-3-{digest}")).new
+    assert lost
 
 
 def test_layers_of_another_repository_are_mounted_and_not_sent(

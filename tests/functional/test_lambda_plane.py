@@ -12,7 +12,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from aws_plane import Alias, Function, Plane, Refused, serving
+from aws_plane import BUSY, Alias, Failure, Function, Plane, Refused, serving
 
 _IMAGE = "registry/models@sha256:{}".format
 
@@ -134,7 +134,7 @@ def test_image_that_is_missing_is_refused(functions: Any, plane: Plane) -> None:
 
 
 def test_version_is_pending_then_active_or_failed(functions: Any, plane: Plane) -> None:
-    plane.broken[_IMAGE("b")] = "The image is too large"
+    plane.broken[_IMAGE("b")] = Failure("InvalidImage", "The image is too large")
     functions.update_function_code(FunctionName="f", ImageUri=_IMAGE("b"))
     functions.get_function(FunctionName="f")
     plane.looks = 2
@@ -145,7 +145,127 @@ def test_version_is_pending_then_active_or_failed(functions: Any, plane: Plane) 
         assert _code(error) == (409, "ResourceConflictException")
         told = functions.get_function_configuration(FunctionName="f", Qualifier="2")
     told = functions.get_function_configuration(FunctionName="f", Qualifier="2")
-    assert (told["State"], told["StateReason"]) == ("Failed", "The image is too large")
+    assert told["State"] == "Failed"
+    assert (told["StateReasonCode"], told["StateReason"]) == plane.broken[_IMAGE("b")]
+
+
+@pytest.mark.parametrize("shows_unfit", [False, True])
+def test_image_may_be_taken_and_then_refused(
+    shows_unfit: bool,  # noqa: FBT001 - as pytest passes it
+    functions: Any,
+    plane: Plane,
+) -> None:
+    plane.unfit[_IMAGE("b")] = why = Failure("ImageAccessDenied", "no right")
+    plane.shows_unfit = shows_unfit
+    told = functions.update_function_code(FunctionName="f", ImageUri=_IMAGE("b"))
+    assert told["LastUpdateStatus"] == "InProgress"
+    found = functions.get_function(FunctionName="f")
+    configuration = found["Configuration"]
+    assert (configuration["State"], configuration["LastUpdateStatus"]) == ("Active", "Failed")
+    reason = [configuration[f"LastUpdateStatusReason{more}"] for more in ("Code", "")]
+    assert tuple(reason) == why
+    assert configuration["LastModified"] == told["LastModified"]
+    shown = _IMAGE("b" if shows_unfit else "template")
+    assert found["Code"]["ResolvedImageUri"] == shown
+    _publish(functions, "a")
+    assert "LastUpdateStatusReason" not in functions.get_function_configuration(FunctionName="f")
+
+
+@pytest.mark.parametrize(
+    "code", ["ResourceConflictException", "ResourceNotReadyException", "SnapStartNotReadyException"]
+)
+def test_version_that_sleeps_wakes_when_it_is_asked(
+    code: str, functions: Any, function: Function
+) -> None:
+    function.versions[1].state = "Inactive"
+    function.asleep, function.waking_looks = Refused(409, code, "not now"), 2
+    asked = {"FunctionName": "f", "Qualifier": "1"}
+    assert functions.get_function_configuration(**asked)["StateReasonCode"] == "Idle"
+    for expected in (code, "ResourceConflictException"):
+        with pytest.raises(ClientError) as error:
+            functions.invoke(**asked)
+        assert _code(error) == (409, expected)
+    states = [functions.get_function_configuration(**asked)["State"] for _ in range(3)]
+    assert states == ["Pending", "Pending", "Active"]
+    assert functions.invoke(**asked)["StatusCode"] == 200
+
+
+def test_snapshot_of_a_version_takes_its_time(functions: Any, plane: Plane) -> None:
+    plane.publish_looks = 9
+    functions.update_function_code(FunctionName="f", ImageUri=_IMAGE("a"))
+    functions.get_function(FunctionName="f")
+    assert functions.publish_version(FunctionName="f")["State"] == "Pending"
+    asked = {"FunctionName": "f", "Qualifier": "2"}
+    states = [functions.get_function_configuration(**asked)["State"] for _ in range(9)]
+    assert states == [*["Pending"] * 8, "Active"]
+
+
+@pytest.mark.parametrize("state", ["Deactivating", "Deactivated", "ActiveNonInvocable", "Deleting"])
+def test_states_that_only_botocore_knows_refuse_invocations(
+    state: str, functions: Any, function: Function
+) -> None:
+    function.versions[1].state = state
+    found = functions.get_function_configuration(FunctionName="f", Qualifier="1")
+    assert (found["State"], "StateReasonCode" in found) == (state, False)
+    with pytest.raises(ClientError, match=f"following state: {state}") as error:
+        functions.invoke(FunctionName="f", Qualifier="live")
+    assert _code(error) == (409, "ResourceConflictException")
+
+
+@pytest.mark.parametrize("said", BUSY)
+def test_conflict_has_several_texts(said: str, functions: Any, plane: Plane) -> None:
+    def refuse(_: str, __: str) -> None:
+        raise Refused(409, "ResourceConflictException", said)
+
+    plane.interfere = refuse
+    with pytest.raises(ClientError) as error:
+        functions.update_function_code(FunctionName="f", ImageUri=_IMAGE("a"))
+    assert _code(error) == (409, "ResourceConflictException")
+
+
+def test_payloads_have_a_limit(functions: Any, function: Function) -> None:
+    size = 6 * 1024**2
+    function.run = lambda _, event, __: "x" * len(event)
+    body = b'"' + b"x" * (size - 2) + b'"'
+    answer = functions.invoke(FunctionName="f", Payload=body)
+    assert (answer["StatusCode"], "FunctionError" in answer) == (200, False)
+    for more in ({}, {"InvocationType": "Event"}):
+        with pytest.raises(ClientError, match="payload is too large") as error:
+            functions.invoke(FunctionName="f", Payload=body + b" ", **more)
+        assert _code(error) == (413, "RequestTooLargeException")
+    function.run = lambda *_: "x" * (size + 200)
+    answer = functions.invoke(FunctionName="f")
+    assert answer["FunctionError"] == "Unhandled"
+    assert json.loads(answer["Payload"].read())["errorType"] == "Function.ResponseSizeTooLarge"
+
+
+def test_aliases_have_a_limit(functions: Any, plane: Plane) -> None:
+    plane.most_aliases = 2
+    functions.create_alias(FunctionName="f", Name="a", FunctionVersion="1")
+    with pytest.raises(ClientError) as error:
+        functions.create_alias(FunctionName="f", Name="b", FunctionVersion="1")
+    assert _code(error) == (400, "AliasLimitExceededException")
+
+
+def test_provisioned_concurrency_keeps_traffic_where_it_was_until_it_is_allocated(
+    functions: Any, function: Function
+) -> None:
+    live = {"FunctionName": "f", "Qualifier": "live"}
+    with pytest.raises(ClientError) as error:
+        functions.get_provisioned_concurrency_config(**live)
+    assert _code(error) == (404, "ProvisionedConcurrencyConfigNotFoundException")
+    version = _publish(functions, "a")
+    function.provisioned["live"] = 2
+    none: dict[str, Any] = {"AdditionalVersionWeights": {}}
+    functions.update_alias(
+        FunctionName="f", Name="live", FunctionVersion=version, RoutingConfig=none
+    )
+    found = functions.get_alias(FunctionName="f", Name="live")
+    assert found["FunctionVersion"] == version
+    assert found["RoutingConfig"] == {"AdditionalVersionWeights": {"1": 1.0}}
+    states = [functions.get_provisioned_concurrency_config(**live)["Status"] for _ in range(3)]
+    assert states == ["IN_PROGRESS", "IN_PROGRESS", "READY"]
+    assert "RoutingConfig" not in functions.get_alias(FunctionName="f", Name="live")
 
 
 def test_lists_have_pages_and_no_states(functions: Any) -> None:

@@ -405,6 +405,15 @@ def test_rollback_goes_to_the_good_version_before(four_versions: str) -> None:
         _run(rollback, four_versions)
 
 
+def test_rollback_counts_from_what_answered_and_not_from_what_is_built(
+    four_versions: str, client: "S3Client"
+) -> None:
+    releases = BucketReleases(four_versions, client)
+    content = releases.versions().complete[3]
+    releases.record(3, Record(content, "base", image="sha256:3", warm=7))
+    assert "Back to version 1. " in _run(rollback, four_versions)  # version 2 failed
+
+
 def test_rollback_goes_to_a_version_of_choice(four_versions: str, file: PolicyFile) -> None:
     assert "Back to version 1. " in _run(rollback, four_versions, "--version", "1")
     assert file.read().policy == Specific(frozenset({1}))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import cloud
-from aws_plane import Alias, Function, Plane, Refused
+from aws_plane import Alias, Failure, Function, Plane, Refused
 from cloud import SYSTEM, Cloud
 from lambda_serving.errors import (
     Aborted,
@@ -183,9 +183,8 @@ def test_first_version_is_built_published_warmed_and_pointed_to(world: _World) -
     assert world.record(1) == {"state": "AVAILABLE", "image": "sha256:1", "warm": 2}
     assert world.cloud.record("MLP", 1)["seconds"].keys() == {"build", "warm"}
     content = world.gateway.observe().versions[1]
-    assert world.function.versions[2].description == (
-        f"model version 1, content {content}, image sha256:1"
-    )
+    description = world.function.versions[2].description
+    assert description.startswith(f"model version 1, content {content}, image sha256:1, made ")
     assert world.reconcile() == []
 
 
@@ -382,9 +381,9 @@ def test_key_that_is_no_file_holds_up_nothing(world: _World) -> None:
 def test_version_that_lambda_cannot_start_is_recorded_with_its_reason(world: _World) -> None:
     world.reconcile()
     world.push(2)
-    world.plane.broken[f"{_REPOSITORY}@sha256:2"] = "The image is too large"
+    world.plane.broken[f"{_REPOSITORY}@sha256:2"] = Failure("InvalidImage", "It is too large")
     world.reconcile()
-    assert world.record(2)["error"] == "Lambda could not start it: The image is too large"
+    assert world.record(2)["error"] == ("Lambda could not start it: It is too large (InvalidImage)")
     assert world.live_image == f"{_REPOSITORY}@sha256:1"
 
 

@@ -3,6 +3,7 @@
 S3, its events and queue are moto's, Lambda's control plane is `aws_plane`.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -21,6 +22,8 @@ from aws_plane import Plane
 from cloud import SYSTEM, Cloud
 from grpc_web import BINARY, frame, outputs
 from lambda_serving.compile.apart import compile_apart
+from lambda_serving.release.bucket import BucketReleases
+from lambda_serving.release.deployment import Record
 from lambda_serving.store.manifest import MANIFEST, Manifest
 from rpc_client import path_of, predict_request
 from server_process import COMMAND
@@ -84,6 +87,10 @@ def test_pushed_versions_go_live_one_after_the_other_and_back(
         assert _command("push", source, f"{base_path}/{version}")[0] == 0
         deployed.settle()
         assert _answer(deployed) == {"predictions": [answer]}
+    repository = deployed.plane.functions[f"{SYSTEM}_base"].latest.image.partition("@")[0]
+    assert all(
+        re.fullmatch(r"base|half-[12]-[0-9a-f]{16}", tag) for tag in registry.tags(repository)
+    )
     code, said, _ = _command("status", base_path, stack)
     *table, last = said.splitlines()
     assert (code, last) == (0, "Nothing is to be done")
@@ -97,6 +104,40 @@ def test_pushed_versions_go_live_one_after_the_other_and_back(
     assert _command("reconcile", base_path, stack, "--dry-run")[1] == "Point(function_version=2)\n"
     deployed.settle()
     assert _answer(deployed) == {"predictions": [3.0]}
+
+
+def test_rollback_waits_neither_for_a_build_nor_for_the_queue(deployed: Cloud) -> None:
+    """Versions 1 and 2 answered, 3 is being built, and the model's messages lie in the queue."""
+    base_path = f"{deployed.models}/half"
+    deployed.plane.functions[f"{SYSTEM}_build"].run = lambda *_: None  # it takes very long
+    for version in (1, 2):
+        _release(deployed, version)
+    key = "models/half/3/manifest.json"
+    deployed.s3.put_object(Bucket=deployed.bucket, Key=key, Body=b"{}")
+    deployed.settle()
+    deployed.repair("half")
+    [taken] = deployed.sqs.receive_message(QueueUrl=deployed.queue_url)["Messages"]
+    assert deployed.live("half") == 2
+    code, said, _ = _command("rollback", base_path, f"--stack={SYSTEM}")
+    assert (code, "Back to version 1." in said) == (0, True)
+    assert deployed.live("half") == 1
+    assert "BUILDING" in json.dumps(deployed.record("half", 3))
+    deployed.sqs.delete_message(QueueUrl=deployed.queue_url, ReceiptHandle=taken["ReceiptHandle"])
+    code, _, said = _command("rollback", base_path, f"--stack={SYSTEM}")
+    assert (code, "has no version before 1" in said) == (1, True)
+
+
+def _release(deployed: Cloud, version: int) -> None:
+    """A version whose image is there, and that answers whatever it is asked."""
+    function = deployed.plane.functions[f"{SYSTEM}-half"]
+    function.run = lambda *_: {"statusCode": 200}
+    key = f"models/half/{version}/manifest.json"
+    deployed.s3.put_object(Bucket=deployed.bucket, Key=key, Body=str(version).encode())
+    releases = BucketReleases(f"{deployed.models}/half", deployed.s3)
+    base = deployed.plane.functions[f"{SYSTEM}_base"].latest.image.partition("@")[2]
+    content = releases.versions().complete[version]
+    releases.record(version, Record(content, base, image=f"sha256:{version:064}"))
+    deployed.settle(lambda: deployed.live("half") == version)
 
 
 def test_grpc_web_calls_find_the_function_of_their_address(

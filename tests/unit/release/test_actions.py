@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from enum import Enum
 from typing import Any
 
 import pytest
@@ -36,6 +37,7 @@ from lambda_serving.release.deployment import (
     Origin,
     Progress,
     Record,
+    Refusal,
     State,
 )
 from lambda_serving.release.plan import expected, plan
@@ -47,7 +49,7 @@ def _built(version: int, warm: int | None = None, **more: Any) -> Record:
 
 def _published(number: int, version: int, state: State = State.ACTIVE) -> FunctionVersion:
     origin = Origin(version, f"m{version}", f"i{version}")
-    return FunctionVersion(number, origin, state, reason="boom")
+    return FunctionVersion(number, origin, state, refusal=Refusal("InvalidImage", "boom"))
 
 
 def _seen(
@@ -71,7 +73,7 @@ def _seen(
 
 
 _OF_1: dict[str, Any] = {
-    "records": {1: _built(1, warm=7)},
+    "records": {1: _built(1, warm=7, given="then")},
     "published": [_published(7, 1)],
     "live": 7,
 }
@@ -95,7 +97,8 @@ _ASKED = Record("m1", "base", asked=100, builds=1)
         ),
         (_seen(1, records={1: _ASKED}, now=101 + BUILD_SECONDS), Build(1)),
         (_seen(1, records={1: _built(1)}), Update(1)),
-        (_seen(1, records={1: _built(1)}, code="i1"), Publish(1)),
+        (_seen(1, records={1: _built(1)}, code="i1"), Update(1)),
+        (_seen(1, records={1: _built(1, given="then")}, code="i1"), Publish(1)),
         (
             _seen(1, records={1: _built(1)}, code="i1", updating=True),
             Wait("Lambda updates the function", 5),
@@ -106,7 +109,7 @@ _ASKED = Record("m1", "base", asked=100, builds=1)
         ),
         (
             _seen(1, records={1: _built(1)}, published=[_published(7, 1, State.FAILED)]),
-            Fail(1, "Lambda could not start it: boom"),
+            Fail(1, "Lambda could not start it: boom (InvalidImage)"),
         ),
         (_seen(1, records={1: _built(1)}, published=[_published(7, 1)]), Warm(1, 7)),
         (_seen(1, records={1: _built(1, warm=6)}, published=[_published(7, 1)]), Warm(1, 7)),
@@ -145,7 +148,7 @@ def test_version_asked_back_is_pointed_to_at_once_and_takes_all_traffic() -> Non
     seen = _seen(1, 2, aspired=[1], live=8, shifting=True, **_BOTH)
     assert next_action(seen) == Point(7)
     moving = replace(seen, shifts={"d-1": Progress()})
-    assert [*plan(moving)] == [Halt(), Point(7)]
+    assert [*plan(moving)] == [Point(7), Halt()]
     in_part = {LIVE: Alias(7, shares=frozenset({8}))}
     assert next_action(replace(seen, aliases=in_part)) == Point(7)
 
@@ -261,12 +264,18 @@ def test_description_of_somebody_else_has_no_origin(description: str) -> None:
 _CONTENTS = st.sampled_from(["m1", "m2", "m3", "other"])
 _IMAGES = st.sampled_from(["i1", "i2", "i3"])
 _ALIASES = st.sampled_from(["version-1", "version-2", "label-a", "label-b", "team"])
+_MADE = st.sampled_from(["", "1000"])
+_TIMES = st.sampled_from(["then", "now"])
+_REFUSALS = st.sampled_from([Refusal("InvalidImage", "boom"), Refusal("InternalError", "boom")])
 _RECORDS = st.builds(
     Record,
     content=_CONTENTS,
     base=st.sampled_from(["base", "older"]),
     image=st.none() | _IMAGES,
     warm=st.none() | st.integers(1, 6),
+    made=_MADE,
+    given=st.none() | _TIMES,
+    tries=st.integers(0, 9),
     error=st.none() | st.just("corrupt"),
     asked=st.none() | st.floats(0, 2 * BUILD_SECONDS),
     builds=st.integers(0, BUILDS + 1),
@@ -276,9 +285,10 @@ _FUNCTION_VERSIONS = st.lists(
     st.builds(
         FunctionVersion,
         number=st.integers(1, 6),
-        origin=st.builds(Origin, st.integers(1, 3), _CONTENTS, _IMAGES),
+        origin=st.builds(Origin, st.integers(1, 3), _CONTENTS, _IMAGES, _MADE),
         state=st.sampled_from(State),
         settings=st.sampled_from(["", "before"]),
+        refusal=_REFUSALS,
     ),
     unique_by=lambda each: each.number,
     min_size=1,
@@ -304,6 +314,9 @@ def _deployments(draw: st.DrawFn) -> Deployment:
         function_versions=published,
         code=draw(st.sampled_from(["i1", "i2", "i3", "else"])),
         updating=draw(st.booleans()),
+        refusal=draw(st.none() | _REFUSALS),
+        modified=draw(_TIMES),
+        provisioning=draw(st.booleans()),
         aliases={**aliases, LIVE: draw(st.builds(Alias, numbers, shares=shares))},
         exposed=frozenset(draw(st.sets(_ALIASES))),
         routed=frozenset(draw(st.sets(_ALIASES))),
@@ -313,21 +326,34 @@ def _deployments(draw: st.DrawFn) -> Deployment:
     )
 
 
-@settings(max_examples=1000, deadline=None)
+class _Fate(Enum):
+    """What goes wrong with a version, if anything does."""
+
+    GOOD = "good"
+    UNBUILT = "it cannot be built"
+    REFUSED = "Lambda fails to update the function with it"
+    BROKEN = "Lambda fails to start it"
+    MUTE = "it does not answer"
+
+
+_FAILING: Mapping[type, _Fate] = {Build: _Fate.UNBUILT, Warm: _Fate.MUTE}
+
+
+@settings(max_examples=300, deadline=None)
 @given(
     start=_deployments(),
-    good=st.fixed_dictionaries({version: st.booleans() for version in (1, 2, 3)}),
+    fates=st.fixed_dictionaries({version: st.sampled_from(_Fate) for version in (1, 2, 3)}),
 )
 def test_steps_end_and_an_alias_only_moves_to_what_is_warm(
-    start: Deployment, good: dict[int, bool]
+    start: Deployment, fates: dict[int, _Fate]
 ) -> None:
-    """Building or warming version v goes well as `good` says, whatever was there before."""
+    """Whatever was there before."""
     seen = start
     for _ in range(100):
         action = next_action(seen)
         if action is None:
             break
-        after = _applied(action, seen, good)
+        after = _applied(action, seen, fates)
         _check_step(seen, after)
         seen = after
     else:
@@ -336,12 +362,16 @@ def test_steps_end_and_an_alias_only_moves_to_what_is_warm(
 
 
 def _check_step(seen: Deployment, after: Deployment) -> None:
-    warm = {record.warm for record in after.records.values() if record.error is None}
+    warm = {found.number for version in after.records if (found := _warm(version, after))}
     moved = {name for name, alias in after.aliases.items() if alias != seen.aliases.get(name)}
     assert {after.aliases[name].function_version for name in moved} <= warm
     existing = {each.number for each in after.function_versions}
     assert after.addressed() <= existing
     assert {name for name in ("team", LIVE) if name in seen.aliases} <= after.aliases.keys()
+
+
+def _warm(version: int, seen: Deployment) -> FunctionVersion | None:
+    return seen.ready(version) or seen.answered(version)
 
 
 def _check_end(seen: Deployment) -> None:
@@ -362,20 +392,19 @@ def _check_end(seen: Deployment) -> None:
                 assert seen.aliases[f"label-{label}"].function_version == numbers[version]
 
 
-def _applied(action: Action, seen: Deployment, good: Mapping[int, bool]) -> Deployment:
-    """What is seen after an action that Lambda carries out, which takes some waiting."""
+def _applied(action: Action, seen: Deployment, fates: Mapping[int, _Fate]) -> Deployment:
+    """What is seen after an action that AWS carries out, which takes some waiting."""
     match action:
-        case Build(version) | Warm(version, _) if not good[version]:
-            record = Record(seen.versions[version], seen.base, error="bad")
-            return replace(seen, records={**seen.records, version: record})
+        case Build(version) | Warm(version, _) if fates[version] is _FAILING[type(action)]:
+            return _recorded(seen, version, error="bad")
         case Build(version):
-            image = Record(seen.versions[version], seen.base, image=f"i{version}")
-            return replace(seen, records={**seen.records, version: image})
+            return _recorded(seen, version, image=f"i{version}")
         case Update(version):
-            return replace(expected(action, seen), updating=True)
-        case Publish():
+            return _updated(seen, version, is_refused=fates[version] is _Fate.REFUSED)
+        case Publish(version):
             [*before, made] = expected(action, seen).function_versions
-            pending = replace(made, state=State.PENDING)
+            state = State.FAILED if fates[version] is _Fate.BROKEN else State.PENDING
+            pending = replace(made, state=state, refusal=Refusal("InvalidImage", "bad"))
             return replace(seen, function_versions=[*before, pending])
         case Shift(version, _):
             record = replace(seen.records[version], shift="d-3")
@@ -384,23 +413,43 @@ def _applied(action: Action, seen: Deployment, good: Mapping[int, bool]) -> Depl
                 records={**seen.records, version: record},
                 shifts={**seen.shifts, "d-3": Progress()},
             )
-    return _later(seen, good) if isinstance(action, Wait) else expected(action, seen)
+    return _later(seen, fates) if isinstance(action, Wait) else expected(action, seen)
 
 
-def _later(seen: Deployment, good: Mapping[int, bool]) -> Deployment:
+def _recorded(seen: Deployment, version: int, **more: Any) -> Deployment:
+    record = Record(seen.versions[version], seen.base, **more)
+    return replace(seen, records={**seen.records, version: record})
+
+
+def _updated(seen: Deployment, version: int, *, is_refused: bool) -> Deployment:
+    after = expected(Update(version), seen)
+    record = replace(after.records[version], tries=after.records[version].tries + 1)
+    after = replace(after, records={**after.records, version: record})
+    if is_refused:
+        return replace(after, code=seen.code, refusal=Refusal("InvalidImage", "bad"))
+    return replace(after, updating=True)
+
+
+def _later(seen: Deployment, fates: Mapping[int, _Fate]) -> Deployment:
     """All that was waited for has come, or never will."""
-    started = [
-        replace(each, state=State.ACTIVE) if each.state is State.PENDING else each
-        for each in seen.function_versions
-    ]
+    started = [_started(each) for each in seen.function_versions]
     moved = {
         name: Progress(done=True) if shift == Progress() else shift
         for name, shift in seen.shifts.items()
     }
+    is_any_good = any(fate is not _Fate.UNBUILT for fate in fates.values())
     return replace(
         seen,
         updating=False,
+        provisioning=False,
         function_versions=started,
         shifts=moved,
-        now=seen.now + BUILD_SECONDS if any(good.values()) else seen.now + 2 * BUILD_SECONDS,
+        now=seen.now + BUILD_SECONDS if is_any_good else seen.now + 2 * BUILD_SECONDS,
     )
+
+
+def _started(version: FunctionVersion) -> FunctionVersion:
+    passes = version.state is State.FAILED and not version.refusal.condemns
+    if passes or version.state in {State.PENDING, State.OTHER}:
+        return replace(version, state=State.ACTIVE)
+    return version

@@ -19,10 +19,10 @@ __all__ = ["RegistryBuilder"]
 class RegistryBuilder:
     """`release.build.Builder` that fetches a version from `store` and compiles it here.
 
-    A version that is compiled already is taken as it is. The image is tagged `NAME-VERSION`,
-    beside the base image; `registry` opens the one that a base image is in. Compiling may take
-    `timeout_s`. `tell` hears what became of each version. Raises what the store, compiling and
-    the registry raise.
+    A version that is compiled already is taken as it is. The image is tagged
+    `NAME-VERSION-DIGEST`, beside the base image; `registry` opens the one that a base image is in.
+    Compiling may take `timeout_s`. `tell` hears what became of each version. Raises what the
+    store, compiling and the registry raise.
 
     On the disk there is room for the version twice at least, three times where only its object
     graph restores it: as fetched, and as compiled, of which the layer is made without a copy.
@@ -47,7 +47,7 @@ class RegistryBuilder:
                 order.base,
                 self._compiled(order.servable, folder),
                 f"/models/{name}/{version}",
-                f"{repository}:{name}-{version}",
+                f"{repository}:{name}-{version}-{{digest}}",
                 {"MODEL_NAME": name, "MODEL_BASE_PATH": f"/models/{name}"},
             )
         return appended.digest

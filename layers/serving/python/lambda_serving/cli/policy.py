@@ -1,15 +1,24 @@
 """`lambda-serving set-policy`, `label`, `rollback`: which versions of a model are released."""
 
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
-from lambda_serving.errors import FailedPrecondition, InvalidArgument, NotFound, Unimplemented
+from lambda_serving.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Unimplemented,
+)
 
 if TYPE_CHECKING:  # see cli.inspect
     from lambda_serving.model_config import ModelConfig
+    from lambda_serving.release.deployment import Record
     from lambda_serving.release.policy_file import PolicyFile
     from lambda_serving.version_policy import VersionPolicy
 
@@ -17,6 +26,7 @@ __all__ = ["label", "rollback", "set_policy"]
 
 _MAX_COUNT = 2**32 - 1
 _MAX_VERSION = 2**63 - 1
+_LOOK_SECONDS = 0.5
 
 
 @click.command("set-policy")
@@ -71,27 +81,65 @@ def label(base_path: str, labels: tuple[str, ...], remove: tuple[str, ...]) -> N
 @click.command()
 @click.argument("base_path")
 @click.option("--version", type=int, help="Go to this version; the one before without it")
-def rollback(base_path: str, version: int | None) -> None:
+@click.option("--stack", help="The deployed stack, which goes back within seconds")
+@click.option("--wait", default=60, show_default=True, help="With --stack: seconds to wait for it")
+def rollback(base_path: str, version: int | None, stack: str | None, wait: int) -> None:
     """Go back to the version before the live one of the model in BASE_PATH, s3://bucket/prefix/NAME.
 
     It is the largest one below that is complete and did not fail, and stays the only one that is
     released, whatever is pushed, until `set-policy BASE_PATH latest`. This is kept in
     models.config beside the model, of which comments are not kept. A release function notices the
-    change by itself.
+    change by itself. With --stack, what is live is read from the alias, and the release function
+    is told past its queue, so that nothing which is built or tried meanwhile holds it up. Without,
+    the largest released version that answered is taken for the live one.
     """
     from lambda_serving.version_policy import Specific
 
     file = _open(base_path)
-    failures = _failures(base_path)
+    known = _known(base_path)
+    live = _Live(base_path, stack) if stack else None
     if version is None:
-        version = _before(file.read(), failures)
+        running = live.versions() if live else _answering(file.read(), known)
+        version = _before(base_path, running, known)
     else:
-        _check(version, base_path, failures)
+        _check(version, base_path, known)
     policy = Specific(frozenset({version}))
     _show(base_path, file.change(lambda model: replace(model, policy=policy)))
+    if live:
+        live.move(version, wait)
     click.echo(
         f"Back to version {version}. To return: lambda-serving set-policy {base_path} latest"
     )
+
+
+class _Live:
+    """What is live of a model in a deployed stack; raises what the stack's calls raise."""
+
+    def __init__(self, base_path: str, stack: str) -> None:
+        from lambda_serving.release.aws import connect
+        from lambda_serving.release.system import System
+
+        [self._functions] = connect("lambda")
+        self._system = System.deployed(stack, self._functions)
+        self._model = self._system.model(base_path)
+
+    def versions(self) -> set[int]:
+        return self._system.serving(self._model, self._functions)
+
+    def move(self, version: int, seconds: float) -> None:
+        """Has the release function look, until all requests go to that version.
+
+        Raises DeadlineExceeded when they do not in time.
+        """
+        self._system.look_now(self._model, self._functions)
+        pause, end = threading.Event(), time.monotonic() + seconds
+        while self.versions() != {version}:
+            if time.monotonic() > end:
+                raise DeadlineExceeded(
+                    f"Version {version} is wanted, and not live after {seconds} s. See"
+                    f" `lambda-serving status`, and the log of {self._system.name}_release"
+                )
+            pause.wait(_LOOK_SECONDS)
 
 
 def _open(base_path: str) -> "PolicyFile":
@@ -160,50 +208,63 @@ def _unreleased(model: "ModelConfig", labels: Mapping[str, int]) -> list[str]:
         return []
     from lambda_serving.version_policy import aspired
 
-    released = aspired(model.policy, _failures(model.base_path))
+    released = aspired(model.policy, _known(model.base_path))
     return [name for name, version in labels.items() if version not in released]
 
 
-def _failures(base_path: str) -> dict[int, str | None]:
-    """Why complete versions failed as they are; None for those that did not, or not yet."""
+def _known(base_path: str) -> dict[int, "Record | None"]:
+    """Complete versions with what is recorded of them as they are."""
     from lambda_serving.release.bucket import BucketReleases
 
     releases = BucketReleases(base_path)
     complete = releases.versions().complete
     records = releases.records(complete)
     return {
-        version: record.error
-        if (record := records.get(version)) and record.content == content
-        else None
+        version: record if (record := records.get(version)) and record.content == content else None
         for version, content in complete.items()
     }
 
 
-def _before(model: "ModelConfig", failures: Mapping[int, str | None]) -> int:
-    """The largest version that did not fail, below the largest aspired one that did not."""
+def _answering(model: "ModelConfig", known: Mapping[int, "Record | None"]) -> set[int]:
+    """Of versions up to the largest released one those that answered, the live one among them.
+
+    If none did, the released ones that did not fail: nobody writes records where a server reads
+    the bucket.
+    """
     from lambda_serving.version_policy import aspired
 
-    good = sorted(version for version, error in failures.items() if error is None)
-    live = next((each for each in aspired(model.policy, failures) if each in good), None)
-    if live is None:
+    released, good = aspired(model.policy, known), _good(known)
+    answered = {each for each in good if (record := known[each]) and record.warm is not None}
+    running = {each for each in answered if each <= max(released, default=0)}
+    if not (running or (running := set(good).intersection(released))):
         raise FailedPrecondition(
             f"Which version of {model.base_path} is live cannot be told: of {_rule(model.policy)}"
             f" none is complete and did not fail. Name one with --version: {_listed(good)}"
         )
-    if not (below := [version for version in good if version < live]):
+    return running
+
+
+def _good(known: Mapping[int, "Record | None"]) -> list[int]:
+    return sorted(each for each, record in known.items() if not (record and record.error))
+
+
+def _before(base_path: str, running: set[int], known: Mapping[int, "Record | None"]) -> int:
+    """The largest version that did not fail, below the largest one that is running."""
+    if not running:
+        raise FailedPrecondition(f"No version of {base_path} was released yet. Push one")
+    below = [version for version in _good(known) if version < max(running)]
+    if not below:
         raise FailedPrecondition(
-            f"{model.base_path} has no version before {live} that is complete and did not fail"
+            f"{base_path} has no version before {max(running)} that is complete and did not fail"
         )
     return below[-1]
 
 
-def _check(version: int, base_path: str, failures: Mapping[int, str | None]) -> None:
-    if version not in failures:
-        raise NotFound(
-            f"{base_path} has no complete version {version}. Complete: {_listed(failures)}"
-        )
-    if error := failures[version]:
-        raise FailedPrecondition(f"Version {version} of {base_path} failed: {error}")
+def _check(version: int, base_path: str, known: Mapping[int, "Record | None"]) -> None:
+    if version not in known:
+        raise NotFound(f"{base_path} has no complete version {version}. Complete: {_listed(known)}")
+    if (record := known[version]) and record.error is not None:
+        raise FailedPrecondition(f"Version {version} of {base_path} failed: {record.error}")
 
 
 def _listed(versions: Sequence[int] | Mapping[int, object]) -> str:

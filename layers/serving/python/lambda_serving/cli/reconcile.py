@@ -13,7 +13,7 @@ import click
 
 from lambda_serving import temporary
 from lambda_serving.cli.console import plain_console, table
-from lambda_serving.errors import InvalidArgument, Unimplemented
+from lambda_serving.errors import Unimplemented
 
 if TYPE_CHECKING:  # see cli.inspect
     from rich.table import Table
@@ -153,14 +153,8 @@ def _gateway(base_path: str, stack: str, builder: "Builder | None" = None) -> "A
 
     clients = Clients.connect()
     system = System.deployed(stack, clients.functions)
-    models, _, model = base_path.rstrip("/").rpartition("/")
-    if models != system.models.rstrip("/"):
-        raise InvalidArgument(
-            f"The models of stack {stack} are in {system.models}, so a base path of it is"
-            f" {system.models}/NAME, not {base_path}"
-        )
     return system.gateway(
-        model,
+        system.model(base_path),
         clients,
         lambda servable, error: click.secho(f"{servable} failed: {error}", err=True, fg="red"),
         builder,

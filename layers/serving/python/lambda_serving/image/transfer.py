@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import httpx
 
 from lambda_serving.errors import (
+    AlreadyExists,
     DataLoss,
     InvalidArgument,
     NotFound,
@@ -88,6 +89,8 @@ def check(response: httpx.Response, what: str, *expected: int) -> None:
         kind, reason = Passing, "the registry is busy or broken. Try again later"
     elif "DIGEST_INVALID" in said:
         kind, reason = DataLoss, "the registry received other bytes than were sent. Try again"
+    elif "TAG_INVALID" in said:
+        kind, reason = AlreadyExists, "the repository is immutable. Name a tag that is not there"
     else:
         kind, reason = _REFUSALS.get(status, (Unavailable, "the registry refuses"))
     raise kind(f"Could not {what}: {reason} (it answered {status} {said})")

@@ -27,15 +27,21 @@ _CONFIG = Config(
 _REFUSALS: Mapping[str, type[ServingError]] = {
     "AccessDenied": PermissionDenied,
     "AccessDeniedException": PermissionDenied,
+    "AliasLimitExceededException": ResourceExhausted,
     "ApplicationDoesNotExistException": NotFound,
     "BadRequestException": InvalidArgument,
+    "CodeArtifactUserPendingException": Aborted,
     "ConflictException": Aborted,
+    "DeploymentAlreadyCompletedException": Aborted,
     "DeploymentGroupDoesNotExistException": NotFound,
     "InvalidParameterValueException": InvalidArgument,
     "NotFoundException": NotFound,
     "PreconditionFailedException": Aborted,
+    "ProvisionedConcurrencyConfigNotFoundException": NotFound,
     "ResourceConflictException": Aborted,
     "ResourceNotFoundException": NotFound,
+    "ResourceNotReadyException": Aborted,
+    "SnapStartNotReadyException": Aborted,
 }
 
 _FULL = "maximum number of"
@@ -57,8 +63,8 @@ def explained(what: str) -> Iterator[None]:
     """Tells what boto3 raises as our errors.
 
     Unavailable, PermissionDenied, NotFound for what is not there, InvalidArgument for what AWS
-    will not take, Aborted when somebody else changed it meanwhile, ResourceExhausted when API
-    Gateway has no room for more.
+    will not take, ResourceExhausted when there is no room for more. Aborted when somebody else
+    changed it meanwhile, or when it is about to change: asked again later, AWS does it.
     """
     try:
         yield

@@ -17,21 +17,52 @@ __all__ = [
     "Origin",
     "Progress",
     "Record",
+    "Refusal",
     "State",
 ]
 
 LIVE = "live"
 """The alias that takes the requests which name neither version nor label."""
-_DESCRIPTION = re.compile(r"model version (\d+), content (\S+), image (\S+)")
+_DESCRIPTION = re.compile(
+    r"model version (\d+), content ([^\s,]+), image ([^\s,]+)(?:, made (\d+))?"
+)
+_CONDEMNING = re.compile(
+    r"InvalidImage|ImageDeleted|SizeLimitExceeded|InvalidRuntime|FunctionError(\..+)?"
+)
 
 
 class State(Enum):
-    """Of a published function version; other states of Lambda count as one of these."""
+    """Of a published function version."""
 
     PENDING = "Pending"
     ACTIVE = "Active"
     INACTIVE = "Inactive"  # asleep after weeks without a request
     FAILED = "Failed"
+    OTHER = "other"  # Deactivating, Deleting and whatever Lambda adds: it passes
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why Lambda failed to update a function, or to start a version of it.
+
+    Source: botocore's enumerations StateReasonCode and LastUpdateStatusReasonCode.
+    """
+
+    code: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.reason} ({self.code})" if self.code else self.reason
+
+    @property
+    def condemns(self) -> bool:
+        """Whether it is about the image or what starts in it.
+
+        All other codes, those that nobody knows yet too, are about permissions, networks, keys,
+        quotas or Lambda itself. They pass, or somebody mends them, and the image is as good as
+        before.
+        """
+        return bool(_CONDEMNING.fullmatch(self.code))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +70,27 @@ class Origin:
     """What a function version was made of.
 
     Lambda keeps it as the version's description, so that it can be read without a database.
-    `content` tells the files of the model version, `image` is a digest, `sha256:...`.
+    `content` tells the files of the model version, `image` is a digest, `sha256:...`, `made` are
+    the milliseconds since 1970 when it was published: a function that is deleted and made again
+    counts its versions from 1, and this tells them apart.
     """
 
     model_version: int
     content: str
     image: str
+    made: str = ""
 
     def __str__(self) -> str:
-        return f"model version {self.model_version}, content {self.content}, image {self.image}"
+        made = f", made {self.made}" if self.made else ""
+        return (
+            f"model version {self.model_version}, content {self.content}, image {self.image}{made}"
+        )
 
     @classmethod
     def of(cls, description: str) -> Self | None:
         """The origin that a description tells, None for one of somebody else."""
         match = _DESCRIPTION.fullmatch(description)
-        return cls(int(match[1]), match[2], match[3]) if match else None
+        return cls(int(match[1]), match[2], match[3], match[4] or "") if match else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +98,24 @@ class Record:
     """What was recorded of a model version, `_releases/NAME/VERSION.json`.
 
     It holds for one content on one base image; of others it says nothing. `image` is the digest
-    of what was built, `warm` the function version that was warmed, `error` why the version will
-    not be tried again. While it is warmed, `asked_of` is the function version that has given the
-    first `answered` golden answers. While a build is under way, `asked` is when it was asked for,
-    `builds` how often. `shift` is the deployment of CodeDeploy that moves traffic to it. `seconds`
-    tells how long steps took, `changed` when the record was written; both times are seconds since
-    1970.
+    of what was built, `warm` the function version that was warmed and `made` the same of its
+    origin, `error` why the version will not be tried again. While it is warmed, `asked_of` is the
+    function version that has given the first `answered` golden answers. While a build is under
+    way, `asked` is when it was asked for, `builds` how often. `given` is what Lambda's
+    LastModified was when it was given the image, `tries` how often it was given or asked something
+    in vain since the version last answered, and `trouble` why. `shift` is the deployment of
+    CodeDeploy that moves traffic to it. `seconds` tells how long steps took, `changed` when the
+    record was written; both times are seconds since 1970.
     """
 
     content: str
     base: str
     image: str | None = None
     warm: int | None = None
+    made: str = ""
+    given: str | None = None
+    tries: int = 0
+    trouble: str = ""
     error: str | None = None
     asked_of: int | None = None
     answered: int = 0
@@ -84,7 +127,8 @@ class Record:
 
     def answers_of(self, function_version: "FunctionVersion") -> int:
         """How many golden pairs it has answered as it should."""
-        return self.answered if self.asked_of == function_version.number else 0
+        asked = (function_version.number, function_version.origin.made)
+        return self.answered if asked == (self.asked_of, self.made) else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +136,14 @@ class FunctionVersion:
     """A published version of the function.
 
     `settings` tells memory, environment and the like apart, as they were when it was published;
-    `reason` is Lambda's, for one that failed.
+    `refusal` is why Lambda could not start it, or what Lambda says of any other state.
     """
 
     number: int
     origin: Origin
     state: State
     settings: str = ""
-    reason: str = ""
+    refusal: Refusal = Refusal("", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +175,11 @@ class Deployment:
     both, largest first. `base` is the digest of the image without a model.
 
     `code` is the digest of the image that the function has, `$LATEST`, `settings` are its
-    settings, and `updating` says that Lambda is still at giving it to it; it is published only
-    with this `revision`. With `shifting`, traffic moves by CodeDeploy, whose deployments are in
-    `shifts`. `now` is in seconds since 1970.
+    settings, and `updating` says that Lambda is still at giving it to it; `refusal` is why the
+    last update failed, and `modified` when it was. It is published only with this `revision`.
+    `images` are those of function versions that no release made. `provisioning` says that Lambda
+    itself moves the traffic of `live`, for provisioned concurrency. With `shifting`, traffic moves
+    by CodeDeploy, whose deployments are in `shifts`. `now` is in seconds since 1970.
 
     `odd` are keys below the model that are no names of files. `routed` are aliases that have routes
     of their own, `exposed` those of them whose routes are as they should be; `unseen` is why that
@@ -150,7 +196,11 @@ class Deployment:
     code: str = ""
     settings: str = ""
     updating: bool = False
+    refusal: Refusal | None = None
+    modified: str = ""
     revision: str = ""
+    images: AbstractSet[str] = frozenset()
+    provisioning: bool = False
     aliases: Mapping[str, Alias] = field(default_factory=dict)
     odd: Sequence[str] = ()
     exposed: AbstractSet[str] = frozenset()
@@ -187,8 +237,24 @@ class Deployment:
     def ready(self, version: int) -> FunctionVersion | None:
         """The function version of a model version that lacks nothing and did not fail."""
         record, published = self.record(version), self.published(version)
-        is_warm = record and published and record.error is None and record.warm == published.number
-        return published if is_warm else None
+        return published if record and published and _answered(published, record) else None
+
+    def answered(self, version: int) -> FunctionVersion | None:
+        """The function version of a model version that answered, be it on an older base image."""
+        record, content = self.records.get(version), self.versions.get(version)
+        found = [
+            each
+            for each in self.function_versions
+            if record
+            and (each.origin.model_version, each.origin.content) == (version, content)
+            and _answered(each, record)
+        ]
+        return found[0] if found else None
+
+    def model_version(self, function_version: int) -> int | None:
+        """The model version in a function version, None for one that no release made."""
+        found = [each for each in self.function_versions if each.number == function_version]
+        return found[0].origin.model_version if found else None
 
     def addressed(self) -> AbstractSet[int]:
         """The function versions that an alias points to, be it in part."""
@@ -197,3 +263,9 @@ class Deployment:
             for alias in self.aliases.values()
             for number in (alias.function_version, *alias.shares)
         }
+
+
+def _answered(function_version: FunctionVersion, record: Record) -> bool:
+    """Whether it is the very one that the record is about."""
+    found = (function_version.number, function_version.origin.made)
+    return record.error is None and found == (record.warm, record.made)

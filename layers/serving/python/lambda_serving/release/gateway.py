@@ -2,11 +2,13 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from lambda_serving.errors import (
+    Aborted,
     InvalidArgument,
     NotFound,
     PermissionDenied,
@@ -24,6 +26,7 @@ from lambda_serving.release.actions import (
     Point,
     Publish,
     Retire,
+    Retry,
     Shift,
     Update,
     Wait,
@@ -102,16 +105,18 @@ class AwsGateway:
                 "%s: the key %r is no name of a file, and counts for nothing", self.name, key
             )
         wanted = aspired(policy.policy, {*versions.complete, *versions.settling})
-        published = self.function.published()
+        published, images = self.function.published()
         records = self.releases.records(
             {*wanted, *(each.origin.model_version for each in published)}
         )
         latest, aliases = self.function.latest(), self.function.aliases()
         if LIVE not in aliases:
             raise NotFound(f"Model {self.name} has no alias {LIVE}. Deploy the stack again")
+        shifting = self.shifts.wanted()
         has_addresses = len(aliases) > 1 or len(wanted) > 1 or policy.labels
         exposed, unseen = self._exposed(aliases) if has_addresses else (Exposed(), None)
         shifts = {record.shift for record in records.values() if record.shift}
+        shifts.update(self.shifts.under_way() if shifting else ())
         return Deployment(
             base=self.base().partition("@")[2],
             versions=versions.complete,
@@ -124,12 +129,16 @@ class AwsGateway:
             code=latest.image,
             settings=latest.settings,
             updating=latest.updating,
+            refusal=latest.refusal,
+            modified=latest.modified,
             revision=latest.revision,
+            images=images,
+            provisioning=bool(aliases[LIVE].shares) and self.function.provisioning(LIVE),
             aliases=aliases,
             exposed=exposed.all,
             routed=exposed.some,
             unseen=unseen,
-            shifting=self.shifts.wanted(),
+            shifting=shifting,
             shifts={shift: self.shifts.state(shift) for shift in shifts},
             now=self.clock(),
         )
@@ -149,13 +158,13 @@ class AwsGateway:
             case Build(version):
                 self._build(version, seen)
             case Update(version):
-                self._update(version, seen.records[version])
+                self._update(version, seen)
             case Publish(version):
-                record = seen.records[version]
-                origin = Origin(version, record.content, record.image or "")
-                self.function.publish(origin, seen.revision)
+                self._publish(version, seen.records[version], seen.revision)
             case Warm(version, function_version, answered):
-                self._warm(version, function_version, answered, seen.records[version])
+                self._warm(version, function_version, answered, seen)
+            case Retry(version, function_version):
+                self._retry(version, function_version, seen)
             case Wake(function_version):
                 self.function.wake(function_version)
             case Fail(version, error):
@@ -187,7 +196,7 @@ class AwsGateway:
             return
         try:
             image = self.builder.build(order)
-        except (Unavailable, PermissionDenied):
+        except (Aborted, Unavailable, PermissionDenied):
             raise
         except ServingError as error:
             self._fail(version, record, str(error))
@@ -201,31 +210,75 @@ class AwsGateway:
         self.builder.build(order)
         self.releases.replace(order.version, before, record)
 
-    def _update(self, version: int, record: Record) -> None:
-        repository = self.base().partition("@")[0]
+    def _update(self, version: int, seen: Deployment) -> None:
+        """What became of the update before is not seen any more after this one."""
+        for other, told in seen.records.items():
+            if seen.refusal and told.given == seen.modified and other != version:
+                refused = replace(told, trouble=str(seen.refusal), tries=max(2, told.tries))
+                self.releases.record(other, refused)
+        repository, record = self.base().partition("@")[0], seen.records[version]
         try:
-            self.function.update(f"{repository}@{record.image}")
-        except InvalidArgument as error:  # it is too large, or somebody deleted it
+            with self._noted(version, record):
+                modified = self.function.update(f"{repository}@{record.image}")
+        except InvalidArgument as error:
             self._fail(version, record, str(error))
+        else:
+            given = replace(record, given=modified, tries=record.tries + 1, trouble="")
+            self.releases.record(version, given)
 
-    def _warm(self, version: int, function_version: int, answered: int, record: Record) -> None:
-        started = self.clock()
-        found = ask(
-            self.function,
-            function_version,
-            ServableId(self.name, version),
-            self.releases.golden(version),
-            answered,
-            self.clock,
-        )
+    def _publish(self, version: int, record: Record, revision: str) -> None:
+        made = str(int(1000 * self.clock()))
+        with self._noted(version, record):
+            self.function.publish(
+                Origin(version, record.content, record.image or "", made), revision
+            )
+
+    def _retry(self, version: int, function_version: int, seen: Deployment) -> None:
+        """Forgets that Lambda had the image: what it is not given again it may not publish."""
+        [found] = [each for each in seen.function_versions if each.number == function_version]
+        self.function.drop_version(function_version)
+        forgotten = replace(seen.records[version], given=None, trouble=str(found.refusal))
+        self.releases.record(version, forgotten)
+
+    def _warm(self, version: int, function_version: int, answered: int, seen: Deployment) -> None:
+        started, record = self.clock(), seen.records[version]
+        [made] = [
+            each.origin.made for each in seen.function_versions if each.number == function_version
+        ]
+        with self._noted(version, record):
+            found = ask(
+                self.function,
+                function_version,
+                ServableId(self.name, version),
+                self.releases.golden(version),
+                answered,
+                self.clock,
+            )
         if found.trouble is not None:
             self._fail(version, record, found.trouble)
             return
         before = record.seconds.get("warm", 0) if answered else 0
-        asked = replace(record, asked_of=function_version, answered=found.answered)
+        asked = replace(
+            record,
+            asked_of=function_version,
+            answered=found.answered,
+            made=made,
+            tries=0,
+            trouble="",
+        )
         if not found.left:
-            asked = replace(asked, warm=function_version)
+            asked = replace(asked, warm=function_version, shift=None)
         self._done(version, asked, "warm", started - before)
+
+    @contextmanager
+    def _noted(self, version: int, record: Record) -> Iterator[None]:
+        """What passes is noted, so that other versions have their turn before the next try."""
+        try:
+            yield
+        except (Aborted, NotFound, PermissionDenied, Unavailable) as error:
+            tried = replace(record, tries=record.tries + 1, trouble=str(error))
+            self.releases.record(version, tried)
+            raise
 
     def _fail(self, version: int, record: Record, error: str) -> None:
         """Told before it is recorded, so that whoever dies between tells it once more."""
@@ -249,12 +302,14 @@ class AwsGateway:
                 self.releases.record(version, replace(record, shift=None))
 
     def _retire(self, function_version: int, seen: Deployment) -> None:
-        """The image first: who dies between finds the function version again, and the image."""
+        """The image last: who may not delete the function version has it as it was."""
         [found] = [each for each in seen.function_versions if each.number == function_version]
         version, image = found.origin.model_version, found.origin.image
-        if image not in {each.origin.image for each in seen.function_versions if each is not found}:
-            record = seen.records.get(version)
-            if record and record.image == image:
-                self.releases.record(version, replace(record, image=None, warm=None))
-            self.delete_image(self.base().partition("@")[0], image)
+        others = {each.origin.image for each in seen.function_versions if each is not found}
         self.function.drop_version(function_version)
+        if image in {seen.code, *seen.images, *others}:
+            return
+        record = seen.records.get(version)
+        if record and record.image == image:
+            self.releases.record(version, replace(record, image=None, warm=None))
+        self.delete_image(self.base().partition("@")[0], image)

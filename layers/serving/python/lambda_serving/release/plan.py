@@ -12,6 +12,7 @@ from lambda_serving.release.actions import (
     Point,
     Publish,
     Retire,
+    Retry,
     Shift,
     Update,
     Wait,
@@ -50,11 +51,11 @@ def expected(action: Action, seen: Deployment) -> Deployment:  # noqa: C901, PLR
             image = f"image of version {version}"
             return _recorded(seen, version, Record(seen.versions[version], seen.base, image))
         case Update(version):
-            return replace(seen, code=seen.records[version].image or "")
+            return _updated(seen, version)
         case Publish(version):
             return _published(seen, version)
         case Warm(version, number):
-            return _recorded(seen, version, replace(seen.records[version], warm=number))
+            return _warmed(seen, version, number)
         case Wake(number):
             awake = [
                 replace(each, state=State.ACTIVE) if each.number == number else each
@@ -72,7 +73,7 @@ def expected(action: Action, seen: Deployment) -> Deployment:  # noqa: C901, PLR
             aliases = {each: alias for each, alias in seen.aliases.items() if each != name}
             exposed, routed = seen.exposed - {name}, seen.routed - {name}
             return replace(seen, aliases=aliases, exposed=exposed, routed=routed)
-        case Retire(number):
+        case Retire(number) | Retry(_, number):
             left = [each for each in seen.function_versions if each.number != number]
             return replace(seen, function_versions=left)
         case Halt():
@@ -83,6 +84,18 @@ def expected(action: Action, seen: Deployment) -> Deployment:  # noqa: C901, PLR
 
 def _recorded(seen: Deployment, version: int, record: Record) -> Deployment:
     return replace(seen, records={**seen.records, version: record})
+
+
+def _updated(seen: Deployment, version: int) -> Deployment:
+    record = replace(seen.records[version], given="now")
+    seen = replace(seen, code=record.image or "", refusal=None, modified="now")
+    return _recorded(seen, version, record)
+
+
+def _warmed(seen: Deployment, version: int, number: int) -> Deployment:
+    [made] = [each.origin.made for each in seen.function_versions if each.number == number]
+    record = replace(seen.records[version], warm=number, made=made, tries=0, shift=None)
+    return _recorded(seen, version, record)
 
 
 def _halted(seen: Deployment) -> Deployment:

@@ -9,11 +9,20 @@ from dataclasses import replace
 from typing import Protocol
 
 from lambda_serving.errors import Aborted, ServingError, Unavailable
-from lambda_serving.release.actions import Action, Expose, Wait, Withdraw, next_action
+from lambda_serving.release.actions import (
+    Action,
+    Expose,
+    Halt,
+    Wait,
+    Wake,
+    Withdraw,
+    next_action,
+)
 from lambda_serving.release.deployment import Deployment
 
 __all__ = ["Gateway", "reconcile"]
 
+_LOOK_SECONDS = 5.0
 _PASSING = (Aborted, Unavailable)  # another one was quicker; AWS does not answer just now
 
 
@@ -55,6 +64,8 @@ def reconcile(
             _tell(gateway, seen.unseen, refused)
         if action is None or isinstance(action, Wait):
             return action
+        if action == before and isinstance(action, Halt | Wake):  # what AWS takes a while for
+            return Wait(f"{action} takes effect", _LOOK_SECONDS)
         tell(action)
         try:
             if action == before:

@@ -1,5 +1,6 @@
 """The deployed stack: the names of its functions, and a gateway to each of its models."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +12,7 @@ from lambda_serving.release import images
 from lambda_serving.release.aws import connect, explained
 from lambda_serving.release.bucket import BucketReleases
 from lambda_serving.release.build import Builder, BuildFunction
+from lambda_serving.release.deployment import LIVE
 from lambda_serving.release.functions import ModelFunction, image_of
 from lambda_serving.release.gateway import AwsGateway
 from lambda_serving.release.policy_file import PolicyFile
@@ -71,6 +73,33 @@ class System:
         with explained(f"stack {stack}, function {name}"):
             found = functions.get_function_configuration(FunctionName=name)
         return cls.of(found.get("Environment", {}).get("Variables", {}))
+
+    def model(self, base_path: str) -> str:
+        """Its name; raises InvalidArgument for a base path that is not one of the stack's."""
+        models, _, model = base_path.rstrip("/").rpartition("/")
+        if models != self.models.rstrip("/"):
+            raise InvalidArgument(
+                f"The models of stack {self.name} are in {self.models}, so a base path of it is"
+                f" {self.models}/NAME, not {base_path}"
+            )
+        return model
+
+    def serving(self, model: str, functions: "LambdaClient") -> set[int]:
+        """The versions of a model that are live; raises what `aws.explained` says."""
+        return ModelFunction(f"{self.name}-{model}", functions).serving(LIVE)
+
+    def look_now(self, model: str, functions: "LambdaClient") -> None:
+        """Has the release function look at a model, past its queue and without waiting for it.
+
+        Raises what `aws.explained` says.
+        """
+        name = f"{self.name}_release"
+        with explained(f"function {name}"):
+            functions.invoke(
+                FunctionName=name,
+                InvocationType="Event",
+                Payload=json.dumps({"model": model}).encode(),
+            )
 
     def gateway(
         self,

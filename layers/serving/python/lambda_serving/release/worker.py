@@ -2,7 +2,8 @@
 
 A message tells one thing, by its group: which model to look at. One that ends in an error, or in
 something that no event will tell of, is looked at again later: it is given back as failed, after
-its visibility timeout was set to when.
+its visibility timeout was set to when. A direct invocation, `{"model": NAME}`, is for what must
+not wait: the way back.
 Source: Lambda's developer guide, partial batch responses of SQS; SQS's FIFO queues.
 """
 
@@ -11,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lambda_serving.errors import Aborted, ServingError, Unavailable
+from lambda_serving.release.actions import Wait
 from lambda_serving.release.aws import connect, explained
 from lambda_serving.release.reconcile import Gateway, reconcile
 from lambda_serving.release.report import Reporter
@@ -47,6 +49,8 @@ class Worker:
         self._failed = failed
 
     def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        if model := event.get("model"):
+            return self._release_now(model, context)
         groups: dict[str, list[_Message]] = {}
         for message in event["Records"]:
             groups.setdefault(message["attributes"]["MessageGroupId"], []).append(message)
@@ -58,19 +62,33 @@ class Worker:
         ]
         return {"batchItemFailures": [{"itemIdentifier": each["messageId"]} for each in again]}
 
-    def _release(self, model: str, messages: list[_Message], context: Any) -> float | None:
-        """Seconds until the model must be looked at again, None when an event will tell."""
+    def _release_now(self, model: str, context: Any) -> dict[str, Any]:
+        """Past the queue, where an earlier change of the model may wait for its time.
 
+        Lambda itself tries again what is raised: the invocation has to be one that waits for no
+        answer.
+        """
+        outcome = self._reconcile(model, context)
+        return {"waits": outcome.what if outcome else None}
+
+    def _reconcile(self, model: str, context: Any) -> Wait | None:
         def is_time_left() -> bool:
             left: int = context.get_remaining_time_in_millis()
             return left > 1000 * _LONGEST_ACTION_SECONDS
 
+        outcome = reconcile(
+            self._gateway(model),
+            lambda action: _log.info("%s: %s", model, action),
+            is_time_left,
+        )
+        if outcome:
+            _log.info("%s: %s", model, outcome)
+        return outcome
+
+    def _release(self, model: str, messages: list[_Message], context: Any) -> float | None:
+        """Seconds until the model must be looked at again, None when an event will tell."""
         try:
-            outcome = reconcile(
-                self._gateway(model),
-                lambda action: _log.info("%s: %s", model, action),
-                is_time_left,
-            )
+            outcome = self._reconcile(model, context)
         except ServingError as error:
             tries = max(int(each["attributes"]["ApproximateReceiveCount"]) for each in messages)
             _log.warning("%s: %s", model, error)
@@ -80,8 +98,6 @@ class Worker:
             tries = len(_BACKOFF_SECONDS)
             _log.exception("%s: the release failed", model)
         else:
-            if outcome:
-                _log.info("%s: %s", model, outcome)
             return outcome.seconds if outcome else None
         self._failed(model)
         return _BACKOFF_SECONDS[min(tries, len(_BACKOFF_SECONDS)) - 1]

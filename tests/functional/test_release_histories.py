@@ -1,0 +1,261 @@
+"""Random histories of a model: whatever happens, releases end well, and no alias is on a bad image.
+
+Versions are pushed that Lambda refuses for good or for a while, policies change, people and AWS
+do what they do, and every call may be refused. In the end what is refused is not any more.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import Enum
+from random import Random
+from typing import Any
+
+import pytest
+
+import cloud
+from aws_plane import BUSY, Failure, Refused
+from lambda_serving.errors import InvalidArgument, ServingError
+from lambda_serving.release.reconcile import reconcile
+from lambda_serving.version_policy import Latest, Specific, VersionPolicy
+from release_world import REPOSITORY, World, models
+
+_STEPS = 40
+_OPERATIONS = (
+    "CreateAlias",
+    "CreateDeployment",
+    "DeleteAlias",
+    "DeleteFunction",
+    "GetFunction",
+    "GetFunctionConfiguration",
+    "GetProvisionedConcurrencyConfig",
+    "Invoke",
+    "ListAliases",
+    "ListVersionsByFunction",
+    "PublishVersion",
+    "StopDeployment",
+    "UpdateAlias",
+    "UpdateFunctionCode",
+)
+_REFUSALS = (
+    Refused(403, "AccessDeniedException", "not authorized"),
+    Refused(400, "SomethingException", "who knows"),
+    Refused(400, "AliasLimitExceededException", "too many"),
+    Refused(400, "CodeStorageExceededException", "too much"),
+    Refused(400, "InvalidParameterValueException", "The role cannot be assumed by Lambda."),
+    Refused(412, "PreconditionFailedException", "The Revision Id provided does not match"),
+    Refused(409, "SnapStartNotReadyException", "not yet"),
+    *(Refused(409, "ResourceConflictException", said) for said in BUSY),
+)
+
+
+class _Fate(Enum):
+    """Of a version; of the last two, Lambda takes the image in the end."""
+
+    GOOD = "good"
+    UNBUILT = "it cannot be built"
+    UNFIT = "Lambda takes it and then fails to update the function"
+    BROKEN = "Lambda cannot start it"
+    MUTE = "it does not answer"
+    LATE = "Lambda fails to update the function for a while"
+    SLOW = "Lambda cannot start it for a while"
+
+    @property
+    def is_good(self) -> bool:
+        return self in {_Fate.GOOD, _Fate.LATE, _Fate.SLOW}
+
+
+@dataclass
+class _History:
+    world: World
+    random: Random
+    fates: dict[int, _Fate] = field(default_factory=dict)
+    policy: VersionPolicy = field(default_factory=Latest)
+    bases: int = 0
+    told: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.world.images.tell = self._built
+        run = self.world.plane.run
+
+        def mute(image: str, event: Any, qualifier: str) -> Any:
+            if self.fate(image) is _Fate.MUTE:
+                raise RuntimeError("no answer")
+            return run(image, event, qualifier)
+
+        self.run = mute
+        self.world.function.run = mute
+
+    def fate(self, image: str) -> _Fate:
+        version = image.rpartition("v")[2]
+        return self.fates.get(int(version), _Fate.GOOD) if version.isdecimal() else _Fate.GOOD
+
+    def _built(self, version: int, image: str) -> None:
+        plane, fate = self.world.plane, self.fates[version]
+        final = {_Fate.UNFIT: plane.unfit, _Fate.BROKEN: plane.broken}
+        passing = {_Fate.LATE: plane.unfit, _Fate.SLOW: plane.broken}
+        if fate in final:
+            final[fate][image] = Failure("InvalidImage", "bad")
+        if fate in passing and not self.world.clock.ahead > self._end:
+            passing[fate][image] = Failure("InternalError", "not now")
+
+    _end = 10**9
+
+    def step(self) -> None:
+        action = self.random.choice(
+            [
+                self.push,
+                self.push,
+                self.wish,
+                self.refuse,
+                self.refuse,
+                self.mend,
+                self.deploy,
+                self.sleep,
+                self.drift,
+                self.provision,
+                self.add_again,
+                self.shift,
+            ]
+        )
+        self.told.append(action.__name__)
+        action()
+        for _ in range(self.random.randint(1, 4)):
+            with suppress(ServingError):
+                outcome = reconcile(self.world.gateway)
+                self.world.later((outcome.seconds or 0) if outcome else 0)
+            self.check()
+
+    def push(self) -> None:
+        version = max(self.fates, default=0) + 1
+        fate = _Fate.GOOD if version == 1 else self.random.choice([*_Fate, _Fate.GOOD])
+        self.fates[version] = fate
+        if fate is _Fate.UNBUILT:
+            self.world.images.failures[version] = InvalidArgument("corrupt")
+        self.world.push(version, f"{version}")
+
+    def wish(self) -> None:
+        known = sorted(self.fates) or [1]
+        some = frozenset(self.random.sample(known, min(2, len(known))))
+        wishes: list[VersionPolicy] = [Latest(), Latest(2), Specific(some), Latest(3)]
+        self.policy = self.random.choice(wishes)
+        labels = {"stable": self.random.choice(known)} if self.random.random() < 0.5 else {}
+        self.world.wish(self.policy, **labels)
+
+    def refuse(self) -> None:
+        operation, refusal = self.random.choice(_OPERATIONS), self.random.choice(_REFUSALS)
+        moment = self.random.choice(["before", "before", "after"])
+        left = [refusal] * self.random.choice([1, 2, 1000])
+
+        def refuse(called: str, when: str) -> None:
+            if (called, when) == (operation, moment) and left:
+                raise left.pop()
+
+        self.told[-1] += f" {operation} {moment} {refusal.code} {len(left)}"
+        self.world.plane.interfere = refuse
+
+    def mend(self) -> None:
+        """All that passes has passed."""
+        plane = self.world.plane
+        plane.interfere = lambda _, __: None
+        for failures in (plane.unfit, plane.broken):
+            for image in [image for image, why in failures.items() if why.code == "InternalError"]:
+                del failures[image]
+        for version in self.world.function.versions.values():
+            version.state = "" if version.state != "Inactive" else version.state
+        for deployment in list(plane.deployments):
+            with suppress(AssertionError):
+                plane.finish(deployment)
+
+    def deploy(self) -> None:
+        self.bases += 1
+        self.world.images.prefix = f"b{self.bases}v"
+        self.world.cloud.deploy_base(f"{REPOSITORY}@sha256:base{self.bases}")
+        self.world.function.latest.image = f"{REPOSITORY}@sha256:template"
+        self.world.function.latest.memory += self.random.choice([0, 1])
+
+    def sleep(self) -> None:
+        for number, version in self.world.function.versions.items():
+            if number != self.world.live and not version.looks and not version.failure:
+                version.state = self.random.choice(["Inactive", "Deactivating", ""])
+
+    def drift(self) -> None:
+        """Somebody moves `live` to what was live before, and gives the function another image."""
+        function = self.world.function
+        good = [n for n, each in function.versions.items() if self._is_good(each.image)]
+        function.point("live", self.random.choice(good), {})
+        function.latest.image = self.world.live_image
+        function.latest.update += 1
+
+    def provision(self) -> None:
+        self.world.function.provisioned = self.random.choice([{}, {"live": 3}])
+
+    def add_again(self) -> None:
+        self.world.add_again()
+        self.world.function.run = self.run
+
+    def shift(self) -> None:
+        """The model's block asks for CodeDeploy, or not any more."""
+        plane, group = self.world.plane, (cloud.SYSTEM, self.world.function.name)
+        if group in plane.groups:
+            self.mend()
+            plane.groups.discard(group)
+        else:
+            plane.add_group(*group)
+
+    def _is_good(self, image: str) -> bool:
+        return self.fate(image).is_good and image not in self.world.plane.missing_images
+
+    def check(self) -> None:
+        function = self.world.function
+        for name, alias in function.aliases.items():
+            for number in (alias.function_version, *alias.weights):
+                assert self._is_good(function.versions[number].image), (name, number, self.told)
+        assert self.world.images_in_use.isdisjoint(self.world.plane.missing_images), self.told
+
+    def end(self) -> None:
+        """Nothing is refused any more: it ends where the policy wants it."""
+        self._end = -1
+        for _ in range(60):
+            self.mend()
+            with suppress(ServingError):
+                outcome = reconcile(self.world.gateway)
+                self.check()
+                if outcome is None:
+                    break
+                self.world.later(max(outcome.seconds or 0, 1))
+        else:
+            pytest.fail(f"no end: {self.told}, {self.world.wait()}")
+        seen = self.world.gateway.observe()
+        good = [version for version in seen.aspired if self.fates[version].is_good]
+        bad = [version for version in seen.aspired if not self.fates[version].is_good]
+        if good:
+            ready = seen.ready(good[0])
+            assert ready
+            assert self.world.live == ready.number, self.told
+        for version in good:
+            assert seen.ready(version), (version, self.world.record(version), self.told)
+        for version in bad:
+            assert self.world.record(version)["state"] == "FAILED", self.told
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[str]:
+    with cloud.moto() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="module")
+def model(moto: str) -> Iterator[Callable[[str], World]]:
+    with models(moto) as model:
+        yield model
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_releases_end_well_whatever_happens(seed: int, model: Callable[[str], World]) -> None:
+    history = _History(model(f"H{seed}"), Random(seed))  # noqa: S311 no secret
+    history.deploy()
+    history.push()
+    for _ in range(_STEPS):
+        history.step()
+    history.end()
