@@ -14,7 +14,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from lambda_serving.codec import Format, Limits, decode, parse, values
+from lambda_serving.codec import Format, Limits, decode, flat_numbers, numbers, parse, values
 from lambda_serving.codec.json_echo import echo
 from lambda_serving.codec.json_text import Json
 from lambda_serving.dtypes import Array, DType
@@ -744,6 +744,46 @@ def _object(
     return f"{{{f' ,{draw(_SPACES)}'.join(members)}}}"
 
 
+def _outcome_in_pieces(body: bytes, inputs: dict[str, DType]) -> object:
+    """The outcome of a request that counts as large, a few bytes of which are parsed at a time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(numbers, "_LARGE", 0)
+        patch.setattr(flat_numbers, "_PIECE", 5)
+        return _outcome(body, inputs, _QUICK)
+
+
+@given(
+    st.recursive(
+        st.just("[]"),
+        lambda inner: st.one_of(
+            st.builds(lambda each, n: f"[{','.join([each] * n)}]", inner, st.integers(1, 3)),
+            st.lists(inner, max_size=3).map(lambda each: f"[{','.join(each)}]"),
+        ),
+    ),
+    st.integers(0, 12),
+    st.sampled_from(["", "[", "]", ",", "[]", "{"]),
+)
+def test_only_the_text_of_a_regular_array_has_a_shape(text: str, place: int, more: str) -> None:
+    for each in (text, text[:place] + more + text[place:], text[:place] + text[place + 1 :]):
+        shape = flat_numbers.regular_shape(each.encode())
+        if shape is not None:
+            assert _text_of(shape) == each
+    regular = re.sub(r"\[\]", "[,]", text)
+    if (array := _array_or_none(regular)) is not None:
+        assert flat_numbers.regular_shape(regular.encode()) == array.shape
+
+
+def _text_of(shape: tuple[int, ...]) -> str:
+    return f"[{','.join([_text_of(shape[1:])] * shape[0])}]" if shape else ""
+
+
+def _array_or_none(text: str) -> Array | None:
+    try:
+        return np.array(json.loads(text.replace("[,]", "[1,1]")))
+    except ValueError:
+        return None
+
+
 @settings(max_examples=150, deadline=None)
 @given(request=_requests())
 def test_the_quick_ways_agree_with_the_general_one(
@@ -751,6 +791,7 @@ def test_the_quick_ways_agree_with_the_general_one(
 ) -> None:
     body, inputs = request
     assert _outcome(body, inputs, _QUICK) == _outcome(body, inputs, _GENERAL)
+    assert _outcome_in_pieces(body, inputs) == _outcome(body, inputs, _GENERAL)
 
 
 @settings(max_examples=150, deadline=None)
@@ -769,6 +810,7 @@ def test_they_agree_on_broken_requests_too(
     assume(place <= len(body))
     broken = body[:place] + piece.encode() + body[place + cut :]
     assert _outcome(broken, inputs, _QUICK) == _outcome(broken, inputs, _GENERAL)
+    assert _outcome_in_pieces(broken, inputs) == _outcome(broken, inputs, _GENERAL)
     assert _outcome(body[:place], inputs, _QUICK) == _outcome(body[:place], inputs, _GENERAL)
 
 

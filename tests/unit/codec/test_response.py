@@ -19,6 +19,7 @@ from lambda_serving.codec import (
     encode_classifications,
     encode_regressions,
     parse,
+    response,
 )
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import InvalidArgument
@@ -190,6 +191,46 @@ def test_what_is_encoded_is_decoded_to_the_same_array(tensor: tuple[DType, Array
     _, decoded = decode(parse(request), signature)
     assert (decoded["x"].dtype, decoded["x"].shape) == (array.dtype, array.shape)
     assert repr(decoded["x"].tolist()) == repr(array.tolist())
+
+
+_LARGE = [
+    ((10, 7), "f4"),
+    ((1, 1, 50), "f8"),
+    ((2, 3, 5), "i8"),
+    ((3, 40), "f2"),
+    ((60,), object),
+    ((2, 30), object),
+    ((3, 0, 4), "f4"),
+]
+
+
+@pytest.mark.parametrize("as_format", list(Format))
+@pytest.mark.parametrize("piece", [1, 4, 16])
+def test_large_outputs_are_written_in_pieces_to_the_same_text(
+    piece: int, as_format: Format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs = [
+        np.array([b"%d" % number for number in range(math.prod(shape))], object).reshape(shape)
+        if dtype is object
+        else np.arange(math.prod(shape)).astype(dtype).reshape(shape)
+        for shape, dtype in _LARGE
+    ]
+    several = [{"y": array, "z_bytes": array, "a": array[:, None]} for array in outputs]
+    several.append({"y": outputs[0], "z": np.full((10, 2), math.nan)})
+    cases = [{"y": array} for array in outputs] + several
+    texts = [encode(case, as_format) for case in cases]
+    monkeypatch.setattr(response, "_PIECE", piece)
+    assert [encode(case, as_format) for case in cases] == texts
+
+
+def test_many_results_are_written_in_pieces_to_the_same_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    classes = np.array([[b"a", b"b"]] * 20, object)
+    scores = np.linspace(0, 1, 40, dtype=np.float32).reshape(20, 2)
+    texts = [encode_classifications(classes, scores), encode_regressions(scores[:, 0])]
+    monkeypatch.setattr(response, "_PIECE", 3)
+    assert [encode_classifications(classes, scores), encode_regressions(scores[:, 0])] == texts
 
 
 @given(tensor=_tensors())

@@ -12,14 +12,15 @@ the numbers tells `[]` from `[1]`.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
 import numpy as np
 import simdjson
 
-from lambda_serving.codec import values
+from lambda_serving.codec import flat_numbers, values
+from lambda_serving.codec.flat_numbers import FlatNumbers
 from lambda_serving.dtypes import MOST_DIMENSIONS, Array, DType
 from lambda_serving.servable import TensorSpec
 
@@ -28,6 +29,10 @@ __all__ = ["NESTING", "Numbers", "read", "read_values"]
 NESTING = MOST_DIMENSIONS + 3
 """What `read` takes is not nested deeper: an array in an object in a list in an object."""
 
+_LARGE = 2**20
+"""Bytes of a text that is not parsed at once, as no other thread runs meanwhile."""
+_LONGEST_AROUND = 2**16
+"""Bytes around the list in such a text."""
 _NUMBER_TEXT = b"0123456789+-.eE \t\r\n"
 _OTHERS = re.compile(rb'"in(?:stances|puts)"\s*:[\[\s]*(?:\{\s*"[^"]*"\s*:[\[\s]*)?["tfn]')
 """What shows at once that a request holds other values. It may err: both ways answer the same."""
@@ -82,8 +87,37 @@ def read(body: bytes) -> Numbers | None:
     """The numbers of a request, None if the general way has to read it."""
     if _OTHERS.search(body, 0, _BEGINNING):
         return None
+    return _read_large(body) if len(body) > _LARGE else _read_small(body)
+
+
+def _read_small(body: bytes) -> Numbers | None:
     numbers, text = _read(body)
     return numbers if text == _remains(body) else None
+
+
+def _read_large(body: bytes) -> Numbers | None:
+    """As `read`, of a request with one list, whose numbers are parsed some at a time.
+
+    Its text without numbers must be that of a regular array. So the text may be cut at any comma:
+    a piece is parsed with the brackets that are open around it.
+    """
+    start, end = body.find(b"["), body.rfind(b"]") + 1
+    around = start + len(body) - end
+    if not 0 <= start < end or around > _LONGEST_AROUND:
+        return None
+    envelope = _read_small(body[:start] + b"[0]" + body[end:])
+    if envelope is None:
+        return None
+    [name] = envelope.columns
+    remains = b"".join(map(_remains, flat_numbers.blocks(body, start, end)))
+    shape = flat_numbers.regular_shape(remains)
+    if shape is None:
+        return None
+    try:
+        lists = [FlatNumbers(piece) for piece in flat_numbers.pieces(body, start, end)]
+    except (ValueError, RuntimeError, TypeError):
+        return None
+    return replace(envelope, parts=lists, columns={name: shape})
 
 
 def read_values(texts: Sequence[bytes]) -> Numbers | None:
@@ -205,7 +239,7 @@ def _array(lists: Sequence[Any], shape: tuple[int, ...], dtype: DType) -> Array 
         return None
     of_type = _SIMDJSON_TYPES[wide.kind]
     try:
-        numbers = b"".join([each.as_buffer(of_type=of_type) for each in lists])
+        numbers = b"".join([bytes(each.as_buffer(of_type=of_type)) for each in lists])
     except (TypeError, ValueError):  # not integers, or over 64 bits
         return None
     if len(numbers) != prod(shape) * wide.itemsize:

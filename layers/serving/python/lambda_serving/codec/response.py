@@ -5,7 +5,7 @@ TensorFlow Serving's; the text is compact, and a number has the fewest digits th
 """
 
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import isnan
 from typing import Any
 
@@ -19,6 +19,8 @@ from lambda_serving.errors import InvalidArgument
 
 __all__ = ["encode", "encode_classifications", "encode_regressions", "encode_rows"]
 
+_PIECE = 2**16
+"""Values that are written at once, within some milliseconds."""
 _MOST_DIGITS = {DType.HALF: 5, DType.BFLOAT16: 4}
 """How many decimal digits tell any two values of a dtype apart."""
 
@@ -35,14 +37,15 @@ def encode(outputs: Mapping[str, Array], as_format: Format) -> bytes:
     if as_format is Format.ROW:
         _check_batch(outputs)
     key = "predictions" if as_format is Format.ROW else "outputs"
+    if sum(array.size for array in outputs.values()) > _PIECE:
+        return b"".join([b'{"%b":' % key.encode(), *_content(outputs, as_format), b"}"])
     content: Any
     if len(outputs) == 1:
         content = next(orjson.Fragment(_text(*output)) for output in outputs.items())
     elif as_format is Format.COLUMNAR:
         content = {name: orjson.Fragment(_text(name, array)) for name, array in outputs.items()}
     else:
-        columns = [_rows(name, array) for name, array in outputs.items()]
-        content = [dict(zip(outputs, row, strict=True)) for row in zip(*columns, strict=True)]
+        content = _rows_of(outputs)
     return _dump({key: content})
 
 
@@ -54,10 +57,9 @@ def encode_rows(outputs: Mapping[str, Array]) -> list[bytes]:
     if not outputs:
         raise InvalidArgument("Cannot convert empty tensor map to JSON")
     _check_batch(outputs)
-    columns = [_rows(name, array) for name, array in outputs.items()]
-    if len(columns) == 1:
-        return [_dump(row) for row in columns[0]]
-    return [_dump(dict(zip(outputs, row, strict=True))) for row in zip(*columns, strict=True)]
+    if len(outputs) == 1:
+        return [_dump(row) for name, array in outputs.items() for row in _rows(name, array)]
+    return [_dump(row) for row in _rows_of(outputs)]
 
 
 def encode_classifications(classes: Array | None, scores: Array | None) -> bytes:
@@ -73,11 +75,14 @@ def encode_classifications(classes: Array | None, scores: Array | None) -> bytes
         classes = np.full(given.shape, b"", object)
     if scores is None:
         scores = np.zeros(given.shape, np.float32)
-    results = [
-        list(zip(_rows("", labels), _rows("", numbers), strict=True))
-        for labels, numbers in zip(classes, scores, strict=True)
-    ]
-    return _dump({"results": results})
+    pieces = [b'{"results":']
+    for opening, part in _parts(len(given), given.size):
+        results = [
+            list(zip(_rows("", labels), _rows("", numbers), strict=True))
+            for labels, numbers in zip(classes[part], scores[part], strict=True)
+        ]
+        pieces += [opening, _dump(results)[1:-1]]
+    return b"".join([*pieces, b"]}"])
 
 
 def encode_regressions(values: Array) -> bytes:
@@ -87,7 +92,7 @@ def encode_regressions(values: Array) -> bytes:
     """
     if not values.size:
         raise InvalidArgument("Cannot convert empty RegressionResults to JSON")
-    return _dump({"results": orjson.Fragment(_text("", values.reshape(-1)))})
+    return b"".join([b'{"results":', *_pieces("", values.reshape(-1)), b"}"])
 
 
 def _dump(value: Any) -> bytes:
@@ -107,8 +112,67 @@ def _check_batch(outputs: Mapping[str, Array]) -> None:
             )
 
 
-def _text(name: str, array: Array) -> bytes:
+def _parts(rows: int, values: int) -> Iterator[tuple[bytes, slice]]:
+    """Which rows are written at once, and what stands before them; `values` are those of all.
+
+    orjson lets no other thread run meanwhile.
+    """
+    step = max(1, _PIECE * rows // max(1, values))
+    for start in range(0, rows, step):
+        yield b"," if start else b"[", slice(start, start + step)
+
+
+def _pieces(name: str, array: Array) -> Iterator[bytes]:
     """An array as JSON."""
+    if array.size <= _PIECE or not array.ndim:
+        yield _text(name, array)
+        return
+    for opening, part in _parts(len(array), array.size):
+        rows = array[part]
+        yield opening
+        if len(rows) == 1:
+            yield from _pieces(name, rows[0, ...])
+        else:
+            yield _text(name, rows)[1:-1]
+    yield b"]"
+
+
+def _content(outputs: Mapping[str, Array], as_format: Format) -> Iterator[bytes]:
+    """What large outputs are in an answer, written in pieces."""
+    if len(outputs) == 1:
+        [(name, array)] = outputs.items()
+        return _pieces(name, array)
+    return _object(outputs) if as_format is Format.COLUMNAR else _objects(outputs)
+
+
+def _object(outputs: Mapping[str, Array]) -> Iterator[bytes]:
+    """Arrays as the members of an object."""
+    opening = b"{"
+    for name, array in outputs.items():
+        yield b"%b%b:" % (opening, _dump(name))
+        yield from _pieces(name, array)
+        opening = b","
+    yield b"}"
+
+
+def _objects(outputs: Mapping[str, Array]) -> Iterator[bytes]:
+    """The rows of arrays as objects in a list."""
+    count = len(next(iter(outputs.values())))
+    if not count:
+        yield b"[]"
+        return
+    for opening, part in _parts(count, sum(array.size for array in outputs.values())):
+        rows = {name: array[part] for name, array in outputs.items()}
+        yield opening
+        if len(next(iter(rows.values()))) == 1:
+            yield from _object({name: array[0, ...] for name, array in rows.items()})
+        else:
+            yield _dump(_rows_of(rows))[1:-1]
+    yield b"]"
+
+
+def _text(name: str, array: Array) -> bytes:
+    """An array as JSON, written at once."""
     if not array.size:
         return _dump(array.tolist())
     dtype = DType.of(array.dtype)
@@ -129,6 +193,12 @@ def _rows(name: str, array: Array) -> Sequence[Any]:
     if _is_number(array) and _is_finite(array):
         return list(np.ascontiguousarray(array))
     return [orjson.Fragment(_text(name, array[index, ...])) for index in range(len(array))]
+
+
+def _rows_of(outputs: Mapping[str, Array]) -> list[dict[str, Any]]:
+    """What orjson writes as the rows of several arrays."""
+    columns = [_rows(name, array) for name, array in outputs.items()]
+    return [dict(zip(outputs, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def _strings(name: str, array: Array) -> Any:
