@@ -193,13 +193,13 @@ def test_what_is_encoded_is_decoded_to_the_same_array(tensor: tuple[DType, Array
     assert repr(decoded["x"].tolist()) == repr(array.tolist())
 
 
-_LARGE = [
+_LARGE: list[tuple[tuple[int, ...], str]] = [
     ((10, 7), "f4"),
     ((1, 1, 50), "f8"),
     ((2, 3, 5), "i8"),
     ((3, 40), "f2"),
-    ((60,), object),
-    ((2, 30), object),
+    ((60,), "O"),
+    ((2, 30), "O"),
     ((3, 0, 4), "f4"),
 ]
 
@@ -211,7 +211,7 @@ def test_large_outputs_are_written_in_pieces_to_the_same_text(
 ) -> None:
     outputs = [
         np.array([b"%d" % number for number in range(math.prod(shape))], object).reshape(shape)
-        if dtype is object
+        if dtype == "O"
         else np.arange(math.prod(shape)).astype(dtype).reshape(shape)
         for shape, dtype in _LARGE
     ]

@@ -7,31 +7,27 @@ counted first, then handed to protobuf some kilobytes at a time.
 Source: https://protobuf.dev/programming-guides/encoding, last one wins and merging included.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
+from time import sleep
 from typing import Any
 
+import numpy as np
+
 from lambda_serving.errors import InvalidArgument
+from lambda_serving.rpc.wire import LENGTH, Field, Fields, Malformed, fields, parts
 
 __all__ = ["read"]
 
 _PIECE = 2**14
 """Bytes that protobuf reads at a time, unless one string or one array of numbers is longer."""
+_LONG = 2**22
 _SMALL = 64
 """Bytes of a message whose fields are not counted one by one."""
 _DEEPEST = 100  # as protobuf's own bound
 _MESSAGE_BYTES, _FIELD_BYTES = 160, 32
 """What a message, and any other field, takes beside its content."""
-_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
-_LONGEST_VARINT, _ONE_BYTE = 10, 0x7F
-
-
-_Field = tuple[int, int, int, int, int]
-"""Number, kind, and where its tag begins, its content begins and it ends; no class, for speed."""
-
-
-class _Malformed(Exception):
-    """What protobuf cannot read either."""
+_ONE_BYTE = 0x7F
 
 
 def read(into: Any, body: bytes, hold: Callable[[int], None]) -> None:
@@ -45,43 +41,8 @@ def read(into: Any, body: bytes, hold: Callable[[int], None]) -> None:
     try:
         _count(into.DESCRIPTOR, body, 0, len(body), hold, 0)
         _merge(into, body, 0, len(body))
-    except (DecodeError, _Malformed) as error:
+    except (DecodeError, Malformed) as error:
         raise InvalidArgument(f"The request is not a {into.DESCRIPTOR.name}") from error
-
-
-def _fields(body: bytes, start: int, end: int) -> Iterator[_Field]:
-    while start < end:
-        tag, content = body[start], start + 1
-        if tag > _ONE_BYTE:
-            tag, content = _varint(body, start, end)
-        kind = tag & 7
-        if kind == _LENGTH:
-            length, content = _varint(body, content, end)
-            after = content + length
-        elif kind == _VARINT:
-            _, after = _varint(body, content, end)
-        elif kind in (_FIXED64, _FIXED32):
-            after = content + (8 if kind == _FIXED64 else 4)
-        else:
-            raise _Malformed(f"wire type {kind}")
-        if after > end:
-            raise _Malformed("a field ends behind its message")
-        yield tag >> 3, kind, start, content, after
-        start = after
-
-
-def _varint(body: bytes, start: int, end: int) -> tuple[int, int]:
-    """A number and where it ends."""
-    if start < end and body[start] <= _ONE_BYTE:
-        return body[start], start + 1
-    number = shift = 0
-    for position in range(start, min(end, start + _LONGEST_VARINT)):
-        byte = body[position]
-        number |= (byte & 0x7F) << shift
-        if byte <= _ONE_BYTE:
-            return number, position + 1
-        shift += 7
-    raise _Malformed("a number does not end")
 
 
 def _count(
@@ -89,47 +50,96 @@ def _count(
 ) -> None:
     """Tells `hold` of all fields of a message, some at a time."""
     if depth > _DEEPEST:
-        raise _Malformed("messages inside one another")
-    inner_of = {number: each.message_type for number, each in descriptor.fields_by_number.items()}
+        raise Malformed("messages inside one another")
+    inner_of = {
+        number: each.message_type
+        for number, each in descriptor.fields_by_number.items()
+        if each.message_type
+    }
     size = 0
-    for number, kind, _, content, after in _fields(body, start, end):
-        inner, length = inner_of.get(number), after - content
-        if inner is None or kind != _LENGTH:
-            size += _FIELD_BYTES + length
-        elif length <= _SMALL:
-            size += _MESSAGE_BYTES * (1 + length // 2)  # a message has two bytes at least
+    for part in parts(body, start, end):
+        if isinstance(part, Fields):
+            size += _size(part, inner_of)
+            larger = _larger(part, inner_of)
         else:
-            size += _MESSAGE_BYTES
-            _count(inner, body, content, after, hold, depth + 1)
+            number, kind, _, content, after = part
+            length = after - content
+            larger = iter(())
+            if number not in inner_of or kind != LENGTH:
+                size += _FIELD_BYTES + length
+            elif length <= _SMALL:
+                size += _MESSAGE_BYTES * (1 + length // 2)  # a message has two bytes at least
+            else:
+                size += _MESSAGE_BYTES
+                larger = iter([(number, content, after)])
         if size > _PIECE:
             hold(size)
             size = 0
+        for number, content, after in larger:
+            _count(inner_of[number], body, content, after, hold, depth + 1)
     hold(size)
+
+
+def _size(some: Fields, inner_of: Mapping[int, Any]) -> int:
+    """As each of them would be counted by itself."""
+    are_inner = _are_inner(some, inner_of)
+    lengths = some.ends - some.contents
+    other = lengths[~are_inner]
+    small = lengths[are_inner & (lengths <= _SMALL)]
+    messages = int(are_inner.sum()) + int((small // 2).sum())
+    return int(other.sum()) + _FIELD_BYTES * len(other) + _MESSAGE_BYTES * messages
+
+
+def _larger(some: Fields, inner_of: Mapping[int, Any]) -> Iterator[tuple[int, int, int]]:
+    """Number, begin and end of the messages whose fields are counted."""
+    there = _are_inner(some, inner_of) & (some.ends - some.contents > _SMALL)
+    columns = (column[there].tolist() for column in (some.numbers, some.contents, some.ends))
+    return zip(*columns, strict=True)
+
+
+def _are_inner(some: Fields, inner_of: Mapping[int, Any]) -> Any:
+    return (some.kinds == LENGTH) & np.isin(some.numbers, list(inner_of))
 
 
 def _merge(into: Any, body: bytes, start: int, end: int) -> None:
     known, first = into.DESCRIPTOR.fields_by_number, start
-    for field in _fields(body, start, end):
-        number, kind, begin, _, after = field
-        if after - first <= _PIECE:
-            continue
-        large = kind == _LENGTH and after - begin > _PIECE
-        if not (large and _merge_large(into, known.get(number), body, first, field)):
-            into.MergeFromString(body[first:after])
+    for part in parts(body, start, end):
+        if isinstance(part, Fields):
+            after = part.end
+            is_merged = False
+        else:
+            number, kind, begin, _, after = part
+            if after - first <= _PIECE:
+                continue
+            is_large = kind == LENGTH and after - begin > _PIECE
+            is_merged = is_large and _merge_large(into, known.get(number), body, first, part)
+        if not is_merged:
+            _merge_whole(into, body, first, after)
         first = after
-    if first < end:
-        into.MergeFromString(body[first:end])
+    _merge_whole(into, body, first, end)
 
 
-def _merge_large(into: Any, descriptor: Any, body: bytes, first: int, field: _Field) -> bool:
-    """Reads what lies from `first` to the end of a large field; False if it is to come whole."""
+def _merge_whole(into: Any, body: bytes, start: int, end: int) -> None:
+    piece = body[start:end]
+    if len(piece) > _LONG:
+        sleep(0)  # the copying of so much alone holds others up
+    into.MergeFromString(piece)
+
+
+def _merge_large(into: Any, descriptor: Any, body: bytes, first: int, field: Field) -> bool:
+    """Reads what lies from `first` to the end of a large field; False if it is to come whole.
+
+    A large field that is not known is left out.
+    """
     inner = _message_type(descriptor)
-    if inner is None and not _holds_numbers(descriptor):
+    if descriptor is not None and inner is None and not _holds_numbers(descriptor):
         return False
     _, _, begin, content, end = field
-    into.MergeFromString(body[first:begin])
+    _merge_whole(into, body, first, begin)
+    if descriptor is None:
+        return True
     if inner is None:
-        _merge_packed(into, descriptor, body[content:end])
+        _merge_packed(into, descriptor, body, content, end)
     elif inner.GetOptions().map_entry:
         _merge_entry(into, descriptor, body, field)
     elif descriptor.is_repeated:
@@ -141,18 +151,18 @@ def _merge_large(into: Any, descriptor: Any, body: bytes, first: int, field: _Fi
     return True
 
 
-def _merge_packed(into: Any, descriptor: Any, numbers: bytes) -> None:
+def _merge_packed(into: Any, descriptor: Any, body: bytes, start: int, end: int) -> None:
     """Numbers in a row; they are cut where one ends, be it a varint or eight bytes wide."""
-    start, is_fixed = 0, descriptor.type in _fixed_types(descriptor)
-    while start < len(numbers):
-        end = min(len(numbers), start + _PIECE)
-        while not is_fixed and end < len(numbers) and numbers[end - 1] > _ONE_BYTE:
-            end += 1
-        into.MergeFromString(_head(descriptor.number, end - start) + numbers[start:end])
-        start = end
+    is_fixed = descriptor.type in _fixed_types(descriptor)
+    while start < end:
+        until = min(end, start + _PIECE)
+        while not is_fixed and until < end and body[until - 1] > _ONE_BYTE:
+            until += 1
+        into.MergeFromString(_head(descriptor.number, until - start) + body[start:until])
+        start = until
 
 
-def _merge_entry(into: Any, descriptor: Any, body: bytes, field: _Field) -> None:
+def _merge_entry(into: Any, descriptor: Any, body: bytes, field: Field) -> None:
     """An entry of a map: of one key the last one counts, and is no merger of all."""
     number, _, begin, content, end = field
     if _message_type(descriptor.message_type.fields_by_number[2]) is None:
@@ -168,10 +178,10 @@ def _merge_entry(into: Any, descriptor: Any, body: bytes, field: _Field) -> None
 
 def _key_and_value(body: bytes, start: int, end: int) -> tuple[bytes, tuple[int, int]]:
     """As every library writes an entry; others would be read in ways that are hard to tell."""
-    fields = list(islice(_fields(body, start, end), 3))
-    if [field[:2] for field in fields] != [(1, _LENGTH), (2, _LENGTH)]:
-        raise _Malformed("an entry of a map is not a key and a value")
-    return body[start : fields[0][4]], fields[1][3:]
+    found = list(islice(fields(body, start, end), 3))
+    if [field[:2] for field in found] != [(1, LENGTH), (2, LENGTH)]:
+        raise Malformed("an entry of a map is not a key and a value")
+    return body[start : found[0][4]], found[1][3:]
 
 
 def _message_type(descriptor: Any) -> Any:
@@ -179,7 +189,7 @@ def _message_type(descriptor: Any) -> Any:
 
 
 def _holds_numbers(descriptor: Any) -> bool:
-    if descriptor is None or not descriptor.is_repeated:
+    if not descriptor.is_repeated:
         return False
     return descriptor.type not in (descriptor.TYPE_STRING, descriptor.TYPE_BYTES)
 
@@ -196,7 +206,7 @@ def _fixed_types(descriptor: Any) -> tuple[int, ...]:
 
 
 def _head(number: int, length: int) -> bytes:
-    return _written(number << 3 | _LENGTH) + _written(length)
+    return _written(number << 3 | LENGTH) + _written(length)
 
 
 def _written(number: int) -> bytes:
