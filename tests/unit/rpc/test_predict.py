@@ -68,7 +68,8 @@ def _predict(
 ) -> Any:
     loaded = _loaded(defaults or {}, _Echo())
     run = prediction(loaded, request, admit=_at_most_1000, as_content=as_content)
-    return run.perform(loaded.servable, 0)
+    response = protos.message("tensorflow.serving.PredictResponse")
+    return response.FromString(run.perform(loaded.servable, 0))
 
 
 def _outputs(response: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ the field of its dtype; `Tensor::AsProtoTensorContent`: the elements' bytes.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from math import prod
@@ -17,13 +17,24 @@ import numpy as np
 from lambda_serving.dtypes import MOST_DIMENSIONS, Array, DType
 from lambda_serving.errors import InvalidArgument
 
-__all__ = ["LARGEST", "STRING_BYTES", "Claim", "claim", "fill", "to_array"]
+__all__ = [
+    "LARGEST",
+    "STRING_BYTES",
+    "Claim",
+    "add_values",
+    "claim",
+    "content",
+    "describe",
+    "fill",
+    "to_array",
+]
 
 LARGEST = 2**31 - 1
 """Bytes of the largest array that a proto may stand for: no message is larger."""
 STRING_BYTES = 32
 """What a string takes beside its content: 24 in TensorFlow, 8 in an array of objects."""
 
+_PART = 2**16  # elements
 _VARINT = re.compile(rb"[\x80-\xff]{0,4}[\x00-\x7f]")  # of at most 32 bits
 
 _FIELDS = {
@@ -79,20 +90,40 @@ _AS_IN_MEMORY = {DType.FLOAT, DType.DOUBLE, DType.COMPLEX64, DType.COMPLEX128, D
 
 def fill(proto: Any, array: Array, *, as_content: bool = False) -> None:
     """Makes an empty `TensorProto` stand for an array: by values, or by `tensor_content`."""
-    dtype = DType.of(array.dtype)
-    proto.dtype = dtype
+    describe(proto, array)
+    if as_content:
+        proto.tensor_content = content(array)
+    else:
+        add_values(proto, array)
+
+
+def describe(proto: Any, array: Array) -> None:
+    """Gives an empty `TensorProto` the dtype and the shape of an array."""
+    proto.dtype = DType.of(array.dtype)
     proto.tensor_shape.SetInParent()  # a scalar has a shape, too
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
-    if as_content:
-        proto.tensor_content = _content(array, dtype)
-    elif dtype in _AS_IN_MEMORY:
+
+
+def add_values(proto: Any, array: Array) -> None:
+    """Adds the values of an array to those of a `TensorProto`."""
+    dtype = DType.of(array.dtype)
+    if dtype in _AS_IN_MEMORY:
         proto.MergeFromString(_packed(proto, _FIELDS[dtype], array.tobytes()))
     elif _FIELDS[dtype] == "float8_val":  # one field of bytes, not a repeated one
-        proto.float8_val = array.tobytes()
+        proto.float8_val += array.tobytes()
     else:
         array = array.view(_STORED[dtype]) if dtype in _STORED else array
         getattr(proto, _FIELDS[dtype]).extend(array.ravel().tolist())
+
+
+def content(array: Array) -> bytes:
+    """The `tensor_content` that stands for an array."""
+    if DType.of(array.dtype) is not DType.STRING:
+        return array.tobytes()
+    strings: list[bytes] = array.ravel().tolist()
+    lengths = [b"".join([_varint(len(each)) for each in part]) for part in _parts(strings)]
+    return b"".join(lengths + [b"".join(part) for part in _parts(strings)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +157,8 @@ class Claim:
         dtype, count = self.dtype, prod(self.shape)
         if dtype is DType.STRING:
             return _filled(self.strings, b"", dtype, self.shape)
-        if self.proto.tensor_content and count:
-            return _from_content(self.proto.tensor_content, dtype, self.shape)
+        if (held := self.proto.tensor_content) and count:
+            return _from_content(held, dtype, self.shape)
         values = _elements(getattr(self.proto, _FIELDS[dtype]), dtype, count)
         return _filled(values, 0, dtype, self.shape)
 
@@ -147,7 +178,7 @@ def claim(proto: Any, max_bytes: int = LARGEST) -> Claim:
     count = prod(shape)
     strings = _strings(proto, count)
     repeated = (count - len(strings)) * len(strings[-1]) if strings else 0
-    size = made.size + sum(map(len, strings)) + repeated
+    size = made.size + sum(sum(map(len, part)) for part in _parts(strings)) + repeated
     made = Claim(proto, dtype, shape, size, strings)
     made.check(max_bytes)
     return made
@@ -188,14 +219,14 @@ def _element_size(dtype: DType) -> int:
     return STRING_BYTES if dtype is DType.STRING else dtype.numpy.itemsize
 
 
-def _from_content(content: bytes, dtype: DType, shape: tuple[int, ...]) -> Array:
+def _from_content(held: bytes, dtype: DType, shape: tuple[int, ...]) -> Array:
     wanted = prod(shape) * dtype.numpy.itemsize
-    if len(content) != wanted:
+    if len(held) != wanted:
         raise InvalidArgument(
-            f"tensor_content has {len(content)} bytes, {dtype.label} of shape {list(shape)}"
+            f"tensor_content has {len(held)} bytes, {dtype.label} of shape {list(shape)}"
             f" needs {wanted}"
         )
-    return np.frombuffer(content, dtype.numpy).reshape(shape)
+    return np.frombuffer(held, dtype.numpy).reshape(shape)
 
 
 def _filled(
@@ -203,9 +234,20 @@ def _filled(
 ) -> Array:
     """The values, the last of them as often as it takes, `blank` if there are none."""
     array: Array = np.empty(prod(shape), dtype.numpy)
-    array[: len(values)] = values
-    array[len(values) :] = values[-1] if len(values) else blank
+    place = 0
+    for part in _parts(values):
+        array[place : place + len(part)] = part
+        place += len(part)
+    last = values[-1] if len(values) else blank
+    for start in range(place, len(array), _PART):
+        array[start : start + _PART] = last
     return array.reshape(shape)
+
+
+def _parts(values: Sequence[Any] | Array) -> Iterator[Any]:
+    """Those that are looked at in one call of C, which lets no other thread run."""
+    for start in range(0, len(values), _PART):
+        yield values[start : start + _PART]
 
 
 def _elements(values: Sequence[Any], dtype: DType, count: int) -> Array:
@@ -219,13 +261,6 @@ def _elements(values: Sequence[Any], dtype: DType, count: int) -> Array:
     if dtype in _STORED:
         return given.astype(_STORED[dtype]).view(dtype.numpy)
     return given.astype(dtype.numpy, copy=False)  # some are wider in the proto
-
-
-def _content(array: Array, dtype: DType) -> bytes:
-    if dtype is not DType.STRING:
-        return array.tobytes()
-    strings: list[bytes] = array.ravel().tolist()
-    return b"".join((*(_varint(len(string)) for string in strings), *strings))
 
 
 def _packed(proto: Any, field: str, values: bytes) -> bytes:
@@ -245,23 +280,26 @@ def _varint(number: int) -> bytes:
 def _strings(proto: Any, count: int) -> list[bytes]:
     """The strings that a proto gives, at most `count`."""
     if not (proto.tensor_content and count):
-        return proto.string_val[:count]  # type: ignore[no-any-return] # messages have no types
+        given, few = proto.string_val, []
+        for start in range(0, min(len(given), count), _PART):
+            few += given[start : min(start + _PART, count)]
+        return few
     strings = _from_string_content(proto.tensor_content, count)
     if strings is None:
         raise InvalidArgument(f"tensor_content does not hold {count} strings")
     return strings
 
 
-def _from_string_content(content: bytes, count: int) -> list[bytes] | None:
+def _from_string_content(held: bytes, count: int) -> list[bytes] | None:
     """All lengths as varints, then all bytes (tensor_coding.cc); None if that is not so."""
-    if count > len(content):
+    if count > len(held):
         return None
     lengths: list[int] = []
     start = 0
-    while len(lengths) < count and (varint := _VARINT.match(content, start)):
+    while len(lengths) < count and (varint := _VARINT.match(held, start)):
         lengths.append(sum((byte & 0x7F) << 7 * i for i, byte in enumerate(varint[0])))
         start = varint.end()
-    if len(lengths) < count or start + sum(lengths) != len(content):
+    if len(lengths) < count or start + sum(lengths) != len(held):
         return None
     ends = accumulate(lengths, initial=start)
-    return [content[start:end] for start, end in pairwise(ends)]
+    return [held[start:end] for start, end in pairwise(ends)]

@@ -33,6 +33,7 @@ _LARGE = 2**20
 """Bytes of a text that is not parsed at once, as no other thread runs meanwhile."""
 _LONGEST_AROUND = 2**16
 """Bytes around the list in such a text."""
+_SPACES = b" \t\r\n"
 _NUMBER_TEXT = b"0123456789+-.eE \t\r\n"
 _OTHERS = re.compile(rb'"in(?:stances|puts)"\s*:[\[\s]*(?:\{\s*"[^"]*"\s*:[\[\s]*)?["tfn]')
 """What shows at once that a request holds other values. It may err: both ways answer the same."""
@@ -102,10 +103,12 @@ def _read_large(body: bytes) -> Numbers | None:
     a piece is parsed with the brackets that are open around it.
     """
     start, end = body.find(b"["), body.rfind(b"]") + 1
-    around = start + len(body) - end
-    if not 0 <= start < end or around > _LONGEST_AROUND:
+    if not 0 <= start < end:
         return None
-    envelope = _read_small(body[:start] + b"[0]" + body[end:])
+    before, behind = body[:start].lstrip(_SPACES), body[end:].rstrip(_SPACES)
+    if len(before) + len(behind) > _LONGEST_AROUND:
+        return None
+    envelope = _read_small(before + b"[0]" + behind)
     if envelope is None:
         return None
     [name] = envelope.columns

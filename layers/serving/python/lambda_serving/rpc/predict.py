@@ -9,6 +9,7 @@ from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import FailedPrecondition, InvalidArgument
 from lambda_serving.inference import Run
 from lambda_serving.manager import Loaded
+from lambda_serving.rpc.writing import predict_response
 from lambda_serving.servable import (
     DEFAULT_SIGNATURE,
     Servable,
@@ -16,7 +17,7 @@ from lambda_serving.servable import (
     TensorSpec,
     names_differ,
 )
-from lambda_serving.tensor_proto import Claim, claim, fill
+from lambda_serving.tensor_proto import Claim, claim
 
 __all__ = ["elements", "prediction"]
 
@@ -29,8 +30,8 @@ def prediction(
     *,
     admit: Callable[[int], None],
     as_content: bool,
-) -> Run[Any]:
-    """The run of a loaded version that a request asks for, to a `PredictResponse`.
+) -> Run[bytes]:
+    """The run of a loaded version that a request asks for, to a serialized `PredictResponse`.
 
     `admit` is told how many bytes the inputs take together before they are made. Raises
     FailedPrecondition for an unknown signature, InvalidArgument for inputs or an `output_filter`
@@ -45,14 +46,14 @@ def prediction(
     }
     wanted = _wanted(signature, request.output_filter)
 
-    def conclude(outputs: Mapping[str, Array]) -> Any:
+    def conclude(outputs: Mapping[str, Array]) -> bytes:
         response = protos.message("tensorflow.serving.PredictResponse")()
         response.model_spec.name = request.model_spec.name
         response.model_spec.version.value = loaded.id.version
         response.model_spec.signature_name = signature.name
-        for alias in wanted:
-            fill(response.outputs[alias], outputs[alias], as_content=as_content)
-        return response
+        return predict_response(
+            response, {alias: outputs[alias] for alias in wanted}, as_content=as_content
+        )
 
     return Run(signature, inputs, conclude, tuple(request.output_filter))
 

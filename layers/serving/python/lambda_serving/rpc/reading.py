@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from lambda_serving.errors import InvalidArgument
-from lambda_serving.rpc.wire import LENGTH, Field, Fields, Malformed, fields, parts
+from lambda_serving.rpc.wire import LENGTH, Field, Fields, Malformed, fields, head, parts
 
 __all__ = ["read"]
 
@@ -158,7 +158,7 @@ def _merge_packed(into: Any, descriptor: Any, body: bytes, start: int, end: int)
         until = min(end, start + _PIECE)
         while not is_fixed and until < end and body[until - 1] > _ONE_BYTE:
             until += 1
-        into.MergeFromString(_head(descriptor.number, until - start) + body[start:until])
+        into.MergeFromString(head(descriptor.number, until - start) + body[start:until])
         start = until
 
 
@@ -169,7 +169,7 @@ def _merge_entry(into: Any, descriptor: Any, body: bytes, field: Field) -> None:
         into.MergeFromString(body[begin:end])
         return
     key, (value, value_end) = _key_and_value(body, content, end)
-    probe = type(into).FromString(_head(number, len(key)) + key)
+    probe = type(into).FromString(head(number, len(key)) + key)
     (name,) = getattr(probe, descriptor.name)
     entries = getattr(into, descriptor.name)
     entries.pop(name, None)
@@ -203,15 +203,3 @@ def _fixed_types(descriptor: Any) -> tuple[int, ...]:
         descriptor.TYPE_SFIXED32,
         descriptor.TYPE_SFIXED64,
     )
-
-
-def _head(number: int, length: int) -> bytes:
-    return _written(number << 3 | LENGTH) + _written(length)
-
-
-def _written(number: int) -> bytes:
-    groups = []
-    while number > _ONE_BYTE:
-        groups.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes((*groups, number))

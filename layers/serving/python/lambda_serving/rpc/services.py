@@ -24,6 +24,7 @@ from lambda_serving.model_spec import ModelSpec
 from lambda_serving.prediction_threads import Deadline, Gone, Threads
 from lambda_serving.predictions import Prediction
 from lambda_serving.rpc import errors, examples, models, predict, reading
+from lambda_serving.rpc.writing import serialized
 from lambda_serving.settings import Settings
 
 __all__ = [
@@ -242,7 +243,7 @@ class Services:
             return Reply(errors.INTERNAL, errors.UNEXPECTED, b"")
 
     async def _predict(self, call: _Call) -> bytes:
-        def run_of(loaded: Loaded, admit: Callable[[int], None]) -> Run[Any]:
+        def run_of(loaded: Loaded, admit: Callable[[int], None]) -> Run[bytes]:
             as_content = self._options.as_content
             return predict.prediction(loaded, call.request, admit=admit, as_content=as_content)
 
@@ -265,7 +266,7 @@ class Services:
     async def _run(
         self,
         call: _Call,
-        run_of: Callable[[Loaded, Callable[[int], None]], Run[Any]],
+        run_of: Callable[[Loaded, Callable[[int], None]], Run[bytes]],
         *,
         small: bool,
     ) -> bytes:
@@ -276,7 +277,7 @@ class Services:
                 run = run_of(loaded, partial(self._admit, held))
                 if call.record:
                     call.record.decoded(loaded.id.version, run.signature.name, run.inputs)
-                return loaded, run.then(_serialized)
+                return loaded, run
 
             return await Prediction(
                 _model(call.request),
@@ -304,22 +305,22 @@ class Services:
         return await self._in_thread(call, partial(models.metadata, self._manager, call.request))
 
     async def _status(self, call: _Call) -> bytes:
-        return _serialized(models.status(self._manager, call.request))
+        return serialized(models.status(self._manager, call.request))
 
     async def _replace(self, call: _Call) -> bytes:
         """Goes on whatever becomes of its client, and for as long as loading takes."""
         replace = partial(models.replace, self._reload, call.request, self._counters)
         if self._threads is None:
-            return _serialized(replace())
-        return _serialized(await self._threads.call(_NO_MODEL, replace, Deadline(None)))
+            return serialized(replace())
+        return serialized(await self._threads.call(_NO_MODEL, replace, Deadline(None)))
 
     async def _in_thread(self, call: _Call, work: Callable[[], Any]) -> bytes:
-        def serialized() -> bytes:
-            return _serialized(work())
+        def answer() -> bytes:
+            return serialized(work())
 
         if self._threads is None:
-            return serialized()
-        return await self._threads.call(_model(call.request), serialized, call.deadline, call.gone)
+            return answer()
+        return await self._threads.call(_model(call.request), answer, call.deadline, call.gone)
 
     def _admit(self, held: Held, size: int) -> None:
         """Raises where the inputs of a request take too much, alone or beside those of others."""
@@ -329,18 +330,6 @@ class Services:
                 " (--grpc_max_message_bytes). Send fewer rows in a request, or raise the limit."
             )
         held.add(size)
-
-
-def _serialized(response: Any) -> bytes:
-    from google.protobuf.message import EncodeError
-
-    try:
-        body: bytes = response.SerializeToString()
-    except EncodeError as error:
-        raise ResourceExhausted(
-            "There is no memory for the answer, or it is over 2 GiB. Send less in a request"
-        ) from error
-    return body
 
 
 def _too_many(limit: int) -> ResourceExhausted:
@@ -354,8 +343,8 @@ def _examples(
     call: _Call,
     loaded: Loaded,
     admit: Callable[[int], None],
-) -> Run[Any]:
-    return infer(loaded, call.request, admit)
+) -> Run[bytes]:
+    return infer(loaded, call.request, admit).then(serialized)
 
 
 def _model(request: Any) -> str:

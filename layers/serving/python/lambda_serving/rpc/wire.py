@@ -20,7 +20,9 @@ __all__ = [
     "Fields",
     "Malformed",
     "fields",
+    "head",
     "parts",
+    "varint",
 ]
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
@@ -53,6 +55,20 @@ class Fields:
     @property
     def end(self) -> int:
         return int(self.ends[-1])
+
+
+def head(number: int, length: int) -> bytes:
+    """What stands before the content of a field that has a length."""
+    return varint(number << 3 | LENGTH) + varint(length)
+
+
+def varint(number: int) -> bytes:
+    """A number as it is written, without a sign."""
+    groups = []
+    while number > _ONE_BYTE:
+        groups.append(number & _ONE_BYTE | 0x80)
+        number >>= 7
+    return bytes((*groups, number))
 
 
 def parts(body: bytes, start: int, end: int) -> Iterator[Field | Fields]:

@@ -13,6 +13,7 @@ from lambda_serving.tensorflow_c.library import DEALLOCATOR, library
 __all__ = ["array_of", "new_tensor"]
 
 _TSTRING_SIZE = 24
+_PART = 2**16
 _SMALL = 2**20  # bytes of strings that are copied without asking whether there is memory
 
 
@@ -78,7 +79,7 @@ def _new_strings(array: Array) -> int:
     """
     elements = [_as_bytes(element) for element in array.flat]
     lib, size = library(), _TSTRING_SIZE * len(elements)
-    _check_memory(size + sum(map(len, elements)))
+    _check_memory(size + sum(sum(map(len, elements[part])) for part in _parts(len(elements))))
     memory = _libc.calloc(max(len(elements), 1), _TSTRING_SIZE)  # all zeros is an empty string
     if not memory:
         raise _no_memory(size)
@@ -129,8 +130,14 @@ def _strings_of(tensor: int, shape: tuple[int, ...]) -> Array:
         for address in _addresses(data, size)
     ]
     array: Array = np.empty(len(flat), object)
-    array[:] = flat
+    for part in _parts(len(flat)):
+        array[part] = flat[part]
     return array.reshape(shape)
+
+
+def _parts(count: int) -> Iterable[slice]:
+    """Elements that are looked at in one call of C, which lets no other thread run."""
+    return (slice(start, start + _PART) for start in range(0, count, _PART))
 
 
 def _addresses(data: int | None, size: int) -> Iterable[int]:
