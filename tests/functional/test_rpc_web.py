@@ -23,7 +23,7 @@ from lambda_serving.function.kinds import MAX_ANSWER, MAX_BYTES
 from lambda_serving.manager import Manager
 from lambda_serving.prediction_threads import Threads
 from lambda_serving.rest import RestOptions, create_app
-from lambda_serving.rpc import with_grpc_web
+from lambda_serving.rpc import web, with_grpc_web
 from lambda_serving.settings import Settings
 from rpc_client import message, path_of, predict_request
 
@@ -90,6 +90,24 @@ def test_predicts_by_base64_in_one_piece_or_two(app: ASGIApp, cut: int) -> None:
         answer = _ask(app, body, content_type=TEXT)
         assert (answer.status_code, answer.headers["content-type"]) == (200, TEXT)
         assert _y(base64.b64decode(answer.content, validate=True)) == [2.5, 3.0]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 40, 41, 42])
+def test_large_base64_is_read_and_written_in_pieces(
+    make: Callable[..., ASGIApp], count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, size in (("_SMALL", 0), ("_TEXT_PIECE", 8), ("_BINARY_PIECE", 6)):
+        monkeypatch.setattr(web, name, size)
+    request = predict_request("half_plus_two", {"x": np.ones(count, np.float32)})
+    request.model_spec.signature_name = "serving_default"
+    framed = frame(request.SerializeToString())
+    with Threads(1, "predict") as pool:
+        app = make(pool)
+        for cut in (0, 6, 7, 8):
+            body = base64.b64encode(framed[:cut]) + base64.b64encode(framed[cut:])
+            answer = _ask(app, body, content_type=TEXT)
+            assert _y(base64.b64decode(answer.content, validate=True)) == [2.5] * count
+        assert b"not base64" in base64.b64decode(_ask(app, b"A" * 41, content_type=TEXT).content)
 
 
 def test_predicts_in_threads(make: Callable[..., ASGIApp]) -> None:

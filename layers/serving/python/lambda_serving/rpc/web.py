@@ -7,10 +7,11 @@ failure, `grpc-message:...\r\n`. Under `application/grpc-web-text` both are base
 Source: grpc/grpc, doc/PROTOCOL-WEB.md.
 """
 
+import asyncio
 import binascii
 import re
 import struct
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
@@ -40,6 +41,8 @@ _TYPES = {form + suffix for form in (_BINARY, _TEXT) for suffix in (b"", b"+prot
 _REQUEST_ID = b"x-request-id"
 _HEAD = struct.Struct(">BI")
 _COMPRESSED, _TRAILERS = 1, 128
+_SMALL = 32 * 1024  # bytes of a body that the event loop takes apart itself
+_TEXT_PIECE, _BINARY_PIECE = 4 * 2**16, 3 * 2**16
 _QUANTUM = re.compile(rb"[^=]*=*")  # base64 may be padded wherever a writer stopped
 _TIMEOUT = re.compile(rb"(\d{1,8})([HMSmun])")
 _SECONDS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
@@ -77,6 +80,7 @@ def create_web(
         settings.rest_api_max_body_bytes,
         _CORS if settings.rest_api_enable_cors_support else (),
         max_answer,
+        has_threads=threads is not None,
     )
 
 
@@ -87,8 +91,11 @@ class _Web:
         max_body: int,
         headers: Sequence[Header],
         max_answer: int | None,
+        *,
+        has_threads: bool,
     ) -> None:
         self._services = services
+        self._has_threads = has_threads
         self._max_body = max_body
         self._headers = headers
         self._max_answer = max_answer
@@ -105,8 +112,7 @@ class _Web:
             text = content_type.startswith(_TEXT)
             known_as = self._identify(address, scope)
             reply = await self._answer(address, scope, receive, known_as, text=text)
-            answer = self._fitting(_framed(reply))
-            body = binascii.b2a_base64(answer, newline=False) if text else answer
+            body = await self._worked_out(partial(self._body, reply, text=text), len(reply.body))
             await self._send(send, HTTPStatus.OK, body, content_type, known_as)
 
     def _identify(self, address: Address, scope: Scope) -> str:
@@ -121,7 +127,8 @@ class _Web:
     ) -> Reply:
         try:
             body = await bodies.read(receive, scope["headers"], self._max_body)
-            message = _message(_decoded(body) if text else body)
+            read = partial(_read, body, text=text)
+            message = await self._worked_out(read, len(body))
             if address.method not in self._services.methods:
                 raise Unimplemented(f"Unknown method {address.method}")
             asked_ms = timeout_ms(_seconds(_header(scope, b"grpc-timeout")))
@@ -135,6 +142,16 @@ class _Web:
             gone=partial(bodies.abandoned, receive),
         )
         return await self._services.answer(address.method, message, how)
+
+    async def _worked_out(self, work: Callable[[], bytes], size: int) -> bytes:
+        """What `work` over so many bytes returns, in a thread if others would wait long for it."""
+        if size <= _SMALL or not self._has_threads:
+            return work()
+        return await asyncio.to_thread(work)
+
+    def _body(self, reply: Reply, *, text: bool) -> bytes:
+        answer = self._fitting(_framed(reply))
+        return _encoded(answer) if text else answer
 
     def _fitting(self, frames: bytes) -> bytes:
         if self._max_answer is None or len(frames) <= self._max_answer:
@@ -178,20 +195,43 @@ def _message(body: bytes) -> bytes:
     return body[_HEAD.size :]
 
 
+def _read(body: bytes, *, text: bool) -> bytes:
+    return _message(_decoded(body) if text else body)
+
+
 def _decoded(body: bytes) -> bytes:
+    """The bytes that base64 stands for, some at a time: C lets no other thread run meanwhile."""
     try:
         return b"".join(
-            binascii.a2b_base64(part, strict_mode=True) for part in _QUANTUM.findall(body) if part
+            binascii.a2b_base64(piece, strict_mode=True)
+            for part in _QUANTUM.finditer(body)
+            for piece in _pieces(part[0], _TEXT_PIECE)
         )
     except binascii.Error as error:
         raise InvalidArgument(f"The body is not base64: {error}") from error
 
 
+def _encoded(answer: bytes) -> bytes:
+    return b"".join(
+        binascii.b2a_base64(piece, newline=False) for piece in _pieces(answer, _BINARY_PIECE)
+    )
+
+
+def _pieces(body: bytes, size: int) -> Iterator[bytes]:
+    """All of it, the last piece being the largest: base64's padding is never alone."""
+    start = 0
+    while len(body) - start > 2 * size:
+        yield body[start : start + size]
+        start += size
+    if body:
+        yield body[start:]
+
+
 def _framed(reply: Reply) -> bytes:
     trailers = f"grpc-status:{reply.code}\r\n"
     if reply.code == errors.OK:
-        message = _HEAD.pack(0, len(reply.body)) + reply.body
-        return message + _HEAD.pack(_TRAILERS, len(trailers)) + trailers.encode()
+        head, last = _HEAD.pack(0, len(reply.body)), _HEAD.pack(_TRAILERS, len(trailers))
+        return b"".join([head, reply.body, last, trailers.encode()])
     trailers += f"grpc-message:{quote(reply.message, safe=_UNQUOTED)}\r\n"
     return _HEAD.pack(_TRAILERS, len(trailers)) + trailers.encode()
 
