@@ -8,8 +8,7 @@ and only the smallest is left to the parser that tells what is wrong.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from secrets import choice
-from string import ascii_lowercase
+from os import urandom
 
 import numpy as np
 
@@ -25,7 +24,7 @@ _SIZES = (2**17, 2**13, 700)
 """Bytes of a piece, and of what it is read in when it is refused. The first are read within a
 millisecond or so, the last are not nested beyond the recursion of a parser in C."""
 _SPACES = b" \t\n\r"
-_BEFORE = "".join(choice(ascii_lowercase) for _ in range(20))
+_BEFORE = "".join(chr(ord("a") + byte % 26) for byte in urandom(20))
 """The name that stands for what an object had before the piece. No client can know it."""
 _NAMED = b'{"%b":' % _BEFORE.encode()
 _CLOSE = bytes.maketrans(b"[{", b"]}")
