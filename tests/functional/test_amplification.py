@@ -19,7 +19,9 @@ import numpy as np
 import pytest
 
 from asgi import ask
-from lambda_serving.bodies import Bounded, Held
+from lambda_serving import codec
+from lambda_serving.bodies import Bounded, Held, Room
+from lambda_serving.errors import Cancelled, ResourceExhausted
 from lambda_serving.manager import Manager
 from lambda_serving.prediction_threads import Deadline, Gone, Threads
 from lambda_serving.rest import RestOptions, create_app
@@ -311,3 +313,25 @@ def test_one_request_alone_may_become_more_than_all_together(app: MakeApp) -> No
         Bounded(app(()).app, len(body)), "POST", "/v1/models/identity_string:predict", content=body
     )
     assert answer.status_code == 200
+
+
+def test_request_that_is_answered_is_not_read_on_and_holds_nothing() -> None:
+    """Its time may be up while a thread is at its body."""
+    room = Room(2**30, lambda limit: ResourceExhausted(str(limit)))
+    held = Held(room)
+    pieces = 0
+
+    def hold(size: int) -> None:
+        nonlocal pieces
+        held.add(size)
+        pieces += not size
+        if pieces == 3:
+            with held:
+                pass  # and it has been answered
+
+    with pytest.raises(Cancelled):
+        codec.parse(b'{"instances":["a"%b]}' % (b',"a"' * 2**18), codec.Limits(hold=hold))
+    assert pieces == 3
+    room.take(2**30)
+    with pytest.raises(ResourceExhausted):
+        room.take(1)

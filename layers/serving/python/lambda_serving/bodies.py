@@ -43,23 +43,33 @@ class Room:
 
 
 class Held:
-    """What one request holds of a room, given back at the end of the block."""
+    """What one request holds of a room, given back at the end of the block.
+
+    A thread may still read the request then: its time was up, or its client went away.
+    """
 
     def __init__(self, room: Room) -> None:
         self._room = room
         self._size = 0
+        self._is_over = False
+        self._lock = Lock()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._size:
+        with self._lock:
+            self._is_over = True
             self._room.give_back(self._size)
 
     def add(self, size: int) -> None:
-        """Holds so many bytes more; raises the room's refusal."""
-        self._room.take(size, self._size)
-        self._size += size
+        """Holds so many bytes more; raises the room's refusal, and Cancelled after the block."""
+        with self._lock:
+            if self._is_over:
+                raise Cancelled("The request was answered before it had been read.")
+            if size:
+                self._room.take(size, self._size)
+                self._size += size
 
 
 class Bounded:

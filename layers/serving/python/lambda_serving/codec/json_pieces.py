@@ -6,7 +6,7 @@ then goes where the pieces before have left off. A piece that is refused is read
 and only the smallest is left to the parser that tells what is wrong.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from os import urandom
 
@@ -54,13 +54,22 @@ class _Piece:
     too_deep: bool
 
 
-def parse(text: bytes, nesting: int, sizes: Sequence[int] = _SIZES) -> Json:
-    """As `json_dialect.parse`, of no more than so many bytes at once, except for long strings."""
+def parse(
+    text: bytes,
+    nesting: int,
+    sizes: Sequence[int] = _SIZES,
+    hold: Callable[[int], None] = lambda _: None,
+) -> Json:
+    """As `json_dialect.parse`, of no more than so many bytes at once, except for long strings.
+
+    `hold` is told of no bytes before each piece, and may raise.
+    """
     content = text.partition(b"\0")[0]
     position = _skip(content, json_quick.head(content))
     is_open = _Open()
     refused: list[int] = []  # where those end that are read in smaller pieces
     while content[position : position + 1] in {b"[", b"{"} or len(is_open.brackets) > 1:
+        hold(0)
         depth = len(is_open.brackets) - 1
         piece = _cut(content, position, sizes[len(refused)], depth, nesting)
         try:

@@ -32,14 +32,15 @@ class Limits:
     examples: int = 256 * 2**20
     """Bytes that the examples of a request may take together, each with the context."""
     hold: Callable[[int], None] = lambda _: None
-    """Is told how many bytes the objects take that a large text becomes, and may raise."""
+    """Is told how many bytes the objects take that a large text becomes, and of none for each piece
+    that is read; it may raise."""
 
 
 def parse(text: bytes, limits: Limits) -> Json:
     """The first JSON value in `text`. Raises InvalidArgument, as `json_dialect.parse` does."""
     if len(text) > _LARGE:
         limits.hold(_weight(text))
-        return json_pieces.parse(text, limits.nesting)
+        return json_pieces.parse(text, limits.nesting, hold=limits.hold)
     try:
         value = json_quick.strict(text)
         if limits.nesting >= _STRICT_NESTING or deepest(text) <= limits.nesting:
