@@ -5,7 +5,6 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from lambda_serving.dtypes import DType
 
@@ -26,6 +25,8 @@ def test_number_is_that_of_the_proto_enum(dtype: DType) -> None:
 
 @pytest.mark.parametrize("dtype", _HELD)
 def test_array_dtype_is_the_one_tensorflow_gives(dtype: DType) -> None:
+    import tensorflow as tf
+
     assert dtype.numpy == np.dtype(tf.as_dtype(int(dtype)).as_numpy_dtype)
     assert DType.of(dtype.numpy) is dtype
 

@@ -4,7 +4,6 @@ import importlib
 from importlib import resources
 
 import pytest
-import tensorflow as tf
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 
@@ -69,6 +68,8 @@ def test_unknown_message_is_a_key_error() -> None:
 
 
 def test_messages_of_both_pools_read_each_others_bytes() -> None:
+    import tensorflow as tf
+
     ours = protos.message("tensorflow.RunOptions")(timeout_in_ms=1234)
     theirs = tf.compat.v1.RunOptions.FromString(ours.SerializeToString())
     assert theirs == tf.compat.v1.RunOptions(timeout_in_ms=1234)

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -85,6 +84,8 @@ def _same(got: Array, wanted: Array) -> bool:
 
 def _as_tensorflow_reads(proto: Any) -> Array:
     """The op `ParseTensor` is `Tensor::FromProto` and nothing else."""
+    import tensorflow as tf
+
     tensor = tf.io.parse_tensor(proto.SerializeToString(), tf.as_dtype(proto.dtype))
     dtype = tensor.dtype.as_numpy_dtype
     if proto.dtype == DType.STRING:
@@ -104,6 +105,8 @@ def test_content_gives_the_array_it_was_made_of(dtype: DType, shape: tuple[int, 
 @pytest.mark.parametrize("shape", _SHAPES, ids=str)
 @pytest.mark.parametrize("dtype", [*sorted(set(_NUMERIC) - _NOT_MADE), DType.STRING])
 def test_proto_that_tensorflow_makes_gives_its_array(dtype: DType, shape: tuple[int, ...]) -> None:
+    import tensorflow as tf
+
     if dtype is DType.STRING:
         flat = [b"", b"\0", b"\xff\xfe", b"text", b"x" * 300] * 3
         array: Array = np.array(flat[: int(np.prod(shape))], object).reshape(shape)
@@ -239,6 +242,8 @@ def test_broken_proto_is_refused(proto: Any, message: str) -> None:
     "content", [b"\x01\x02ab", b"\x01\x01abc", b"\x01", b"\xff\xff\xff\xff\xff\x01ab", b"\xff" * 9]
 )
 def test_broken_content_of_strings_is_refused_as_tensorflow_does(content: bytes) -> None:
+    import tensorflow as tf
+
     proto = _proto(DType.STRING, 2, tensor_content=content)
     with pytest.raises(InvalidArgument) as raised:
         to_array(proto)

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tensorflow.core.example import example_pb2
 
 from lambda_serving.codec import Limits, parse_examples
 from lambda_serving.errors import InvalidArgument, ServingError
@@ -18,6 +17,8 @@ def _features(body: bytes) -> list[dict[str, Any]]:
 
 
 def _read(serialized: bytes) -> dict[str, Any]:
+    from tensorflow.core.example import example_pb2
+
     features = example_pb2.Example.FromString(serialized).features.feature
     return {name: _values(feature) for name, feature in features.items()}
 
