@@ -29,7 +29,7 @@ _HALF = "/v1/models/half_plus_two:predict"
 @pytest.fixture(scope="session")
 def small(manager: Manager) -> Application:
     """An application with limits that a test can reach."""
-    options = RestOptions(max_body=1000, max_unzipped=5000, max_nesting=20, timeout_ms=50)
+    options = RestOptions(max_body=1000, max_unzipped=5000, max_nesting=20)
     return create_app(manager, options)
 
 
@@ -101,8 +101,9 @@ def test_nesting_over_the_limit_is_refused(small: Application, large: Applicatio
     assert ask(large, "POST", _HALF, content=b'{"instances": ' + deep).status_code == 400
 
 
-def test_run_over_the_timeout_is_504(small: Application) -> None:
-    answer = ask(small, "POST", "/v1/models/while_loop:predict", json={"inputs": _ENDLESS})
+def test_run_over_the_timeout_is_504(manager: Manager) -> None:
+    hurried = create_app(manager, RestOptions(timeout_ms=50))
+    answer = ask(hurried, "POST", "/v1/models/while_loop:predict", json={"inputs": _ENDLESS})
     assert answer.status_code == 504
     assert answer.json()["error"]
 

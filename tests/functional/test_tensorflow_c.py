@@ -262,21 +262,21 @@ def test_quick_function_runs_in_the_thread_of_the_caller_with_the_same_answers(
     )
     rows = np.arange(8, dtype=np.float32).reshape(2, 4)
     for _ in range(200):  # how quick it is depends on the machine
-        assert function([rows], 1000)[0].tolist() == [[2.0, 4.0], [10.0, 12.0]]
+        assert function([rows], 300_000)[0].tolist() == [[2.0, 4.0], [10.0, 12.0]]
         if function.is_quick([rows]):
             break
     else:
         raise AssertionError("no run was quick")
-    for timeout_ms in (0, 1000):
-        assert function([rows], timeout_ms)[0].tolist() == [[2.0, 4.0], [10.0, 12.0]]
     assert function.is_quick([rows[:1]])
     assert not function.is_quick([np.zeros((3, 4), np.float32)])
+    for timeout_ms in (0, 300_000):
+        assert function([rows], timeout_ms)[0].tolist() == [[2.0, 4.0], [10.0, 12.0]]
 
 
 def test_graph_that_may_loop_keeps_its_timeout(models_dir: Path) -> None:
     with saved_model.load(models_dir / "while_loop" / "1") as servable:
         for _ in range(3):
-            servable.run("", {"x": np.array([3])}, timeout_ms=1000)
+            servable.run("", {"x": np.array([3])}, timeout_ms=300_000)
         assert not servable.is_quick("", {"x": np.array([3])})
         with pytest.raises(DeadlineExceeded):
             servable.run("", {"x": np.array([2**63 - 1])}, timeout_ms=100)
@@ -297,7 +297,7 @@ def test_run_over_its_time_ends_and_the_next_one_works(loop: Servable) -> None:
     with pytest.raises(DeadlineExceeded) as raised:
         loop.run("", {"x": _FOREVER}, timeout_ms=100)
     assert str(raised.value) == "Timed out waiting for notification"
-    assert loop.run("", {"x": np.array([5, 64])}, timeout_ms=10_000)["y"].tolist() == [8, 64]
+    assert loop.run("", {"x": np.array([5, 64])}, timeout_ms=300_000)["y"].tolist() == [8, 64]
 
 
 def test_closed_session_refuses_to_run(models_dir: Path) -> None:
