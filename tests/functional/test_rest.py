@@ -143,7 +143,8 @@ from lambda_serving import function
 from lambda_serving.settings import Settings
 
 handler = function.start(Settings(model_name="m", model_base_path=sys.argv[1]))
-print("error" in handler({"instances": [1]}, None), "fastapi" in sys.modules, "tensorflow" in sys.modules)
+answer = handler({"instances": [1]}, None)
+print("error" in answer, "fastapi" in sys.modules, "tensorflow" in sys.modules)
 """
     ended = subprocess.run(
         [sys.executable, "-c", program, MNIST / "saved"], capture_output=True, check=True
