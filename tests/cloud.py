@@ -3,7 +3,8 @@
 S3, SQS, EventBridge and API Gateway are moto's server, API Gateway with the rules of
 `api_gateway`; Lambda and CodeDeploy are `aws_plane`. Routes, the rule that makes a change in the
 bucket a message, and the queues are those of `infra/*.yaml`; the release function's handler gets
-messages as Lambda's event source mapping hands them over.
+messages as Lambda's event source mapping hands them over. The functions of releases have
+the roles of `infra/release.yaml`: what these do not allow is refused, and told at the end.
 """
 
 import json
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from types import SimpleNamespace
@@ -30,7 +32,9 @@ from moto.moto_server.werkzeug_app import (
 from werkzeug.serving import make_server
 
 import api_gateway
-from aws_plane import Function, Plane, serving
+import iam
+from aws_plane import Function, Plane, Refused, serving
+from iam.requests import of_codedeploy, of_lambda
 from lambda_serving import building
 from lambda_serving.errors import ServingError
 from lambda_serving.release import worker
@@ -44,6 +48,7 @@ ISSUER = "https://issuer.example"
 SYSTEM = "system"
 _INFRA = Path(__file__).parents[1] / "infra"
 REGION, ACCOUNT = "eu-west-1", "123456789012"
+_PLACE = f"{REGION}:{ACCOUNT}"
 _STACK = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{SYSTEM}/1"
 _FUNCTION_SECONDS = 120
 _HEADERS = ["authorization", "content-type", "grpc-timeout", "x-grpc-web", "x-user-agent"]
@@ -56,7 +61,9 @@ class Cloud:
 
     The release function is `handler`; its messages are invisible while it is at them for as long as
     the template says, or for `visibility_seconds`. Those that it puts off are handed over at once
-    if time is `hurried`. `build_errors` are what the build function raised.
+    if time is `hurried`. `build_errors` are what the build function raised. `guard` knows
+    what roles used and what they were denied, which fails the test at its end unless it is cleared.
+    Whoever calls with another access key may do everything.
     """
 
     plane: Plane
@@ -68,6 +75,7 @@ class Cloud:
     sqs: Any
     events: Any
     api: Any
+    guard: iam.Guard
     access: Access = "IAM"
     authorizer: str = ""
     handler: Callable[[Any, Any], Any] | None = None
@@ -90,7 +98,9 @@ class Cloud:
 
     def deploy_build(self) -> None:
         """The build function, which runs its handler here, and again when it fails."""
-        handler = building.start(self.environment)
+        role = {"MODEL_ROLE": self.guard.roles["ModelRole"].arn}
+        with self.acting("BuildRole"):
+            handler = building.start(self.environment | role)
         context = SimpleNamespace(get_remaining_time_in_millis=lambda: 900_000)
 
         def run(_: str, event: Any, __: str) -> None:
@@ -167,6 +177,16 @@ class Cloud:
             MessageGroupId=name,
         )
 
+    @contextmanager
+    def acting(self, role: str) -> Iterator[None]:
+        """Clients of boto3 that are made meanwhile call AWS in that role."""
+        before = os.environ["AWS_ACCESS_KEY_ID"]
+        os.environ["AWS_ACCESS_KEY_ID"] = self.guard.key(role)
+        try:
+            yield
+        finally:
+            os.environ["AWS_ACCESS_KEY_ID"] = before
+
     def pump(self) -> bool:
         """One batch of messages to the function; whether there was any."""
         batch = self._receive()
@@ -202,7 +222,8 @@ class Cloud:
             get_remaining_time_in_millis=lambda: int(1000 * (end - monotonic()))
         )
         if self.handler is None:
-            self.handler = worker.start(self.environment)
+            with self.acting("ReleaseRole"):
+                self.handler = worker.start(self.environment)
         return self.handler(event, context)
 
     def lose(self, seconds: float = 300) -> list[str]:
@@ -275,13 +296,16 @@ class Cloud:
         self.sqs.delete_message(QueueUrl=self.queue_url, ReceiptHandle=receipt)
 
 
+_guards: list[iam.Guard] = []
+"""Those of the stacks that are there now."""
+
+
 @contextmanager
 def moto() -> Iterator[str]:
     """The endpoint of moto's server, for as many stacks as one likes, one after the other."""
     application = api_gateway.Kept(DomainDispatcherApplication(create_backend_app))
-    server = make_server(
-        "127.0.0.1", 0, application, threaded=True, request_handler=MotoRequestHandler
-    )
+    guarded = iam.guarded(application, _guards)
+    server = make_server("127.0.0.1", 0, guarded, threaded=True, request_handler=MotoRequestHandler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -325,9 +349,9 @@ def running(
             Name=SYSTEM, ProtocolType="HTTP", **({"CorsConfiguration": rules} if cors else {})
         )["ApiId"]
         api_gateway.register(api_id, plane)
-        deployed = Cloud(
-            plane, f"s3://{bucket}/models", api_id, url, arn, s3, sqs, events, api, access
-        )
+        guard = _guard(bucket, api_id, arn)
+        models = f"s3://{bucket}/models"
+        deployed = Cloud(plane, models, api_id, url, arn, s3, sqs, events, api, guard, access)
         plane.add(
             f"{SYSTEM}_release",
             "zip",
@@ -335,7 +359,47 @@ def running(
             environment=deployed.environment,
             run=lambda _, event, __: deployed.call(event),
         )
-        yield deployed
+        plane.authorize = partial(_authorize, plane, guard)
+        _guards.append(guard)
+        try:
+            yield deployed
+        finally:
+            _guards.remove(guard)
+    assert not guard.denied, guard.denied
+
+
+def _guard(bucket: str, api_id: str, queue_arn: str) -> iam.Guard:
+    values = {
+        "AWS::AccountId": ACCOUNT,
+        "AWS::Region": REGION,
+        "AWS::StackName": f"{SYSTEM}-Release",
+        "ApiId": api_id,
+        "Changes.Arn": queue_arn,
+        "Models": bucket,
+        "System": SYSTEM,
+    }
+    return iam.Guard(iam.roles("release", values), ACCOUNT, _tags)
+
+
+def _tags(arn: str) -> dict[str, str]:
+    """Those that the template gives to functions of models, and SAM to its repositories."""
+    if arn.startswith(f"arn:aws:ecr:{_PLACE}:repository/"):
+        return {"AwsSamCliCompanionStack": f"{SYSTEM}-0123abcd-CompanionStack"}
+    of_model = arn.startswith(f"arn:aws:lambda:{_PLACE}:function:{SYSTEM}-")
+    return {"lambda-serving": SYSTEM} if of_model else {}
+
+
+def _authorize(
+    plane: Plane, guard: iam.Guard, header: str, service: str, operation: str, given: Any
+) -> None:
+    """Refuses a call of Lambda or CodeDeploy that the caller's role does not allow."""
+    if service == "lambda":
+        asks = of_lambda(operation, given, _PLACE)
+    else:
+        groups = {name: each.group for name, each in plane.deployments.items()}
+        asks = of_codedeploy(operation, given, _PLACE, groups)
+    if said := guard.refusal(iam.key_of(header), asks):
+        raise Refused(403, "AccessDeniedException", said)
 
 
 def _queues(sqs: Any) -> tuple[str, str]:

@@ -237,7 +237,8 @@ def models(moto: str) -> Iterator[Callable[[str], World]]:
     """Makes one model after the other in the same stack, each as if it were the first."""
     plane = Plane(run=_run)
     with cloud.running(plane, moto) as deployed:
-        clients = Clients.connect()
+        with deployed.acting("ReleaseRole"):
+            clients = Clients.connect()
         yield lambda name: _model(name, deployed, clients)
 
 

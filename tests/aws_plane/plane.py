@@ -11,6 +11,7 @@ from aws_plane.function import Alias, Failure, Function, Run, Version
 
 __all__ = ["UNFINISHED", "Deployment", "Plane"]
 
+Authorize = Callable[[str, str, str, Mapping[str, Any]], None]
 UNFINISHED = frozenset({"Created", "InProgress"})
 _ALARM = (
     "One or more alarms have been activated according to the Amazon CloudWatch metrics you"
@@ -48,8 +49,9 @@ class Plane:
     function has at most `most_aliases`. Alarms in `ringing` end a deployment of CodeDeploy at once,
     if its group has them in `group_alarms` and it does not override them. An alias with weights
     draws by `random`. `calls` are the names of operations so far; `interfere` is called with the
-    name "before" and "after" each, and may raise `Refused`. `failures` are what went wrong in the
-    stand-in itself; `serving` raises the first at its end.
+    name "before" and "after" each, and may raise `Refused`. `authorize` may, too: it is called
+    with the header `Authorization`, service, operation and what is asked for. `failures` are what
+    went wrong in the stand-in itself; `serving` raises the first at its end.
     """
 
     run: Run = _no_run
@@ -71,6 +73,7 @@ class Plane:
     failures: list[Exception] = field(default_factory=list)
     background: list[Thread] = field(default_factory=list)
     lock: RLock = field(default_factory=RLock)
+    authorize: Authorize = lambda *_: None
     _clock: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def now(self) -> int:

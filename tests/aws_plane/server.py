@@ -97,6 +97,8 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             operation = wire.find(self.command, self.path, headers)
             given = wire.read(operation, self.path, headers, content)
+            service = operation.service_model.service_name
+            self.plane.authorize(headers.get("Authorization", ""), service, operation.name, given)
             answer = wire.write(operation, _perform(self.plane, operation.name, given))
         except Refused as refused:
             answer = _refusal(refused)

@@ -166,7 +166,8 @@ def test_process_on_lambda_keeps_its_memory_to_itself() -> None:
 import ctypes
 from lambda_serving import building
 for environ in ({}, {"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001"}):
-    building.start({"MODELS": "s3://bucket/models", "SYSTEM": "s", **environ})
+    needed = {"MODELS": "s3://bucket/models", "MODEL_ROLE": "arn:aws:iam::1:role/r", "SYSTEM": "s"}
+    building.start({**needed, **environ})
     print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))  # PR_GET_DUMPABLE
 """
     env = {**os.environ, "AWS_DEFAULT_REGION": "us-east-1"}
@@ -182,8 +183,8 @@ def test_event_that_is_no_order_is_told(event: Any) -> None:
         Order.of(event)
 
 
-def test_environment_without_models_is_told() -> None:
-    with pytest.raises(InvalidArgument, match="environment lacks MODELS"):
+def test_environment_that_lacks_something_is_told() -> None:
+    with pytest.raises(InvalidArgument, match="environment lacks MODELS, MODEL_ROLE"):
         start({"SYSTEM": "s"})
 
 

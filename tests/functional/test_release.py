@@ -167,8 +167,10 @@ def _world(moto: str) -> Iterator[_World]:
         deployed.deploy_base(_BASE)
         function = deployed.deploy_model("MLP", f"{_REPOSITORY}@sha256:template")
         reported: list[tuple[ServableId, str]] = []
+        with deployed.acting("ReleaseRole"):
+            clients = Clients.connect()
         gateway = System(SYSTEM, deployed.models, deployed.api_id).gateway(
-            "MLP", Clients.connect(), lambda *told: reported.append(told), images
+            "MLP", clients, lambda *told: reported.append(told), images
         )
         yield _World(deployed, images, function, gateway, reported)
 

@@ -26,17 +26,18 @@ from lambda_serving.errors import (
 from lambda_serving.image import Registry, open_client
 from lambda_serving.model_spec import ServableId
 from lambda_serving.release import images
-from lambda_serving.release.aws import connect
+from lambda_serving.release.aws import Account, connect
 from lambda_serving.release.bucket import BucketReleases
 from lambda_serving.release.build import Builder, Order
 from lambda_serving.release.deployment import Record
 from lambda_serving.release.gateway import Releases
 from lambda_serving.release.report import Reporter
-from lambda_serving.store import open_store
 from lambda_serving.store.completeness import Incomplete
+from lambda_serving.store.s3 import S3Store
 
 __all__ = ["build", "start"]
 
+_NEEDED = ("SYSTEM", "MODELS", "MODEL_ROLE")
 _log = logging.getLogger(__name__)
 
 _PASSING = (Unavailable, PermissionDenied)
@@ -90,14 +91,19 @@ def _help(error: ServingError) -> str:
 
 
 def start(environ: Mapping[str, str]) -> Callable[[Any, Any], None]:
-    """The handler of the build function; raises InvalidArgument for an environment without MODELS.
+    """The handler of the build function.
 
-    MODELS is where the models lie, `s3://BUCKET/PREFIX`, SYSTEM the stack's name.
+    MODELS is where the models lie, `s3://BUCKET/PREFIX`, MODEL_ROLE the role that may build the
+    model of its session's tag, SYSTEM the stack's name. All that is done for an order is done in
+    that role, as a model's graph runs meanwhile.
+
+    Raises InvalidArgument for an environment that lacks one of these.
     """
-    if not (models := environ.get("MODELS")):
-        raise InvalidArgument("The build function's environment lacks MODELS, s3://BUCKET/PREFIX")
+    if missing := [name for name in _NEEDED if not environ.get(name)]:
+        raise InvalidArgument(f"The build function's environment lacks {', '.join(missing)}")
+    models, role = environ["MODELS"], environ["MODEL_ROLE"]
     logging.getLogger("lambda_serving").setLevel(logging.INFO)
-    report = Reporter(environ.get("SYSTEM", ""), *connect("events"))
+    [sts] = connect("sts")
     libraries = [path for path in environ.get("OP_LIBRARIES", "").split(",") if path]
 
     if "AWS_LAMBDA_RUNTIME_API" in environ:
@@ -106,18 +112,21 @@ def start(environ: Mapping[str, str]) -> Callable[[Any, Any], None]:
     def handler(event: Any, context: Any) -> None:
         order = Order.of(event)
         base_path = f"{models}/{order.name}"
+        narrow = Account.of_model(role, order.name, sts)
+        bucket, events = narrow.connect("s3", "events")
         with (
             temporary.folder() as downloads,
             open_client() as http,
         ):
             builder = RegistryBuilder(
-                lambda base: Registry(http, images.passwords(base)),
-                open_store({order.name: base_path}, downloads),
+                lambda base: Registry(http, images.passwords(base, narrow)),
+                S3Store({order.name: base_path}, downloads, bucket),
                 libraries,
                 context.get_remaining_time_in_millis() / 1000 - _MARGIN_SECONDS,
                 _tell,
             )
-            build(order, builder, BucketReleases(base_path), report)
+            report = Reporter(environ["SYSTEM"], events)
+            build(order, builder, BucketReleases(base_path, bucket), report)
 
     return handler
 

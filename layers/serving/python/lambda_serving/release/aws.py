@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import boto3
 from botocore import exceptions as boto_errors
@@ -18,12 +18,14 @@ from lambda_serving.errors import (
     Unavailable,
 )
 
-__all__ = ["connect", "explained"]
+__all__ = ["Account", "connect", "explained"]
 
 # A model may take all of its time to answer when it is warmed.
 _CONFIG = Config(
     connect_timeout=3, read_timeout=70, retries={"mode": "standard", "total_max_attempts": 4}
 )
+_SESSION_SECONDS = 1200  # more than a build has
+_MAX_SESSION_NAME = 64
 _REFUSALS: Mapping[str, type[ServingError]] = {
     "AccessDenied": PermissionDenied,
     "AccessDeniedException": PermissionDenied,
@@ -48,14 +50,38 @@ _FULL = "maximum number of"
 """What API Gateway says of a quota that is full, whose code is one of a conflict."""
 
 
-def connect(*services: Any) -> list[Any]:
-    """A client for each, with the settings of AWS that this process was started with.
+class Account:
+    """Who calls AWS; by default with the settings that this process was started with."""
 
-    Together they are made in half the time.
-    """
-    with explained("this account"):
-        session = boto3.Session()
-        return [session.client(service, config=_CONFIG) for service in services]
+    def __init__(self, session: boto3.Session | None = None) -> None:
+        with explained("this account"):
+            self._session = session or boto3.Session()
+
+    @classmethod
+    def of_model(cls, role: str, model: str, sts: Any) -> Self:
+        """In that role, for what its policies allow where a session has the tag `model`.
+
+        `sts` takes it, for 20 minutes. Raises what `explained` says.
+        """
+        with explained(f"role {role}"):
+            found = sts.assume_role(
+                RoleArn=role,
+                RoleSessionName=f"build-{model}"[:_MAX_SESSION_NAME],
+                Tags=[{"Key": "model", "Value": model}],
+                DurationSeconds=_SESSION_SECONDS,
+            )["Credentials"]
+        key, token = found["AccessKeyId"], found["SessionToken"]
+        return cls(boto3.Session(key, found["SecretAccessKey"], token))
+
+    def connect(self, *services: Any) -> list[Any]:
+        """A client for each. Together they are made in half the time."""
+        with explained("this account"):
+            return [self._session.client(service, config=_CONFIG) for service in services]
+
+
+def connect(*services: Any) -> list[Any]:
+    """Clients of who this process is started as."""
+    return Account().connect(*services)
 
 
 @contextmanager

@@ -3,15 +3,17 @@
 import base64
 import re
 
-from lambda_serving.release.aws import connect, explained
+from lambda_serving.release.aws import Account, connect, explained
 
 __all__ = ["delete", "passwords"]
 
 _ECR = re.compile(r"(?P<host>(?P<account>\d{12})\.dkr[.-]ecr[.-][^/]+)/(?P<name>[^@:]+)")
 
 
-def passwords(repository: str) -> dict[str, tuple[str, str]]:
+def passwords(repository: str, account: Account | None = None) -> dict[str, tuple[str, str]]:
     """User and password for the registry of a repository, if it is ECR; others are anonymous.
+
+    `account` is who asks for it, by default this process.
 
     Raises what `aws.explained` says.
     """
@@ -19,7 +21,7 @@ def passwords(repository: str) -> dict[str, tuple[str, str]]:
     if not match:
         return {}
     with explained("ECR"):
-        [ecr] = connect("ecr")
+        [ecr] = (account or Account()).connect("ecr")
         answer = ecr.get_authorization_token()
     token = base64.b64decode(answer["authorizationData"][0]["authorizationToken"]).decode()
     user, _, password = token.partition(":")
