@@ -1,7 +1,7 @@
 """Our speed beside the peer's: one table, and the same as JSON.
 
-Nothing fails on a figure: machines differ, so a ratio that was not reached is only shown. `image`
-needs Docker and runs only when it is named.
+Nothing fails on a figure: machines differ, so a ratio that was not reached is only shown. `image`,
+which needs Docker, and `stalls`, which takes an hour, run only when they are named.
 """
 
 import json
@@ -33,6 +33,7 @@ from benchmarks import (
     rpc,
     servers,
     soak,
+    stalls,
     start,
     warm,
     workers,
@@ -54,9 +55,10 @@ _BENCHMARKS = {
     "job": job,
     "batching": batching,
     "workers": workers,
+    "stalls": stalls,
     "image": image,
 }
-_WITHOUT_DOCKER = tuple(name for name in _BENCHMARKS if name != "image")
+_UNNAMED = tuple(name for name in _BENCHMARKS if name not in {"image", "stalls"})
 _JSON = Path(__file__).parents[2] / "build/bench.json"
 
 
@@ -67,7 +69,7 @@ _JSON = Path(__file__).parents[2] / "build/bench.json"
 def _main(names: Sequence[str], path: Path, *, quick: bool) -> None:
     console = Console()
     rows: list[Row] = []
-    for name in names or _WITHOUT_DOCKER:
+    for name in names or _UNNAMED:
         with console.status(f"{name} ..."):
             rows += _BENCHMARKS[name].measure(quick=quick)
     console.print(_table(rows))
