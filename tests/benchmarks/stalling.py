@@ -19,6 +19,7 @@ from graphs import add, constants, graph, save
 from grpc_web import TEXT, frame
 from lambda_serving import protos
 from lambda_serving.dtypes import DType
+from lambda_serving.tensor_proto import fill
 from rpc_client import message, path_of, predict_request
 
 __all__ = ["BODY", "Server", "requests", "write_models"]
@@ -62,14 +63,18 @@ Send = Callable[[Server], None]
 def write_models(folder: Path) -> None:
     """Beside `examples`, which `models.py` writes."""
     _tiny(folder / "tiny/1")
-    for name, dtype in (("floats", DType.FLOAT), ("strings", DType.STRING)):
+    values = {
+        "floats": np.array(0.1, np.float32),
+        "strings": np.array(b"a text of 20 letters", "O"),
+    }
+    for name, value in values.items():
+        dtype = DType.of(value.dtype)
         same = graph()
         add(same, "Placeholder", "x", dtype=dtype)
         add(same, "Identity", "y", "x", T=dtype)
         _save(same, folder / name / "1", dtype, dtype)
         filled = graph()
-        value = np.float32(0.1) if dtype is DType.FLOAT else np.array(b"a text of 20 letters", "O")
-        constants(filled, value=np.array(value))
+        fill(add(filled, "Const", "value", dtype=dtype).attr["value"].tensor, value)
         add(filled, "Placeholder", "x", dtype=DType.INT64)
         add(filled, "Fill", "y", "x", "value", T=dtype, index_type=DType.INT64)
         _save(filled, folder / f"many_{name}" / "1", DType.INT64, dtype)
@@ -224,9 +229,6 @@ def _rpc() -> Mapping[str, Callable[[], Send]]:
         ),
         "16,000,000 of float_val, unpacked": lambda: predict(
             _input("floats", _tensor(floats, wide, b"\x2d\x00\x00\x00\x00" * wide))
-        ),
-        "16,000,000 of int_val": lambda: predict(
-            _input("floats", _tensor(DType.INT32, wide, _field(7, b"\x01" * wide)))
         ),
         "16,000,000 of float_val, one asked for": lambda: predict(
             _input("floats", _tensor(floats, 1, _field(5, zeros)))

@@ -21,6 +21,7 @@ _CODES: dict[type[ServingError], int] = {
     errors.PermissionDenied: 7,
     errors.ResourceExhausted: 8,
     errors.PayloadTooLarge: 8,
+    errors.DiskFull: 8,
     errors.FailedPrecondition: 9,
     errors.Aborted: 10,
     errors.OutOfRange: 11,
