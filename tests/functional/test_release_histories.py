@@ -20,7 +20,7 @@ from lambda_serving.release.reconcile import reconcile
 from lambda_serving.version_policy import Latest, Specific, VersionPolicy
 from release_world import REPOSITORY, World, models
 
-_STEPS = 40
+_STEPS = 30
 _OPERATIONS = (
     "CreateAlias",
     "CreateDeployment",
@@ -191,6 +191,9 @@ class _History:
         self.world.function.provisioned = self.random.choice([{}, {"live": 3}])
 
     def add_again(self) -> None:
+        for deployment in list(self.world.plane.deployments):
+            with suppress(AssertionError):  # it has ended
+                self.world.plane.fail(deployment, "INVALID_LAMBDA_FUNCTION", "it is gone")
         self.world.add_again()
         self.world.function.run = self.run
 
@@ -251,7 +254,7 @@ def model(moto: str) -> Iterator[Callable[[str], World]]:
         yield model
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_releases_end_well_whatever_happens(seed: int, model: Callable[[str], World]) -> None:
     history = _History(model(f"H{seed}"), Random(seed))  # noqa: S311 no secret
     history.deploy()
