@@ -364,25 +364,27 @@ def test_address_takes_the_room_of_one_that_goes(kind: str, world: _World) -> No
         getattr(api_gateway.api(world.cloud.api_id), kind).pop(each)
 
 
+_DENIED, _AWAY = ("AccessDeniedException", 403), ("ServiceException", 501)
+
+
 @pytest.mark.parametrize(
-    ("code", "status"), [("AccessDeniedException", 403), ("ServiceException", 501)]
-)
-@pytest.mark.parametrize(
-    "operation",
+    ("operation", "refusal"),
     [
-        "GetRoutes",
-        "GetIntegrations",
-        "CreateIntegration",
-        "CreateRoute",
-        "CreateAlias",
-        "GetPolicy",
-        "AddPermission",
+        ("GetRoutes", _DENIED),
+        ("GetRoutes", _AWAY),
+        ("GetIntegrations", _AWAY),
+        ("CreateIntegration", _DENIED),
+        ("CreateRoute", _DENIED),
+        ("CreateRoute", _AWAY),
+        ("CreateAlias", _DENIED),
+        ("GetPolicy", _DENIED),
+        ("AddPermission", _AWAY),
     ],
 )
 def test_what_is_refused_to_an_address_keeps_no_version_from_going_live(
-    operation: str, code: str, status: int, world: _World
+    operation: str, refusal: tuple[str, int], world: _World
 ) -> None:
-    world.refuse(operation, code, status)
+    world.refuse(operation, *refusal)
     version = world.push()
     _, error = world.run()
     assert world.live == version
