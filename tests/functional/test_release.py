@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -133,8 +134,8 @@ class _World:
             if not (outcome := reconcile(self.gateway, done.append)):
                 return done
             if outcome.seconds:  # time flies
-                now = self.gateway.clock() + outcome.seconds
-                self.gateway = dataclasses.replace(self.gateway, clock=lambda now=now: now)
+                later = partial(float, self.gateway.clock() + outcome.seconds)
+                self.gateway = dataclasses.replace(self.gateway, clock=later)
         raise AssertionError(f"no end: {done}")
 
     def begin_shift(self) -> str:
