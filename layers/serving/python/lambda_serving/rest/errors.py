@@ -5,36 +5,35 @@ Source: model_servers/http_server.cc, `ToHTTPStatusCode`.
 
 import orjson
 
-from lambda_serving import errors
-from lambda_serving.errors import ServingError
+from lambda_serving.errors import Code, PayloadTooLarge, ServingError
 
 __all__ = ["UNEXPECTED", "body", "status_of"]
 
-_STATUSES: dict[type[ServingError], int] = {
-    errors.Cancelled: 499,
-    errors.Unknown: 500,
-    errors.InvalidArgument: 400,
-    errors.DeadlineExceeded: 504,
-    errors.NotFound: 404,
-    errors.AlreadyExists: 409,
-    errors.PermissionDenied: 403,
-    errors.ResourceExhausted: 429,
-    errors.PayloadTooLarge: 413,
-    errors.FailedPrecondition: 400,
-    errors.Aborted: 409,
-    errors.OutOfRange: 400,
-    errors.Unimplemented: 501,
-    errors.Internal: 500,
-    errors.Unavailable: 503,
-    errors.DataLoss: 500,
-    errors.Unauthenticated: 401,
+_STATUSES = {
+    Code.CANCELLED: 499,
+    Code.UNKNOWN: 500,
+    Code.INVALID_ARGUMENT: 400,
+    Code.DEADLINE_EXCEEDED: 504,
+    Code.NOT_FOUND: 404,
+    Code.ALREADY_EXISTS: 409,
+    Code.PERMISSION_DENIED: 403,
+    Code.RESOURCE_EXHAUSTED: 429,
+    Code.FAILED_PRECONDITION: 400,
+    Code.ABORTED: 409,
+    Code.OUT_OF_RANGE: 400,
+    Code.UNIMPLEMENTED: 501,
+    Code.INTERNAL: 500,
+    Code.UNAVAILABLE: 503,
+    Code.DATA_LOSS: 500,
+    Code.UNAUTHENTICATED: 401,
 }
+_TOO_LARGE = 413
 UNEXPECTED = "The server failed on this request. Its log has the reason."
 
 
 def status_of(error: ServingError) -> int:
     """The HTTP status of an error."""
-    return _STATUSES[type(error)]
+    return _TOO_LARGE if isinstance(error, PayloadTooLarge) else _STATUSES[error.code]
 
 
 def body(message: str) -> bytes:
