@@ -393,7 +393,11 @@ def test_label_of_a_version_without_a_url_is_a_warning(
     assert all(each in said for each in warned)
 
 
-def test_rollback_goes_to_the_good_version_before(four_versions: str) -> None:
+def test_rollback_goes_to_the_good_version_before(four_versions: str, client: "S3Client") -> None:
+    releases = BucketReleases(four_versions, client)
+    for version in (3, 4):
+        content = releases.versions().complete[version]
+        releases.record(version, Record(content, "base", warm=7 + version))
     back = f"To return: lambda-serving set-policy {four_versions} latest\n"
     _run(label, four_versions, "stable=3")
     said = [_run(rollback, four_versions) for _ in range(2)]

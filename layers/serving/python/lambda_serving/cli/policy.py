@@ -234,14 +234,14 @@ def _answering(model: "ModelConfig", known: Mapping[int, "Record | None"]) -> se
     from lambda_serving.version_policy import aspired
 
     released, good = aspired(model.policy, known), _good(known)
-    answered = {each for each in good if (record := known[each]) and record.warm is not None}
-    running = {each for each in answered if each <= max(released, default=0)}
-    if not (running or (running := set(good).intersection(released))):
+    wanted = set(good).intersection(released)
+    if not wanted:
         raise FailedPrecondition(
             f"Which version of {model.base_path} is live cannot be told: of {_rule(model.policy)}"
             f" none is complete and did not fail. Name one with --version: {_listed(good)}"
         )
-    return running
+    answered = {each for each in good if (record := known[each]) and record.warm is not None}
+    return {each for each in answered if each <= max(wanted)} or wanted
 
 
 def _good(known: Mapping[int, "Record | None"]) -> list[int]:
