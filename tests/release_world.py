@@ -248,6 +248,8 @@ def _model(name: str, deployed: Cloud, clients: Clients) -> World:
         if field.name in _FAULTS:
             value = field.default_factory() if callable(field.default_factory) else field.default
             setattr(plane, field.name, value)
+    for route in deployed.routes():  # of the model before: an API has room for some fifty
+        deployed.api.delete_route(ApiId=deployed.api_id, RouteId=route["RouteId"])
     images = _Images(plane)
     deployed.deploy_base(BASE)
     function = deployed.deploy_model(name, _TEMPLATE)
