@@ -133,7 +133,7 @@ def _listing(*names: str) -> bytes:
         ({"manifest.json": _listing()}, "holds no SavedModel"),
         ({"manifest.json": _listing("a", "a/b"), "a": b"x"}, "'a' is the name of a file and"),
         ({"saved_model.pb": b"", "a": b"x", "a/b": b"x"}, "'a' is the name of a file and"),
-        ({"saved_model.pb": b"", "x" * 256: b""}, "a part longer than the 255 bytes"),
+        ({"saved_model.pb": b"", "x" * 256: b""}, "is not the name of a file below"),
         ({"manifest.json": _listing("x" * 256)}, "a part longer than the 255 bytes"),
         ({"manifest.json": b"[" * 100_000}, "maximum recursion depth"),
         ({"manifest.json": _listing("a"), "a": b"y"}, "is not what was pushed"),

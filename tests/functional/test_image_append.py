@@ -736,7 +736,7 @@ def test_immutable_tag_is_told_in_the_words_of_the_registry(
     wire.before = lambda request: (
         httpx.Response(400, content=said) if "/manifests/MLP-3" in request.url.path else None
     )
-    with pytest.raises(Unavailable, match="the registry refuses .*The tag cannot be overwritten"):
+    with pytest.raises(AlreadyExists, match="is immutable.* .*The tag cannot be overwritten"):
         wire.append(base.tag("base"), folder, base.tag("MLP-3"))
 
 

@@ -10,7 +10,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from lambda_serving.errors import AlreadyExists, NotFound, Unavailable
@@ -47,7 +47,7 @@ class Versions:
 
     complete: Mapping[int, str]
     settling: Mapping[int, float]
-    odd: Sequence[str] = ()
+    odd: Sequence[str] = field(default_factory=list)
 
 
 class BucketReleases:
