@@ -5,6 +5,7 @@ its machines by containers.
 """
 
 import json
+import os
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -61,7 +62,10 @@ class _Stack:
         self.command("push", source, f"{self.base_path}/{version}")
 
     def command(self, *arguments: str | Path) -> None:
-        subprocess.run([COMMAND, *arguments], check=True, capture_output=True, timeout=_SECONDS)
+        env = {**os.environ, "AWS_ACCESS_KEY_ID": "test"}  # and no role's, which runs meanwhile
+        subprocess.run(
+            [COMMAND, *arguments], env=env, check=True, capture_output=True, timeout=_SECONDS
+        )
 
     def ask(self, path: str) -> httpx.Response:
         url = f"http://127.0.0.1:{self.port}/v1/models/half{path}"

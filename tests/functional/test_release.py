@@ -468,11 +468,8 @@ _OPERATIONS = (
     "CreateRoute",
     "DeleteAlias",
     "DeleteFunction",
-    "GetFunction",
-    "GetFunctionConfiguration",
     "Invoke",
-    "ListAliases",
-    "ListVersionsByFunction",
+    "ListAliases",  # after one call that changes nothing things stand as after any other
     "PublishVersion",
     "UpdateAlias",
     "UpdateFunctionCode",
