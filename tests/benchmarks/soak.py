@@ -6,6 +6,7 @@
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -18,13 +19,12 @@ import httpx
 import psutil
 
 from benchmarks import load
-from benchmarks.children import MNIST, child, python, report, tell
+from benchmarks.children import HERE, child, python, report, tell
 from benchmarks.rows import Row, Unit
 from rpc_client import free_port
 
 __all__ = ["measure", "soak"]
 
-_EXPORT = MNIST.parent / "half_plus_two/1"
 _CLIENTS = 4
 _SECONDS = 1800
 _WANTED = 1.1
@@ -35,9 +35,9 @@ def measure(*, quick: bool) -> list[Row]:
     """Resident memory at the end (ours) beside that after the first requests (the peer)."""
     first, count, reloads = (100, 300, 1) if quick else (5000, 200_000, 50)
     with tempfile.TemporaryDirectory(prefix="lambda-serving-bench-") as folder:
-        export = Path(folder) / "half_plus_two/123"
-        shutil.copytree(_EXPORT, export)
-        return soak(export, first, count, reloads)
+        models = [sys.executable, str(HERE.parent / "build_models.py"), folder]
+        subprocess.run(models, check=True, stderr=subprocess.DEVNULL)
+        return soak(Path(folder) / "half_plus_two/123", first, count, reloads)
 
 
 def soak(export: Path, first: int, count: int, reloads: int) -> list[Row]:
