@@ -36,6 +36,12 @@ _RELEASE, _MODEL, _ROOT_TEMPLATE = "infra/release.yaml", "infra/model.yaml", "te
         ),
         (
             "deploy",
+            r"`BuildEphemeralStorage` \| (\d+)",
+            _ROOT_TEMPLATE,
+            r"BuildEphemeralStorage:(?:.*\n)+?.*Default: (\d+)",
+        ),
+        (
+            "deploy",
             r"`LogRetentionDays` \| (\d+)",
             _ROOT_TEMPLATE,
             r"LogRetentionDays:(?:.*\n)+?.*Default: (\d+)",
