@@ -122,7 +122,7 @@ def start(environ: Mapping[str, str]) -> Callable[[Any, Any], None]:
                 lambda base: Registry(http, images.passwords(base, narrow)),
                 S3Store({order.name: base_path}, downloads, bucket),
                 libraries,
-                context.get_remaining_time_in_millis() / 1000 - _MARGIN_SECONDS,
+                max(0, context.get_remaining_time_in_millis() / 1000 - _MARGIN_SECONDS),
                 _tell,
             )
             report = Reporter(environ["SYSTEM"], events)

@@ -92,10 +92,14 @@ def _environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _outcome(said: bytes, code: int) -> Outcome:
-    match json.loads(said or b"null"):
+    try:
+        answer = json.loads(said)
+    except ValueError:  # nothing, or what was cut off
+        answer = None
+    match answer:
         case {"reason": reason, "seconds": seconds}:
             return Outcome(reason, seconds)
-        case {"error": [name, number, message]}:
+        case {"error": [str(name), int(number), str(message)]}:
             raise DiskFull(message) if name == DiskFull.__name__ else of_code(number, message)
     match -code:
         case signal.SIGKILL:
