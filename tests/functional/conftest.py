@@ -64,3 +64,12 @@ def _make_app(manager: Manager) -> MakeApp:
         return httpx.ASGITransport(create_app(manager, options))
 
     return create
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[str]:
+    """The endpoint of moto's server, one for each file of tests."""
+    import cloud  # which imports all of moto
+
+    with cloud.moto() as endpoint:
+        yield endpoint

@@ -137,12 +137,6 @@ class _World:
 
 
 @pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    with cloud.moto() as endpoint:
-        yield endpoint
-
-
-@pytest.fixture(scope="module")
 def released(moto: str) -> Iterator[_World]:
     """Versions 1 and 2, one after the other."""
     with cloud.running(Plane(run=_run, looks=0), moto, cors=(_ORIGIN,)) as deployed:

@@ -61,12 +61,6 @@ _NOT_SEEN_HERE = {
 }
 
 
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    with cloud.moto() as endpoint:
-        yield endpoint
-
-
 def _run(image: str, _: Any, __: str) -> Any:
     """A function of a model: the image of version 6 does not answer."""
     if image.endswith(":6"):

@@ -158,12 +158,6 @@ class _World:
         return {key: value for key, value in told.items() if value is not None}
 
 
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    with cloud.moto() as endpoint:
-        yield endpoint
-
-
 @contextmanager
 def _world(moto: str) -> Iterator[_World]:
     plane, images = Plane(run=_run), _Images()

@@ -36,12 +36,6 @@ def base() -> Iterator[str]:
         yield registry.put_base(f"{host}/models")
 
 
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    with cloud.moto() as endpoint:
-        yield endpoint
-
-
 @pytest.fixture
 def deployed(moto: str, base: str, tmp_path: Path) -> Iterator[Cloud]:
     """The model `half`, whose versions run the handler on what is in their image, emulated."""

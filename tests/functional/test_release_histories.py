@@ -243,12 +243,6 @@ class _History:
 
 
 @pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    with cloud.moto() as endpoint:
-        yield endpoint
-
-
-@pytest.fixture(scope="module")
 def model(moto: str) -> Iterator[Callable[[str], World]]:
     with models(moto) as model:
         yield model

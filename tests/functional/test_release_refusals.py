@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-import cloud
 from aws_plane import BUSY, Failure, Refused
 from cloud import SYSTEM
 from lambda_serving.errors import Aborted, PermissionDenied, ServingError, Unavailable
@@ -16,12 +15,6 @@ from lambda_serving.version_policy import Latest, Specific
 from release_world import REPOSITORY, World, models
 
 _NUMBERS = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    with cloud.moto() as endpoint:
-        yield endpoint
 
 
 @pytest.fixture(scope="module")
