@@ -350,6 +350,9 @@ def test_predict_by_label_answers_as_its_version(
     assert json.loads(answer["body"]) == {"predictions": [2.5]}
 
 
-def test_context_may_be_left_out(handler: Callable[[tuple[str, ...]], Handler]) -> None:
+@pytest.mark.parametrize("context", [None, {}, SimpleNamespace(invoked_function_arn=None)])
+def test_context_may_be_left_out(
+    context: Any, handler: Callable[[tuple[str, ...]], Handler]
+) -> None:
     event = events.payload_2("GET", "/v1/models/half_plus_two", {}, b"")
-    assert handler(())(event, cast("LambdaContext", None))["statusCode"] == 200
+    assert handler(())(event, context)["statusCode"] == 200

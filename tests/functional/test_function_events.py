@@ -212,6 +212,21 @@ def test_direct_invoke_sends_and_gets_bytes_as_base64(function: Callable[[Any], 
     assert refused["body"]["error"].startswith("The event's body is not base64: ")
 
 
+def test_base64_may_have_lines_as_the_command_writes_them(function: Callable[[Any], Any]) -> None:
+    body = json.dumps({"instances": [1.0] * 30}).encode()
+    for lines in (base64.encodebytes(body), base64.encodebytes(body).replace(b"\n", b"\r\n")):
+        event = {"path": _PREDICT, "body": lines.decode(), "isBase64Encoded": True}
+        assert function(event)["body"] == {"predictions": [2.5] * 30}
+
+
+@pytest.mark.parametrize("kind", [*events.KINDS, "direct"])
+def test_no_path_is_the_root(kind: str, function: Callable[[Any], Any]) -> None:
+    for path in ("", "/"):
+        direct = {"path": path, "method": "GET"}
+        event = direct if kind == "direct" else events.KINDS[kind]("GET", path, {}, b"")
+        assert function(event)["statusCode"] == 404
+
+
 def test_strings_that_are_no_text_come_to_direct_invokes_as_base64(manager: Manager) -> None:
     handler = Handler(manager, Settings(model_name="identity_string"))
     body = {"instances": [{"b64": base64.b64encode(b"\xff\xfe").decode()}]}

@@ -1,8 +1,10 @@
 """Work that ends in time, and work that does not."""
 
+import math
+import sys
 import threading
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -40,10 +42,24 @@ def test_run_ends_before_the_answer_is_due_and_that_before_lambdas_end(left: int
     assert 1000 * answer < left or left < 200
 
 
-def test_nothing_is_bounded_without_a_clock() -> None:
-    no_clock = cast("LambdaContext", SimpleNamespace())
-    for context in (None, no_clock):
-        assert (run_ms(context), answer_seconds(context)) == (0, None)
+_NO_CLOCKS = (
+    None,
+    SimpleNamespace(),
+    SimpleNamespace(get_remaining_time_in_millis=None),
+    SimpleNamespace(get_remaining_time_in_millis=3000),
+    SimpleNamespace(get_remaining_time_in_millis=lambda: None),
+)
+
+
+@pytest.mark.parametrize("context", _NO_CLOCKS)
+def test_nothing_is_bounded_without_a_clock(context: Any) -> None:
+    assert (run_ms(context), answer_seconds(context)) == (0, None)
+
+
+@pytest.mark.parametrize("left", [2.0**40, 2**63, math.inf, sys.maxsize])
+def test_more_time_than_lambda_has_is_time_enough(left: float) -> None:
+    context: Any = SimpleNamespace(get_remaining_time_in_millis=lambda: left)
+    assert InTime()(lambda: run_ms(context), answer_seconds(context)) > 900_000
 
 
 def test_results_and_errors_are_those_of_the_work() -> None:
@@ -56,6 +72,14 @@ def test_results_and_errors_are_those_of_the_work() -> None:
     with pytest.raises(NotFound, match="no model"):
         in_time(fail, _SECONDS)
     assert in_time(lambda: 6, _SECONDS) == 6
+    in_time.close()
+
+
+def test_result_that_nobody_took_is_not_given_to_the_next() -> None:
+    in_time = InTime()
+    with pytest.raises(ValueError, match="timeout"):
+        in_time(lambda: "one caller's", -1)
+    assert in_time(lambda: "another's", _SECONDS) == "another's"
     in_time.close()
 
 

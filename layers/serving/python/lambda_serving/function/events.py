@@ -61,7 +61,7 @@ class Adapter(Mangum):
 
     def _at_version(self, path: str, context: LambdaContext) -> str:
         """The path with the label, by which the function was called, as the version it is of."""
-        called = getattr(context, "invoked_function_arn", "")  # who tries it may give no context
+        called = getattr(context, "invoked_function_arn", None) or ""  # who tries it may give none
         label = called.rpartition(":label-")[2] if ":label-" in called else ""
         before, found, after = path.partition(f"/labels/{label}")
         if not label or not found or after[:1] not in {"", ":", "/"}:

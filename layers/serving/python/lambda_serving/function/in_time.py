@@ -21,6 +21,7 @@ from lambda_serving.errors import DeadlineExceeded
 __all__ = ["InTime", "answer_seconds", "run_ms"]
 
 _MOST_MARGIN_MS, _LEAST_MARGIN_MS, _SHARE = 2000, 200, 10
+_LONGEST_MS = 24 * 3600 * 1000  # beyond what Lambda gives anybody; test doubles may say more
 
 
 def run_ms(context: LambdaContext | None) -> int:
@@ -37,29 +38,35 @@ def answer_seconds(context: LambdaContext | None) -> float | None:
 
 def _left_ms(context: LambdaContext | None) -> int | None:
     clock = getattr(context, "get_remaining_time_in_millis", None)
-    return None if clock is None else int(clock())
+    left = clock() if callable(clock) else None
+    return None if left is None else int(min(left, _LONGEST_MS))
 
 
 def _margin_ms(left: int) -> int:
     return min(_MOST_MARGIN_MS, max(_LEAST_MARGIN_MS, left // _SHARE))
 
 
+_Done = SimpleQueue[tuple[Any, BaseException | None]]
+_Asked = tuple[Callable[[], Any], _Done]
+"""Work, and where its own end is told: nobody can be told another's."""
+
+
 class _Worker:
     """A thread that does one piece of work after another, with an event loop for Mangum."""
 
     def __init__(self) -> None:
-        self.asked = SimpleQueue[Callable[[], Any] | None]()
-        self.done = SimpleQueue[tuple[Any, BaseException | None]]()
+        self.asked = SimpleQueue[_Asked | None]()
         Thread(target=self._work, name="function", daemon=True).start()
 
     def _work(self) -> None:
         with closing(asyncio.new_event_loop()) as loop:
             asyncio.set_event_loop(loop)
-            while (work := self.asked.get()) is not None:
+            while (asked := self.asked.get()) is not None:
+                work, done = asked
                 try:
-                    self.done.put((work(), None))
+                    done.put((work(), None))
                 except BaseException as error:  # noqa: BLE001 - raised to whoever asked
-                    self.done.put((None, error))
+                    done.put((None, error))
 
 
 class InTime:
@@ -74,10 +81,10 @@ class InTime:
         Raises DeadlineExceeded when it has not ended in time. It is cancelled then, and whatever
         becomes of it, the next work does not wait for it.
         """
-        worker, cancellation = self._worker, Cancellation()
-        worker.asked.put(lambda: cancellation.run(work))
+        worker, cancellation, done = self._worker, Cancellation(), _Done()
+        worker.asked.put((lambda: cancellation.run(work), done))
         try:
-            result, error = worker.done.get(timeout=seconds)
+            result, error = done.get(timeout=seconds)
         except Empty:
             worker.asked.put(None)
             self._worker = _Worker()

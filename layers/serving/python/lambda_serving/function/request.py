@@ -68,10 +68,11 @@ def _method(event: _Event) -> str:
 
 def _path(event: _Event) -> str:
     http = _part(_part(event, "requestContext"), "http")
-    for path in (event.get("rawPath"), http.get("path"), event.get("path"), event.get("raw_path")):
-        if isinstance(path, str) and path:
-            return path
-    raise InvalidArgument("The event is not an HTTP request: it has no path")
+    paths = event.get("rawPath"), http.get("path"), event.get("path"), event.get("raw_path")
+    texts = [path for path in paths if isinstance(path, str)]
+    if not texts:
+        raise InvalidArgument("The event is not an HTTP request: it has no path")
+    return next(filter(None, texts), "/")
 
 
 def _query(event: _Event, *, encoded: bool) -> str:
@@ -114,8 +115,9 @@ def _body(event: _Event) -> bytes:
         )
     if not any(event.get(name) is True for name in ("isBase64Encoded", "is_base64_encoded")):
         return body.encode("utf-8", "surrogatepass")
+    one_line = body.replace("\r", "").replace("\n", "")  # as `base64` has lines
     try:
-        return binascii.a2b_base64(body, strict_mode=True)
+        return binascii.a2b_base64(one_line, strict_mode=True)
     except ValueError as error:
         raise InvalidArgument(f"The event's body is not base64: {error}") from error
 
