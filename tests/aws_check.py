@@ -8,9 +8,11 @@ import json
 import re
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,7 @@ _BY_HAND = "By hand: "
 _READS = re.compile(r"(get|list|describe|head|batch-get|test|simulate|lookup|validate|filter)-.+")
 _VARIABLE = re.compile(r"\$(?P<brace>\{)?(?P<name>[A-Z]+)(?(brace)\})")
 _SERVICES = {"s3api": "s3"}
+_WIDTH = 200  # of the table where it goes to a file
 _CLI_ONLY = {"output": 1, "region": 1, "cli-binary-format": 1, "no-cli-pager": 0, "no-paginate": 0}
 
 
@@ -58,6 +61,7 @@ class Row:
 
     section: str
     belief: str
+    stand_in: str
     command: str
     expected: str
     by_hand: str
@@ -86,12 +90,12 @@ def rows(text: str) -> list[Row]:
         cells = [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
         if len(cells) != _COLUMNS:
             raise ValueError(f"A row has {len(cells)} columns, not {_COLUMNS}: {line}")
-        belief, _, _, shown = cells
+        belief, _, stand_in, shown = cells
         match = _SHOWN.fullmatch(shown)
         if match:
-            found.append(Row(section, belief, match["command"], match["expected"], ""))
+            found.append(Row(section, belief, stand_in, match["command"], match["expected"], ""))
         elif shown.startswith(_BY_HAND):
-            found.append(Row(section, belief, "", "", shown.removeprefix(_BY_HAND)))
+            found.append(Row(section, belief, stand_in, "", "", shown.removeprefix(_BY_HAND)))
         else:
             raise ValueError(f"Neither `aws ...` → `...` nor By hand: ... but {shown}")
     return found
@@ -258,6 +262,14 @@ def outcome(row: Row, values: Mapping[str, str], session: Any, *, write: bool) -
     return found, "yes" if _as_expected(found, _filled(row.expected, values)) else "NO"
 
 
+def planned(row: Row, values: Mapping[str, str], session: Any) -> tuple[str, str]:
+    """The command that would be run, and what it takes to run it."""
+    if row.by_hand:
+        return row.by_hand, "by hand"
+    reads = parse(row.command, values, session).reads
+    return _filled(row.command, values), "reads" if reads else "WRITE=1"
+
+
 @click.command()
 @click.argument("stack")
 @click.option("--dry-run", is_flag=True, help="Print the commands, run none.")
@@ -265,24 +277,36 @@ def outcome(row: Row, values: Mapping[str, str], session: Any, *, write: bool) -
 def main(stack: str, *, dry_run: bool, write: bool) -> None:
     """Shows what is believed of AWS on the account of STACK; exit code 1 if anything is not so."""
     page = rows(PAGE.read_text(encoding="utf-8"))
-    if dry_run:
-        for row in page:
-            if row.command:
-                click.echo(f"{_filled(row.command, {'STACK': stack})}\n    # {row.expected}")
-        return
     session = botocore.session.get_session()
+    title = f"What we believe of AWS: {stack}"
+    if dry_run:
+        values = {"STACK": stack}
+        table = Table("belief", "expected", "command", "runs", title=title)
+        _print(table, page, values, [planned(row, values, session) for row in page])
+        return
     try:
         values = variables(stack, session)
     except (BotoCoreError, ClientError) as error:
         raise click.ClickException(f"Stack {stack} cannot be read: {error}") from error
-    table = Table("belief", "expected", "found", "ok", title=f"What we believe of AWS: {stack}")
-    wrong = 0
-    for row in page:
-        found, ok = outcome(row, values, session, write=write)
-        wrong += ok == "NO"
-        table.add_row(*(_escaped(each) for each in (row.belief, row.expected, found, ok)))
-    Console().print(table)
-    sys.exit(bool(wrong))
+    table = Table("belief", "expected", "found", "ok", title=title)
+    found = [outcome(row, values, session, write=write) for row in page]
+    _print(table, page, values, found)
+    sys.exit(any(ok == "NO" for _, ok in found))
+
+
+def _print(
+    table: Table, page: list[Row], values: Mapping[str, str], ends: list[tuple[str, str]]
+) -> None:
+    """All rows by section, each with its last two columns, and how often the last says what."""
+    for section, pairs in groupby(zip(page, ends, strict=True), lambda pair: pair[0].section):
+        table.add_section()
+        table.add_row(f"[bold]{section}")
+        for row, end in pairs:
+            cells = (row.belief, _filled(row.expected, values), *end)
+            table.add_row(*map(_escaped, cells))
+    counts = Counter(last for _, last in ends)
+    table.caption = ", ".join(f"{count} {last}" for last, count in counts.items())
+    Console(width=None if sys.stdout.isatty() else _WIDTH).print(table)
 
 
 def _escaped(text: str) -> str:

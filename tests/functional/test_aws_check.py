@@ -127,7 +127,7 @@ def test_words_become_what_the_service_takes(session: Any) -> None:
 
 
 def _row(command: str, expected: str) -> Row:
-    return Row("S3 and ECR", "a belief", command, expected, "")
+    return Row("S3 and ECR", "a belief", "none", command, expected, "")
 
 
 def test_commands_are_run_and_compared(aws: Any) -> None:
@@ -257,12 +257,44 @@ def test_names_that_the_tool_assumes_are_those_of_the_templates() -> None:
         assert f"\n{name}\n" in text["infra/model.yaml"]
 
 
-def test_dry_run_prints_every_command_and_needs_no_account() -> None:
+def test_dry_run_prints_every_row_and_needs_no_account() -> None:
     said = CliRunner().invoke(main, ["shop", "--dry-run"], catch_exceptions=False)
     assert said.exit_code == 0
-    commands = [line for line in said.output.splitlines() if line.startswith("aws ")]
-    assert len(commands) == sum(bool(row.command) for row in rows(_PAGE))
-    assert not any("$STACK" in command for command in commands)
+    cells = [line.split("│") for line in said.output.splitlines() if line.startswith("│")]
+    columns = ["".join(each).replace(" ", "") for each in zip(*cells, strict=True)][1:-1]
+    assert not any("$STACK" in column for column in columns)
+    for row in rows(_PAGE):
+        texts = (row.belief, row.expected, row.command or row.by_hand)
+        for text, column in zip(texts, columns[:3], strict=True):
+            filled = re.sub(r"\$(STACK|\{STACK\})", "shop", text)
+            assert filled.replace(" ", "") in column
+
+
+_TESTS = _ROOT / "tests"
+
+
+@pytest.fixture(scope="module")
+def names() -> set[str]:
+    """Those of all tests."""
+    files = _TESTS.rglob("test_*.py")
+    return {name for file in files for name in re.findall(r"def (test_\w+)", file.read_text())}
+
+
+@pytest.mark.parametrize("row", rows(_PAGE), ids=lambda row: row.belief[:40])
+def test_row_names_a_test_that_is_there_or_says_why_none_is(row: Row, names: set[str]) -> None:
+    named = set(re.findall(r"`(test_\w+)`", row.stand_in))
+    assert named or re.fullmatch(r"none[:;] \w.*", row.stand_in), row.stand_in
+    assert named <= names
+    for path in re.findall(r"`(tests/[^`]+)`", row.stand_in):
+        assert (_ROOT / path).exists(), path
+
+
+def test_routes_that_the_page_asks_for_are_those_of_the_template() -> None:
+    template = (_ROOT / "infra/model.yaml").read_text()
+    asked = [each for row in rows(_PAGE) for each in re.findall(r"RouteKey=='(.*?)'", row.command)]
+    assert asked
+    for route in asked:
+        assert f"RouteKey: !Sub {route.replace('$MODEL', '${ModelName}')}\n" in template
 
 
 def test_stack_that_is_not_there_is_told(aws: Any) -> None:
