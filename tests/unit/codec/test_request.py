@@ -749,6 +749,7 @@ def _outcome_in_pieces(body: bytes, inputs: dict[str, DType]) -> object:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(numbers, "_LARGE", 0)
         patch.setattr(flat_numbers, "_PIECE", 5)
+        patch.setattr(flat_numbers, "_LEAST", 0)
         return _outcome(body, inputs, _QUICK)
 
 
@@ -782,6 +783,31 @@ def _array_or_none(text: str) -> Array | None:
         return np.array(json.loads(text.replace("[,]", "[1,1]")))
     except ValueError:
         return None
+
+
+_IMAGE: Array = np.arange(2 * 150_000.0).reshape(2, 150_000) / 7
+_LARGE_REQUESTS: dict[str, Any] = {
+    "a list": {"inputs": _IMAGE.tolist()},
+    "a list with a name": {"inputs": {"x": _IMAGE.tolist()}, "signature_name": "f"},
+    "two": {"signature_name": "f", "inputs": {"x": _IMAGE.tolist(), "y": _IMAGE.tolist()}},
+    "rows": {"instances": _IMAGE.tolist()},
+    "rows with a name": {"instances": [{"x": row} for row in _IMAGE.tolist()]},
+    "rows with two names": {"instances": [{"x": row, "y": row} for row in _IMAGE.tolist()]},
+    "many rows": {"instances": [{"x": row} for row in _IMAGE.reshape(3000, 100).tolist()]},
+}
+
+
+@pytest.mark.parametrize("request_", _LARGE_REQUESTS.values(), ids=_LARGE_REQUESTS)
+def test_large_requests_of_numbers_are_read_the_quick_way(request_: Any) -> None:
+    body = json.dumps(request_, indent=1).encode()
+    assert len(body) > 2**20
+    names = [name for name in ("x", "y") if f'"{name}"' in body.decode()] or ["x"]
+    read = numbers.read(body)
+    assert read
+    arrays = read.arrays(_signature(**dict.fromkeys(names, DType.DOUBLE)).inputs)
+    assert arrays
+    for array in arrays.values():
+        assert array.reshape(_IMAGE.shape).tolist() == _IMAGE.tolist()
 
 
 @settings(max_examples=150, deadline=None)

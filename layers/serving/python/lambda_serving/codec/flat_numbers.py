@@ -4,60 +4,98 @@ A parser in C lets no other thread run before it is done. Numbers, brackets and 
 at any comma.
 """
 
-from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import simdjson
 
-from lambda_serving.dtypes import MOST_DIMENSIONS
+from lambda_serving.dtypes import MOST_DIMENSIONS, Array
 
-__all__ = ["FlatNumbers", "blocks", "pieces", "regular_shape"]
+__all__ = ["FlatNumbers", "places", "regular_shape", "without_numbers"]
 
 _PIECE = 2**18
 """Bytes that are parsed at once, within some milliseconds."""
+_LEAST = 2**8
+"""Bytes between two quotation marks, on average, below which there is nothing to be gained."""
+_LONGEST_END = 64
+"""Bytes behind the last list in a list of objects."""
 _COMMA = ord(",")
+_SPACES = b" \t\r\n"
+_NUMBER_TEXT = b"0123456789+-.eE" + _SPACES
 _TYPES = {"d": np.float64, "i": np.int64, "u": np.uint64}
 
 
 class FlatNumbers:
-    """The numbers in a text of nested lists; read like a `simdjson.Array`, and much smaller.
+    """The numbers of nested lists in a part of a body; read like a `simdjson.Array`.
 
-    Raises ValueError, RuntimeError or TypeError for any other text.
+    `text` is what it is without them. Raises ValueError, RuntimeError or TypeError for any other.
     """
 
-    def __init__(self, text: bytes) -> None:
-        parsed: Any = simdjson.Parser().parse(text)
-        try:
-            self._numbers = np.frombuffer(parsed.as_buffer(of_type="i"), np.int64)
-        except (TypeError, ValueError):
-            self._numbers = np.frombuffer(parsed.as_buffer(of_type="d"), np.float64)
+    def __init__(self, body: bytes, start: int, end: int, parser: simdjson.Parser) -> None:
+        self._pieces, texts, depth = [], [], 0
+        while start < end:
+            comma = body.find(b",", start + _PIECE, end)
+            until = comma if comma >= 0 else end
+            piece = body[start:until]
+            text = without_numbers(piece)
+            after = depth + text.count(b"[") - text.count(b"]")
+            self._pieces.append(_numbers(parser, b"[" * depth + piece + b"]" * after))
+            texts.append(text)
+            start, depth = until + 1, after
+        self.text = b",".join(texts)
 
     def as_buffer(self, *, of_type: str) -> bytes:
-        numbers = self._numbers
-        if of_type != "d" and numbers.dtype.kind == "f":
-            raise TypeError
-        if of_type == "u" and numbers.min(initial=0) < 0:
-            raise TypeError
-        return numbers.astype(_TYPES[of_type], copy=False).tobytes()
+        return b"".join([_as_type(piece, of_type) for piece in self._pieces])
 
 
-def blocks(body: bytes, start: int, end: int) -> Iterator[bytes]:
-    """A part of the body in blocks."""
-    for at in range(start, end, _PIECE):
-        yield body[at : min(at + _PIECE, end)]
+def _numbers(parser: simdjson.Parser, text: bytes) -> Array:
+    parsed: Any = parser.parse(text)
+    if b"." not in text:
+        with suppress(TypeError, ValueError):  # 1e3 or 2**64
+            return np.frombuffer(parsed.as_buffer(of_type="i"), np.int64)
+    return np.frombuffer(parsed.as_buffer(of_type="d"), np.float64)
 
 
-def pieces(body: bytes, start: int, end: int) -> Iterator[bytes]:
-    """A nested list cut at commas, each piece with the brackets that are open around it."""
-    depth = 0
-    while start < end:
-        comma = body.find(b",", start + _PIECE, end)
-        until = comma if comma >= 0 else end
-        piece = body[start:until]
-        after = depth + piece.count(b"[") - piece.count(b"]")
-        yield b"[" * depth + piece + b"]" * after
-        start, depth = until + 1, after
+def _as_type(numbers: Array, of_type: str) -> bytes:
+    if of_type != "d" and numbers.dtype.kind == "f":
+        raise TypeError
+    if of_type == "u" and numbers.min(initial=0) < 0:
+        raise TypeError
+    return numbers.astype(_TYPES[of_type], copy=False).tobytes()
+
+
+def places(body: bytes) -> list[tuple[int, int]]:
+    """Where in an object of objects and numbers each list of lists and numbers begins and ends.
+
+    Such a list stands between two names. None is told where there are many for such a body, or
+    where something else shows.
+    """
+    if body.count(b'"') * _LEAST > len(body) or b"\\" in body:
+        return []
+    found = []
+    start = body.find(b'"')
+    while start >= 0:
+        after = body.find(b'"', start + 1) + 1
+        start = body.find(b'"', after) if after else -1
+        if place := _place(body, after, start if start >= 0 else len(body)):
+            found.append(place)
+    return found
+
+
+def _place(body: bytes, start: int, end: int) -> tuple[int, int] | None:
+    """What is in brackets between two names, but for one that closes a list of objects."""
+    start, last = body.find(b"[", start, end), body.rfind(b"]", start, end)
+    if not 0 <= start < last:
+        return None
+    if body[max(start, last - _LONGEST_END) : last].rstrip(_SPACES).endswith(b"}"):
+        last = body.rfind(b"]", start, last)
+    return start, last + 1
+
+
+def without_numbers(text: bytes) -> bytes:
+    """The text without numbers and white space."""
+    return text.translate(None, _NUMBER_TEXT)
 
 
 def regular_shape(remains: bytes) -> tuple[int, ...] | None:

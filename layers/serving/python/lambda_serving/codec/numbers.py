@@ -20,7 +20,7 @@ import numpy as np
 import simdjson
 
 from lambda_serving.codec import flat_numbers, values
-from lambda_serving.codec.flat_numbers import FlatNumbers
+from lambda_serving.codec.flat_numbers import FlatNumbers, without_numbers
 from lambda_serving.dtypes import MOST_DIMENSIONS, Array, DType
 from lambda_serving.servable import TensorSpec
 
@@ -31,10 +31,9 @@ NESTING = MOST_DIMENSIONS + 3
 
 _LARGE = 2**20
 """Bytes of a text that is not parsed at once, as no other thread runs meanwhile."""
-_LONGEST_AROUND = 2**16
-"""Bytes around the list in such a text."""
+_LONGEST_AROUND = 2**20
+"""Bytes around the lists in such a text."""
 _SPACES = b" \t\r\n"
-_NUMBER_TEXT = b"0123456789+-.eE \t\r\n"
 _OTHERS = re.compile(rb'"in(?:stances|puts)"\s*:[\[\s]*(?:\{\s*"[^"]*"\s*:[\[\s]*)?["tfn]')
 """What shows at once that a request holds other values. It may err: both ways answer the same."""
 _BEGINNING = 256
@@ -93,53 +92,60 @@ def read(body: bytes) -> Numbers | None:
 
 def _read_small(body: bytes) -> Numbers | None:
     numbers, text = _read(body)
-    return numbers if text == _remains(body) else None
+    return numbers if text == without_numbers(body) else None
 
 
 def _read_large(body: bytes) -> Numbers | None:
-    """As `read`, of a request with one list, whose numbers are parsed some at a time.
+    """As `read`, of a request whose numbers are in long lists, and parsed some at a time.
 
-    Its text without numbers must be that of a regular array. So the text may be cut at any comma:
-    a piece is parsed with the brackets that are open around it.
+    A list without its numbers must be the text of a regular array. So it may be cut at any comma:
+    a piece is parsed with the brackets that are open around it. What is around the lists is read
+    with `[0]` in their places.
     """
-    start, end = body.find(b"["), body.rfind(b"]") + 1
-    if not 0 <= start < end:
+    places = flat_numbers.places(body)
+    starts, ends = [start for start, _ in places], [end for _, end in places]
+    around = zip([0, *ends], [*starts, len(body)], strict=True)
+    envelope = b"[0]".join([body[start:end] for start, end in around]).strip(_SPACES)
+    if not places or len(envelope) > _LONGEST_AROUND:
         return None
-    before, behind = body[:start].lstrip(_SPACES), body[end:].rstrip(_SPACES)
-    if len(before) + len(behind) > _LONGEST_AROUND:
-        return None
-    envelope = _read_small(before + b"[0]" + behind)
-    if envelope is None:
-        return None
-    [name] = envelope.columns
-    remains = b"".join(map(_remains, flat_numbers.blocks(body, start, end)))
-    shape = flat_numbers.regular_shape(remains)
-    if shape is None:
-        return None
+    request = _read_small(envelope)
     try:
-        lists = [FlatNumbers(piece) for piece in flat_numbers.pieces(body, start, end)]
+        return request and _filled(request, body, places)
     except (ValueError, RuntimeError, TypeError):
         return None
-    return replace(envelope, parts=lists, columns={name: shape})
+
+
+def _filled(request: Numbers, body: bytes, places: Sequence[tuple[int, int]]) -> Numbers | None:
+    """The request with lists of the body in the places of its own, which hold one number each."""
+    names, width = list(request.columns), len(request.columns)
+    outer = () if None in names else next(iter(request.columns.values()))[:-1]
+    if len(places) != width * prod(outer):
+        return None
+    parser = simdjson.Parser()
+    lists = [FlatNumbers(body, *place, parser) for place in places]
+    columns = {}
+    for index, name in enumerate(names):
+        text, *others = {each.text for each in lists[index::width]}
+        if others or (shape := flat_numbers.regular_shape(text)) is None:
+            return None
+        columns[name] = (*outer, *shape)
+    firsts = range(0, len(lists), width)
+    rows = (dict(zip(names, lists[at : at + width], strict=True)) for at in firsts)
+    return replace(request, parts=lists if None in names else list(rows), columns=columns)
 
 
 def read_values(texts: Sequence[bytes]) -> Numbers | None:
     """A request whose `instances` are these texts, each one value; None as in `read`."""
-    remains, *others = {_remains(text) for text in texts}
+    first, *others = {without_numbers(text) for text in texts}
     if others:
         return None
     numbers, text = _read(instances(texts))
-    return numbers if text == _remains(instances([remains] * len(texts))) else None
+    return numbers if text == without_numbers(instances([first] * len(texts))) else None
 
 
 def instances(texts: Iterable[bytes]) -> bytes:
     """A request for values that are JSON already."""
     return b'{"instances":[%b]}' % b",".join(texts)
-
-
-def _remains(text: bytes) -> bytes:
-    """The text without numbers and white space."""
-    return text.translate(None, _NUMBER_TEXT)
 
 
 def _read(body: bytes) -> tuple[Numbers | None, bytes]:
@@ -232,7 +238,7 @@ def _repeat(text: bytes, size: int, longest: int) -> bytes:
 
 
 def _quoted(string: str) -> bytes:
-    return b'"%b"' % _remains(string.encode())
+    return b'"%b"' % without_numbers(string.encode())
 
 
 def _array(lists: Sequence[Any], shape: tuple[int, ...], dtype: DType) -> Array | None:
