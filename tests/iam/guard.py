@@ -30,13 +30,14 @@ class _Session:
 class Guard:
     """Roles by name, each with access keys of its own; `tags` are those of resources, by ARN.
 
-    `used` are the permissions that were needed and are there, by role; `denied` what AWS said.
+    `used` are the permissions that were needed and are there: role, action and resource; `denied`
+    is what AWS said.
     """
 
     roles: Mapping[str, Role]
     account: str
     tags: Callable[[str], Mapping[str, str]]
-    used: set[tuple[str, str]] = field(default_factory=set)
+    used: set[tuple[str, str, str]] = field(default_factory=set)
     denied: list[str] = field(default_factory=list)
     _sessions: dict[str, _Session] = field(default_factory=dict)
 
@@ -53,7 +54,7 @@ class Guard:
         said = None
         for ask in asks:
             if self._may(session, ask):
-                self.used.add((session.role, ask.action))
+                self.used.add((session.role, ask.action, ask.resource))
                 continue
             message = (
                 f"User: arn:aws:sts::{self.account}:assumed-role/{session.role}/session is not"
@@ -70,7 +71,7 @@ class Guard:
     def sees_absence(self, key: str, bucket: str) -> bool:
         """Whether S3 tells of an object that it is not there: who may not list hears 403."""
         ask = Ask("s3:ListBucket", f"arn:aws:s3:::{bucket}")
-        return key not in self._sessions or self._may(self._sessions[key], ask)
+        return key not in self._sessions or self.refusal(key, [ask]) is None
 
     def issued(self, key: str, role_arn: str, tags: Mapping[str, str]) -> None:
         """STS gave out a key for a role, with tags of its session."""
@@ -143,7 +144,6 @@ def _guarded(
         and not guard.sees_absence(key, bucket)
     ):
         said = f"{asks[0].resource} is not there, and the caller lacks s3:ListBucket to be told so"
-        guard.denied.append(said)
         return _refuse(service, said, start_response)
     if service == "sts" and (issued := _ISSUED.search(answered)):
         prefix = "aws:RequestTag/"

@@ -13,7 +13,12 @@ from urllib.parse import parse_qs, unquote
 
 __all__ = ["Ask", "of_codedeploy", "of_http", "of_lambda"]
 
-_QUALIFIED = {"AddPermission", "Invoke", "RemovePermission"}
+_QUALIFIED = {
+    "AddPermission",
+    "GetProvisionedConcurrencyConfig",
+    "Invoke",
+    "RemovePermission",
+}
 """Operations of Lambda compared by the version's or alias's ARN; others by the function's."""
 _SHIFTING = "CodeDeployDefault.LambdaCanary10Percent5Minutes"
 _IMAGES = ("BatchGetImage", "GetDownloadUrlForLayer", "GetRepositoryPolicy")
