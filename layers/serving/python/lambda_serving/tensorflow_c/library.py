@@ -7,12 +7,13 @@ import ctypes
 import logging
 import mmap
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from ctypes import CFUNCTYPE, POINTER, Structure, c_char_p, c_int, c_int64, c_size_t, c_void_p
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from lambda_serving import protos
 from lambda_serving.errors import FailedPrecondition, InvalidArgument, ServingError, of_code
@@ -25,6 +26,7 @@ __all__ = [
     "library",
     "load_op_library",
     "op_libraries",
+    "ops",
     "registered_ops",
     "status",
     "trim_memory",
@@ -99,6 +101,7 @@ _PROTOTYPES = {
     "TF_DeleteImportGraphDefOptions": (None, (c_void_p,)),
     "TF_ImportGraphDefOptionsSetPrefix": (None, (c_void_p, c_char_p)),
     "TF_ImportGraphDefOptionsAddInputMapping": (None, (c_void_p, c_char_p, c_int, Output)),
+    "TF_GraphToGraphDef": (None, (c_void_p, POINTER(Buffer), c_void_p)),
     "TF_GraphImportGraphDef": (None, (c_void_p, POINTER(Buffer), c_void_p, c_void_p)),
     "TF_NewOperation": (c_void_p, (c_void_p, c_char_p, c_char_p)),
     "TF_AddInput": (None, (c_void_p, Output)),
@@ -249,12 +252,18 @@ def load_op_library(path: str) -> None:
 
 def registered_ops() -> set[str]:
     """The names of all ops that a graph may have."""
+    return {op.name for op in ops()}
+
+
+def ops() -> Sequence[Any]:
+    """The `tensorflow.OpDef` of each of them."""
     buffer = library().TF_GetAllOpList()
     try:
         serialized = ctypes.string_at(buffer.contents.data, buffer.contents.length)
     finally:
         library().TF_DeleteBuffer(buffer)
-    return {op.name for op in protos.message("tensorflow.OpList").FromString(serialized).op}
+    found: Sequence[Any] = protos.message("tensorflow.OpList").FromString(serialized).op
+    return found
 
 
 def op_libraries() -> list[str]:

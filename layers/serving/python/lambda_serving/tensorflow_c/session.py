@@ -16,7 +16,7 @@ import numpy as np
 
 from lambda_serving import protos
 from lambda_serving.dtypes import Array
-from lambda_serving.errors import Cancelled, FailedPrecondition, InvalidArgument
+from lambda_serving.errors import Cancelled, FailedPrecondition, InvalidArgument, Unknown
 from lambda_serving.tensorflow_c.library import Buffer, Output, library, status, trim_memory
 from lambda_serving.tensorflow_c.quickness import Quickness
 from lambda_serving.tensorflow_c.run_options import run_options
@@ -40,6 +40,10 @@ _WAITING = (
 anywhere, be it in another word, is taken for one that may wait."""
 _GRAPHS = ("saved_model.pb", "saved_model.pbtxt")
 _MOST_STOPS = 64  # functions of a session, each of which makes its graph larger
+_UNTOLD = (
+    "A node of a function or loop failed, and TensorFlow does not tell which or why. It would tell"
+    " in another run, but this graph has effects that stay, which nobody asked for twice"
+)
 _Tensors = ctypes.Array[c_void_p]
 
 
@@ -245,7 +249,15 @@ class SessionFunction:
             except Cancelled as error:
                 if not self._stops.failed_by_another(error):
                     raise
+                if not self._is_repeatable():
+                    raise Unknown(_UNTOLD) from error
                 self._run_in(session, self._feeds, tensors[:-1], fetches, options)
+
+    def _is_repeatable(self) -> bool:
+        """Whether a second run has no effect of its own."""
+        from lambda_serving.tensorflow_c.repeatable import are_repeatable  # few failures need it
+
+        return are_repeatable(self._session.graph, self._fetches.outputs)
 
     def _run_in(
         self,
