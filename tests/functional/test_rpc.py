@@ -1,5 +1,6 @@
 """Every gRPC method and every way in which it fails, over a UNIX socket."""
 
+import asyncio
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -18,19 +19,20 @@ from lambda_serving.errors import FailedPrecondition, InvalidArgument, NotFound,
 from lambda_serving.manager import Loaded, Manager
 from lambda_serving.model_config import ModelConfig
 from lambda_serving.model_spec import ModelSpec
-from lambda_serving.prediction_threads import Deadline
+from lambda_serving.prediction_threads import Deadline, Threads
 from lambda_serving.rpc import examples
 from lambda_serving.rpc.server import serving
-from lambda_serving.rpc.services import Reload, no_reload
+from lambda_serving.rpc.services import Reload, RpcOptions, Services, no_reload
 from lambda_serving.settings import Settings
 from lambda_serving.store import LocalStore
 from lambda_serving.version_policy import Specific
-from rpc_client import arrays, call, example_request, message, predict_request
+from rpc_client import arrays, call, example_request, message, path_of, predict_request
 
 Open = Callable[..., AbstractContextManager[grpc.Channel]]
 _HALF = "half_plus_two"
 _AGE_20 = {"age": {"int64List": {"value": [20]}}}
 _X = [{"x": {"floatList": {"value": [value]}}} for value in (1.0, 2.0)]
+_MANY = 10_000
 _ENDLESS = np.array([2**63 - 1])  # doubling overflows to 0 and stays there
 
 
@@ -189,6 +191,46 @@ def test_each_task_of_multi_inference_has_the_time_that_is_left(manager: Manager
     response = examples.multi_inference(manager, request, lambda _: None, Clock(None))
     assert len(response.results) == 2
     assert looks == [60_000, 59_999]
+
+
+class _Watched(Manager):
+    """A manager that knows in which threads it was asked for a version."""
+
+    def __init__(self, manager: Manager) -> None:
+        self._of = manager
+        self.threads: list[threading.Thread] = []
+
+    def get(self, spec: ModelSpec) -> Loaded:
+        self.threads.append(threading.current_thread())
+        return self._of.get(spec)
+
+
+def _examples_of(request: str, signature: str, rows: int) -> Any:
+    spec = {"name": _HALF, "signatureName": signature}
+    listed = {"exampleList": {"examples": [{"features": {"feature": _X[0]}}] * rows}}
+    return message(request, {"modelSpec": spec, "input": listed})
+
+
+@pytest.mark.parametrize(
+    ("method", "request_"),
+    [
+        ("Predict", predict_request(_HALF, {"x": [1.0] * _MANY})),
+        ("Classify", _examples_of("ClassificationRequest", "classify_x_to_y", _MANY)),
+        ("Regress", _examples_of("RegressionRequest", "regress_x_to_y", _MANY)),
+        ("MultiInference", _tasks((_HALF, "regress_x_to_y", "regress"), rows=_X)),
+        ("MultiInference", _tasks((_HALF, "regress_x_to_y", "regress"), rows=_X * _MANY)),
+    ],
+)
+def test_event_loop_reads_and_runs_nothing_that_may_take_long(
+    manager: Manager, method: str, request_: Any
+) -> None:
+    watched = _Watched(manager)
+    with Threads(2, "predictions") as threads:
+        services = Services(watched, RpcOptions(), threads)
+        answer = services.answer(path_of(method), request_.SerializeToString())
+        assert asyncio.run(answer).code == 0
+    assert watched.threads
+    assert threading.current_thread() not in watched.threads
 
 
 def test_metadata_lists_every_signature(channel: grpc.Channel, manager: Manager) -> None:
