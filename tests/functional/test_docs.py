@@ -103,6 +103,15 @@ def test_makefile_has_every_verb_that_the_readme_names() -> None:
 
 
 @pytest.mark.parametrize("document", _DOCUMENTS, ids=lambda path: str(path.relative_to(_ROOT)))
-def test_links_lead_to_files(document: Path) -> None:
-    targets = re.findall(r"\]\(([^)#:]+)\)", document.read_text())
-    assert [target for target in targets if not (document.parent / target).exists()] == []
+def test_links_lead_to_files_and_headings(document: Path) -> None:
+    for target in re.findall(r"\]\(([^):]+)\)", document.read_text()):
+        path, _, heading = target.partition("#")
+        file = document.parent / path if path else document
+        assert file.exists(), target
+        assert not heading or heading in _headings(file), target
+
+
+def _headings(file: Path) -> set[str]:
+    """As GitHub names them in addresses."""
+    found = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in found}

@@ -1,76 +1,149 @@
-"""Figures that docs and templates both have are the same."""
+"""Figures of the docs: each is told on one page, and is that of templates and code."""
 
 import re
 from pathlib import Path
 
 import pytest
 
+from template_rules import View
+
 _ROOT = Path(__file__).parents[3]
-_RELEASE, _MODEL, _ROOT_TEMPLATE = "infra/release.yaml", "infra/model.yaml", "template.yaml"
+_PAGES = {
+    file.stem: file.read_text() for file in (*(_ROOT / "docs").glob("*.md"), _ROOT / "README.md")
+}
+_NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+_CODE = "layers/serving/python/lambda_serving"
+_BATCH, _GPU, _MODEL, _RELEASE = "infra/batch", "infra/gpu", "infra/model", "infra/release"
+_WEEK, _MINUTE = 7 * 24 * 3600, 60
+
+
+def _inside(name: str, key: str) -> str:
+    """Of a value of one parameter."""
+    return rf"\n  {name}:\n(?:    .*\n)*?    {key}: (\d+)"
+
+
+def _number(text: str) -> int:
+    return _NUMBERS.index(text.lower()) if text.lower() in _NUMBERS else int(text)
 
 
 @pytest.mark.parametrize(
-    ("page", "told", "template", "written"),
+    ("page", "told", "unit", "file", "written"),
     [
-        ("operations", r"in (\d+) tries", _RELEASE, r"maxReceiveCount: (\d+)"),
-        ("operations", r"of a (\d+) MB function", _RELEASE, r"MemorySize: (\d+)"),
-        ("deploy", r"name has (\d+) characters at most", _RELEASE, r"MaxLength: (\d+)"),
-        (
-            "deploy",
-            r"name has (\d+) characters at most",
-            _MODEL,
-            r"System:(?:.*\n)+?.*MaxLength: (\d+)",
-        ),
-        ("deploy", r"`Timeout` \| (\d+)", _ROOT_TEMPLATE, r" Timeout:(?:.*\n)+?.*Default: (\d+)"),
-        (
-            "deploy",
-            r"`MemorySize` \| (\d+)",
-            _ROOT_TEMPLATE,
-            r" MemorySize:(?:.*\n)+?.*Default: (\d+)",
-        ),
-        (
-            "deploy",
-            r"`BuildMemorySize` \| (\d+)",
-            _ROOT_TEMPLATE,
-            r"BuildMemorySize:(?:.*\n)+?.*Default: (\d+)",
-        ),
-        (
-            "deploy",
-            r"`BuildEphemeralStorage` \| (\d+)",
-            _ROOT_TEMPLATE,
-            r"BuildEphemeralStorage:(?:.*\n)+?.*Default: (\d+)",
-        ),
-        (
-            "deploy",
-            r"`LogRetentionDays` \| (\d+)",
-            _ROOT_TEMPLATE,
-            r"LogRetentionDays:(?:.*\n)+?.*Default: (\d+)",
-        ),
-        (
-            "deploy",
-            r"`ReplacedObjectDays` \| (\d+)",
-            _ROOT_TEMPLATE,
-            r"ReplacedObjectDays:(?:.*\n)+?.*Default: (\d+)",
-        ),
-        (
-            "deploy",
-            r"`ThrottlingRate`, `ThrottlingBurst` \| (\d+)",
-            _ROOT_TEMPLATE,
-            r"ThrottlingRate:(?:.*\n)+?.*Default: (\d+)",
-        ),
-        (
-            "deploy",
-            r"`LatencyAlarmMilliseconds`, `AlarmTopic` \| (\d+)",
-            _ROOT_TEMPLATE,
-            r"LatencyAlarmMilliseconds:(?:.*\n)+?.*Default: (\d+)",
-        ),
+        ("deploy", r"name has (\S+) characters", 1, _RELEASE, _inside("System", "MaxLength")),
+        ("deploy", r"name has (\S+) characters", 1, _MODEL, _inside("System", "MaxLength")),
+        ("deploy", r"(\d+) at most; a model has", 1, _MODEL, _inside("Timeout", "MaxValue")),
+        ("deploy", r"(\d+) at most; a model has", 1, "template", _inside("Timeout", "MaxValue")),
+        ("deploy", r"queue for (\S+) weeks", _WEEK, _RELEASE, r"RetentionPeriod: (\d+)"),
+        ("deploy", r"API waits for (\S+) s", 1000, _MODEL, r"TimeoutInMillis: (\d+)"),
+        ("deploy", r"API waits for (\S+) s", 1000, _GPU, r"TimeoutInMillis: (\d+)"),
+        ("deploy", r"or an answer has (\S+) MiB", 1, "function/kinds", r"\nMAX_ANSWER = (\d+) \*"),
+        ("operations", r" in (\S+) tries", 1, _RELEASE, r"maxReceiveCount: (\d+)"),
+        ("operations", r"of a (\S+) MB function", 1, _RELEASE, r"\n      MemorySize: (\d+)"),
+        ("operations", r"40, ... (\S+) s", 1, "release/actions", r"LONGEST_PAUSE_SECONDS = (\d+)"),
+        ("operations", r"10, ... (\S+) s", 1, "release/worker", r"_BACKOFF_SECONDS = .*\b(\d+)\)"),
+        ("security", r"ends after (\S+) min", _MINUTE, "release/aws", r"_SESSION_SECONDS = (\d+)"),
+        ("batch", r"an attempt\s+of (\w+);", 1, _BATCH, r"Attempts: (\d+)"),
+        ("batch", r"and (\S+) GB a shard", 1, _BATCH, _inside("Disk", "MaxValue")),
+        ("container", r"\(1 to (\S+) servers", 1, _GPU, _inside("Tasks", "MaxValue")),
+        ("container", r"with (\S+) GB of disk", 1, _GPU, r"VolumeSize: (\d+)"),
+        ("container", r"after (\S+) the server", 1000, _GPU, r"rest_api_timeout_in_ms=(\d+)"),
+        ("container", r"ready for (\S+) minutes", 1, _GPU, r"EvaluationPeriods: (\d+)"),
     ],
 )
-def test_page_tells_what_the_template_says(
-    page: str, told: str, template: str, written: str
+def test_page_tells_what_templates_and_code_say(
+    page: str, told: str, unit: int, file: str, written: str
 ) -> None:
-    in_page = re.findall(told, (_ROOT / f"docs/{page}.md").read_text())
-    found = re.search(written, (_ROOT / template).read_text())
-    assert found
-    assert in_page
-    assert set(in_page) == {found[1]}
+    """`unit` is what the page counts in."""
+    [in_page] = re.findall(told, _PAGES[page])
+    found = _ROOT / f"{file}.yaml", _ROOT / _CODE / f"{file}.py"
+    [text] = [each.read_text() for each in found if each.exists()]
+    assert {int(each) for each in re.findall(written, text)} == {_number(in_page) * unit}
+
+
+_HOMES = [
+    ("deploy", r"\bsix routes|\b300 (routes|integrations|rules)"),
+    ("deploy", r"\b(4\.5|3\.4) Mi?B|\b23 characters|`Timeout`.*\b29\b|\btwo weeks"),
+    ("deploy", r"`(Memory|Build\w+Size|BuildEphemeralStorage|\w+Days)`[^|]*\| \d+"),
+    ("operations", r"\d, \d+, \.\.\. \d+ seconds|\b\d+ tries\b|\bMB function\b"),
+    ("README", r"\$0\.01|\b0\.01\d US dollars"),
+]
+"""The page of each kind of figure: others lead there, as two of a kind soon differ."""
+
+
+@pytest.mark.parametrize(("home", "figure"), _HOMES)
+def test_figure_is_told_once(home: str, figure: str) -> None:
+    """But in the list of beliefs, which has what AWS is to answer."""
+    telling = {name for name, text in _PAGES.items() if re.search(figure, text)}
+    assert telling - {"aws-assumptions"} == {home}
+
+
+def _parameters() -> dict[str, str]:
+    text = (_ROOT / "template.yaml").read_text().partition("\nMappings:")[0]
+    found = re.findall(r"\n  (\w+):\n(?:    .*\n)*?    Default: ([^#\n]*)", text)
+    return {name: default.strip().strip('"') for name, default in found}
+
+
+def _defaults() -> dict[str, str]:
+    """What the page's table says, by parameter."""
+    told = dict[str, str]()
+    for names, defaults in re.findall(
+        r"^\| (`[A-Z][^|]*) \| ([^|]*) \|", _PAGES["deploy"], re.MULTILINE
+    ):
+        each = re.findall(r"`(\w+)`", names)
+        values = defaults.split(", ") if len(each) > 1 else [defaults]
+        told |= dict(zip(each, (value.strip("`") for value in values), strict=True))
+    return told
+
+
+def test_every_parameter_is_in_the_table_with_its_default() -> None:
+    templates, told = _parameters(), _defaults()
+    assert told.pop("BaseImage") == "Python 3.11 on Debian bookworm"
+    assert templates.pop("BaseImage").endswith("python:3.11-slim-bookworm")
+    told |= dict.fromkeys(("JwtIssuer", "JwtAudience"), "none")  # told at `Access`
+    assert told == {name: default or "none" for name, default in templates.items()}
+
+
+def test_counts_are_those_of_the_templates(view: View) -> None:
+    def count(kind: str, *stacks: str) -> int:
+        resources = (each for stack in stacks for each in view["stacks"][stack].values())
+        return sum(each["Type"] == kind for each in resources)
+
+    page = _PAGES["deploy"]
+    [alarms] = re.findall(r"\| (\w+) alarms, one more for each model with `Shifting`", page)
+    assert _number(alarms) == count("AWS::CloudWatch::Alarm", "", "Release")
+    [(routes, quota, models)] = re.findall(
+        r"has (\w+) routes and one integration[^.]*\.\s+The\s+API's quota of (\d+) routes is reached"
+        r" with (\d+) models",
+        page,
+    )
+    assert _number(routes) == count("AWS::ApiGatewayV2::Route", "MLP") == int(quota) / int(models)
+    assert count("AWS::ApiGatewayV2::Integration", "MLP") == 1
+
+
+def test_alarms_ring_when_the_page_says(view: View) -> None:
+    release, page = view["stacks"]["Release"], _PAGES["operations"]
+    told = r"(\w+) runs of the build function failed within an hour: an order has (\w+)"
+    [(failed, tries)] = re.findall(told, page)
+    build = release["BuildErrors"]["Properties"]
+    assert (build["Period"], build["Threshold"] + 1) == (3600, _number(failed))
+    [retries] = (
+        each["Properties"]["MaximumRetryAttempts"]
+        for each in release.values()
+        if each["Type"] == "AWS::Lambda::EventInvokeConfig"
+    )
+    assert retries + 1 == _number(tries)
+    for name in ("ReleaseErrors", "ReleaseThrottles", "BuildThrottles"):
+        [quarters] = re.findall(rf"`{name}`.*in (\w+) quarters of an hour in a row", page)
+        alarm = release[name]["Properties"]
+        assert (alarm["EvaluationPeriods"], alarm["Period"]) == (_number(quarters), 900)
+
+
+def test_models_are_looked_at_as_often_as_the_page_says(full: View) -> None:
+    assert "| a look an hour for each model" in _PAGES["operations"]
+    rules = [
+        each["Properties"]["ScheduleExpression"]
+        for stack in full["stacks"].values()
+        for each in stack.values()
+        if each["Type"] == "AWS::Events::Rule" and "ScheduleExpression" in each["Properties"]
+    ]
+    assert set(rules) == {"rate(1 hour)"}
