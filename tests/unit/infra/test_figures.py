@@ -112,8 +112,8 @@ def test_counts_are_those_of_the_templates(view: View) -> None:
     [alarms] = re.findall(r"\| (\w+) alarms, one more for each model with `Shifting`", page)
     assert _number(alarms) == count("AWS::CloudWatch::Alarm", "", "Release")
     [(routes, quota, models)] = re.findall(
-        r"has (\w+) routes and one integration[^.]*\.\s+The\s+API's quota of (\d+) routes is reached"
-        r" with (\d+) models",
+        r"has (\w+) routes and one integration[^.]*\.\s+"
+        r"The\s+API's quota of (\d+) routes is reached with (\d+) models",
         page,
     )
     assert _number(routes) == count("AWS::ApiGatewayV2::Route", "MLP") == int(quota) / int(models)
