@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from lambda_serving.settings import Settings
 from template_rules import View
 
 _ROOT = Path(__file__).parents[3]
@@ -147,3 +148,31 @@ def test_models_are_looked_at_as_often_as_the_page_says(full: View) -> None:
         if each["Type"] == "AWS::Events::Rule" and "ScheduleExpression" in each["Properties"]
     ]
     assert set(rules) == {"rate(1 hour)"}
+
+
+_UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "s": 1, "minutes": _MINUTE, "MB": 10**6}
+_LIMIT = re.compile(r"([\d,]+) ?(KiB|MiB|GiB|s|minutes|)\b")
+
+
+def _limits() -> list[tuple[str, str, str]]:
+    """Page, flag and what is told of its default: in the table of limits, or beside the flag."""
+    table = re.findall(
+        r"^\| [^|]* \| ([^|]*\d[^|]*) \| `--(\w+)` \|$", _PAGES["security"], re.MULTILINE
+    )
+    beside = [
+        (page, before or after, told or told_after)
+        for page, text in _PAGES.items()
+        for told, before, after, told_after in re.findall(
+            r"(\d[\d,]*(?: \w+)?) \(`--(\w+)`\)|`--(\w+)` \((\d[\d,]*(?: \w+)?)\)", text
+        )
+    ]
+    return [("security", flag, told) for told, flag in table] + beside
+
+
+@pytest.mark.parametrize(("page", "flag", "told"), _limits())
+def test_limit_is_the_default_of_its_flag(page: str, flag: str, told: str) -> None:
+    default = getattr(Settings(model_name="m"), flag)
+    found = _LIMIT.search(told)
+    assert found, page
+    number = int(found[1].replace(",", "")) * _UNITS[found[2]]
+    assert default in {number, number * 1000 if flag.endswith("_ms") else number}
