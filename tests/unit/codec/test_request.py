@@ -785,6 +785,31 @@ def _array_or_none(text: str) -> Array | None:
         return None
 
 
+def _elements_kept(error: BaseException) -> int:
+    """How many elements the lists and objects have that an error's traceback keeps."""
+    trace, waiting, seen, count = error.__traceback__, list[object](), set[int](), 0
+    while trace:
+        waiting += trace.tb_frame.f_locals.values()
+        trace = trace.tb_next
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, list | dict) and id(each) not in seen:
+            seen.add(id(each))
+            count += len(each)
+            waiting += each.values() if isinstance(each, dict) else each
+    return count
+
+
+@pytest.mark.parametrize("end", [b'{"y":"a"}]', b"[[[2]]]]", b"1,}"])
+@pytest.mark.parametrize("element", [b"0.5", b"[0.5]", b"[[1,2],[3,4]]", b'{"x":[1]}', b'"text"'])
+@pytest.mark.parametrize("key", [b"instances", b"inputs"])
+def test_an_error_keeps_no_large_value(key: bytes, element: bytes, end: bytes) -> None:
+    body = b'{"%b":[%b,%b}' % (key, b",".join([element] * 70_000), end)
+    with pytest.raises(InvalidArgument) as caught:
+        _decode(body, {"x": DType.FLOAT})
+    assert _elements_kept(caught.value) < 10_000
+
+
 _IMAGE: Array = np.arange(2 * 150_000.0).reshape(2, 150_000) / 7
 _LARGE_REQUESTS: dict[str, Any] = {
     "a list": {"inputs": _IMAGE.tolist()},

@@ -15,6 +15,7 @@ import numpy as np
 from lambda_serving.codec import json_dialect, json_quick
 from lambda_serving.codec.json_dialect import Container, Json
 from lambda_serving.codec.json_place import OPENING, marks, steps
+from lambda_serving.codec.json_release import release
 from lambda_serving.dtypes import Array
 from lambda_serving.errors import InvalidArgument
 
@@ -64,9 +65,19 @@ def parse(
 
     `hold` is told of no bytes before each piece, and may raise.
     """
+    is_open = _Open()
+    try:
+        return _parse(text, nesting, sizes, hold, is_open)
+    except BaseException:
+        release(is_open.containers[0])
+        raise
+
+
+def _parse(
+    text: bytes, nesting: int, sizes: Sequence[int], hold: Callable[[int], None], is_open: "_Open"
+) -> Json:
     content = text.partition(b"\0")[0]
     position = _skip(content, json_quick.head(content))
-    is_open = _Open()
     refused: list[int] = []  # where those end that are read in smaller pieces
     while content[position : position + 1] in {b"[", b"{"} or len(is_open.brackets) > 1:
         hold(0)

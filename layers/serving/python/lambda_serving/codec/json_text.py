@@ -10,13 +10,13 @@ from lambda_serving.codec import json_pieces, json_quick
 from lambda_serving.codec.json_dialect import Json
 from lambda_serving.codec.json_place import deepest
 
-__all__ = ["Json", "Limits", "parse"]
+__all__ = ["LARGE", "Json", "Limits", "parse"]
 
 _STRICT_NESTING = 1024
 """The parsers in C refuse what is nested deeper, and know no lower limit."""
 _WEIGHTS = {b"[": 72, b"{": 240, b'"': 30, b",": 40}
 """What a list, an object, each end of a string and an element or member add."""
-_LARGE = 2**18
+LARGE = 2**18
 """Bytes of a text that is read in pieces."""
 
 
@@ -38,7 +38,7 @@ class Limits:
 
 def parse(text: bytes, limits: Limits) -> Json:
     """The first JSON value in `text`. Raises InvalidArgument, as `json_dialect.parse` does."""
-    if len(text) > _LARGE:
+    if len(text) > LARGE:
         limits.hold(_weight(text))
         return json_pieces.parse(text, limits.nesting, hold=limits.hold)
     try:

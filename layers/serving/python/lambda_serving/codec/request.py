@@ -9,7 +9,8 @@ from enum import Enum, auto
 
 from lambda_serving.codec import numbers, rows, values
 from lambda_serving.codec.json_echo import echo, plain
-from lambda_serving.codec.json_text import Json, Limits
+from lambda_serving.codec.json_release import release
+from lambda_serving.codec.json_text import LARGE, Json, Limits
 from lambda_serving.codec.json_text import parse as parse_json
 from lambda_serving.codec.numbers import Numbers
 from lambda_serving.dtypes import Array
@@ -85,19 +86,24 @@ def decode(document: Document, signature: Signature) -> tuple[Format, dict[str, 
     """The format of the request, and the arrays of its inputs by name.
 
     Each array is of the dtype of its input; strings are objects of `bytes`. Shapes are those of
-    the values: the signature is not asked.
+    the values: the signature is not asked. The values of the document are given back.
     Raises InvalidArgument or Unimplemented in TensorFlow Serving's words.
     """
     if not signature.inputs:
         raise InvalidArgument(
             f"Failed to get input map for signature: {document.signature_name or 'DEFAULT'}"
         )
-    if not isinstance(document.content, Numbers):
-        return _decode(document.content, signature.inputs)
-    arrays = document.content.arrays(signature.inputs)
-    if arrays is None:
-        return _decode(parse_object(document.body, document.limits), signature.inputs)
-    return Format.ROW if document.content.is_row else Format.COLUMNAR, arrays
+    members = document.content
+    if isinstance(members, Numbers):
+        arrays = members.arrays(signature.inputs)
+        if arrays is not None:
+            return Format.ROW if members.is_row else Format.COLUMNAR, arrays
+        members = parse_object(document.body, document.limits)
+    try:
+        return _decode(members, signature.inputs)
+    finally:
+        if len(document.body) > LARGE:
+            release(members)
 
 
 def decode_row(value: bytes, signature: Signature) -> dict[str, Array]:
