@@ -164,23 +164,49 @@ def test_commands_need_the_rights_of_the_page_and_no_others(
         assert _not_needed(deployed, role, statements) == []
 
 
-def test_job_needs_what_its_role_has(models_dir: Path, deployed: Cloud) -> None:
-    own = {
+def _role(deployed: Cloud, template: str, name: str) -> Role:
+    """Of another template than that of releases, taken up; its buckets are that of models."""
+    values = {
         "AWS::AccountId": ACCOUNT,
         "AWS::Region": REGION,
-        "AWS::StackName": "batch",
+        "AWS::StackName": template,
+        "ModelName": "MLP",
         **dict.fromkeys(("Inputs", "Models", "Outputs"), deployed.bucket),
         "Repository": "models",
     }
-    role = iam.roles("batch", own)["JobRole"]
-    _take(deployed, "JobRole", role.statements)
+    role = iam.roles(template, values)[name]
+    _take(deployed, name, role.statements)
+    return role
+
+
+def _copy(deployed: Cloud, export: Path) -> None:
+    """Version 1 as `aws s3 sync` copies it, without a manifest."""
+    for path in filter(Path.is_file, export.rglob("*")):
+        key = f"models/MLP/1/{path.relative_to(export)}"
+        deployed.s3.put_object(Bucket=deployed.bucket, Key=key, Body=path.read_bytes())
+
+
+def test_server_with_a_gpu_needs_what_its_role_has(
+    models_dir: Path, tmp_path: Path, deployed: Cloud
+) -> None:
+    role = _role(deployed, "gpu", "TaskRole")
+    with deployed.acting("TaskRole"):
+        store = S3Store({"MLP": f"{deployed.models}/MLP"}, tmp_path)
+    assert (store.versions("MLP"), store.contents("MLP")) == ([], [])
+    _copy(deployed, models_dir / "half_plus_two/123")
+    assert store.versions("MLP") == [1]
+    assert store.fingerprint(ServableId("MLP", 1))
+    assert (store.fetch(ServableId("MLP", 1)) / "saved_model.pb").is_file()
+    assert _not_needed(deployed, "TaskRole", role.statements) == []
+
+
+def test_job_needs_what_its_role_has(models_dir: Path, deployed: Cloud) -> None:
+    role = _role(deployed, "batch", "JobRole")
 
     def put(name: str, body: bytes) -> None:
         deployed.s3.put_object(Bucket=deployed.bucket, Key=name, Body=body)
 
-    export = models_dir / "half_plus_two/123"  # copied, so without a manifest
-    for path in filter(Path.is_file, export.rglob("*")):
-        put(f"models/MLP/1/{path.relative_to(export)}", path.read_bytes())
+    _copy(deployed, models_dir / "half_plus_two/123")
     bucket = f"s3://{deployed.bucket}"
     command = (f"{bucket}/models/MLP", f"--input={bucket}/inputs/**/*.jsonl")
     for name in ("a", "day/b"):  # the second run finds what the first did
