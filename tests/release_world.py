@@ -93,9 +93,22 @@ class Clock:
         return time.time() + self.ahead
 
 
+class _Between:
+    """What happens before each call of AWS that a run makes, in the same thread."""
+
+    def __init__(self) -> None:
+        self.do: Callable[[], None] = lambda: None
+
+    def __call__(self, **_: object) -> None:
+        self.do()
+
+
 @dataclasses.dataclass
 class World:
-    """A stack with the model; `reported` is what was told of versions that failed."""
+    """A stack with the model; `reported` is what was told of versions that failed.
+
+    Runs do `between.do()` before each call of AWS.
+    """
 
     cloud: Cloud
     images: _Images
@@ -103,6 +116,7 @@ class World:
     gateway: AwsGateway
     reported: list[tuple[ServableId, str]]
     clock: Clock
+    between: _Between
     name: str = "MLP"
 
     @property
@@ -180,7 +194,13 @@ class World:
                 Threshold=0,
             )
             alarms.set_alarm_state(AlarmName=alarm, StateValue="ALARM", StateReason="test")
-        self.plane.ringing.add(alarm)
+        self.plane.ring(alarm)
+
+    def calm(self, alarm: str) -> None:
+        """An alarm that rang is over."""
+        with closing(boto3.client("cloudwatch")) as alarms:
+            alarms.set_alarm_state(AlarmName=alarm, StateValue="OK", StateReason="test")
+        self.plane.ringing.discard(alarm)
 
     def later(self, seconds: float) -> None:
         self.clock.ahead += seconds
@@ -239,10 +259,14 @@ def models(moto: str) -> Iterator[Callable[[str], World]]:
     with cloud.running(plane, moto) as deployed:
         with deployed.acting("ReleaseRole"):
             clients = Clients.connect()
-        yield lambda name: _model(name, deployed, clients)
+        between = _Between()
+        for client in (clients.api, clients.codedeploy, clients.functions, clients.s3):
+            client.meta.events.register("before-call", between)
+        yield lambda name: _model(name, deployed, clients, between)
 
 
-def _model(name: str, deployed: Cloud, clients: Clients) -> World:
+def _model(name: str, deployed: Cloud, clients: Clients, between: _Between) -> World:
+    between.do = lambda: None
     plane, clock = deployed.plane, Clock()
     for field in dataclasses.fields(Plane):  # so that no test's faults are the next one's
         if field.name in _FAULTS:
@@ -258,8 +282,8 @@ def _model(name: str, deployed: Cloud, clients: Clients) -> World:
         System(SYSTEM, deployed.models, deployed.api_id).gateway(
             name, clients, lambda *told: reported.append(told), images
         ),
-        releases=BucketReleases(f"{deployed.models}/{name}", deployed.s3, clock),
+        releases=BucketReleases(f"{deployed.models}/{name}", clients.s3, clock),
         delete_image=lambda where, digest: plane.missing_images.add(f"{where}@{digest}"),
         clock=clock,
     )
-    return World(deployed, images, function, gateway, reported, clock, name)
+    return World(deployed, images, function, gateway, reported, clock, between, name)

@@ -8,12 +8,13 @@ asked and what is answered is checked against botocore's models of the services.
 """
 
 from aws_plane.function import Alias, Failure, Function, Version
-from aws_plane.plane import Deployment, Plane
+from aws_plane.plane import UNFINISHED, Deployment, Plane
 from aws_plane.refused import BUSY, Refused
 from aws_plane.server import listening, serving
 
 __all__ = [
     "BUSY",
+    "UNFINISHED",
     "Alias",
     "Deployment",
     "Failure",

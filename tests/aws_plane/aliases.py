@@ -119,7 +119,7 @@ def _told(function: Function, name: str) -> dict[str, Any]:
     return {
         "AliasArn": function.arn(name),
         "Name": name,
-        "FunctionVersion": str(alias.function_version),
+        "FunctionVersion": str(alias.function_version or "$LATEST"),
         "Description": alias.description,
         "RevisionId": str(alias.revision),
         **({"RoutingConfig": {"AdditionalVersionWeights": weights}} if weights else {}),

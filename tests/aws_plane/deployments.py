@@ -35,26 +35,31 @@ def _create(plane: Plane, given: Given) -> Given:
             )
     if "revision" not in given:
         raise _refused("RevisionRequired", "The revision is missing")
-    deployment = Deployment(group, given["revision"], **_properties(given["revision"]))
+    deployment = Deployment(
+        group,
+        given["revision"],
+        **_properties(given["revision"]),
+        alarms=_alarms(plane, group, given),
+    )
     if why := _impossible(plane, deployment):
         code, message = why
         deployment.status = "Failed"
         deployment.error = {"code": code, "message": f"{_INVALID} {message}".strip()}
-    elif alarms := _ringing(plane, group, given):
+    elif alarms := plane.ringing & deployment.alarms:
         deployment.status = "Stopped"
-        deployment.error = {"code": "ALARM_ACTIVE", "message": f"{alarms} rings"}
+        deployment.error = {"code": "ALARM_ACTIVE", "message": f"{set(alarms)} rings"}
     deployment_id = f"d-{len(plane.deployments) + 1:09}"
     plane.deployments[deployment_id] = deployment
     return {"deploymentId": deployment_id}
 
 
-def _ringing(plane: Plane, group: tuple[str, str], given: Given) -> set[str]:
-    """The alarms that end the deployment before it begins."""
+def _alarms(plane: Plane, group: tuple[str, str], given: Given) -> frozenset[str]:
+    """The names of those that end the deployment: the group's, or those given in their place."""
     override = given.get("overrideAlarmConfiguration")
     if override is None:
-        return plane.ringing.intersection(plane.group_alarms[group])
-    names = {each["name"] for each in override.get("alarms", [])}
-    return plane.ringing & names if override.get("enabled") else set()
+        return frozenset(plane.group_alarms[group])
+    names = frozenset(each["name"] for each in override.get("alarms", []))
+    return names if override.get("enabled") else frozenset()
 
 
 def _properties(revision: Given) -> dict[str, Any]:

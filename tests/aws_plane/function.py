@@ -70,7 +70,10 @@ class Version:
 
 @dataclass(slots=True)
 class Alias:
-    """A name for a version, and for others by the share of invocations that they get."""
+    """A name for a version, and for others by the share of invocations that they get.
+
+    0 is `$LATEST`, for which only a test makes one.
+    """
 
     function_version: int
     weights: dict[int, float] = field(default_factory=dict)
@@ -124,9 +127,9 @@ class Function:
 
     def find(self, qualifier: str) -> tuple[str, Version]:
         """The version that the qualifier names, an alias's first one, with its name."""
-        if qualifier == "$LATEST":
-            return qualifier, self.latest
         alias = self.aliases.get(qualifier)
+        if qualifier == "$LATEST" or (alias and not alias.function_version):
+            return "$LATEST", self.latest
         number = str(alias.function_version) if alias else qualifier
         if not number.isdecimal() or int(number) not in self.versions:
             raise not_found(f"Function not found: {self.arn(qualifier)}")

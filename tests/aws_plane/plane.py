@@ -25,7 +25,10 @@ def _no_run(image: str, event: Any, qualifier: str) -> Any:
 
 @dataclass(slots=True)
 class Deployment:
-    """A deployment of CodeDeploy: an alias on its way from a version to another."""
+    """A deployment of CodeDeploy: an alias on its way from a version to another.
+
+    It ends when one of its `alarms` rings.
+    """
 
     group: tuple[str, str]
     revision: dict[str, Any]
@@ -34,6 +37,7 @@ class Deployment:
     current: int
     target: int
     status: str = "Created"
+    alarms: frozenset[str] = frozenset()
     error: dict[str, str] = field(default_factory=dict)
 
 
@@ -121,6 +125,14 @@ class Plane:
     def alarm(self, deployment_id: str) -> None:
         """An alarm goes off: CodeDeploy stops, and everything is as it was."""
         self.end(deployment_id, "Stopped", "ALARM_ACTIVE", _ALARM)
+
+    def ring(self, name: str) -> None:
+        """An alarm rings from now on, and ends the deployments under way that heed it."""
+        with self.lock:
+            self.ringing.add(name)
+            for deployment_id, deployment in self.deployments.items():
+                if deployment.status in UNFINISHED and name in deployment.alarms:
+                    self.alarm(deployment_id)
 
     def fail(self, deployment_id: str, code: str, message: str) -> None:
         """A hook or CodeDeploy itself fails, and everything is as it was."""

@@ -113,6 +113,7 @@ class _World:
                 each.authorization_scopes or [],
                 api.integrations[each.target.partition("/")[2]].integration_uri,
                 api.integrations[each.target.partition("/")[2]].payload_format_version,
+                api.integrations[each.target.partition("/")[2]].timeout_in_millis,
             )
             for each in api.routes.values()
         }
@@ -278,6 +279,7 @@ _SOURCE = {"AWS:SourceArn": "arn:aws:execute-api:eu-west-1:123456789012:other/*/
         _lead_elsewhere,
         lambda world: _integration(world, IntegrationUri=_ELSEWHERE),
         lambda world: _integration(world, PayloadFormatVersion="1.0"),
+        lambda world: _integration(world, TimeoutInMillis=50),
         lambda world: world.cloud.api.delete_route(
             ApiId=world.cloud.api_id, RouteId=_stable(world, "GET")["RouteId"]
         ),

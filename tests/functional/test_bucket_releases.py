@@ -11,7 +11,7 @@ from moto import mock_aws
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
 
-from lambda_serving.errors import DataLoss, InvalidArgument, Unavailable
+from lambda_serving.errors import InvalidArgument, Unavailable
 from lambda_serving.golden import GOLDEN
 from lambda_serving.push import push
 from lambda_serving.release.bucket import SETTLED_SECONDS, BucketReleases, Versions
@@ -123,11 +123,31 @@ def test_records_are_kept_beside_the_model(bucket: _Bucket) -> None:
     assert "models/_releases/MLP/1.json" in keys
 
 
-@pytest.mark.parametrize("body", ["", "[]", "{}", '{"content": "c", "base": "b", "image"', "1"])
-def test_record_that_is_none_is_told(body: str, bucket: _Bucket) -> None:
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "[]",
+        "{}",
+        "1",
+        '{"content": "c", "base": "b", "image"',
+        "[" * 10**5,
+        '{"content": 1, "base": "b"}',
+        '{"content": "c", "base": "b", "tries": "many"}',
+        '{"content": "c", "base": "b", "seconds": null}',
+        '{"content": "c", "base": "b", "changed": "now"}',
+    ],
+)
+def test_record_that_is_none_is_told_and_counts_for_nothing(
+    body: str, bucket: _Bucket, caplog: pytest.LogCaptureFixture
+) -> None:
     bucket.put("_releases/MLP/1.json", body=body)
-    with pytest.raises(DataLoss, match=r"MLP/1.json is not a release record. Delete it"):
-        bucket.releases.records([1])
+    bucket.put(
+        "_releases/MLP/2.json", body='{"content": "c", "base": "b", "changed": 5, "more": 1}'
+    )
+    assert bucket.releases.records([1, 2]) == {2: Record("c", "b", changed=5)}
+    [told] = caplog.messages
+    assert "MLP/1.json is no release record: " in told
 
 
 def test_golden_pairs_are_read_if_they_are_there(bucket: _Bucket) -> None:

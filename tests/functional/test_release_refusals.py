@@ -2,13 +2,20 @@
 
 import itertools
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
 from aws_plane import BUSY, Failure, Refused
 from cloud import SYSTEM
-from lambda_serving.errors import Aborted, PermissionDenied, ServingError, Unavailable
+from lambda_serving.errors import (
+    Aborted,
+    InvalidArgument,
+    PermissionDenied,
+    ServingError,
+    Unavailable,
+)
 from lambda_serving.release.actions import Point, Publish, Update, Wait, Wake, Warm
 from lambda_serving.release.reconcile import reconcile
 from lambda_serving.version_policy import Latest, Specific
@@ -181,8 +188,8 @@ def test_version_that_is_refused_for_long_lets_others_pass(
     for version in (1, 2):
         world.push(version)
     world.wish(Latest(2))
-    world.refuse(operation, Refused(status, code, "because"), times=2)
-    for _ in range(2):  # of the second, some are of version 1
+    world.refuse(operation, Refused(status, code, "because"), times=4)
+    for _ in range(2):  # each time both versions are refused
         with pytest.raises(error):
             world.wait()
     assert "tried again later" in world.wait().what
@@ -351,3 +358,154 @@ def test_removed_and_added_block_has_another_clock(world: World) -> None:
     world.reconcile()
     after = world.gateway.observe().function_versions[0].origin
     assert before != after == replace(before, made=after.made)
+
+
+def _shift(world: World, version: int) -> str:
+    """CodeDeploy moves traffic to a new version; its deployment."""
+    world.push(version)
+    world.wait()
+    shift = list(world.plane.deployments)[-1]
+    world.plane.shift(shift, 0.5)
+    return shift
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["IAM_ROLE_PERMISSIONS", "INTERNAL_ERROR", "INVALID_LAMBDA_CONFIGURATION", "THROTTLED", "New"],
+)
+@pytest.mark.parametrize("rolls_back", [True, False])
+def test_shift_that_fails_for_what_passes_is_made_again(
+    code: str,
+    rolls_back: bool,  # noqa: FBT001 - as pytest passes it
+    world: World,
+) -> None:
+    """Also when CodeDeploy leaves the alias in two pieces, as it can without its permissions."""
+    world.plane.add_group(SYSTEM, world.function.name)
+    for _ in range(2):
+        shift = _shift(world, 2)
+        world.plane.end(shift, "Failed", code, "not now", roll_back=rolls_back)
+        assert f"not now ({code})" in str(reconcile(world.gateway))
+        assert world.record(2)["state"] == "AVAILABLE"
+        world.later(300)
+    world.wait()
+    world.plane.finish(list(world.plane.deployments)[-1])
+    world.reconcile()
+    assert (world.live_image, world.reported) == (_image(2), [])
+
+
+@pytest.mark.parametrize("code", ["ALARM_ACTIVE", "HOOK_EXECUTION_FAILURE", "MANUAL_STOP"])
+def test_shift_that_ends_for_what_the_version_does_fails_it(code: str, world: World) -> None:
+    world.plane.add_group(SYSTEM, world.function.name)
+    world.plane.fail(_shift(world, 2), code, "bad")
+    world.reconcile()
+    error = f"CodeDeploy moved the traffic back: bad ({code})"
+    assert (world.record(2)["error"], world.live_image) == (error, _image(1))
+
+
+def test_alias_in_two_pieces_is_put_together_before_a_shift(world: World) -> None:
+    """Somebody splits it by hand; CodeDeploy refuses such an alias."""
+    world.plane.add_group(SYSTEM, world.function.name)
+    world.function.point("live", world.live, {1: 0.5})
+    shift = _shift(world, 2)
+    world.plane.finish(shift)
+    world.reconcile()
+    assert (world.live_image, len(world.plane.deployments)) == (_image(2), 1)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_version_whose_shift_a_rollback_stopped_may_come_again(moment: str, world: World) -> None:
+    """Whenever the run of the rollback ended."""
+    world.plane.add_group(SYSTEM, world.function.name)
+    _shift(world, 2)
+    world.wish(Specific(frozenset({1})))
+    world.die_at("StopDeployment", moment)
+    with suppress(ServingError):
+        world.reconcile()
+    world.reconcile()
+    world.wish(Latest())
+    world.wait()
+    world.plane.finish(list(world.plane.deployments)[-1])
+    world.reconcile()
+    assert (world.live_image, world.reported) == (_image(2), [])
+
+
+def test_alias_of_code_that_may_change_holds_up_nothing(world: World) -> None:
+    """Be it `live` itself, or one of somebody else."""
+    for name in ("dev", "label-old", "live"):
+        world.function.point(name, 0, {})
+    assert Point(2) in world.reconcile()
+    world.push(2)
+    world.reconcile()
+    assert world.live_image == _image(2)
+    assert world.function.aliases.keys() == {"dev", "live"}
+
+
+@pytest.mark.parametrize("body", ["", '{"content": "c", "base": "b", "tries": "many"}'])
+def test_record_that_is_none_is_written_anew_and_holds_up_nothing(body: str, world: World) -> None:
+    for version in (1, 2):
+        world.cloud.s3.put_object(
+            Bucket=world.cloud.bucket,
+            Key=f"models/_releases/{world.name}/{version}.json",
+            Body=body.encode(),
+        )
+    world.push(2)
+    world.wish(Latest(2))
+    world.reconcile()
+    assert [world.record(version)["state"] for version in (1, 2)] == ["AVAILABLE"] * 2
+    assert world.live_image == _image(2)
+
+
+def _no_report(*_: object) -> None:
+    raise Unavailable("the event bus does not answer")
+
+
+@pytest.mark.parametrize(
+    ("step", "error"),
+    [
+        ("build", Unavailable("no registry")),
+        ("build", PermissionDenied("may not build")),
+        ("report", Unavailable("the event bus does not answer")),
+    ],
+)
+def test_step_of_a_version_that_is_refused_holds_up_no_other(
+    step: str, error: ServingError, empty: World
+) -> None:
+    """In the same run: what is refused is told at its end."""
+    world = empty
+    world.push(1)
+    world.push(2)
+    world.wish(Latest(2))
+    if step == "report":
+        world.images.failures[2] = InvalidArgument("corrupt")
+        world.gateway = replace(world.gateway, report=_no_report)
+    else:
+        world.images.failures[2] = error
+    for _ in range(6):
+        with pytest.raises(type(error), match=str(error)):
+            reconcile(world.gateway)
+    assert world.live_image == _image(1)
+
+
+@pytest.mark.parametrize("operation", ["Invoke", "PublishVersion", "UpdateFunctionCode"])
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        Refused(400, "InvalidParameterValueException", "The role cannot be assumed by Lambda."),
+        Refused(400, "CodeStorageExceededException", "Code storage limit exceeded."),
+    ],
+)
+def test_rollback_and_addresses_wait_for_no_refused_step(
+    operation: str, refusal: Refused, world: World
+) -> None:
+    """Version 3 cannot be made ready, whoever refuses it, and 1 gets its label meanwhile."""
+    world.push(2)
+    world.reconcile()
+    world.push(3)
+    world.refuse(operation, refusal)
+    world.wish(Latest(3), old=1)
+    with pytest.raises(ServingError, match=refusal.message):
+        reconcile(world.gateway)
+    assert {"label-old", "version-1"} <= world.function.aliases.keys()
+    world.wish(Specific(frozenset({1})))
+    reconcile(world.gateway)
+    assert world.live_image == _image(1)

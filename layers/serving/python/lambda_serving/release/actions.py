@@ -243,6 +243,8 @@ def _serving(version: int, ready: FunctionVersion, seen: Deployment) -> Action |
 
 def _step(version: int, seen: Deployment) -> Action | None:
     """What a version lacks of being ready."""
+    if version in seen.stuck:
+        return Wait(f"version {version} is tried again later")
     if version not in seen.versions:
         seconds = seen.settling.get(version)
         return None if seconds is None else Wait(f"version {version} is being copied", seconds)
@@ -357,17 +359,32 @@ def _switch(version: int, ready: FunctionVersion, seen: Deployment) -> Action | 
         return Point(ready.number)
     if others:
         return Halt()
-    return _shift(version, ready, seen.shifts.get(own or ""))
+    return _shift(version, ready, seen.shifts.get(own or ""), seen)
 
 
-def _shift(version: int, ready: FunctionVersion, shift: Progress | None) -> Action:
-    if shift is None:
-        return Shift(version, ready.number)
-    if shift.failed is not None:
-        return Fail(version, f"CodeDeploy moved the traffic back: {shift.failed}")
-    if not shift.done:
+def _shift(
+    version: int, ready: FunctionVersion, shift: Progress | None, seen: Deployment
+) -> Action:
+    if shift == _UNDER_WAY:
         return Wait(f"CodeDeploy moves traffic to version {version}")
-    return Point(ready.number)
+    if shift and shift.done:
+        return Point(ready.number)
+    return _shift_anew(version, ready, shift.failed if shift else None, seen)
+
+
+def _shift_anew(
+    version: int, ready: FunctionVersion, failed: Refusal | None, seen: Deployment
+) -> Action:
+    """The first try, or another one; CodeDeploy takes only an alias that is in one piece."""
+    if failed and failed.condemns:
+        return Fail(version, f"CodeDeploy moved the traffic back: {failed}")
+    live, record = seen.aliases.get(LIVE, Alias(0)), seen.record(version)
+    if live.shares and seen.provisioning:
+        return Wait("Lambda allocates provisioned concurrency", _LONGEST_LOOK_SECONDS)
+    if live.shares:
+        return Point(live.function_version)
+    pause = _pause(version, record, failed, seen) if record else None
+    return pause or Shift(version, ready.number)
 
 
 def _addresses(serving: int, seen: Deployment) -> Mapping[str, FunctionVersion | None]:

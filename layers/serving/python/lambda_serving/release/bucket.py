@@ -7,13 +7,14 @@ A version that was pushed is complete by its manifest. One that came otherwise, 
 """
 
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from lambda_serving.errors import AlreadyExists, NotFound, Unavailable
+from lambda_serving.errors import AlreadyExists, DataLoss, NotFound, Unavailable
 from lambda_serving.golden import GOLDEN
 from lambda_serving.release.deployment import Record
 from lambda_serving.release.records import of_json, to_json
@@ -36,6 +37,7 @@ __all__ = ["SETTLED_SECONDS", "BucketReleases", "Versions"]
 
 SETTLED_SECONDS = 60.0
 _RECORDS = "_releases"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,10 @@ class BucketReleases:
         return Versions(complete, settling, [f"{self._base_path.prefix}{name}" for name in odd])
 
     def records(self, versions: Iterable[int]) -> Mapping[int, Record]:
-        """What is recorded of these versions; a request for each."""
+        """What is recorded of these versions; a request for each.
+
+        What lies there and is no record is logged, and counts as none: it is written anew.
+        """
         found = {version: self._record(version) for version in sorted(versions)}
         return {version: record for version, record in found.items() if record}
 
@@ -147,7 +152,13 @@ class BucketReleases:
     def _record(self, version: int) -> Record | None:
         name = f"{version}.json"
         content = self._get(self._records, name)
-        return None if content is None else of_json(content, f"{self._records}/{name}")
+        if content is None:
+            return None
+        try:
+            return of_json(content, f"{self._records}/{name}")
+        except DataLoss as error:
+            _log.warning("%s. It will be written anew", error)
+            return None
 
     def _get(self, folder: Location, name: str) -> bytes | None:
         try:

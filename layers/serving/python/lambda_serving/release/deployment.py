@@ -28,6 +28,7 @@ _DESCRIPTION = re.compile(
 )
 _CONDEMNING = re.compile(
     r"InvalidImage|ImageDeleted|SizeLimitExceeded|InvalidRuntime|FunctionError(\..+)?"
+    r"|ALARM_ACTIVE|CUSTOMER_APPLICATION_UNHEALTHY|HOOK_EXECUTION_FAILURE|MANUAL_STOP"
 )
 
 
@@ -43,9 +44,10 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why Lambda failed to update a function, or to start a version of it.
+    """Why Lambda failed to update a function or to start a version, or CodeDeploy to move traffic.
 
-    Source: botocore's enumerations StateReasonCode and LastUpdateStatusReasonCode.
+    Source: botocore's enumerations StateReasonCode, LastUpdateStatusReasonCode and, of CodeDeploy,
+    ErrorCode.
     """
 
     code: str
@@ -56,10 +58,10 @@ class Refusal:
 
     @property
     def condemns(self) -> bool:
-        """Whether it is about the image or what starts in it.
+        """Whether it is about the image, what starts in it, or what it does with its first traffic.
 
         All other codes, those that nobody knows yet too, are about permissions, networks, keys,
-        quotas or Lambda itself. They pass, or somebody mends them, and the image is as good as
+        quotas or AWS itself. They pass, or somebody mends them, and the image is as good as
         before.
         """
         return bool(_CONDEMNING.fullmatch(self.code))
@@ -150,7 +152,8 @@ class FunctionVersion:
 class Alias:
     """Where an alias points; `shares` are the function versions that get part of its requests.
 
-    It moves only if nobody else has moved it since it had this `revision`.
+    0 is `$LATEST`, to which only somebody else points one. It moves only if nobody else has moved
+    it since it had this `revision`.
     """
 
     function_version: int
@@ -163,7 +166,7 @@ class Progress:
     """How a deployment of CodeDeploy fares: under way, `done`, or `failed` for a reason."""
 
     done: bool = False
-    failed: str | None = None
+    failed: Refusal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +186,8 @@ class Deployment:
 
     `odd` are keys below the model that are no names of files. `routed` are aliases that have routes
     of their own, `exposed` those of them whose routes are as they should be; `unseen` is why that
-    could not be seen. `refused` are aliases that this run could not give what they lack.
+    could not be seen. `refused` are aliases that this run could not give what they lack,
+    `stuck` versions that it could not bring any further.
     """
 
     base: str
@@ -207,6 +211,7 @@ class Deployment:
     routed: AbstractSet[str] = frozenset()
     unseen: ServingError | None = None
     refused: AbstractSet[str] = frozenset()
+    stuck: AbstractSet[int] = frozenset()
     shifting: bool = False
     shifts: Mapping[str, Progress] = field(default_factory=dict)
     now: float = 0

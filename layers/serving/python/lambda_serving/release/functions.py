@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Latest", "ModelFunction", "image_of"]
 
+_LATEST = "$LATEST"
 _STATES = {
     "Active": State.ACTIVE,
     "Failed": State.FAILED,
@@ -95,7 +96,7 @@ class ModelFunction:
         images: set[str] = set()
         for each in found:
             origin = Origin.of(each.get("Description", ""))
-            if origin is None or each["Version"] == "$LATEST":
+            if origin is None or each["Version"] == _LATEST:
                 images.add(f"sha256:{each['CodeSha256']}")
             elif version := self._version(each["Version"], origin):
                 made.append(version)
@@ -109,7 +110,7 @@ class ModelFunction:
         for number in (found.function_version, *found.shares):
             with self._explained():
                 configuration = self._client.get_function_configuration(
-                    FunctionName=self._name, Qualifier=str(number)
+                    FunctionName=self._name, Qualifier=str(number or _LATEST)
                 )
             origins.append(Origin.of(configuration.get("Description", "")))
         return {origin.model_version for origin in origins if origin}
@@ -248,6 +249,5 @@ def _refusal(configuration: Mapping[str, Any]) -> Refusal:
 
 def _alias(found: Mapping[str, Any]) -> Alias:
     weights = found.get("RoutingConfig", {}).get("AdditionalVersionWeights", {})
-    return Alias(
-        int(found["FunctionVersion"]), found.get("RevisionId", ""), frozenset(map(int, weights))
-    )
+    number, revision = found["FunctionVersion"], found.get("RevisionId", "")
+    return Alias(0 if number == _LATEST else int(number), revision, frozenset(map(int, weights)))

@@ -217,14 +217,14 @@ class AwsGateway:
                 refused = replace(told, trouble=str(seen.refusal), tries=max(2, told.tries))
                 self.releases.record(other, refused)
         repository, record = self.base().partition("@")[0], seen.records[version]
-        try:
-            with self._noted(version, record):
+        with self._noted(version, record):
+            try:
                 modified = self.function.update(f"{repository}@{record.image}")
-        except InvalidArgument as error:
-            self._fail(version, record, str(error))
-        else:
-            given = replace(record, given=modified, tries=record.tries + 1, trouble="")
-            self.releases.record(version, given)
+            except InvalidArgument as error:
+                self._fail(version, record, str(error))
+                return
+        given = replace(record, given=modified, tries=record.tries + 1, trouble="")
+        self.releases.record(version, given)
 
     def _publish(self, version: int, record: Record, revision: str) -> None:
         made = str(int(1000 * self.clock()))
@@ -275,7 +275,7 @@ class AwsGateway:
         """What passes is noted, so that other versions have their turn before the next try."""
         try:
             yield
-        except (Aborted, NotFound, PermissionDenied, Unavailable) as error:
+        except ServingError as error:
             tried = replace(record, tries=record.tries + 1, trouble=str(error))
             self.releases.record(version, tried)
             raise
@@ -291,15 +291,18 @@ class AwsGateway:
 
     def _shift(self, version: int, function_version: int, seen: Deployment) -> None:
         before = seen.aliases[LIVE].function_version
-        shift = self.shifts.start(before, function_version)
-        self.releases.record(version, replace(seen.records[version], shift=shift))
+        record = seen.records[version]
+        with self._noted(version, record):
+            shift = self.shifts.start(before, function_version)
+        tries = record.tries + (record.shift is not None)
+        self.releases.record(version, replace(record, shift=shift, tries=tries, trouble=""))
 
     def _halt(self, seen: Deployment) -> None:
-        """Forgets what is stopped, or it would count as a failure of its version."""
-        self.shifts.stop()
+        """Forgets before it stops: what is stopped would count as a failure of its version."""
         for version, record in seen.records.items():
             if record.shift and seen.shifts[record.shift] == Progress():
                 self.releases.record(version, replace(record, shift=None))
+        self.shifts.stop()
 
     def _retire(self, function_version: int, seen: Deployment) -> None:
         """The image last: who may not delete the function version has it as it was."""

@@ -1,7 +1,7 @@
 """Look, decide, apply, look again, until nothing is to be done or others need time.
 
-An address that API Gateway refuses to a version or a label holds up nothing: the run goes on
-without it, and a later one tries again.
+What is refused to one version holds up no other, nor does an address that API Gateway refuses: the
+run goes on without it, and a later one tries again.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,10 +11,16 @@ from typing import Protocol
 from lambda_serving.errors import Aborted, ServingError, Unavailable
 from lambda_serving.release.actions import (
     Action,
+    Build,
     Expose,
+    Fail,
     Halt,
+    Publish,
+    Retry,
+    Update,
     Wait,
     Wake,
+    Warm,
     Withdraw,
     next_action,
 )
@@ -51,15 +57,19 @@ def reconcile(
 
     None when it is there; `Wait` when it is not, and must be looked at again later. `tell` hears
     of each action before it is carried out; `is_time_left` is asked before. Raises what observing
-    and applying raise, and Aborted for an action that changed nothing. When only addresses are
-    missing, what keeps them from being there is raised if it may pass soon; if not, it is told and
-    left to the next event or the next hour.
+    and applying raise, what keeps a version from being ready only when all else is done, and
+    Aborted for an action that changed nothing. When only addresses are missing, what keeps them
+    from being there is raised if it may pass soon; if not, it is told and left to the next event or
+    the next hour.
     """
     before: Action | None = None
     refused: dict[str, ServingError] = {}
+    stuck: dict[int, ServingError] = {}
     while is_time_left():
-        seen = replace(gateway.observe(), refused=frozenset(refused))
+        seen = replace(gateway.observe(), refused=frozenset(refused), stuck=frozenset(stuck))
         action = next_action(seen)
+        if stuck and (action is None or isinstance(action, Wait)):
+            raise next(iter(stuck.values()))
         if action is None:
             _tell(gateway, seen.unseen, refused)
         if action is None or isinstance(action, Wait):
@@ -74,13 +84,34 @@ def reconcile(
                 )
             gateway.apply(action, seen)
         except ServingError as error:
-            if not isinstance(action, Expose):
-                raise
-            refused[action.alias] = error
+            _put_aside(action, error, refused, stuck)
         if isinstance(action, Withdraw):  # there is room again
             refused.clear()
         before = action
     return Wait("the time of this run is up", 0)
+
+
+def _put_aside(
+    action: Action,
+    error: ServingError,
+    refused: dict[str, ServingError],
+    stuck: dict[int, ServingError],
+) -> None:
+    """Notes what this run does not try again; raises what concerns more than one version."""
+    match action:
+        case Expose(alias):
+            refused[alias] = error
+        case (
+            Build(version)
+            | Fail(version)
+            | Publish(version)
+            | Retry(version)
+            | Update(version)
+            | Warm(version)
+        ):
+            stuck[version] = error
+        case _:
+            raise error
 
 
 def _tell(

@@ -32,7 +32,11 @@ _FORMS = (  # no ANY: it would take the preflights of browsers, which have no cr
 _FORMER = ("ANY {}/{{proxy+}}",)
 """What releases made before; it goes when its successors are there."""
 _Route = Mapping[str, Any]
-_INTEGRATION: _Route = {"IntegrationType": "AWS_PROXY", "PayloadFormatVersion": "2.0"}
+_INTEGRATION: _Route = {
+    "IntegrationType": "AWS_PROXY",
+    "PayloadFormatVersion": "2.0",
+    "TimeoutInMillis": 30000,
+}
 _NOBODYS: tuple[Any, ...] = ("", None, [])
 
 
@@ -178,11 +182,7 @@ class Routes:
 
     def _integrated(self, target: str, seen: _Api) -> str:
         """The integration that leads there, made or mended."""
-        wanted: dict[str, Any] = {
-            **_INTEGRATION,
-            "IntegrationUri": target,
-            "TimeoutInMillis": 30000,
-        }
+        wanted: dict[str, Any] = {**_INTEGRATION, "IntegrationUri": target}
         for name, integration in seen.integrations.items():
             if integration.get("IntegrationUri") == target:
                 if not _is(integration, _INTEGRATION):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lambda_serving.errors import Aborted, NotFound
 from lambda_serving.release.aws import connect, explained
-from lambda_serving.release.deployment import LIVE, Progress
+from lambda_serving.release.deployment import LIVE, Progress, Refusal
 
 if TYPE_CHECKING:
     from mypy_boto3_codedeploy import CodeDeployClient
@@ -54,7 +54,8 @@ class Shifts:
         if status in _UNDER_WAY:
             return Progress()
         told = found.get("errorInformation", {})
-        return Progress(failed=f"{told.get('message', status)} ({told.get('code', deployment)})")
+        code, message = told.get("code", ""), told.get("message", f"{deployment} is {status}")
+        return Progress(failed=Refusal(code, message))
 
     def start(self, before: int, after: int) -> str:
         """The id of the deployment from one function version to another.
