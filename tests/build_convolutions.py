@@ -22,6 +22,8 @@ SIGNATURES: dict[str, tuple[int | None, ...]] = {
     "gated": (8, 8, 3),
     "grouped_by_xla": (8, 8, 6),
     "in_a_loop": (8, 8, 3),
+    "leaky": (8, 8, 3),
+    "offset": (8, 8, 3),
     "pooled": (8, 8, 3),
     "recurrent": (8, 3),
     "separable": (8, 8, 3),
@@ -112,6 +114,8 @@ def _networks(tf: Any, module: Any) -> dict[str, Callable[[Any], Any]]:
         "gated": gated,
         "grouped_by_xla": tf.function(lambda x: conv(x, first), jit_compile=True),
         "in_a_loop": in_a_loop,
+        "leaky": lambda x: nn.leaky_relu(nn.bias_add(conv(x, first), zeros)),
+        "offset": lambda x: nn.relu(conv(x, first) + bias),
         "pooled": lambda x: nn.max_pool2d(
             nn.avg_pool2d(conv(x, first), 2, 2, "VALID"), 2, 2, "VALID"
         ),

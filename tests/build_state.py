@@ -46,7 +46,7 @@ def _table(default: Any, keys: list[str], values: list[Any]) -> Any:
 def _build_carried(path: str) -> None:
     table = _table(tf.constant(-1, tf.int64), ["cat", "dog"], [7, 8])
     vectors = _table([0.0, 0.0], ["cat"], [[1.0, 2.0]])
-    scalar = tf.Variable(2.0)
+    scalar, word = tf.Variable(2.0), tf.Variable("!")
     rows = tf.Variable(tf.reshape(tf.range(20000.0), [-1, 2]))
     free = tf.Variable([1.0, 2.0], shape=tf.TensorShape(None))
     by_dtype = {name: tf.Variable(tf.cast(1, name)) for name in _DTYPES}
@@ -84,6 +84,7 @@ def _build_carried(path: str) -> None:
         "table_of_vectors": (lambda x: {"y": vectors.lookup(x)}, _WORDS),
         "table_size": (lambda x: {"y": x + tf.cast(table.size(), tf.float32)}, _FLOATS),
         "gathered": (gathered.python_function, _WORDS),
+        "word": (lambda x: {"y": tf.strings.join([x, word])}, _WORDS),
         "xla": (lambda x: {"y": by_xla(x)}, _FLOATS),
         "seeded": (lambda x: {"y": x + tf.random.uniform(tf.shape(x), seed=5)}, _FLOATS),
         "any_shape": (
@@ -97,7 +98,14 @@ def _build_carried(path: str) -> None:
     }
     for name, variable in by_dtype.items():
         signatures[f"loop_{name}"] = (over_variable(variable), _FLOATS)
-    tracked = {"table": table, "vectors": vectors, "scalar": scalar, "rows": rows, "free": free}
+    tracked = {
+        "table": table,
+        "vectors": vectors,
+        "scalar": scalar,
+        "rows": rows,
+        "free": free,
+        "word": word,
+    }
     _save(path, signatures, **tracked, **{f"of_{name}": each for name, each in by_dtype.items()})
 
 

@@ -21,6 +21,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lambda_serving.compile import rewrites, tables
 from lambda_serving.compile.graphs import (
     Refused,
@@ -31,9 +33,9 @@ from lambda_serving.compile.graphs import (
     tensor_names,
 )
 from lambda_serving.compile.guards import Shape, Shapes, forget_shapes
-from lambda_serving.compile.kernels import use_onednn
+from lambda_serving.compile.kernels import use_eigen, use_onednn
 from lambda_serving.compile.plain import bare_convolutions
-from lambda_serving.compile.state import remembering
+from lambda_serving.compile.state import draws_by_seed, remembering
 from lambda_serving.compile.variables import OLD_VARIABLES, freeze, variables, writers
 from lambda_serving.compile.weights import map_constants, map_variables
 from lambda_serving.dtypes import Array, DType
@@ -89,10 +91,11 @@ def compiled_graph(
     _freeze(meta_graph, _small(values, most_constant_bytes))
     _say("optimising")
     bare = bare_convolutions(graph)
-    plain = _optimise_all(meta_graph)
-    if onednn:
-        inputs, outputs = _ends_of(meta_graph, "inputs"), _ends_of(meta_graph, "outputs")
-        use_onednn(graph, plain, bare, inputs, outputs, _shapes)
+    again = not draws_by_seed(graph, ends)  # whether what failed may be run again
+    plain = _optimise_all(meta_graph, name_offsets=again)
+    sides = plain, bare, _ends_of(meta_graph, "inputs"), _ends_of(meta_graph, "outputs")
+    if not (onednn and again and use_onednn(graph, *sides, _shapes)):
+        use_eigen(graph, *sides)
     _say("mapping weights")
     left = {node.name: values[node.name] for node in variables(graph) if node.name in values}
     _check_left(graph, left, started)
@@ -252,8 +255,12 @@ def _values(session: Any, nodes: Iterable[Any]) -> dict[str, Array]:
             dtype = tf.dtypes.as_dtype(node.attr["dtype"].type)
             tensor = tf.raw_ops.ReadVariableOp(resource=tensor, dtype=dtype)
         tensors[node.name] = tensor
-    found: dict[str, Array] = session.run(tensors)
-    return found
+    return {name: _array(value) for name, value in session.run(tensors).items()}
+
+
+def _array(value: Any) -> Array:
+    """What TensorFlow gives for a tensor: an array, but `bytes` for a single string."""
+    return np.asarray(value, object) if isinstance(value, bytes) else np.asarray(value)
 
 
 def _small(values: Mapping[str, Array], most_bytes: int) -> dict[str, Array]:
@@ -276,12 +283,13 @@ def _freeze(meta_graph: Any, values: Mapping[str, Array]) -> None:
     prune(meta_graph.graph_def, _kept(meta_graph))
 
 
-def _optimise_all(meta_graph: Any) -> Any:
+def _optimise_all(meta_graph: Any, *, name_offsets: bool) -> Any:
     """Folds constants, then fuses what follows one another; the graph before anything is fused."""
     graph = meta_graph.graph_def
     _optimise(meta_graph, ["function", "constfold", *_CLEAN])
     rewrites.fold_scales(graph)
-    rewrites.name_offsets(graph)
+    if name_offsets:
+        rewrites.name_offsets(graph)
     _optimise(meta_graph, ["function", "constfold", "shape", "arithmetic", "loop", *_CLEAN])
     plain = type(graph)()
     plain.CopyFrom(graph)

@@ -26,6 +26,7 @@ __all__ = ["add_plain", "bare_convolutions", "fuse_as_exported"]
 _FUSED_BY_TENSORFLOW = frozenset(
     ("BiasAdd", "FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
 )
+_FUSED_DTYPES = frozenset((DType.FLOAT, DType.DOUBLE))
 
 
 def bare_convolutions(graph: Any) -> set[str]:
@@ -56,19 +57,19 @@ def fuse_as_exported(graph: Any, bare: Collection[str]) -> None:
     nodes = {node.name: node for node in graph.node}
     for node in [each for each in graph.node if each.op == "Conv2D" and each.name not in bare]:
         filters = nodes[node_name(node.input[1])]
-        if filters.op == "Const" and node.attr["T"].type == DType.FLOAT:
+        if filters.op == "Const" and (dtype := DType(node.attr["T"].type)) in _FUSED_DTYPES:
             *_, channels = filters.attr["value"].tensor.tensor_shape.dim
-            node.input.insert(2, _zeros(graph, nodes, channels.size))
+            node.input.insert(2, _zeros(graph, nodes, dtype, channels.size))
             node.op = "_FusedConv2D"
             node.attr["num_args"].i = 1
-            node.attr["TArgs"].list.type.append(DType.FLOAT)
+            node.attr["TArgs"].list.type.append(dtype)
             node.attr["fused_ops"].list.s.append(b"BiasAdd")
 
 
-def _zeros(graph: Any, nodes: dict[str, Any], count: int) -> str:
-    name = f"{PLAIN}zeros_{count}"
+def _zeros(graph: Any, nodes: dict[str, Any], dtype: DType, count: int) -> str:
+    name = f"{PLAIN}{dtype.name}_zeros_{count}"
     if name not in nodes:
-        add_constant(graph, name, np.zeros(count, np.float32))
+        add_constant(graph, name, np.zeros(count, dtype.numpy))
         nodes[name] = graph.node[-1]
     return name
 

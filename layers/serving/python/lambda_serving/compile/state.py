@@ -11,7 +11,7 @@ from typing import Any
 from lambda_serving.compile.graphs import nodes_run, reachable
 from lambda_serving.dtypes import DType
 
-__all__ = ["MUTABLE_TABLES", "Definition", "remembering"]
+__all__ = ["MUTABLE_TABLES", "Definition", "draws_by_seed", "remembering"]
 
 Definition = Callable[[str], Any]
 """The `OpDef` of an operation's name, None for one that is a function of the graph."""
@@ -68,6 +68,7 @@ _RANDOM = frozenset(  # those with a seed give the same sequence from the same b
         "UniformCandidateSampler",
     )
 )
+_SEEDS = ("seed", "seed2")
 _CALLS = frozenset(
     (
         "Case",
@@ -149,6 +150,14 @@ def remembering(
         and not _is_known(node.op)
         and not (index < outside and node.op in _HELD and node.name in restored)
     ]
+
+
+def draws_by_seed(graph: Any, names: Iterable[str]) -> bool:
+    """Whether a run of these nodes takes numbers from a sequence that a seed determines."""
+    return any(
+        node.op in _RANDOM and any(node.attr[key].i for key in _SEEDS if key in node.attr)
+        for node in nodes_run(graph, names)
+    )
 
 
 def _may_remember(definition: Any) -> bool:
