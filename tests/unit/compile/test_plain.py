@@ -63,5 +63,5 @@ def test_convolutions_that_the_export_fuses_refuse_groups(users: list[str], bare
     fuse_as_exported(made, bare_convolutions(made))
     convolution = node(made, "convolution")
     assert convolution.op == ("Conv2D" if bare else "_FusedConv2D")
-    zeros = [] if bare else [f"{PLAIN}zeros_2"]
+    zeros = [] if bare else [f"{PLAIN}FLOAT_zeros_2"]
     assert list(convolution.input) == ["before", "filters", *zeros, "^before"]
