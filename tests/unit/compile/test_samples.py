@@ -10,7 +10,15 @@ from PIL import Image
 
 from graphs import add, constants, graph
 from lambda_serving import protos
-from lambda_serving.compile.samples import UNUSUAL, Feature, draw, features, strings, unusual
+from lambda_serving.compile.samples import (
+    UNUSUAL,
+    Feature,
+    draw,
+    features,
+    rejects,
+    strings,
+    unusual,
+)
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.servable import Signature, TensorSpec
 
@@ -187,3 +195,11 @@ def test_unusual_values_are_put_into_every_array_that_holds_them() -> None:
         assert each["c"] is inputs["c"]
     assert (inputs["a"] == 1).all()
     assert list(unusual({"c": inputs["c"], "empty": inputs["empty"]})) == []
+
+
+def test_what_draws_until_a_number_fits_is_found_in_functions_too() -> None:
+    made = graph()
+    add(made, "RandomUniform", "drawn")
+    assert not rejects(made)
+    made.library.function.add().node_def.add(name="drawn", op="RandomGamma")
+    assert rejects(made)

@@ -6,9 +6,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lambda_serving.compile.verify import TOLERANCES, Answers, Check, Differs, answers, check
+from lambda_serving.compile.verify import (
+    TOLERANCES,
+    Answers,
+    Check,
+    Differs,
+    answers,
+    any_late,
+    check,
+    in_time,
+)
 from lambda_serving.dtypes import Array, DType
-from lambda_serving.errors import InvalidArgument, NotFound
+from lambda_serving.errors import DeadlineExceeded, InvalidArgument, NotFound
 from lambda_serving.servable import Servable, Signature, TensorSpec
 
 _Answer = Callable[[Array], Array]
@@ -137,3 +146,21 @@ def test_what_a_function_remembers_is_compared_call_by_call(remembers: _Make) ->
         _check_made(remembers, lambda: _same, 1.0)
     with pytest.raises(Differs, match="an error of"):
         _check_made(lambda: _same, remembers, 1.0)
+
+
+def test_input_that_takes_too_long_is_asked_once_and_left_out() -> None:
+    asked = []
+
+    def wait_for_infinite(x: Array) -> Array:
+        asked.append(x.item())
+        if np.isinf(x):
+            raise DeadlineExceeded("late")
+        return x
+
+    given = {"f": [{"x": np.array(each)} for each in (1.0, np.inf, 2.0)]}
+    found = answers(_servable(wait_for_infinite), given)
+    assert asked == [1.0, np.inf, 2.0, 1.0, 2.0]
+    assert any_late(found)
+    left = in_time(given, found)
+    assert [each["x"].item() for each in left["f"]] == [1.0, 2.0]
+    assert not any_late(answers(_servable(wait_for_infinite), left))

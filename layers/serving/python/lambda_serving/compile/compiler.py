@@ -241,9 +241,13 @@ class _Asked:
 
     @classmethod
     def of(cls, export: _Export, folder: Path) -> Self:
-        """The inputs that the graph in `folder` suggests."""
+        """The inputs that the graph in `folder` suggests, as far as the export answers in time."""
         inputs = _inputs(export.servable, export.source, folder)
         wanted = verify.answers(export.servable, inputs)
+        if verify.any_late(wanted):
+            inputs = verify.in_time(inputs, wanted)
+            with export.load() as servable:  # which remembers nothing of the others
+                wanted = verify.answers(servable, inputs)
         by_name = sorted(inputs, key=lambda name: (name != DEFAULT_SIGNATURE, name))
         answered = (
             (name, each)
@@ -333,7 +337,7 @@ def _inputs(original: Servable, source: Path, made: Path) -> verify.Inputs:
         outputs = [spec.tensor_name for spec in signature.outputs.values()]
         drawn = list(samples.draw(signature, samples.features(graph, outputs), vocabulary))
         found[name] += drawn
-        found[name] += samples.unusual(drawn[0]) if drawn else ()
+        found[name] += samples.unusual(drawn[0]) if drawn and not samples.rejects(graph) else ()
     return found
 
 

@@ -14,7 +14,7 @@ from lambda_serving.compile.graphs import constant, data_inputs, node_name, reac
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.servable import Signature
 
-__all__ = ["ROWS", "UNUSUAL", "Feature", "draw", "features", "strings", "unusual"]
+__all__ = ["ROWS", "UNUSUAL", "Feature", "draw", "features", "rejects", "strings", "unusual"]
 
 ROWS = (1, 2, 7)
 """What dimensions of any size are, one after the other."""
@@ -27,6 +27,21 @@ _STEP = 8
 _MOST_ELEMENTS = 2**20
 UNUSUAL = (np.nan, np.inf, -np.inf, 1e-40)
 """What a fused operation may lose: no numbers, and one of less than full precision in a float."""
+_REJECTING = frozenset(
+    (
+        "ParameterizedTruncatedNormal",
+        "RandomGamma",
+        "RandomPoisson",
+        "RandomPoissonV2",
+        "StatefulRandomBinomial",
+        "StatelessParameterizedTruncatedNormal",
+        "StatelessRandomBinomial",
+        "StatelessRandomGammaV2",
+        "StatelessRandomGammaV3",
+        "StatelessRandomPoisson",
+    )
+)
+"""They draw until a number fits, which none does to a parameter that is no number."""
 _MOST_WORDS = 100
 _SPARSE_VALUES = 2
 _DECODERS = frozenset(("DecodeImage", "DecodeJpeg", "DecodePng"))
@@ -106,14 +121,28 @@ def unusual(inputs: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
         yield {**inputs, **changed}
 
 
+def rejects(graph: Any) -> bool:
+    """Whether a graph has operations that may never end on the values of `UNUSUAL`.
+
+    No timeout stops them, as it stops loops.
+    """
+    return any(node.op in _REJECTING for node in _nodes(graph))
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
+    """Those of functions, too."""
+    yield from graph.node
+    for function in graph.library.function:
+        yield from function.node_def
+
+
 def strings(export_dir: Path, graph: Any) -> list[bytes]:
     """What strings are drawn from: images where a graph decodes any, else words.
 
     Words are keys of tables in the graph, some lines of the export's text assets, which may be
     such keys too, and others.
     """
-    bodies = (node for function in graph.library.function for node in function.node_def)
-    if any(node.op in _DECODERS for node in (*graph.node, *bodies)):
+    if any(node.op in _DECODERS for node in _nodes(graph)):
         return [_IMAGE]
     found = [b"", b"the", b"unheard-of", *_table_keys(graph)]
     for asset in sorted((export_dir / "assets").glob("*")):

@@ -7,10 +7,20 @@ from functools import cache
 import numpy as np
 
 from lambda_serving.dtypes import Array, DType
-from lambda_serving.errors import ServingError
+from lambda_serving.errors import DeadlineExceeded, ServingError
 from lambda_serving.servable import Servable
 
-__all__ = ["TOLERANCES", "Answers", "Check", "Differs", "Inputs", "answers", "check"]
+__all__ = [
+    "TOLERANCES",
+    "Answers",
+    "Check",
+    "Differs",
+    "Inputs",
+    "answers",
+    "any_late",
+    "check",
+    "in_time",
+]
 
 _Outcome = dict[str, Array] | ServingError
 Inputs = Mapping[str, Sequence[Mapping[str, Array]]]
@@ -18,6 +28,8 @@ Inputs = Mapping[str, Sequence[Mapping[str, Array]]]
 Answers = Mapping[str, Sequence[_Outcome]]
 """By signature."""
 _ROUNDS = 2
+_MOST_MS = 60_000
+"""What an answer may take: some loops never end, on an infinite number for instance."""
 TOLERANCES = {
     DType.HALF: 2**-8,
     DType.BFLOAT16: 2**-5,
@@ -54,13 +66,42 @@ class Check:
     unstable: list[str] = field(default_factory=list)
 
 
-def answers(servable: Servable, inputs: Inputs) -> Answers:
+def answers(servable: Servable, inputs: Inputs, most_ms: int = _MOST_MS) -> Answers:
     """What a servable that nobody has asked anything yet answers, in the order of the inputs.
 
-    Each signature is asked all its inputs, then once more, so that what it remembers shows.
+    Each signature is asked all its inputs, then once more, so that what it remembers shows. An
+    input that takes too long ends as DeadlineExceeded, and is not asked again.
     """
+    return {name: _answers(servable, name, asked, most_ms) for name, asked in inputs.items()}
+
+
+def _answers(
+    servable: Servable, name: str, asked: Sequence[Mapping[str, Array]], most_ms: int
+) -> list[_Outcome]:
+    first = [_outcome(servable, name, each, most_ms) for each in asked]
+    again = [
+        found if isinstance(found, DeadlineExceeded) else _outcome(servable, name, each, most_ms)
+        for _ in range(_ROUNDS - 1)
+        for each, found in zip(asked, first, strict=True)
+    ]
+    return first + again
+
+
+def any_late(found: Answers) -> bool:
+    """Whether an answer took too long."""
+    return any(
+        isinstance(each, DeadlineExceeded) for outcomes in found.values() for each in outcomes
+    )
+
+
+def in_time(inputs: Inputs, found: Answers) -> Inputs:
+    """The inputs without those that took too long."""
     return {
-        name: [_outcome(servable, name, each) for _ in range(_ROUNDS) for each in asked]
+        name: [
+            each
+            for each, outcome in zip(asked, found[name], strict=False)
+            if not isinstance(outcome, DeadlineExceeded)
+        ]
         for name, asked in inputs.items()
     }
 
@@ -98,9 +139,9 @@ def _check(
     return result
 
 
-def _outcome(servable: Servable, name: str, inputs: Mapping[str, Array]) -> _Outcome:
+def _outcome(servable: Servable, name: str, inputs: Mapping[str, Array], most_ms: int) -> _Outcome:
     try:
-        return servable.run(name, inputs)
+        return servable.run(name, inputs, timeout_ms=most_ms)
     except ServingError as error:
         return error
 
