@@ -81,12 +81,12 @@ aws-check: setup ## what we believe of AWS, shown on a real account: STACK=lambd
 		$(if $(DRY_RUN),--dry-run) $(if $(WRITE),--write)
 
 base-image: ## lambda-base:bookworm from Debian's packages, where no image can be pulled
-	infra/base-image/build
+	images/base-image/build
 
 build: .venv-sam/.done ## one image for each model (BASE_IMAGE=lambda-base:bookworm where none can be pulled)
 	$(SAM) build $(if $(BASE_IMAGE)$(OP_PACKAGES),--parameter-overrides $(if $(BASE_IMAGE),BaseImage=$(BASE_IMAGE)) $(if $(OP_PACKAGES),OpPackages=$(OP_PACKAGES)))
 
-SERVER_IMAGE = docker build --file functions/predict/Dockerfile $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) \
+SERVER_IMAGE = docker build --file images/Dockerfile $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) \
 	$(if $(OP_PACKAGES),--build-arg OP_PACKAGES=$(OP_PACKAGES))
 
 server-image: ## the server's image, in place of tensorflow/serving (BASE_IMAGE as above; OP_PACKAGES=tensorflow-text)

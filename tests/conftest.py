@@ -18,12 +18,12 @@ from hypothesis import HealthCheck, settings
 
 import lambda_serving
 from lambda_serving.compile.compiler import compile_saved_model
-from lambda_serving.compile.freezing import Freezer
+from lambda_serving.compile.freezer import Freezer
 from lambda_serving.compile.timing import Rounds
-from server_process import MNIST
+from support.server_process import MNIST
 
 _LIBRARY = Path(lambda_serving.__file__).parent
-_BUILD_MODELS = Path(__file__).parent / "build_models.py"
+_BUILD_MODELS = Path(__file__).parent / "support/build_models.py"
 
 # A busy machine is slow at no fault of the code.
 settings.register_profile(

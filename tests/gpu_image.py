@@ -11,13 +11,13 @@ from pathlib import Path
 
 import click
 
-import docker_engine
+from support import docker_engine
 
 _IMAGE = "lambda-serving:gpu"
 _DRIVER = Path(__file__).parent / "data/cuda_driver.c"
 _MODEL = Path(__file__).parents[1] / "examples/half_plus_two/1"
 _DRIVER_NAMES = ("libcuda.so.1", "libnvidia-ml.so.1")
-_LOAD = "from lambda_serving import saved_model; saved_model.load('/model')"
+_LOAD = "from lambda_serving.servables import saved_model; saved_model.load('/model')"
 _OPENED = re.compile("Successfully opened dynamic library (.*)")
 _MISSED = re.compile("Could not load dynamic library '(.*?)'")
 _WENT_ON = "cudaGetDevice() failed"  # the driver's end: the libraries were all there

@@ -2,6 +2,6 @@
 
 import os
 
-from lambda_serving import building
+from lambda_serving.release.build import handler as build_handler
 
-handler = building.start(os.environ)
+handler = build_handler.start(os.environ)

@@ -2,6 +2,6 @@
 
 import os
 
-from lambda_serving.release import worker
+from lambda_serving.release import handler as release_handler
 
-handler = worker.start(os.environ)
+handler = release_handler.start(os.environ)

@@ -1,4 +1,4 @@
-"""Writes `lambda_serving/protos.binpb`, the descriptors of the protocol messages we read and write.
+"""Writes `messages.binpb`, the descriptors of the protocol messages that we read and write.
 
 The generated modules of the wheels cannot be used at run time: importing any of them runs all of
 `tensorflow/__init__.py` (seconds). Their descriptors hold the same facts in one small file.
@@ -28,7 +28,7 @@ _MODULES = (
     "tensorflow_serving.apis.model_management_pb2",
     "tensorflow_serving.config.model_server_config_pb2",
 )
-_OUT = Path(__file__).parent / "python/lambda_serving/protos.binpb"
+_OUT = Path(__file__).parent / "python/lambda_serving/protos/messages.binpb"
 
 _INT64 = ".google.protobuf.Int64Value"
 _SSL_CONFIG = {

@@ -36,7 +36,7 @@ def _grpc(address: str) -> _Call:
     import grpc
 
     from lambda_serving import protos
-    from lambda_serving.tensor_proto import fill, to_array
+    from lambda_serving.protos.tensor_proto import fill, to_array
 
     request_type = protos.message("tensorflow.serving.PredictRequest")
     predict = grpc.insecure_channel(address).unary_unary(

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from lambda_serving import saved_model
 from lambda_serving.batching import Batcher, BatchingParameters
-from lambda_serving.servable import Servable
+from lambda_serving.servables import saved_model
+from lambda_serving.servables.servable import Servable
 
 
 def main(side: str, export_dir: Path, inputs: str, threads: int) -> None:

@@ -8,10 +8,10 @@ import click
 import numpy as np
 
 from benchmarks.rows import Row, Unit
-from lambda_serving import codec
+from lambda_serving.api import codec
+from lambda_serving.api.rest import RestOptions
 from lambda_serving.dtypes import Array, DType
-from lambda_serving.rest import RestOptions
-from lambda_serving.servable import Signature, TensorSpec
+from lambda_serving.servables.servable import Signature, TensorSpec
 
 __all__ = ["measure"]
 

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 
-from lambda_serving.saved_model import load
+from lambda_serving.servables.saved_model import load
 
 pixels = np.linspace(0, 1, 784, dtype=np.float32).reshape(1, 28, 28, 1)
 outputs = load(sys.argv[1]).run("serving_default", {"keras_tensor": pixels})

@@ -13,15 +13,15 @@ from typing import Any
 
 from botocore.model import OperationModel
 
-import cloud
-from aws_plane import Plane
 from benchmarks.children import MNIST
-from cloud import SYSTEM, Cloud
-from lambda_serving.release.bucket import BucketReleases
-from lambda_serving.release.build import Order
-from lambda_serving.release.deployment import Record
+from lambda_serving.release.aws.bucket import BucketReleases
+from lambda_serving.release.aws.build_orders import Order
+from lambda_serving.release.deciding.model_state import Record
 from lambda_serving.store.manifest import MANIFEST, Manifest
-from lambda_serving.store.version import open_version
+from lambda_serving.store.push_target import open_version
+from support import cloud
+from support.aws_plane import Plane
+from support.cloud import SYSTEM, Cloud
 
 _REPOSITORY = "registry.example/models"
 _EXPORT = MNIST / "saved/1"

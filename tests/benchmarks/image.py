@@ -8,11 +8,9 @@ import math
 from statistics import mean
 from time import perf_counter
 
-import containers
-import docker_engine
-import events
 from benchmarks.children import Report, check_same
 from benchmarks.rows import Row, Unit
+from support import containers, docker_engine, events
 
 __all__ = ["measure"]
 
@@ -26,9 +24,7 @@ def measure(*, quick: bool) -> list[Row]:
     with docker_engine.running():
         docker_engine.make_base_image()
         ours, peer = (
-            docker_engine.build(
-                "lambda-serving-predict", "functions/predict/Dockerfile", "--target=predict"
-            ),
+            docker_engine.build("lambda-serving-predict", "images/Dockerfile", "--target=predict"),
             docker_engine.build("lambda-serving-naive", "tests/benchmarks/naive/Dockerfile"),
         )
         sizes = [(_megabytes(ours), _megabytes(peer))]

@@ -17,10 +17,11 @@ import numpy as np
 
 from benchmarks.children import python
 from benchmarks.rows import Row, Unit
-from lambda_serving import job, saved_model
+from lambda_serving import batch_job
 from lambda_serving.dtypes import Array
-from lambda_serving.servable import Servable
-from lambda_serving.store.files import open_inputs, open_outputs
+from lambda_serving.servables import saved_model
+from lambda_serving.servables.servable import Servable
+from lambda_serving.store.job_files import open_inputs, open_outputs
 
 __all__ = ["measure"]
 
@@ -75,8 +76,8 @@ def _job(servable: Servable, path: Path, size: int) -> _Side:
     def run() -> None:
         with tempfile.TemporaryDirectory(dir=path.parent.parent) as folder:
             inputs, outputs = open_inputs(str(path)), open_outputs(folder)
-            made = job.Job(servable, "digest", batch_size=size)
-            [done] = job.run(made, inputs, outputs, inputs.find())
+            made = batch_job.Job(servable, "digest", batch_size=size)
+            [done] = batch_job.run(made, inputs, outputs, inputs.find())
             assert done.rows
             assert not done.bad_rows
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 from time import process_time
 
 from benchmarks.rows import Row, Unit
-from lambda_serving import codec
+from lambda_serving.api import codec
 from lambda_serving.errors import ServingError
-from lambda_serving.servable import Signature, TensorSpec
-from late_json import LATE, Late
+from lambda_serving.servables.servable import Signature, TensorSpec
+from support.late_json import LATE, Late
 
 __all__ = ["measure"]
 

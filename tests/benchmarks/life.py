@@ -30,7 +30,7 @@ def main(side: str, model: str, inputs: str, seconds: float, calls: int) -> None
 
 
 def _ours(model: str, inputs: dict[str, Any]) -> _Call:
-    from lambda_serving.saved_model import load
+    from lambda_serving.servables.saved_model import load
 
     servable = load(model)
     return lambda: servable.run("serving_default", inputs)

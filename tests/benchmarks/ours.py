@@ -3,11 +3,11 @@
 import os
 from pathlib import Path
 
-from lambda_serving.manager import Manager
-from lambda_serving.model_config import ModelConfig
-from lambda_serving.prediction_threads import Threads
-from lambda_serving.rest import Application, create_app
-from lambda_serving.saved_model import load
+from lambda_serving.api.prediction_threads import Threads
+from lambda_serving.api.rest import Application, create_app
+from lambda_serving.config.model_config import ModelConfig
+from lambda_serving.core.basic_manager import Manager
+from lambda_serving.servables.saved_model import load
 from lambda_serving.store import LocalStore
 
 __all__ = ["create"]

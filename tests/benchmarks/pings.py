@@ -17,7 +17,7 @@ from typing import Any
 
 import grpc
 
-from rpc_client import path_of, predict_request
+from support.rpc_client import path_of, predict_request
 
 _PAUSE_SECONDS = 0.005
 _MODEL = "tiny"

@@ -21,7 +21,7 @@ import orjson
 from benchmarks import load
 from benchmarks.children import child, python
 from benchmarks.rows import Row, Unit
-from load import Answer, steady
+from support.load import Answer, steady
 
 __all__ = ["measure"]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks import load
 from benchmarks.children import Report, child, python, report, tell
 from benchmarks.rows import Row, Unit
-from rpc_client import free_port
+from support.rpc_client import free_port
 
 __all__ = ["measure"]
 

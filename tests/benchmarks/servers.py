@@ -26,7 +26,7 @@ import numpy as np
 from benchmarks import load
 from benchmarks.children import HERE, MNIST, Report, child, request_body
 from benchmarks.rows import Row, Unit
-from rpc_client import free_port
+from support.rpc_client import free_port
 
 __all__ = ["measure"]
 

@@ -21,7 +21,7 @@ import psutil
 from benchmarks import load
 from benchmarks.children import HERE, child, python, report, tell
 from benchmarks.rows import Row, Unit
-from rpc_client import free_port
+from support.rpc_client import free_port
 
 __all__ = ["measure", "soak"]
 
@@ -35,7 +35,7 @@ def measure(*, quick: bool) -> list[Row]:
     """Resident memory at the end (ours) beside that after the first requests (the peer)."""
     first, count, reloads = (100, 300, 1) if quick else (5000, 200_000, 50)
     with tempfile.TemporaryDirectory(prefix="lambda-serving-bench-") as folder:
-        models = [sys.executable, str(HERE.parent / "build_models.py"), folder]
+        models = [sys.executable, str(HERE.parent / "support/build_models.py"), folder]
         subprocess.run(models, check=True, stderr=subprocess.DEVNULL)
         return soak(Path(folder) / "half_plus_two/123", first, count, reloads)
 

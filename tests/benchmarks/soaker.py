@@ -13,7 +13,7 @@ from http.client import HTTPConnection
 
 import grpc
 
-from rpc_client import arrays, call, predict_request
+from support.rpc_client import arrays, call, predict_request
 
 _MODEL = "/v1/models/MLP"
 _HUGE = 7 * 2**20

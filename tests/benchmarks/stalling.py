@@ -15,12 +15,12 @@ import grpc
 import httpx
 import numpy as np
 
-from graphs import add, constants, graph, save
-from grpc_web import TEXT, frame
 from lambda_serving import protos
 from lambda_serving.dtypes import DType
-from lambda_serving.tensor_proto import fill
-from rpc_client import message, path_of, predict_request
+from lambda_serving.protos.tensor_proto import fill
+from support.graphs import add, constants, graph, save
+from support.grpc_web import TEXT, frame
+from support.rpc_client import message, path_of, predict_request
 
 __all__ = ["BODY", "Server", "requests", "write_models"]
 

@@ -15,7 +15,7 @@ from benchmarks import load
 from benchmarks.children import child, python, report, tell
 from benchmarks.rows import Row, Unit
 from benchmarks.stalling import BODY, Send, Server, requests, write_models
-from rpc_client import free_port
+from support.rpc_client import free_port
 
 __all__ = ["measure"]
 

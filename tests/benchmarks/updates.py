@@ -18,15 +18,13 @@ from threading import Event
 from time import monotonic, perf_counter
 from typing import Any
 
-import cloud
-import emulator
-import registry
-from aws_plane import Plane
-from cloud import SYSTEM, Cloud
 from lambda_serving.image import Registry, open_client
 from lambda_serving.image.reference import Reference
-from lambda_serving.push import push
-from lambda_serving.store.version import open_version
+from lambda_serving.release.push import push
+from lambda_serving.store.push_target import open_version
+from support import cloud, emulator, registry
+from support.aws_plane import Plane
+from support.cloud import SYSTEM, Cloud
 
 _MODEL = "model"
 _LIVE_SECONDS = 300
@@ -85,7 +83,7 @@ class _Heard(logging.Handler):
 def main(export: Path, count: int) -> None:
     heard = _Heard()
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
-    for name in ("release.worker", "image.registry"):
+    for name in ("release.handler", "image.registry"):
         logging.getLogger(f"lambda_serving.{name}").addHandler(heard)
     with (
         tempfile.TemporaryDirectory(prefix="lambda-serving-bench-") as folder,

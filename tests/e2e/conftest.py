@@ -4,10 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-import cloud
-import docker_engine
-import registry
 from lambda_serving.image import Registry, open_client
+from support import cloud, docker_engine, registry
 
 
 @pytest.fixture(scope="session")
@@ -21,16 +19,14 @@ def docker() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def predict_image(docker: None) -> str:  # noqa: ARG001 the engine must answer
     """The image of a function with the sample model in it."""
-    image, dockerfile = "lambda-serving-predict", "functions/predict/Dockerfile"
+    image, dockerfile = "lambda-serving-predict", "images/Dockerfile"
     return docker_engine.build(image, dockerfile, "--target=predict")
 
 
 @pytest.fixture(scope="session")
 def base(docker: None) -> Iterator[str]:  # noqa: ARG001 the engine must answer
     """The image of a function without a model in a registry, as `HOST/models@DIGEST`."""
-    image = docker_engine.build(
-        "lambda-serving-base", "functions/predict/Dockerfile", "--target=serving"
-    )
+    image = docker_engine.build("lambda-serving-base", "images/Dockerfile", "--target=serving")
     with registry.running() as host, open_client() as client:
         tag = f"{host}/models:base"
         docker_engine.docker("tag", image, tag)

@@ -3,12 +3,11 @@
 import json
 from pathlib import Path
 
-import containers
-import events
-from docker_engine import docker
 from lambda_serving.compile.compiler import compile_saved_model
 from lambda_serving.image import Registry, append, open_client
-from server_process import MNIST
+from support import containers, events
+from support.docker_engine import docker
+from support.server_process import MNIST
 
 
 def test_compiled_model_on_the_base_image_predicts_a_digit(tmp_path: Path, base: str) -> None:

@@ -14,22 +14,22 @@ import grpc
 import httpx
 import pytest
 
-import containers
-import docker_engine
-import server_container
-from conformance import Case, check, load_cases
-from docker_engine import docker as run_docker
-from lambda_serving import proto_text, protos, signature_defs
+from lambda_serving import protos
 from lambda_serving.compile.compiler import compile_saved_model
+from lambda_serving.config import proto_text
 from lambda_serving.model_spec import ModelSpec
-from lambda_serving.servable import DEFAULT_SIGNATURE, Signature
-from load import steady
-from rpc_client import call, free_port, message
-from rpc_conformance import predictions, replay
-from server_container import Container
-from server_process import MNIST, until
+from lambda_serving.servables import signature_defs
+from lambda_serving.servables.servable import DEFAULT_SIGNATURE, Signature
+from support import containers, docker_engine, server_container
+from support.conformance import Case, check, load_cases
+from support.docker_engine import docker as run_docker
+from support.load import steady
+from support.rpc_client import call, free_port, message
+from support.rpc_conformance import predictions, replay
+from support.server_container import Container
+from support.server_process import MNIST, until
 
-_STUBS_CLIENT = Path(__file__).parents[1] / "stubs_client.py"
+_STUBS_CLIENT = Path(__file__).parents[1] / "support/stubs_client.py"
 _DOCKER = shutil.which("docker") or "docker"
 _LABELS = {"two_versions": {"stable": 1, "canary": 2}}
 _NOT_SERVED = {"warmup_fails"}
@@ -44,9 +44,7 @@ Serve = Callable[[tuple[str, ...]], Container]
 
 @pytest.fixture(scope="module")
 def image(docker: None) -> str:  # noqa: ARG001 the engine must answer
-    return docker_engine.build(
-        "lambda-serving-server", "functions/predict/Dockerfile", "--target=server"
-    )
+    return docker_engine.build("lambda-serving-server", "images/Dockerfile", "--target=server")
 
 
 @pytest.fixture(scope="module")

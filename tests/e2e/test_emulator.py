@@ -8,11 +8,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-import emulator
-import events
-from conformance import Case, check, load_cases
-from grpc_web import BINARY, frame, outputs
-from rpc_client import path_of, predict_request
+from support import emulator, events
+from support.conformance import Case, check, load_cases
+from support.grpc_web import BINARY, frame, outputs
+from support.rpc_client import path_of, predict_request
 
 _LABELS = 'version_labels { key: "stable" value: 1 } version_labels { key: "canary" value: 2 }'
 _CASES = [case for case in load_cases() if not case.flags]  # flags are another environment's

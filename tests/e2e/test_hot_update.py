@@ -18,17 +18,14 @@ from typing import Any
 import httpx
 import pytest
 
-import cloud
-import containers
-import front
-import load
-from aws_plane import Plane
-from cloud import Cloud
-from containers import Environments
-from grpc_web import BINARY, frame, outputs
-from load import Answer
-from rpc_client import path_of, predict_request
-from server_process import COMMAND
+from support import cloud, containers, front, load
+from support.aws_plane import Plane
+from support.cloud import Cloud
+from support.containers import Environments
+from support.grpc_web import BINARY, frame, outputs
+from support.load import Answer
+from support.rpc_client import path_of, predict_request
+from support.server_process import COMMAND
 
 _RATE, _LEAST_RATE = 60, 50
 _PATH, _BODY = "/v1/models/half:predict", b'{"instances": [10.0]}'

@@ -7,10 +7,8 @@ from typing import Any
 
 import pytest
 
-import containers
-import docker_engine
-import events
-from docker_engine import docker
+from support import containers, docker_engine, events
+from support.docker_engine import docker
 
 _FUNCTIONS = Path(__file__).parents[2] / "functions"
 _MODEL_FILES = ["assets.extra/compiled.json", "fingerprint.pb", "saved_model.pb", "weights/DIGEST"]
@@ -24,7 +22,7 @@ def config(predict_image: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def build_image(docker: None) -> str:  # noqa: ARG001 the engine must answer
     """The image of the function that compiles models."""
-    image, dockerfile = "lambda-serving-build", "functions/predict/Dockerfile"
+    image, dockerfile = "lambda-serving-build", "images/Dockerfile"
     return docker_engine.build(image, dockerfile, "--target=build")
 
 

@@ -18,28 +18,24 @@ from typing import Any
 import httpx
 import pytest
 
-import cloud
-import containers
-import front
-import load
-import tcp_proxy
-from aws_plane import Function, Plane, Refused
-from cloud import SYSTEM, Cloud
-from containers import Environments
-from lambda_serving import saved_model
+from lambda_serving.config.servable_version_policy import Specific
 from lambda_serving.errors import AlreadyExists, Unavailable
-from lambda_serving.golden import GOLDEN
-from lambda_serving.push import push
-from lambda_serving.release import worker
-from lambda_serving.release.actions import BUILD_SECONDS
-from lambda_serving.release.policy_file import PolicyFile
-from lambda_serving.release.system import Clients, System
-from lambda_serving.release.worker import Worker
+from lambda_serving.release import handler as release_handler
+from lambda_serving.release.aws.policy_file import PolicyFile
+from lambda_serving.release.aws.stack import Clients, System
+from lambda_serving.release.deciding.actions import BUILD_SECONDS
+from lambda_serving.release.golden import GOLDEN
+from lambda_serving.release.handler import Worker
+from lambda_serving.release.push import push
+from lambda_serving.servables import saved_model
 from lambda_serving.store.manifest import MANIFEST, File, Found, Manifest
-from lambda_serving.store.s3_version import S3Version
-from lambda_serving.version_policy import Specific
-from tcp_proxy import Proxy
-from worker_process import Killed, WorkerProcess
+from lambda_serving.store.s3_push_target import S3Version
+from support import cloud, containers, front, load, tcp_proxy
+from support.aws_plane import Function, Plane, Refused
+from support.cloud import SYSTEM, Cloud
+from support.containers import Environments
+from support.tcp_proxy import Proxy
+from support.worker_process import Killed, WorkerProcess
 
 _RATE = 50
 _PATH, _BODY = "/v1/models/half:predict", b'{"instances": [10.0]}'
@@ -169,7 +165,7 @@ def released(base: str, moto: str, models_dir: Path) -> Iterator[_World]:
         deployed.deploy_build()
         deployed.deploy_model("half", f"{proxy.address}/models@sha256:template")
         failures = _queue_of_failures(deployed)
-        deployed.handler = handler = worker.start(deployed.environment)
+        deployed.handler = handler = release_handler.start(deployed.environment)
         world = _World(deployed, environments, port, proxy, models_dir, handler, failures)
         world.wish(1, 2)
         for version, name in ((1, _ONE), (2, _TWO)):

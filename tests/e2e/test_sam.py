@@ -15,11 +15,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from conformance import Case, check, load_cases
-from docker_engine import BASE_IMAGE
-from grpc_web import TEXT, frame, outputs
-from rpc_client import path_of, predict_request
-from server_process import MNIST
+from support.conformance import Case, check, load_cases
+from support.docker_engine import BASE_IMAGE
+from support.grpc_web import TEXT, frame, outputs
+from support.rpc_client import path_of, predict_request
+from support.server_process import MNIST
 
 _ROOT = Path(__file__).parents[2]
 _SAM = _ROOT / ".venv-sam/bin/sam"
@@ -98,7 +98,7 @@ def test_layer_holds_what_releases_need_beside_boto3() -> None:
     layer = _ROOT / ".aws-sam/build/Release/ServingLayer/python"
     found = {path.name for path in layer.iterdir() if re.fullmatch(r"\w+", path.name)}
     assert found == {"aws_lambda_powertools", "google", "jmespath", "lambda_serving"}
-    assert (layer / "lambda_serving/protos.binpb").exists()
+    assert (layer / "lambda_serving/protos/messages.binpb").exists()
 
 
 @pytest.mark.usefixtures("build")

@@ -8,11 +8,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from lambda_serving import saved_model
-from lambda_serving.manager import Manager
-from lambda_serving.model_config import ModelConfig
+from lambda_serving.config.model_config import ModelConfig
+from lambda_serving.config.servable_version_policy import All
+from lambda_serving.core.basic_manager import Manager
+from lambda_serving.servables import saved_model
 from lambda_serving.store import LocalStore
-from lambda_serving.version_policy import All
 
 MakeApp = Callable[[tuple[str, ...]], httpx.ASGITransport]
 _LABELS = {"two_versions": {"stable": 1, "canary": 2}}
@@ -58,7 +58,7 @@ def _make_app(manager: Manager) -> MakeApp:
     @cache
     def create(flags: tuple[str, ...]) -> httpx.ASGITransport:
         # ---- THE ONE SPOT that knows how an app is made of a manager and flags ----
-        from lambda_serving.rest import RestOptions, create_app
+        from lambda_serving.api.rest import RestOptions, create_app
 
         options = RestOptions(cors="--rest_api_enable_cors_support=true" in flags)
         return httpx.ASGITransport(create_app(manager, options))
@@ -69,7 +69,7 @@ def _make_app(manager: Manager) -> MakeApp:
 @pytest.fixture(scope="module")
 def moto() -> Iterator[str]:
     """The endpoint of moto's server, one for each file of tests."""
-    import cloud  # which imports all of moto
+    from support import cloud  # which imports all of moto
 
     with cloud.moto() as endpoint:
         yield endpoint

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from server_process import COMMAND, MNIST, running
+from support.server_process import COMMAND, MNIST, running
 
 _ROOT = Path(__file__).parents[2]
 _DOCUMENTS = sorted(

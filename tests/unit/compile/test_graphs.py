@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphs import add, constants, graph
 from lambda_serving import protos
 from lambda_serving.compile import graphs
 from lambda_serving.dtypes import DType
+from support.graphs import add, constants, graph
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphs import add, constants, graph, node
 from lambda_serving.compile.graphs import constant
-from lambda_serving.compile.guards import Shapes
+from lambda_serving.compile.onednn_guards import Shapes
 from lambda_serving.compile.rewrites import fold_scales, fuse_sums, name_offsets, pack_filters
 from lambda_serving.dtypes import Array, DType
+from support.graphs import add, constants, graph, node
 
 _DEPTHWISE = "DepthwiseConv2dNative"
 _FILTERS = np.arange(12, dtype=np.float32).reshape(1, 2, 3, 2)

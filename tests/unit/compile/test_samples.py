@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from graphs import add, constants, graph
 from lambda_serving import protos
 from lambda_serving.compile.samples import (
     UNUSUAL,
@@ -20,7 +19,8 @@ from lambda_serving.compile.samples import (
     unusual,
 )
 from lambda_serving.dtypes import Array, DType
-from lambda_serving.servable import Signature, TensorSpec
+from lambda_serving.servables.servable import Signature, TensorSpec
+from support.graphs import add, constants, graph
 
 
 def _signature(**inputs: tuple[DType, tuple[int | None, ...] | None]) -> Signature:

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from graphs import add, graph
 from lambda_serving import protos
 from lambda_serving.compile.state import remembering
 from lambda_serving.dtypes import DType
+from support.graphs import add, graph
 
 
 def _stateful(op: str) -> Any:

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphs import add, graph, node
 from lambda_serving import protos
 from lambda_serving.compile.graphs import constant
 from lambda_serving.compile.variables import freeze, variables, writers
+from support.graphs import add, graph, node
 
 
 def _value(*numbers: float) -> Any:

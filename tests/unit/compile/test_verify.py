@@ -18,7 +18,7 @@ from lambda_serving.compile.verify import (
 )
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import DeadlineExceeded, InvalidArgument, NotFound
-from lambda_serving.servable import Servable, Signature, TensorSpec
+from lambda_serving.servables.servable import Servable, Signature, TensorSpec
 
 _Answer = Callable[[Array], Array]
 _Make = Callable[[], _Answer]

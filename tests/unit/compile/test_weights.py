@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphs import add, constants, graph, node
 from lambda_serving import protos
 from lambda_serving.compile.weights import LEAST_BYTES, map_constants, map_variables
-from lambda_serving.compiled import mapped_files
 from lambda_serving.dtypes import Array, DType
+from lambda_serving.servables.compiled import mapped_files
+from support.graphs import add, constants, graph, node
 
 _LARGE = np.arange(LEAST_BYTES // 4, dtype=np.float32).reshape(-1, 8)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from template_rules import View
+from support.template_rules import View
 
 _ROOT = Path(__file__).parents[3]
 _SAM_PYTHON = _ROOT / ".venv-sam/bin/python"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from template_rules import (
+from support.template_rules import (
     View,
     logs_are_kept_apart_and_not_for_ever,
     policies_have_no_wildcards,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lambda_serving.settings import Settings
-from template_rules import View
+from lambda_serving.config.settings import Settings
+from support.template_rules import View
 
 _ROOT = Path(__file__).parents[3]
 _PAGES = {
@@ -37,12 +37,30 @@ def _number(text: str) -> int:
         ("deploy", r"queue for (\S+) weeks", _WEEK, _RELEASE, r"RetentionPeriod: (\d+)"),
         ("deploy", r"API waits for (\S+) s", 1000, _MODEL, r"TimeoutInMillis: (\d+)"),
         ("deploy", r"API waits for (\S+) s", 1000, _GPU, r"TimeoutInMillis: (\d+)"),
-        ("deploy", r"or an answer has (\S+) MiB", 1, "function/kinds", r"\nMAX_ANSWER = (\d+) \*"),
+        (
+            "deploy",
+            r"or an answer has (\S+) MiB",
+            1,
+            "function/event_kinds",
+            r"\nMAX_ANSWER = (\d+) \*",
+        ),
         ("operations", r" in (\S+) tries", 1, _RELEASE, r"maxReceiveCount: (\d+)"),
         ("operations", r"of a (\S+) MB function", 1, _RELEASE, r"\n      MemorySize: (\d+)"),
-        ("operations", r"40, ... (\S+) s", 1, "release/actions", r"LONGEST_PAUSE_SECONDS = (\d+)"),
-        ("operations", r"10, ... (\S+) s", 1, "release/worker", r"_BACKOFF_SECONDS = .*\b(\d+)\)"),
-        ("security", r"ends after (\S+) min", _MINUTE, "release/aws", r"_SESSION_SECONDS = (\d+)"),
+        (
+            "operations",
+            r"40, ... (\S+) s",
+            1,
+            "release/deciding/actions",
+            r"LONGEST_PAUSE_SECONDS = (\d+)",
+        ),
+        ("operations", r"10, ... (\S+) s", 1, "release/handler", r"_BACKOFF_SECONDS = .*\b(\d+)\)"),
+        (
+            "security",
+            r"ends after (\S+) min",
+            _MINUTE,
+            "release/aws/clients",
+            r"_SESSION_SECONDS = (\d+)",
+        ),
         ("batch", r"an attempt\s+of (\w+);", 1, _BATCH, r"Attempts: (\d+)"),
         ("batch", r"and (\S+) GB a shard", 1, _BATCH, _inside("Disk", "MaxValue")),
         ("container", r"\(1 to (\S+) servers", 1, _GPU, _inside("Tasks", "MaxValue")),

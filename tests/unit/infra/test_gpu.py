@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from lambda_serving.settings import flags
-from template_rules import View
+from lambda_serving.config.settings import flags
+from support.template_rules import View
 
 _ROOT = Path(__file__).parents[3]
 _API_SECONDS, _API_BYTES = 30, 10 * 2**20
@@ -137,7 +137,7 @@ def test_server_is_told_its_model_as_the_image_wants_it(full: View) -> None:
     environment = {each["Name"]: each["Value"] for each in _server(full)["Environment"]}
     assert environment["MODEL_NAME"] == "resnet"
     assert environment["MODEL_BASE_PATH"] == "s3://Models/models"
-    start = (_ROOT / "functions/predict/bin/tf_serving_entrypoint.sh").read_text()
+    start = (_ROOT / "images/bin/tf_serving_entrypoint.sh").read_text()
     assert "${MODEL_BASE_PATH}/${MODEL_NAME}" in start
     [port] = re.findall(r"--rest_api_port=(\d+)", start)
     assert [each["ContainerPort"] for each in _server(full)["PortMappings"]] == [int(port)]

@@ -9,8 +9,8 @@ import pytest
 
 from lambda_serving.function.telemetry import NAMESPACE, Telemetry
 from lambda_serving.model_spec import ServableId
-from lambda_serving.release.report import Reporter
-from template_rules import View
+from lambda_serving.release.aws.events import Reporter
+from support.template_rules import View
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 from moto.events.models import EventPattern
 
-import events
-import iam
-from iam.policies import allows
-from template_rules import View
+from support import events, iam
+from support.iam.policies import allows
+from support.template_rules import View
 
 _REGION = "us-east-1:123456789012"
 _FUNCTION = f"arn:aws:lambda:{_REGION}:function:"

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-import iam
-from iam.policies import allows
-from iam.reference import useless
+from support import iam
+from support.iam.policies import allows
+from support.iam.reference import useless
 
 _VALUES = {
     "AWS::AccountId": "123456789012",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from template_rules import (
+from support.template_rules import (
     View,
     events_reach_all_models,
     image_names_are_unique,
@@ -245,7 +245,7 @@ def test_dashboard_and_access_log_are_json(view: View) -> None:
 
 
 def test_base_image_is_that_of_the_dockerfile() -> None:
-    dockerfile = (_ROOT / "functions/predict/Dockerfile").read_text()
+    dockerfile = (_ROOT / "images/Dockerfile").read_text()
     [base_image] = re.findall(r"^ARG BASE_IMAGE=(\S+)$", dockerfile, re.MULTILINE)
     assert f"Default: {base_image}\n" in (_ROOT / "template.yaml").read_text()
 

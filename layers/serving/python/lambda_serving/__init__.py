@@ -1,7 +1,22 @@
 """TensorFlow Serving's API on functions.
 
-The library's front door is `lambda_serving.saved_model.load(path)`, which gives a `Servable`;
-the command is `lambda-serving`.
+For notebooks and programs, `lambda_serving.load(path)` loads a SavedModel as a `Servable`. The
+command is `lambda-serving`.
 """
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lambda_serving.servables.saved_model import load
+
+__all__ = ["load"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Imports `load` on first use: what shares this package with it must not pay for numpy."""
+    if name == "load":
+        from lambda_serving.servables.saved_model import load
+
+        return load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

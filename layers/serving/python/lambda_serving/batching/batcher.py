@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from lambda_serving.batching.function import BatchedFunction, Surroundings
+from lambda_serving.batching.batched_function import BatchedFunction, Surroundings
 from lambda_serving.batching.parameters import BatchingParameters, read
 from lambda_serving.batching.report import Report
 from lambda_serving.batching.scheduler import Scheduler
-from lambda_serving.servable import Function, Servable, Signature
+from lambda_serving.servables.servable import Function, Servable, Signature
 
 __all__ = ["PER_MODEL", "Batcher"]
 

@@ -10,7 +10,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from lambda_serving import proto_text, protos
+from lambda_serving import protos
+from lambda_serving.config import proto_text
 from lambda_serving.errors import InvalidArgument
 
 __all__ = ["BatchingParameters", "read"]

@@ -10,9 +10,9 @@ from collections.abc import Callable, Hashable, Sequence
 
 from lambda_serving.batching.parameters import BatchingParameters
 from lambda_serving.batching.queue import Batch, Queue, Task
+from lambda_serving.core.threads import start
 from lambda_serving.dtypes import Array
 from lambda_serving.errors import FailedPrecondition
-from lambda_serving.threads import start
 
 __all__ = ["Lane", "Scheduler"]
 

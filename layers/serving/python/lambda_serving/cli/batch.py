@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lambda_serving import temporary
 from lambda_serving.cli.console import plain_console
 from lambda_serving.cli.exports import newest
 from lambda_serving.cli.options import loading
+from lambda_serving.store import temporary
 
 if TYPE_CHECKING:  # see cli.inspect
-    from lambda_serving.job import Done
-    from lambda_serving.store.files import Input
+    from lambda_serving.batch_job import Done
+    from lambda_serving.store.job_files import Input
 
 __all__ = ["batch"]
 
@@ -86,15 +86,15 @@ def batch(
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("lambda_serving").setLevel(logging.ERROR)
-    from lambda_serving import job
-    from lambda_serving.saved_model import load
-    from lambda_serving.store.files import open_inputs, open_outputs
-    from lambda_serving.tensorflow_c.library import load_op_library
+    from lambda_serving import batch_job
+    from lambda_serving.servables.saved_model import load
+    from lambda_serving.servables.tensorflow_c.library import load_op_library
+    from lambda_serving.store.job_files import open_inputs, open_outputs
 
     if shard >= shards:
         raise click.UsageError(f"--shard {shard} is not below --shards {shards}.")
     inputs, outputs = open_inputs(pattern), open_outputs(place)
-    files = job.shard_of(inputs.find(), shard, shards)
+    files = batch_job.shard_of(inputs.find(), shard, shards)
     if not files:
         click.echo(f"Nothing to do: there are fewer files than {shards} shards")
         return
@@ -106,20 +106,21 @@ def batch(
             load(export_dir, tags=saved_model_tags.split(","), cache=cache_dir) as servable,
             _progress(len(files)) as progress,
         ):
-            made = job.Job(
+            made = batch_job.Job(
                 servable,
-                job.digest(export_dir),
+                batch_job.digest(export_dir),
                 signature_name,
                 batch_size,
-                job.RowFormat(row_format) if row_format else None,
+                batch_job.RowFormat(row_format) if row_format else None,
                 max_bad_rows,
             )
             start = monotonic()
             try:
                 done = [
-                    _tell(each, outputs) for each in job.run(made, inputs, outputs, files, progress)
+                    _tell(each, outputs)
+                    for each in batch_job.run(made, inputs, outputs, files, progress)
                 ]
-            except job.TooManyBadRows as error:
+            except batch_job.TooManyBadRows as error:
                 click.echo(f"Error: {error}", err=True)
                 sys.exit(_BAD_ROWS)
     _end(done, monotonic() - start)

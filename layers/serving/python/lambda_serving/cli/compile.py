@@ -47,7 +47,7 @@ def compile_command(
     logging.getLogger("lambda_serving").setLevel(logging.ERROR)
     from lambda_serving.cli.exports import exports
     from lambda_serving.compile.compiler import compile_saved_model
-    from lambda_serving.compile.freezing import Freezer
+    from lambda_serving.compile.freezer import Freezer
 
     console = plain_console()
     with Freezer() as freezer:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from lambda_serving.errors import NotFound
 from lambda_serving.model_spec import ServableId
-from lambda_serving.other_formats import advice
 from lambda_serving.store import LocalStore, open_store
 from lambda_serving.store.local import by_version
+from lambda_serving.store.other_formats import advice
 
 __all__ = ["exports", "newest"]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # these bring numpy, which `serve` imports beside the loading
     from rich.console import Console
     from rich.table import Table
 
-    from lambda_serving.servable import Servable, TensorSpec
+    from lambda_serving.servables.servable import Servable, TensorSpec
 
 __all__ = ["inspect"]
 
@@ -48,8 +48,8 @@ def inspect(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("lambda_serving").setLevel(logging.ERROR)  # problems are shown below
     from lambda_serving.cli.exports import exports
-    from lambda_serving.saved_model import load
-    from lambda_serving.tensorflow_c.library import load_op_library
+    from lambda_serving.servables.saved_model import load
+    from lambda_serving.servables.tensorflow_c.library import load_op_library
 
     found = exports(directory)
     for path in filter(None, op_libraries.split(",")):

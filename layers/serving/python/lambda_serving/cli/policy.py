@@ -17,10 +17,10 @@ from lambda_serving.errors import (
 )
 
 if TYPE_CHECKING:  # see cli.inspect
-    from lambda_serving.model_config import ModelConfig
-    from lambda_serving.release.deployment import Record
-    from lambda_serving.release.policy_file import PolicyFile
-    from lambda_serving.version_policy import VersionPolicy
+    from lambda_serving.config.model_config import ModelConfig
+    from lambda_serving.config.servable_version_policy import VersionPolicy
+    from lambda_serving.release.aws.policy_file import PolicyFile
+    from lambda_serving.release.deciding.model_state import Record
 
 __all__ = ["label", "rollback", "set_policy"]
 
@@ -93,7 +93,7 @@ def rollback(base_path: str, version: int | None, stack: str | None, wait: int) 
     is told past its queue, so that nothing which is built or tried meanwhile holds it up. Without,
     the largest released version that answered is taken for the live one.
     """
-    from lambda_serving.version_policy import Specific
+    from lambda_serving.config.servable_version_policy import Specific
 
     file = _open(base_path)
     known = _known(base_path)
@@ -116,8 +116,8 @@ class _Live:
     """What is live of a model in a deployed stack; raises what the stack's calls raise."""
 
     def __init__(self, base_path: str, stack: str) -> None:
-        from lambda_serving.release.aws import connect
-        from lambda_serving.release.system import System
+        from lambda_serving.release.aws.clients import connect
+        from lambda_serving.release.aws.stack import System
 
         [self._functions] = connect("lambda")
         self._system = System.deployed(stack, self._functions)
@@ -146,7 +146,7 @@ def _open(base_path: str) -> "PolicyFile":
     if not base_path.startswith("s3://"):
         raise InvalidArgument(f"BASE_PATH must be s3://BUCKET/PREFIX/NAME, and {base_path} is not")
     try:
-        from lambda_serving.release.policy_file import PolicyFile  # boto3 takes 0.3 s to import
+        from lambda_serving.release.aws.policy_file import PolicyFile  # boto3 takes 0.3 s to import
     except ModuleNotFoundError as error:
         raise Unimplemented(
             f"Base paths in s3:// need boto3 ({error}): pip install 'lambda-serving[s3]'"
@@ -155,7 +155,7 @@ def _open(base_path: str) -> "PolicyFile":
 
 
 def _policy(words: Sequence[str]) -> "VersionPolicy":
-    from lambda_serving.version_policy import All, Latest, Specific
+    from lambda_serving.config.servable_version_policy import All, Latest, Specific
 
     match words:
         case ["latest"]:
@@ -184,7 +184,7 @@ def _number(text: str, low: int, high: int) -> int:
 
 
 def _labels(assignments: Sequence[str]) -> dict[str, int]:
-    from lambda_serving.model_config import LABEL
+    from lambda_serving.config.model_config import LABEL
 
     labels = dict[str, int]()
     for assignment in assignments:
@@ -206,7 +206,7 @@ def _unreleased(model: "ModelConfig", labels: Mapping[str, int]) -> list[str]:
     """The labels of versions that are not complete, or that the policy does not want."""
     if not labels:
         return []
-    from lambda_serving.version_policy import aspired
+    from lambda_serving.config.servable_version_policy import aspired
 
     released = aspired(model.policy, _known(model.base_path))
     return [name for name, version in labels.items() if version not in released]
@@ -214,7 +214,7 @@ def _unreleased(model: "ModelConfig", labels: Mapping[str, int]) -> list[str]:
 
 def _known(base_path: str) -> dict[int, "Record | None"]:
     """Complete versions with what is recorded of them as they are."""
-    from lambda_serving.release.bucket import BucketReleases
+    from lambda_serving.release.aws.bucket import BucketReleases
 
     releases = BucketReleases(base_path)
     complete = releases.versions().complete
@@ -231,7 +231,7 @@ def _answering(model: "ModelConfig", known: Mapping[int, "Record | None"]) -> se
     If none did, the released ones that did not fail: nobody writes records where a server reads
     the bucket.
     """
-    from lambda_serving.version_policy import aspired
+    from lambda_serving.config.servable_version_policy import aspired
 
     released, good = aspired(model.policy, known), _good(known)
     wanted = set(good).intersection(released)
@@ -277,7 +277,7 @@ def _show(base_path: str, model: "ModelConfig") -> None:
 
 def _rule(policy: "VersionPolicy") -> str:
     """As `set-policy` takes it."""
-    from lambda_serving.version_policy import Latest, Specific
+    from lambda_serving.config.servable_version_policy import Latest, Specific
 
     match policy:
         case Latest(num_versions):

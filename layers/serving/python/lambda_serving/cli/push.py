@@ -15,7 +15,7 @@ from lambda_serving.cli.console import plain_console
 from lambda_serving.cli.options import loading
 
 if TYPE_CHECKING:  # see cli.inspect
-    from lambda_serving.push import Progress, Pushed
+    from lambda_serving.release.push import Progress, Pushed
 
 __all__ = ["push"]
 
@@ -45,10 +45,10 @@ def push(
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("lambda_serving").setLevel(logging.ERROR)  # problems are shown below
-    from lambda_serving import push as pushing
-    from lambda_serving.saved_model import load
-    from lambda_serving.store.version import open_version
-    from lambda_serving.tensorflow_c.library import load_op_library
+    from lambda_serving.release import push as pushing
+    from lambda_serving.servables.saved_model import load
+    from lambda_serving.servables.tensorflow_c.library import load_op_library
+    from lambda_serving.store.push_target import open_version
 
     _check(source)
     version = open_version(destination)

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lambda_serving import temporary
 from lambda_serving.cli.console import plain_console, table
 from lambda_serving.errors import Unimplemented
+from lambda_serving.store import temporary
 
 if TYPE_CHECKING:  # see cli.inspect
     from rich.table import Table
 
-    from lambda_serving.release.build import Builder
-    from lambda_serving.release.deployment import Deployment
-    from lambda_serving.release.gateway import AwsGateway
+    from lambda_serving.release.aws.build_orders import Builder
+    from lambda_serving.release.aws.deployed_model import AwsGateway
+    from lambda_serving.release.deciding.model_state import Deployment
 
 __all__ = ["reconcile", "status"]
 
@@ -39,7 +39,7 @@ _STACK = click.option(
 @_STACK
 def status(base_path: str, stack: str) -> None:
     """Show each version of the model in BASE_PATH, s3://bucket/prefix/NAME, and what is next."""
-    from lambda_serving.release.plan import plan
+    from lambda_serving.release.deciding.dry_run import plan
 
     seen = _gateway(base_path, stack).observe()
     plain_console().print(_table(seen))
@@ -76,7 +76,7 @@ def reconcile(
     with _builder(base_path, libraries) if local else nullcontext() as builder:
         gateway = _gateway(base_path, stack, builder)
         if dry_run:
-            from lambda_serving.release.plan import plan
+            from lambda_serving.release.deciding.dry_run import plan
 
             for action in plan(gateway.observe()):
                 click.echo(action)
@@ -108,7 +108,7 @@ def _table(seen: "Deployment") -> "Table":
 
 
 def _state(version: int, seen: "Deployment") -> str:
-    from lambda_serving.release.records import state_of
+    from lambda_serving.release.aws.records import state_of
 
     if version in seen.settling:
         return "COPYING"
@@ -118,7 +118,7 @@ def _state(version: int, seen: "Deployment") -> str:
 
 def _traffic(number: int | None, seen: "Deployment") -> str:
     """What part of the requests that name no version goes to a function version."""
-    from lambda_serving.release.deployment import LIVE
+    from lambda_serving.release.deciding.model_state import LIVE
 
     live = seen.aliases[LIVE]
     if number is not None and number == live.function_version:
@@ -149,7 +149,7 @@ def _go(gateway: "AwsGateway", wait: int) -> bool:
 def _gateway(base_path: str, stack: str, builder: "Builder | None" = None) -> "AwsGateway":
     """To the model of the base path; raises InvalidArgument if it is not one of the stack's."""
     with _needed_packages():
-        from lambda_serving.release.system import Clients, System
+        from lambda_serving.release.aws.stack import Clients, System
 
     clients = Clients.connect()
     system = System.deployed(stack, clients.functions)
@@ -166,9 +166,9 @@ def _gateway(base_path: str, stack: str, builder: "Builder | None" = None) -> "A
 def _builder(base_path: str, op_libraries: Sequence[str]) -> Iterator["Builder"]:
     """Builds here, with this machine's rights in the registry."""
     with _needed_packages():
-        from lambda_serving.builder import RegistryBuilder
         from lambda_serving.image import Registry, open_client
-        from lambda_serving.release import images
+        from lambda_serving.release.aws import images
+        from lambda_serving.release.build.image_builder import RegistryBuilder
         from lambda_serving.store import open_store
     name = base_path.rstrip("/").rpartition("/")[2]
     with temporary.folder() as downloads, open_client() as http:

@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from lambda_serving import __version__
-from lambda_serving.cli import other_flags
-from lambda_serving.settings import Flag, Settings, flags
-from lambda_serving.tensorflow_c.library import library
-from lambda_serving.tensorflow_c.library import version as tensorflow_version
+from lambda_serving.cli import unsupported_flags
+from lambda_serving.config.settings import Flag, Settings, flags
+from lambda_serving.servables.tensorflow_c.library import library
+from lambda_serving.servables.tensorflow_c.library import version as tensorflow_version
 
 __all__ = ["serve"]
 
@@ -66,15 +66,15 @@ def _serve(**values: Any) -> None:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    for sentence in other_flags.take(values):
+    for sentence in unsupported_flags.take(values):
         _log.warning("%s", sentence)
     if values["workers"] > 1:
-        from lambda_serving.workers import supervise
+        from lambda_serving.server.workers import supervise
 
         supervise(Settings(**values))
         return
     threading.Thread(target=library, daemon=True).start()  # 0.2 s beside Python's imports
-    from lambda_serving.server import serve
+    from lambda_serving.server.serve import serve
 
     serve(Settings(**values))
 
@@ -83,5 +83,5 @@ serve = click.Command(
     "serve",
     callback=_serve,
     help=_serve.__doc__,
-    params=[*(_option(flag) for flag in flags()), *other_flags.options(), _VERSION],
+    params=[*(_option(flag) for flag in flags()), *unsupported_flags.options(), _VERSION],
 )

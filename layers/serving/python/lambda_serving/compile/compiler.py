@@ -9,7 +9,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Self
 
-from lambda_serving import compiled, protos, saved_model
+from lambda_serving import protos
 from lambda_serving.compile import samples, verify
 from lambda_serving.compile.folders import (
     copy_all,
@@ -19,7 +19,7 @@ from lambda_serving.compile.folders import (
     size_of,
     written_whole,
 )
-from lambda_serving.compile.freezing import Freezer, Frozen, Stays
+from lambda_serving.compile.freezer import Freezer, Frozen, Stays
 from lambda_serving.compile.report import Report, Side, report_path
 from lambda_serving.compile.timing import ENOUGH, Rounds, Timing, is_slower, measure
 from lambda_serving.compile.variants import (
@@ -38,9 +38,10 @@ from lambda_serving.errors import (
     NotFound,
     ServingError,
 )
-from lambda_serving.servable import DEFAULT_SIGNATURE, Servable
-from lambda_serving.tensorflow_c import library, op_packages
-from lambda_serving.warmup import recorded
+from lambda_serving.servables import compiled, saved_model
+from lambda_serving.servables.servable import DEFAULT_SIGNATURE, Servable
+from lambda_serving.servables.tensorflow_c import library, op_packages
+from lambda_serving.servables.warmup import recorded
 
 __all__ = ["Progress", "Slower", "compile_saved_model"]
 

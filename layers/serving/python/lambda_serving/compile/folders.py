@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lambda_serving import temporary
 from lambda_serving.errors import of_disk
+from lambda_serving.store import temporary
 from lambda_serving.store.manifest import MANIFEST, PUSH
 
 __all__ = ["copy_all", "copy_beside_graph", "keep_only", "lend", "size_of", "written_whole"]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from lambda_serving.dtypes import Array, DType
-from lambda_serving.tensor_proto import to_array
+from lambda_serving.protos.tensor_proto import to_array
 
 __all__ = [
     "Refused",

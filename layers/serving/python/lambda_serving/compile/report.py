@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lambda_serving.compile.freezing import Frozen
+from lambda_serving.compile.freezer import Frozen
 from lambda_serving.compile.variants import Attempt
 from lambda_serving.compile.verify import Check
 

@@ -28,7 +28,7 @@ from lambda_serving.compile.graphs import (
     node_name,
     set_inputs,
 )
-from lambda_serving.compile.guards import CONVOLUTIONS, Shape, Shapes
+from lambda_serving.compile.onednn_guards import CONVOLUTIONS, Shape, Shapes
 from lambda_serving.dtypes import Array, DType
 
 __all__ = ["fold_scales", "fuse_sums", "name_offsets", "pack_filters"]

@@ -12,7 +12,7 @@ import numpy as np
 from lambda_serving import protos
 from lambda_serving.compile.graphs import constant, data_inputs, node_name, reachable
 from lambda_serving.dtypes import Array, DType
-from lambda_serving.servable import Signature
+from lambda_serving.servables.servable import Signature
 
 __all__ = ["ROWS", "UNUSUAL", "Feature", "draw", "features", "rejects", "strings", "unusual"]
 

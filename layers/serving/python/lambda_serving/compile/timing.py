@@ -9,7 +9,7 @@ from statistics import median
 from time import perf_counter
 
 from lambda_serving.dtypes import Array
-from lambda_serving.servable import Servable
+from lambda_serving.servables.servable import Servable
 
 __all__ = ["ENOUGH", "Pair", "Rounds", "Timing", "is_slower", "measure"]
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import DeadlineExceeded, ServingError
-from lambda_serving.servable import Servable
+from lambda_serving.servables.servable import Servable
 
 __all__ = [
     "TOLERANCES",

@@ -5,8 +5,8 @@ from pathlib import Path
 from tempfile import mkdtemp  # noqa: TID251 - see `start`
 from typing import TYPE_CHECKING
 
+from lambda_serving.config.settings import Settings
 from lambda_serving.errors import InvalidArgument
-from lambda_serving.settings import Settings
 
 if TYPE_CHECKING:
     from lambda_serving.function.handler import Handler
@@ -21,7 +21,7 @@ def start(settings: Settings, stack: str = "none", base_path: str = "") -> "Hand
     Raises what loading raises: Lambda logs it, with the sentence that says what to fix, and
     tries again with the next request.
     """
-    from lambda_serving.startup import open_manager
+    from lambda_serving.core.startup import open_manager
 
     if not (models := settings.models()):  # nobody could name any later
         raise InvalidArgument(f"The config file {settings.model_config_file} has no models")

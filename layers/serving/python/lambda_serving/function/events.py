@@ -7,11 +7,11 @@ from urllib.parse import quote
 from mangum import Mangum
 from mangum.types import LambdaContext, LambdaHandler, Response
 
+from lambda_serving.api.rest import http_status
 from lambda_serving.errors import ServingError
-from lambda_serving.function.in_time import InTime, answer_seconds
-from lambda_serving.function.kinds import TEXT, Event, kind_of
+from lambda_serving.function.event_kinds import TEXT, Event, kind_of
+from lambda_serving.function.time_budget import InTime, answer_seconds
 from lambda_serving.model_spec import ServableId
-from lambda_serving.rest import errors
 
 __all__ = ["Adapter"]
 
@@ -40,9 +40,9 @@ class Adapter(Mangum):
             return self._in_time(work, answer_seconds(context))
         except ServingError as error:
             response: Response = {
-                "status": errors.status_of(error),
+                "status": http_status.status_of(error),
                 "headers": [[b"content-type", b"application/json"]],
-                "body": errors.body(str(error)),
+                "body": http_status.body(str(error)),
             }
             return self.infer(event, context)(response)
 

@@ -5,16 +5,16 @@ from typing import Any
 
 from mangum.types import LambdaContext
 
+from lambda_serving.api.rest import RestOptions, create_app
+from lambda_serving.api.rpc import with_grpc_web
+from lambda_serving.config.settings import Settings
+from lambda_serving.core.basic_manager import Manager
+from lambda_serving.function.event_kinds import MAX_BYTES, Event
 from lambda_serving.function.events import Adapter
-from lambda_serving.function.kinds import MAX_BYTES, Event
 from lambda_serving.function.pings import is_ping
-from lambda_serving.function.snapshot import renew_after_restore
+from lambda_serving.function.snapstart import renew_after_restore
 from lambda_serving.function.telemetry import Telemetry
-from lambda_serving.manager import Manager
 from lambda_serving.model_spec import ModelSpec
-from lambda_serving.rest import RestOptions, create_app
-from lambda_serving.rpc import with_grpc_web
-from lambda_serving.settings import Settings
 
 __all__ = ["Handler"]
 

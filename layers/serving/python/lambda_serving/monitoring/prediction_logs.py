@@ -7,10 +7,10 @@ import time
 from typing import Any
 
 from lambda_serving import protos
+from lambda_serving.api.rpc import examples
 from lambda_serving.call_record import CallRecord
-from lambda_serving.inference import Classifications
-from lambda_serving.rpc import examples
-from lambda_serving.tensor_proto import fill
+from lambda_serving.protos.tensor_proto import fill
+from lambda_serving.servables.inference import Classifications
 
 __all__ = ["LOGGED", "prediction_log"]
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from lambda_serving import proto_text, protos
+from lambda_serving import protos
+from lambda_serving.config import proto_text
 from lambda_serving.errors import InvalidArgument
 
 __all__ = ["page_path", "with_page"]

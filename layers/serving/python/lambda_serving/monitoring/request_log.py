@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from queue import Full, Queue
 from typing import Self
 
-from lambda_serving import threads
 from lambda_serving.call_record import OK, CallRecord
+from lambda_serving.config.model_config import Logging, ModelConfig
+from lambda_serving.core import threads
 from lambda_serving.errors import Code
-from lambda_serving.model_config import Logging, ModelConfig
-from lambda_serving.monitoring.log_files import LogFiles
 from lambda_serving.monitoring.prediction_logs import LOGGED, prediction_log
+from lambda_serving.monitoring.request_log_files import LogFiles
 
 __all__ = ["RequestLog"]
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from lambda_serving.call_record import OK, CallRecord
 from lambda_serving.errors import ServingError
 from lambda_serving.monitoring.metrics import Metric, Metrics, Snapshot, exponential
-from lambda_serving.servable import Servable
-from lambda_serving.warmup import WarmUp
+from lambda_serving.servables.servable import Servable
+from lambda_serving.servables.warmup import WarmUp
 
 if TYPE_CHECKING:
     from lambda_serving.batching import Report

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from lambda_serving.errors import Aborted, ServingError, Unavailable
-from lambda_serving.release.actions import (
+from lambda_serving.release.deciding.actions import (
     Action,
     Build,
     Expose,
@@ -24,7 +24,7 @@ from lambda_serving.release.actions import (
     Withdraw,
     next_action,
 )
-from lambda_serving.release.deployment import Deployment
+from lambda_serving.release.deciding.model_state import Deployment
 
 __all__ = ["Gateway", "reconcile"]
 

@@ -4,8 +4,8 @@ import re
 from collections.abc import Set as AbstractSet
 
 from lambda_serving.errors import DataLoss, Unavailable
-from lambda_serving.other_formats import advice
 from lambda_serving.store.manifest import MANIFEST, PUSH, File, Manifest
+from lambda_serving.store.other_formats import advice
 
 __all__ = ["Incomplete", "check_complete", "check_content"]
 

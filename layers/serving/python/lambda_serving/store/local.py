@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from lambda_serving import temporary
 from lambda_serving.errors import NotFound, Unavailable, of_disk
 from lambda_serving.model_spec import ServableId
-from lambda_serving.other_formats import advice
+from lambda_serving.store import temporary
 from lambda_serving.store.completeness import check_complete, check_content
 from lambda_serving.store.manifest import MANIFEST, PUSH, File, Found, Manifest, Reading, files_in
+from lambda_serving.store.other_formats import advice
 
 __all__ = ["SHOWN", "LocalStore", "LocalVersion", "by_version", "explained"]
 

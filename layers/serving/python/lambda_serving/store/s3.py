@@ -22,7 +22,6 @@ from botocore import exceptions as boto_errors
 from botocore.config import Config
 from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError
 
-from lambda_serving import temporary
 from lambda_serving.errors import (
     AlreadyExists,
     InvalidArgument,
@@ -32,6 +31,7 @@ from lambda_serving.errors import (
     of_disk,
 )
 from lambda_serving.model_spec import ServableId
+from lambda_serving.store import temporary
 from lambda_serving.store.completeness import check_complete, check_content
 from lambda_serving.store.local import SHOWN, by_version
 from lambda_serving.store.manifest import MANIFEST, File, Manifest, check_names

@@ -1,0 +1,1 @@
+"""TensorFlow Serving's API on any transport: REST and JSON, gRPC and gRPC-Web."""

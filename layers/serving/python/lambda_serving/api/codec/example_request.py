@@ -1,0 +1,136 @@
+"""Classify and regress requests: JSON to serialized `tf.Example` messages.
+
+Source: `FillClassifyRegressRequestFromJson` in tensorflow_serving/util/json_tensor.cc.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lambda_serving.api.codec import values
+from lambda_serving.api.codec.json_in_errors import echo, plain, type_name
+from lambda_serving.api.codec.json_reader import Json, Limits
+from lambda_serving.api.codec.predict_request import parse_object, signature_name
+from lambda_serving.errors import InvalidArgument, PayloadTooLarge
+
+__all__ = ["ExamplesRequest", "parse_examples"]
+
+_DEFAULT_LIMITS = Limits()
+_BYTES, _FLOAT, _INT64 = 1, 2, 3
+"""The fields of `Feature` (tensorflow/core/example/feature.proto)."""
+_MORE = 0x80
+"""Set in each byte of a varint but the last; the other seven bits hold the number."""
+_KIND_NAMES = {_BYTES: "bytes", _FLOAT: "float", _INT64: "int64"}
+
+
+@dataclass(frozen=True, slots=True)
+class ExamplesRequest:
+    """A request to classify or to regress: serialized `tf.Example` messages."""
+
+    signature_name: str
+    examples: list[bytes]
+
+
+def parse_examples(body: bytes, limits: Limits = _DEFAULT_LIMITS) -> ExamplesRequest:
+    """The examples in the body of a classify or regress request.
+
+    The context, where there is one, stands in front of each example: protobuf merges the two.
+    Raises InvalidArgument in TensorFlow Serving's words, which speak of classify for both.
+    """
+    members = parse_object(body, limits)
+    name = signature_name(members)
+    context = _example(members["context"]) if "context" in members else b""
+    if "examples" not in members:
+        raise InvalidArgument(
+            f"JSON Value: {echo(members)} When method is classify, key 'examples' is expected"
+            " and was not found"
+        )
+    examples = members["examples"]
+    if not isinstance(examples, list):
+        raise InvalidArgument(
+            f"JSON Value: {echo(members)} Expecting 'examples' value to be an list/array"
+        )
+    if not examples:
+        raise InvalidArgument(f"JSON Value: {echo(members)} 'examples' value is an empty array")
+    return ExamplesRequest(name, _in_context(context, examples, limits.examples))
+
+
+def _in_context(context: bytes, examples: list[Json], limit: int) -> list[bytes]:
+    if (size := len(context) * len(examples)) > limit:
+        raise PayloadTooLarge(
+            f"The context takes {size} bytes beside {len(examples)} examples, and {limit} are the"
+            " most. Send fewer examples in a request"
+        )
+    return [context + _example(example) for example in examples]
+
+
+def _example(value: Json) -> bytes:
+    if not isinstance(value, dict):
+        raise InvalidArgument(f"Example must be JSON object but got JSON {type_name(value)}")
+    features = b"".join(
+        _field(1, _field(1, values.string(name)) + _field(2, _feature(name, content)))
+        for name, content in value.items()
+    )
+    return _field(1, features)
+
+
+def _feature(name: str, content: Json) -> bytes:
+    elements = content if isinstance(content, list) else [content]
+    if not elements:
+        return b""
+    first, items = 0, []
+    for element in elements:
+        kind = _kind(name, element)
+        first = first or kind
+        if kind != first:
+            raise InvalidArgument(
+                f"Unexpected element type in feature: {plain(name)}"
+                f" expecting type: {_KIND_NAMES[first]}"
+            )
+        items.append(_item(name, element))
+    if first == _BYTES:
+        return _field(first, b"".join(_field(1, item) for item in items))
+    return _field(first, _field(1, b"".join(items)))
+
+
+def _kind(name: str, element: Json) -> int:
+    match element:
+        case bool() | int():
+            return _INT64
+        case float():
+            return _FLOAT
+        case str():
+            return _BYTES
+    if values.is_base64(element):
+        return _BYTES
+    unexpected = type_name(element)
+    raise InvalidArgument(
+        f"Feature: {plain(name)} has element with unexpected JSON type: {unexpected}"
+    )
+
+
+def _item(name: str, element: Json) -> bytes:
+    """An element as it stands in its list."""
+    if isinstance(element, float):
+        with np.errstate(over="ignore"):
+            return bytes(np.float64(element).astype("<f4").tobytes())
+    if not isinstance(element, int):
+        return values.string(element)
+    if element >= 2**63:
+        raise InvalidArgument(
+            f"Feature: {plain(name)} has uint64_t element. Only int64_t is supported."
+        )
+    return _varint(element % 2**64)
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """A field of a message that holds bytes, a message or packed numbers."""
+    return _varint(number << 3 | 2) + _varint(len(content)) + content
+
+
+def _varint(number: int) -> bytes:
+    groups = []
+    while number >= _MORE:
+        groups.append(number % _MORE | _MORE)
+        number //= _MORE
+    return bytes([*groups, number])

@@ -1,0 +1,69 @@
+"""The application: TensorFlow Serving's API, and beside it health and documentation."""
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from starlette.types import Receive, Scope, Send
+
+from lambda_serving.api.prediction_threads import Threads
+from lambda_serving.api.rest.v1 import RestOptions, Serving
+from lambda_serving.call_record import Observers
+from lambda_serving.core.basic_manager import Manager
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+__all__ = ["PAGES", "Application", "RestOptions", "create_app"]
+
+_DEFAULTS = RestOptions()
+PAGES = frozenset(
+    ("/healthz", "/readyz", "/docs", "/docs/oauth2-redirect", "/openapi.json", "/redoc")
+)
+"""The paths that FastAPI answers."""
+
+
+def create_app(
+    manager: Manager,
+    options: RestOptions = _DEFAULTS,
+    threads: Threads | None = None,
+    observers: Observers | None = None,
+) -> "Application":
+    """The ASGI application over the versions that `manager` holds.
+
+    Predictions run in `threads`, without them in the thread of the caller.
+    `observers` are told of all calls below `/v1/`.
+    """
+    observers = Observers() if observers is None else observers
+    return Application(manager, options, threads, observers)
+
+
+class Application:
+    """An ASGI application: `PAGES` by FastAPI, everything else by TensorFlow Serving's grammar.
+
+    That grammar speaks of the raw path, which route templates do not see. FastAPI is imported
+    for the first of its pages: it takes as long as loading a small model, and a function on
+    Lambda is never asked for one.
+    """
+
+    def __init__(
+        self,
+        manager: Manager,
+        options: RestOptions,
+        threads: Threads | None,
+        observers: Observers,
+    ) -> None:
+        self._manager = manager
+        self._serving = Serving(manager, options, threads, observers)
+
+    @cached_property
+    def pages(self) -> "FastAPI":
+        """The part that FastAPI answers."""
+        from lambda_serving.api.rest.health_and_docs import create_pages
+
+        return create_pages(self._manager)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in PAGES:
+            await self._serving(scope, receive, send)
+        else:
+            await self.pages(scope, receive, send)

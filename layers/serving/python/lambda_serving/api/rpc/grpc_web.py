@@ -1,0 +1,253 @@
+r"""gRPC-Web: the unary methods by HTTP/1.1, for browsers, functions and anything without HTTP/2.
+
+A body is frames: a byte of flags (128: trailers, 1: compressed), the length in four bytes, big end
+first, and so many bytes. A request is one frame, the message. An answer is a frame of the message,
+which is left out when the status is not OK, and one of trailers, `grpc-status:0\r\n` and, with a
+failure, `grpc-message:...\r\n`. Under `application/grpc-web-text` both are base64.
+Source: grpc/grpc, doc/PROTOCOL-WEB.md.
+"""
+
+import asyncio
+import binascii
+import re
+import struct
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from http import HTTPStatus
+from urllib.parse import quote
+
+from starlette.types import Receive, Scope, Send
+
+from lambda_serving.api import bodies
+from lambda_serving.api.prediction_threads import Threads
+from lambda_serving.api.rpc import grpc_status
+from lambda_serving.api.rpc.grpc_web_addresses import Address
+from lambda_serving.api.rpc.services import Circumstances, Reply, RpcOptions, Services, timeout_ms
+from lambda_serving.call_record import Observers, request_id
+from lambda_serving.config.settings import Settings
+from lambda_serving.core.basic_manager import Manager
+from lambda_serving.errors import (
+    InvalidArgument,
+    PayloadTooLarge,
+    ServingError,
+    Unimplemented,
+)
+
+__all__ = ["Web", "create_web"]
+
+_BINARY, _TEXT = b"application/grpc-web", b"application/grpc-web-text"
+_TYPES = {form + suffix for form in (_BINARY, _TEXT) for suffix in (b"", b"+proto")}
+_REQUEST_ID = b"x-request-id"
+_HEAD = struct.Struct(">BI")
+_COMPRESSED, _TRAILERS = 1, 128
+_SMALL = 32 * 1024  # bytes of a body that the event loop takes apart itself
+_TEXT_PIECE, _BINARY_PIECE = 4 * 2**16, 3 * 2**16
+_QUANTUM = re.compile(rb"[^=]*=*")  # base64 may be padded wherever a writer stopped
+_TIMEOUT = re.compile(rb"(\d{1,8})([HMSmun])")
+_SECONDS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+_CORS = (
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-allow-methods", b"POST"),
+    (b"access-control-allow-headers", b"content-type, grpc-timeout, x-grpc-web, x-user-agent"),
+)
+
+Header = tuple[bytes, bytes]
+Web = Callable[[Address, Scope, Receive, Send], Awaitable[None]]
+"""An ASGI application, told besides which method of what is called."""
+
+
+def create_web(
+    manager: Manager,
+    settings: Settings,
+    threads: Threads | None,
+    observers: Observers | None = None,
+    *,
+    max_answer: int | None = None,
+    timeout_ms: int | None = None,
+) -> Web:
+    """What answers the methods, with requests as bounded as those of the REST API.
+
+    `max_answer` bounds the frames of an answer, in bytes, `timeout_ms` calls in place of
+    `grpc_timeout_in_ms`; 0 is no bound. Models are not replaced this way: a page in a browser may
+    reach it.
+    """
+    options = RpcOptions.of(settings)
+    if timeout_ms is not None:
+        options = replace(options, timeout_ms=timeout_ms)
+    return _Web(
+        Services(manager, options, threads, observers=observers),
+        settings.rest_api_max_body_bytes,
+        _CORS if settings.rest_api_enable_cors_support else (),
+        max_answer,
+        has_threads=threads is not None,
+    )
+
+
+class _Web:
+    def __init__(
+        self,
+        services: Services,
+        max_body: int,
+        headers: Sequence[Header],
+        max_answer: int | None,
+        *,
+        has_threads: bool,
+    ) -> None:
+        self._services = services
+        self._has_threads = has_threads
+        self._max_body = max_body
+        self._headers = headers
+        self._max_answer = max_answer
+
+    async def __call__(self, address: Address, scope: Scope, receive: Receive, send: Send) -> None:
+        content_type = _header(scope, b"content-type").lower()
+        if scope["method"] == "OPTIONS":
+            await self._send(send, HTTPStatus.OK)
+        elif scope["method"] != "POST":
+            await self._send(send, HTTPStatus.METHOD_NOT_ALLOWED)
+        elif content_type not in _TYPES:
+            await self._send(send, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+        else:
+            text = content_type.startswith(_TEXT)
+            known_as = self._identify(address, scope)
+            reply = await self._answer(address, scope, receive, known_as, text=text)
+            body = await self._worked_out(partial(self._body, reply, text=text), len(reply.body))
+            await self._send(send, HTTPStatus.OK, body, content_type, known_as)
+
+    def _identify(self, address: Address, scope: Scope) -> str:
+        """The id of a call that is answered with one, else nothing."""
+        method = address.method
+        if method not in self._services.methods or not self._services.wants_id(method):
+            return ""
+        return request_id(_header(scope, _REQUEST_ID).decode("latin-1"))
+
+    async def _answer(
+        self, address: Address, scope: Scope, receive: Receive, known_as: str, *, text: bool
+    ) -> Reply:
+        try:
+            body = await bodies.read(receive, scope["headers"], self._max_body)
+            read = partial(_read, body, text=text)
+            message = await self._worked_out(read, len(body))
+            if address.method not in self._services.methods:
+                raise Unimplemented(f"Unknown method {address.method}")
+            asked_ms = timeout_ms(_seconds(_header(scope, b"grpc-timeout")))
+        except ServingError as error:
+            return Reply(grpc_status.code_of(error), grpc_status.message(error), b"")
+        how = Circumstances(
+            timeouts_ms=[asked_ms, scope.get("timeout_ms", 0)],
+            model=address.model,
+            entrypoint="GRPC-WEB",
+            request_id=known_as,
+            gone=partial(bodies.abandoned, receive),
+        )
+        return await self._services.answer(address.method, message, how)
+
+    async def _worked_out(self, work: Callable[[], bytes], size: int) -> bytes:
+        """What `work` over so many bytes returns, in a thread if others would wait long for it."""
+        if size <= _SMALL or not self._has_threads:
+            return work()
+        return await asyncio.to_thread(work)
+
+    def _body(self, reply: Reply, *, text: bool) -> bytes:
+        answer = self._fitting(_framed(reply))
+        return _encoded(answer) if text else answer
+
+    def _fitting(self, frames: bytes) -> bytes:
+        if self._max_answer is None or len(frames) <= self._max_answer:
+            return frames
+        error = PayloadTooLarge(
+            f"The answer has {len(frames)} bytes; a function can return {self._max_answer}."
+            " Send fewer rows in a request, or use a server."
+        )
+        return _framed(Reply(grpc_status.code_of(error), grpc_status.message(error), b""))
+
+    async def _send(
+        self,
+        send: Send,
+        status: HTTPStatus,
+        body: bytes = b"",
+        content_type: bytes = b"",
+        known_as: str = "",
+    ) -> None:
+        headers = [*self._headers, (b"content-length", b"%d" % len(body))]
+        if content_type:
+            headers.append((b"content-type", content_type))
+        if known_as:
+            headers.append((_REQUEST_ID, known_as.encode()))
+        start = {"type": "http.response.start", "status": int(status), "headers": headers}
+        await send(start)
+        await send({"type": "http.response.body", "body": body})
+
+
+def _message(body: bytes) -> bytes:
+    """The message of a request's one frame; InvalidArgument for anything else."""
+    if len(body) < _HEAD.size:
+        raise InvalidArgument("The body is not a gRPC-Web frame")
+    flags, length = _HEAD.unpack_from(body)
+    if flags & _COMPRESSED:
+        raise Unimplemented("Compressed gRPC-Web frames are not supported")
+    if flags or len(body) != _HEAD.size + length:
+        raise InvalidArgument(
+            f"The body is not one gRPC-Web frame: {len(body) - _HEAD.size} bytes follow its head,"
+            f" which says {length}"
+        )
+    return body[_HEAD.size :]
+
+
+def _read(body: bytes, *, text: bool) -> bytes:
+    return _message(_decoded(body) if text else body)
+
+
+def _decoded(body: bytes) -> bytes:
+    """The bytes that base64 stands for, some at a time: C lets no other thread run meanwhile."""
+    try:
+        return b"".join(
+            binascii.a2b_base64(piece, strict_mode=True)
+            for part in _QUANTUM.finditer(body)
+            for piece in _pieces(part[0], _TEXT_PIECE)
+        )
+    except binascii.Error as error:
+        raise InvalidArgument(f"The body is not base64: {error}") from error
+
+
+def _encoded(answer: bytes) -> bytes:
+    return b"".join(
+        binascii.b2a_base64(piece, newline=False) for piece in _pieces(answer, _BINARY_PIECE)
+    )
+
+
+def _pieces(body: bytes, size: int) -> Iterator[bytes]:
+    """All of it, the last piece being the largest: base64's padding is never alone."""
+    start = 0
+    while len(body) - start > 2 * size:
+        yield body[start : start + size]
+        start += size
+    if body:
+        yield body[start:]
+
+
+def _framed(reply: Reply) -> bytes:
+    trailers = f"grpc-status:{reply.code}\r\n"
+    if reply.code == grpc_status.OK:
+        head, last = _HEAD.pack(0, len(reply.body)), _HEAD.pack(_TRAILERS, len(trailers))
+        return b"".join([head, reply.body, last, trailers.encode()])
+    trailers += f"grpc-message:{quote(reply.message, safe=_UNQUOTED)}\r\n"
+    return _HEAD.pack(_TRAILERS, len(trailers)) + trailers.encode()
+
+
+_UNQUOTED = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
+"""What stands for itself in `grpc-message` (grpc/grpc, doc/PROTOCOL-HTTP2.md)."""
+
+
+def _seconds(header: bytes) -> float | None:
+    """Of `grpc-timeout`, e.g. `100m`; None when there is none."""
+    if not header:
+        return None
+    if (match := _TIMEOUT.fullmatch(header)) is None:
+        raise InvalidArgument(f"grpc-timeout is {header.decode('latin-1')!r}")
+    return int(match[1]) * _SECONDS[match[2]]
+
+
+def _header(scope: Scope, name: bytes) -> bytes:
+    return next((value for key, value in scope["headers"] if key == name), b"")

@@ -1,0 +1,52 @@
+"""Where gRPC-Web calls come in: beside another application."""
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from lambda_serving.api.prediction_threads import Threads
+from lambda_serving.api.rpc import grpc_web_addresses
+from lambda_serving.call_record import Observers
+from lambda_serving.config.settings import Settings
+from lambda_serving.core.basic_manager import Manager
+
+if TYPE_CHECKING:
+    from lambda_serving.api.rpc.grpc_web import Web
+
+__all__ = ["with_grpc_web"]
+
+
+def with_grpc_web(
+    app: ASGIApp,
+    manager: Manager,
+    settings: Settings,
+    threads: Threads | None = None,
+    observers: Observers | None = None,
+    *,
+    max_answer: int | None = None,
+    timeout_ms: int | None = None,
+) -> ASGIApp:
+    """An application that answers gRPC-Web calls, and hands all else to `app`.
+
+    Calls run in `threads`, without them in the thread of the caller. `max_answer` bounds an
+    answer, in bytes of frames, `timeout_ms` a call, in place of `grpc_timeout_in_ms`; 0 is none.
+    What calls need is imported by the first one: few functions and servers are ever sent any.
+    """
+
+    @cache
+    def web() -> "Web":
+        from lambda_serving.api.rpc.grpc_web import create_web
+
+        return create_web(
+            manager, settings, threads, observers, max_answer=max_answer, timeout_ms=timeout_ms
+        )
+
+    async def both(scope: Scope, receive: Receive, send: Send) -> None:
+        address = grpc_web_addresses.read(scope) if scope["type"] == "http" else None
+        if address is None:
+            await app(scope, receive, send)
+        else:
+            await web()(address, scope, receive, send)
+
+    return both

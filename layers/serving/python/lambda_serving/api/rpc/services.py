@@ -1,0 +1,366 @@
+"""PredictionService and ModelService: from a request's bytes to the answer's, on any transport."""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Self
+
+from lambda_serving import protos
+from lambda_serving.api.bodies import Held, Room
+from lambda_serving.api.dispatch import Prediction
+from lambda_serving.api.prediction_threads import Deadline, Gone, Threads
+from lambda_serving.api.rpc import examples, grpc_status, large_requests, model_service, predict
+from lambda_serving.api.rpc.large_answers import serialized
+from lambda_serving.call_record import OK, CallRecord, Observers
+from lambda_serving.config.model_config import ModelConfig
+from lambda_serving.config.settings import Settings
+from lambda_serving.core.basic_manager import Loaded, Manager
+from lambda_serving.errors import (
+    NO_MEMORY,
+    Code,
+    InvalidArgument,
+    ResourceExhausted,
+    ServingError,
+    Unimplemented,
+)
+from lambda_serving.model_spec import ModelSpec
+from lambda_serving.servables.inference import Run
+
+__all__ = [
+    "Circumstances",
+    "Counters",
+    "Reload",
+    "Reply",
+    "RpcOptions",
+    "Services",
+    "no_reload",
+    "timeout_ms",
+]
+
+_log = logging.getLogger(__name__)
+_ALL_MESSAGES = 256 * 2**20  # bytes of all at once,
+_LARGEST_MESSAGES = 4  # or of so many of the largest
+_FEW_ELEMENTS = 64 * 1024  # of inputs, which a small message may repeat
+_NO_DEADLINE_SECONDS = 365 * 24 * 3600
+_SMALL_MESSAGE = 32 * 1024
+_NO_MODEL = ""  # whose threads reload, and read the messages that do not yet say which model
+
+Counters = Callable[[], Mapping[str, int]]
+Reload = Callable[[Sequence[ModelConfig]], None]
+"""Makes these the models that are served; raises a ServingError when it cannot."""
+
+
+def no_reload(_: Sequence[ModelConfig]) -> None:
+    """Of a server whose models stay; raises Unimplemented."""
+    raise Unimplemented("The models served here cannot be replaced by a call")
+
+
+@dataclass(frozen=True, slots=True)
+class RpcOptions:
+    """What an operator may set."""
+
+    max_message: int = 256 * 2**20
+    """Bytes of the largest request, and of the largest array that one may stand for."""
+    as_content: bool = False
+    """Predict answers by `tensor_content`, not by values."""
+    request_ids: bool = False
+    """Whether predictions are answered with `x-request-id`."""
+    batching: bool = False
+    """Whether servables may join requests."""
+    timeout_ms: int = 0
+    """Bound of a call, also if its client allows it more; 0 is none."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        return cls(
+            max_message=settings.grpc_max_message_bytes,
+            as_content=settings.enable_serialization_as_tensor_content,
+            request_ids=settings.access_log,
+            batching=settings.enable_batching,
+            timeout_ms=settings.grpc_timeout_in_ms,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A serialized answer, or a status that is not OK and its message."""
+
+    code: int
+    message: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """How a call came, beside its method and its message.
+
+    `timeouts_ms` are what its client and whoever handed it on allow, 0 for no bound. `model` is
+    what its address names: no other one may be asked for. `gone` returns when the client has gone
+    away.
+    """
+
+    timeouts_ms: Sequence[int] = ()
+    model: ModelSpec | None = None
+    entrypoint: str = "GRPC"
+    request_id: str = ""
+    gone: Gone | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A call whose message has been read."""
+
+    request: Any
+    small: bool
+    """Whether it came in few bytes."""
+    deadline: Deadline
+    record: CallRecord | None
+    gone: Gone | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Method:
+    """A method: the name of its request, and what makes its response, serialized."""
+
+    request: str
+    perform: Callable[[_Call], Awaitable[bytes]]
+    api: str = ""
+    """Its name if it is a prediction, of which observers are told."""
+
+    def parse(self, body: bytes) -> Any:
+        from google.protobuf.message import DecodeError
+
+        try:
+            return protos.message(f"tensorflow.serving.{self.request}").FromString(body)
+        except DecodeError as error:
+            raise InvalidArgument(f"The request is not a {self.request}") from error
+
+    def read(self, body: bytes, hold: Callable[[int], None]) -> Any:
+        """As `parse`; `hold` is told what the fields take, and others may go on meanwhile."""
+        request = protos.message(f"tensorflow.serving.{self.request}")()
+        large_requests.read(request, body, hold)
+        return request
+
+
+_PLAIN = Circumstances()
+
+
+class Services:
+    """Every method of both services over the versions that `manager` holds.
+
+    Predictions are answered as `predictions` says, in `threads` if there are any. `observers` are
+    told of them; `counters` gives the values of counters by name.
+    """
+
+    def __init__(
+        self,
+        manager: Manager,
+        options: RpcOptions,
+        threads: Threads | None = None,
+        reload: Reload = no_reload,
+        *,
+        observers: Observers | None = None,
+        counters: Counters | None = None,
+    ) -> None:
+        self._manager = manager
+        self._options = options
+        self._threads = threads
+        self._reload = reload
+        self._observers = Observers() if observers is None else observers
+        self._counters = counters
+        self.max_message = options.max_message
+        self.room = Room(max(_ALL_MESSAGES, _LARGEST_MESSAGES * options.max_message), _too_many)
+        """Of messages, and of the inputs that they stand for."""
+        prediction, model = (
+            f"/tensorflow.serving.{name}Service" for name in ("Prediction", "Model")
+        )
+        self.methods: Mapping[str, _Method] = {
+            f"{prediction}/Predict": _Method("PredictRequest", self._predict, "Predict"),
+            f"{prediction}/Classify": _Method("ClassificationRequest", self._classify, "Classify"),
+            f"{prediction}/Regress": _Method("RegressionRequest", self._regress, "Regress"),
+            f"{prediction}/MultiInference": _Method(
+                "MultiInferenceRequest", self._multi_inference, "MultiInference"
+            ),
+            f"{prediction}/GetModelMetadata": _Method("GetModelMetadataRequest", self._metadata),
+            f"{model}/GetModelStatus": _Method("GetModelStatusRequest", self._status),
+            f"{model}/HandleReloadConfigRequest": _Method("ReloadConfigRequest", self._replace),
+        }
+        """Every method by its path."""
+
+    async def answer(self, path: str, body: bytes, how: Circumstances = _PLAIN) -> Reply:
+        """The reply to a call of one of `methods`."""
+        method = self.methods[path]
+        if not (self._observers and method.api):
+            return await self._answer(path, method, body, how)
+        record = CallRecord(how.entrypoint, how.request_id, method.api)
+        record.received(len(body))
+        reply = await self._answer(path, method, body, how, record)
+        record.status = OK if reply.code == grpc_status.OK else Code(reply.code).name
+        self._observers.tell(record)
+        return reply
+
+    def wants_id(self, path: str) -> bool:
+        """Whether calls of this method are answered with `x-request-id`."""
+        observed = bool(self._observers and self.methods[path].api)
+        return observed and self._options.request_ids
+
+    async def _answer(
+        self,
+        path: str,
+        method: _Method,
+        body: bytes,
+        how: Circumstances,
+        record: CallRecord | None = None,
+    ) -> Reply:
+        try:
+            with Held(self.room) as message, Held(self.room) as held:
+                deadline = Deadline.after(self._options.timeout_ms, *how.timeouts_ms)
+                small = len(body) < _SMALL_MESSAGE
+                if not small:
+                    message.add(len(body))  # so that its fields are not let have all they want
+
+                def read() -> Any:
+                    request = method.parse(body) if small else method.read(body, held.add)
+                    if how.model:
+                        model_service.narrow(request, how.model)
+                    return request
+
+                if small or self._threads is None:
+                    request = read()
+                else:
+                    request = await self._threads.call(_NO_MODEL, read, deadline, how.gone)
+                if record:
+                    record.model = _model(request)
+                call = _Call(request, small, deadline, record, how.gone)
+                return Reply(grpc_status.OK, "", await method.perform(call))
+        except ServingError as error:
+            return Reply(grpc_status.code_of(error), grpc_status.message(error), b"")
+        except MemoryError:
+            return Reply(grpc_status.code_of(ResourceExhausted(NO_MEMORY)), NO_MEMORY, b"")
+        except Exception:  # noqa: BLE001 - the one place for what nobody foresaw
+            _log.exception("%s failed", path)
+            return Reply(grpc_status.INTERNAL, grpc_status.UNEXPECTED, b"")
+
+    async def _predict(self, call: _Call) -> bytes:
+        def run_of(loaded: Loaded, admit: Callable[[int], None]) -> Run[bytes]:
+            as_content = self._options.as_content
+            return predict.prediction(loaded, call.request, admit=admit, as_content=as_content)
+
+        few = call.small and predict.elements(call.request) <= _FEW_ELEMENTS
+        return await self._run(call, run_of, small=few)
+
+    async def _classify(self, call: _Call) -> bytes:
+        return await self._infer(call, examples.classification)
+
+    async def _regress(self, call: _Call) -> bytes:
+        return await self._infer(call, examples.regression)
+
+    async def _infer(
+        self, call: _Call, infer: Callable[[Loaded, Any, Callable[[int], None]], Run[Any]]
+    ) -> bytes:
+        """A context may be repeated for each of many examples: then they are not few bytes."""
+        few = call.small and not call.request.input.example_list_with_context.HasField("context")
+        return await self._run(call, partial(_examples, infer, call), small=few)
+
+    async def _run(
+        self,
+        call: _Call,
+        run_of: Callable[[Loaded, Callable[[int], None]], Run[bytes]],
+        *,
+        small: bool,
+    ) -> bytes:
+        with Held(self.room) as held:
+
+            def prepare() -> tuple[Loaded, Run[bytes]]:
+                loaded = model_service.loaded(self._manager, call.request)
+                run = run_of(loaded, partial(self._admit, held))
+                if call.record:
+                    call.record.decoded(loaded.id.version, run.signature.name, run.inputs)
+                return loaded, run
+
+            return await Prediction(
+                _model(call.request),
+                prepare,
+                call.deadline,
+                self._threads,
+                small=small,
+                joins=self._options.batching,
+                record=call.record,
+                gone=call.gone,
+            ).answer()
+
+    async def _multi_inference(self, call: _Call) -> bytes:
+        with Held(self.room) as held:
+
+            def perform() -> Any:
+                admit = partial(self._admit, held)
+                return examples.multi_inference(
+                    self._manager, call.request, admit, call.deadline, call.record
+                )
+
+            return await self._in_thread(call, perform)
+
+    async def _metadata(self, call: _Call) -> bytes:
+        return await self._in_thread(
+            call, partial(model_service.metadata, self._manager, call.request)
+        )
+
+    async def _status(self, call: _Call) -> bytes:
+        return serialized(model_service.status(self._manager, call.request))
+
+    async def _replace(self, call: _Call) -> bytes:
+        """Goes on whatever becomes of its client, and for as long as loading takes."""
+        replace = partial(model_service.replace, self._reload, call.request, self._counters)
+        if self._threads is None:
+            return serialized(replace())
+        return serialized(await self._threads.call(_NO_MODEL, replace, Deadline(None)))
+
+    async def _in_thread(self, call: _Call, work: Callable[[], Any]) -> bytes:
+        def answer() -> bytes:
+            return serialized(work())
+
+        if self._threads is None:
+            return answer()
+        return await self._threads.call(_model(call.request), answer, call.deadline, call.gone)
+
+    def _admit(self, held: Held, size: int) -> None:
+        """Raises where the inputs of a request take too much, alone or beside those of others."""
+        if size > self.max_message:
+            raise InvalidArgument(
+                f"The inputs take {size} bytes together, over the limit of {self.max_message}"
+                " (--grpc_max_message_bytes). Send fewer rows in a request, or raise the limit."
+            )
+        held.add(size)
+
+
+def _too_many(limit: int) -> ResourceExhausted:
+    return ResourceExhausted(
+        f"The messages of all calls at once are over {limit} bytes. Try again later"
+    )
+
+
+def _examples(
+    infer: Callable[[Loaded, Any, Callable[[int], None]], Run[Any]],
+    call: _Call,
+    loaded: Loaded,
+    admit: Callable[[int], None],
+) -> Run[bytes]:
+    return infer(loaded, call.request, admit).then(serialized)
+
+
+def _model(request: Any) -> str:
+    """The name of the model that is asked for, empty for none."""
+    asked = request.tasks[:1] if hasattr(request, "tasks") else [request]
+    name: str = asked[0].model_spec.name if asked and hasattr(asked[0], "model_spec") else ""
+    return name
+
+
+def timeout_ms(seconds: float | None) -> int:
+    """The timeout of a run for what a client's deadline leaves; 0, no bound, where it has none.
+
+    gRPC's own word for no deadline is one in some centuries.
+    """
+    if seconds is None or seconds > _NO_DEADLINE_SECONDS:
+        return 0
+    return max(1, int(1000 * seconds))

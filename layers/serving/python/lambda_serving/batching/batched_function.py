@@ -1,0 +1,216 @@
+"""A function whose concurrent runs become one."""
+
+import logging
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from threading import Thread
+from time import perf_counter
+
+from lambda_serving.batching import arrays, parts
+from lambda_serving.batching.parameters import BatchingParameters
+from lambda_serving.batching.queue import Batch, Task
+from lambda_serving.batching.report import Report
+from lambda_serving.batching.scheduler import Scheduler
+from lambda_serving.batching.sizing import Sizing
+from lambda_serving.dtypes import Array
+from lambda_serving.errors import DeadlineExceeded
+from lambda_serving.servables.cancellation import Cancellation
+from lambda_serving.servables.servable import Function, Signature
+
+__all__ = ["BatchedFunction", "Surroundings"]
+
+_log = logging.getLogger(__name__)
+_HANDOVER_SECONDS = 0.0001
+"""A run that takes less costs less than handing it to another thread and back."""
+
+Outputs = list[Array]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the functions of all servables share."""
+
+    scheduler: Scheduler
+    clock: Callable[[], float]
+    thread_pool_name: str
+    report: Callable[[Report], None]
+    """Called for each run, from any thread; must not raise."""
+
+
+class BatchedFunction:
+    """Joins the runs of `function` that wait at the same time.
+
+    A request has what it would have alone: if a joined run fails, its halves are run again, down
+    to the one request that fails. When the outputs turn out not to have a row for each row of the
+    inputs, runs are no longer joined.
+    """
+
+    def __init__(
+        self,
+        function: Function,
+        signature: Signature,
+        parameters: BatchingParameters,
+        surroundings: Surroundings,
+        owner: object,
+    ) -> None:
+        """`owner` stands for the servable, which shares threads with others."""
+        self._function = function
+        self._signature = signature
+        self._parameters = parameters
+        self._surroundings = surroundings
+        self._joins = True
+        self._lane = surroundings.scheduler.lane(parameters, self._run, owner)
+        self._sizing = None if parameters.batch_timeout_micros else Sizing(parameters)
+        if self._sizing:
+            self._lane.queue.most = self._sizing.limit
+        self._is_cheap = False
+
+    def is_quick(self, inputs: Sequence[Array]) -> bool:
+        return (self._is_cheap or not self._joins) and self._function.is_quick(inputs)
+
+    def __call__(self, inputs: Sequence[Array], timeout_ms: int) -> Outputs:
+        """As the function; waits for the run that this becomes part of."""
+        future = self.submit(inputs, timeout_ms)
+        return self._function(inputs, timeout_ms) if future is None else future.result()
+
+    def submit(self, inputs: Sequence[Array], timeout_ms: int) -> Future[Outputs] | None:
+        """The outputs to come of a run that others may join; None when none may.
+
+        `timeout_ms` is for waiting and running together. Raises InvalidArgument in the words of
+        batching/batching_util.h for inputs that have no rows or not as many, and for too many,
+        Unavailable when too much waits.
+        """
+        if not self._joins:
+            return None
+        rows = arrays.rows(inputs)
+        timeout = timeout_ms / 1000 if timeout_ms > 0 else None
+        if self.is_quick(inputs) and rows <= self._parameters.batch_limit:
+            return self._run_here(inputs, rows, timeout)
+        kind: Hashable = arrays.kind(inputs, pad=self._parameters.pad_variable_length_inputs)
+        scheduler = self._surroundings.scheduler
+        # No rows have nothing to join, and may be a special case of the graph.
+        tasks = scheduler.put(self._lane, inputs, kind if rows else object(), timeout)
+        if len(tasks) == 1:
+            return tasks[0].outputs
+        return parts.together(tasks, partial(self._function, inputs, timeout_ms))
+
+    def close(self) -> None:
+        """Returns when everything that waits has run."""
+        self._surroundings.scheduler.close_lane(self._lane)
+
+    def _run_here(
+        self, inputs: Sequence[Array], rows: int, timeout: float | None
+    ) -> Future[Outputs]:
+        now = self._surroundings.clock()
+        deadline = None if timeout is None else now + timeout
+        task = Task(list(inputs), rows, None, now, deadline)
+        self._attempt([task])
+        return task.outputs
+
+    def _run(self, batch: Batch) -> None:
+        if self._joins:
+            self._attempt(batch.tasks)
+        else:  # found out while these waited
+            self._attempt_each(batch.tasks)
+
+    def _attempt_each(self, tasks: Sequence[Task]) -> None:
+        for task in tasks:
+            self._attempt([task])
+
+    def _attempt(self, tasks: Sequence[Task]) -> None:
+        """Gives each task its outputs or its error."""
+        tasks = self._in_time([task for task in tasks if not task.outputs.cancelled()])
+        if not tasks:
+            return
+        try:
+            outputs, size = self._run_joined(tasks)
+        except Exception as error:  # noqa: BLE001 - goes to the one whose it is
+            self._divide(tasks, error)
+            return
+        sizes = [task.size for task in tasks]
+        if arrays.fits(outputs, size):
+            for task, part in zip(tasks, arrays.split(outputs, sizes), strict=True):
+                task.give(part)
+            return
+        if size:
+            self._stop_joining(outputs, size)
+        if sizes == [size]:
+            tasks[0].give(outputs)
+        else:
+            self._attempt_each(tasks)
+
+    def _run_joined(self, tasks: Sequence[Task]) -> tuple[Outputs, int]:
+        """The outputs of all, and the rows that they are of, padding included."""
+        sizes = tuple(task.size for task in tasks)
+        rows = sum(sizes)
+        size = self._parameters.padded(rows) if rows and self._joins else rows
+        now = self._surroundings.clock()
+        waited = tuple(now - task.enqueued for task in tasks)
+        self._surroundings.report(Report(self._surroundings.thread_pool_name, waited, sizes, size))
+        inputs = arrays.join([task.inputs for task in tasks], size - rows)
+        start = perf_counter()
+        timeout_ms = _timeout_ms(tasks, now)
+        outputs = _cancelled_with(tasks).run(partial(self._function, inputs, timeout_ms))
+        took = perf_counter() - start
+        self._is_cheap = took < _HANDOVER_SECONDS
+        if self._sizing and size:
+            self._sizing.record(size, took)
+            self._lane.queue.most = self._sizing.limit
+        return outputs, size
+
+    def _divide(self, tasks: Sequence[Task], error: Exception) -> None:
+        """Finds whose error it is; time that is up is up for all."""
+        if len(tasks) == 1 or isinstance(error, DeadlineExceeded):
+            for task in tasks:
+                task.fail(error)
+            return
+        middle = len(tasks) // 2
+        self._attempt(tasks[:middle])
+        self._attempt(tasks[middle:])
+
+    def _in_time(self, tasks: Sequence[Task]) -> list[Task]:
+        now = self._surroundings.clock()
+        in_time = []
+        for task in tasks:
+            if task.deadline is None or task.deadline > now:
+                in_time.append(task)
+            else:
+                task.fail(
+                    DeadlineExceeded("Run() timeout exceeded while waiting in batching queue")
+                )
+        return in_time
+
+    def _stop_joining(self, outputs: Outputs, size: int) -> None:
+        if self._joins:
+            self._joins = False
+            shapes = ", ".join(str(list(output.shape)) for output in outputs)
+            _log.warning(
+                "Requests of signature %r are no longer joined: for %d rows its outputs are %s",
+                self._signature.name,
+                size,
+                shapes,
+            )
+
+
+def _cancelled_with(tasks: Sequence[Task]) -> Cancellation:
+    """What stops the run of these tasks when none is waited for any more."""
+    cancellation, left = Cancellation(), count(len(tasks) - 1, -1)
+
+    def ended(outputs: Future[Outputs]) -> None:
+        if outputs.cancelled() and next(left) == 0:  # in a thread: whoever cancels does not wait
+            Thread(target=cancellation.cancel, name="cancel", daemon=True).start()
+
+    for task in tasks:
+        task.outputs.add_done_callback(ended)
+    return cancellation
+
+
+def _timeout_ms(tasks: Sequence[Task], now: float) -> int:
+    """Until the last deadline; 0, no bound, if a task has none."""
+    deadlines = [task.deadline for task in tasks if task.deadline is not None]
+    if len(deadlines) < len(tasks):
+        return 0
+    return max(int(1000 * (max(deadlines) - now)), 1)

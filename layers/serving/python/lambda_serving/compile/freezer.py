@@ -1,0 +1,167 @@
+"""The process that compiles graphs, as its parent sees it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Self
+
+from lambda_serving.store import temporary
+
+__all__ = ["Freezer", "Frozen", "Stays"]
+
+_MOST_CHARACTERS = 10_000
+
+
+class Stays(Exception):
+    """The model is left as it is; the message says why, `details` what TensorFlow said, if any."""
+
+    def __init__(self, reason: str, details: str = "") -> None:
+        super().__init__(reason)
+        self.details = details
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """What became of a graph: nodes, those of functions included, and bytes of its variables."""
+
+    nodes_before: int
+    nodes_after: int
+    frozen_bytes: int
+    mapped_bytes: int
+    left_out: Sequence[str]
+
+
+class Freezer:
+    """A process that imports Python TensorFlow once, and forks itself for each graph it compiles.
+
+    It starts with the first graph and ends with the block, or where it fails; the next graph starts
+    another one. One thread at a time may use it.
+    """
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._process: subprocess.Popen[str] | None = None
+        self._errors: IO[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._stack:
+            self._end()
+
+    def freeze(
+        self,
+        source: Path,
+        out: Path,
+        tags: Sequence[str],
+        op_libraries: Sequence[str],
+        stage: Callable[[str], None],
+        *,
+        onednn: bool = True,
+        mapped: bool = True,
+    ) -> Frozen:
+        """Writes the compiled graph of a SavedModel and its weights to the folder `out`.
+
+        `stage` is told what the process is at. The graph names oneDNN's kernels if `onednn`, and
+        has large constants in files if `mapped`. Raises Stays when such a model cannot be
+        compiled, or the process fails or crashes over it; OSError when something cannot be written.
+        """
+        asked = {
+            "source": str(source),
+            "out": str(out),
+            "tags": list(tags),
+            "op_libraries": list(op_libraries),
+            "onednn": onednn,
+            "mapped": mapped,
+        }
+        process, errors = self._running()
+        before = os.fstat(errors).st_size
+        try:
+            return self._answer(process, asked, stage)
+        except _Failed as failed:
+            said = os.pread(errors, os.fstat(errors).st_size - before, before)
+            words = said.decode(errors="replace").strip()[-_MOST_CHARACTERS:]
+            raise Stays(str(failed), words) from None
+
+    def _answer(
+        self,
+        process: subprocess.Popen[str],
+        asked: Mapping[str, Any],
+        stage: Callable[[str], None],
+    ) -> Frozen:
+        stdin, stdout = process.stdin, process.stdout
+        assert stdin
+        assert stdout
+        at, answer = "starting", dict[str, Any]()
+        try:
+            with suppress(BrokenPipeError):  # what it says, or its end, tells more
+                stdin.write(json.dumps(asked) + "\n")
+                stdin.flush()
+            for line in stdout:
+                match json.loads(line):
+                    case {"stage": name}:
+                        stage(at := name)
+                    case {"ended": int(code)}:
+                        break
+                    case other:
+                        answer = other
+            else:
+                code = process.wait()
+                self._end()
+        except BaseException:
+            self._end()  # its answer would be taken for that to the next question
+            raise
+        match answer:
+            case {"result": result}:
+                return Frozen(**result)
+            case {"refused": reason}:
+                raise Stays(reason)
+            case {"cannot write": [number, reason]}:
+                raise OSError(number, reason)
+        raise _Failed(_reason(at, code))
+
+    def _running(self) -> tuple[subprocess.Popen[str], int]:
+        """The process, and the file to which it writes errors."""
+        if self._errors is None:
+            self._errors = self._stack.enter_context(temporary.file())
+        if self._process and self._process.poll() is not None:
+            self._end()
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "lambda_serving.compile.freezer_process"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                text=True,
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # to fork, one thread is best
+            )
+        return self._process, self._errors.fileno()
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        if process:
+            process.kill()  # and so what it has forked
+            process.communicate()
+
+
+class _Failed(Exception):
+    """There is no answer; the message says at what the process failed."""
+
+
+def _reason(at: str, code: int) -> str:
+    """Why there is no graph, from the stage and the exit code alone."""
+    failed = f"TensorFlow failed while {at}"
+    match -code:
+        case signal.SIGKILL:
+            return f"{failed}: its process was killed, as happens when memory runs out"
+        case number if number > 0:
+            return f"{failed}: its process ended by signal {number}"
+        case _:
+            return f"{failed}. The report has its words under details"

@@ -1,0 +1,137 @@
+"""Compiling in a process of its own, which knows no secrets: a model is code, and is run there.
+
+`compile_apart` starts it; this module is its program. Its environment lacks all that begins with
+`AWS_`, where Lambda puts the credentials of a function's role. A model that makes TensorFlow
+crash, or runs without end, costs that process alone.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+from lambda_serving.errors import (
+    DeadlineExceeded,
+    DiskFull,
+    FailedPrecondition,
+    Internal,
+    ResourceExhausted,
+    ServingError,
+    of_code,
+)
+from lambda_serving.store import temporary
+
+__all__ = ["Outcome", "compile_apart"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of compiling: why the export was left as it is, if so; seconds of each stage."""
+
+    reason: str | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+def compile_apart(
+    source: Path,
+    destination: Path,
+    *,
+    op_libraries: Sequence[str] = (),
+    timeout_s: float | None = None,
+) -> Outcome:
+    """As `compiler.compile_saved_model`, whose report lies beside `destination` as well.
+
+    What an export is made into so that it can be loaded goes beside `destination` meanwhile.
+
+    Raises what that does, DeadlineExceeded after `timeout_s`, ResourceExhausted for a process
+    that was killed, FailedPrecondition for one that crashed.
+    """
+    with (
+        temporary.folder("cache-", destination.parent) as cache,
+        temporary.file() as said,
+        subprocess.Popen(
+            [
+                *(sys.executable, "-P", "-m", "lambda_serving.compile.isolated"),
+                *(str(source), str(destination), str(cache), json.dumps(list(op_libraries))),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            env=_environment(os.environ),
+            process_group=0,  # it has children, too, which end with it
+        ) as process,
+    ):
+        try:
+            code = process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise DeadlineExceeded(
+                f"Compiling it did not end within {timeout_s:.0f} seconds"
+            ) from None
+        finally:
+            _end(process)
+        said.seek(0)
+        return _outcome(said.read(), code)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kills what is left of the process and its children."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Without what opens AWS, and without the way to the credentials of a machine."""
+    kept = {name: value for name, value in environ.items() if not name.startswith("AWS_")}
+    return {**kept, "AWS_EC2_METADATA_DISABLED": "true"}
+
+
+def _outcome(said: bytes, code: int) -> Outcome:
+    try:
+        answer = json.loads(said)
+    except ValueError:  # nothing, or what was cut off
+        answer = None
+    match answer:
+        case {"reason": reason, "seconds": seconds}:
+            return Outcome(reason, seconds)
+        case {"error": [str(name), int(number), str(message)]}:
+            raise DiskFull(message) if name == DiskFull.__name__ else of_code(number, message)
+    match -code:
+        case signal.SIGKILL:
+            raise ResourceExhausted(
+                "Compiling it was killed, as happens when memory runs out. Give it more"
+            )
+        case number if number > 0:
+            raise FailedPrecondition(
+                f"Compiling it ended by signal {number}: TensorFlow crashes over this model"
+            )
+    raise Internal(f"Compiling it ended with exit code {code} and said no more")
+
+
+def _main(source: str, destination: str, cache: str, op_libraries: str) -> NoReturn:
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # where libraries print, they do not print among our lines
+    from lambda_serving.compile.compiler import compile_saved_model
+
+    try:
+        report = compile_saved_model(
+            Path(source),
+            Path(destination),
+            op_libraries=json.loads(op_libraries),
+            cache=Path(cache),
+        )
+    except ServingError as error:
+        json.dump({"error": [type(error).__name__, error.code, str(error)]}, out)
+    else:
+        json.dump({"reason": report.reason, "seconds": dict(report.seconds)}, out)
+    out.flush()
+    os._exit(0)  # what a model has started need not end
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

@@ -1,0 +1,110 @@
+"""The plain copy of a graph, beside the one in which oneDNN's kernels stand.
+
+It answers what those are not given: tensors of other ranks, without values or with another number
+of channels. It does so as the export does, with an error in the export's words where that has one.
+What both graphs hold alike, weights and tables above all, both use.
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+from lambda_serving.compile.graphs import (
+    add_constant,
+    consumers,
+    in_order,
+    node_name,
+    prune,
+    set_inputs,
+)
+from lambda_serving.dtypes import DType
+from lambda_serving.servables.compiled import PLAIN
+
+__all__ = ["add_plain", "bare_convolutions", "fuse_as_exported"]
+
+_FUSED_BY_TENSORFLOW = frozenset(
+    ("BiasAdd", "FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
+)
+_FUSED_DTYPES = frozenset((DType.FLOAT, DType.DOUBLE))
+
+
+def bare_convolutions(graph: Any) -> set[str]:
+    """Convolutions of an export that TensorFlow's optimiser fuses with nothing.
+
+    `graph` is the export's, before constants are folded. The other ones refuse inputs of several
+    groups of channels, which these convolve.
+    """
+    users = consumers(graph)
+
+    def is_fused(node: Any) -> bool:
+        match users[node.name]:
+            case [user] if user.op == "Squeeze":  # of a convolution in one dimension
+                return [each.op for each in users[user.name]] == ["BiasAdd"]
+            case [user]:
+                return user.op in _FUSED_BY_TENSORFLOW
+            case _:
+                return False
+
+    return {node.name for node in graph.node if node.op == "Conv2D" and not is_fused(node)}
+
+
+def fuse_as_exported(graph: Any, bare: Collection[str]) -> None:
+    """Makes a graph's convolutions, but those that are `bare`, the fused ones that they were.
+
+    What was added to them has become another operation, or nothing if it was zero: they add zeros.
+    """
+    nodes = {node.name: node for node in graph.node}
+    for node in [each for each in graph.node if each.op == "Conv2D" and each.name not in bare]:
+        filters = nodes[node_name(node.input[1])]
+        if filters.op == "Const" and (dtype := DType(node.attr["T"].type)) in _FUSED_DTYPES:
+            *_, channels = filters.attr["value"].tensor.tensor_shape.dim
+            node.input.insert(2, _zeros(graph, nodes, dtype, channels.size))
+            node.op = "_FusedConv2D"
+            node.attr["num_args"].i = 1
+            node.attr["TArgs"].list.type.append(dtype)
+            node.attr["fused_ops"].list.s.append(b"BiasAdd")
+
+
+def _zeros(graph: Any, nodes: dict[str, Any], dtype: DType, count: int) -> str:
+    name = f"{PLAIN}{dtype.name}_zeros_{count}"
+    if name not in nodes:
+        add_constant(graph, name, np.zeros(count, dtype.numpy))
+        nodes[name] = graph.node[-1]
+    return name
+
+
+def add_plain(graph: Any, plain: Any, inputs: Collection[str], outputs: Collection[str]) -> None:
+    """Adds to a graph the nodes of `plain`, from which it was made, below `compiled.PLAIN`.
+
+    Those are the nodes `outputs`, unless they are `inputs`, and all before them that the graph
+    has otherwise, or has no longer.
+    """
+    prune(plain, outputs)
+    there = {node.name: node for node in graph.node}
+    copied = set(outputs).difference(inputs)
+    for node in in_order(plain):
+        node.device = ""
+        if node.name in inputs or _is_shared(node, there.get(node.name), copied):
+            continue
+        copied.add(node.name)
+        made = graph.node.add()
+        made.CopyFrom(node)
+        made.name = PLAIN + node.name
+    for node in graph.node:
+        if node.name.startswith(PLAIN):
+            set_inputs(node, [_copy_of(each, copied) for each in node.input])
+
+
+def _is_shared(node: Any, other: Any, copied: Collection[str]) -> bool:
+    if other is None or node.name in copied or other.op != node.op:
+        return False
+    if not node.input and node.op != "Const":
+        return True  # handles of variables and tables, which must be the same
+    return bool(node == other) and not any(node_name(each) in copied for each in node.input)
+
+
+def _copy_of(tensor: str, copied: Collection[str]) -> str:
+    if node_name(tensor) not in copied:
+        return tensor
+    return f"^{PLAIN}{tensor[1:]}" if tensor.startswith("^") else PLAIN + tensor

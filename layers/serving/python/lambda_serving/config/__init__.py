@@ -1,0 +1,1 @@
+"""What operators set: flags, model config files, version policies."""

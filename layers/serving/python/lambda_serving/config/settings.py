@@ -1,0 +1,248 @@
+"""What an operator sets: the flags of `tensorflow_model_server` that are served here, and ours.
+
+One table of fields is the flags, their help and their defaults.
+Source of names and defaults: model_servers/main.cc.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+from lambda_serving import protos
+from lambda_serving.config import proto_text
+from lambda_serving.config.model_config import ModelConfig, check, read
+from lambda_serving.config.servable_version_policy import Latest, Specific
+from lambda_serving.errors import InvalidArgument
+
+__all__ = ["Flag", "Settings", "flags"]
+
+_MAX_WORKERS = 64
+_ON = 1  # RewriterConfig.Toggle
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One flag: `--name=value`."""
+
+    name: str
+    type: type
+    default: Any
+    help: str
+    range: tuple[int | None, int | None]
+
+    def parse(self, text: str) -> Any:
+        """The value that `text` stands for, the default for none; raises InvalidArgument."""
+        if not text:
+            return self.default
+        if self.type is bool:
+            if text.lower() not in _BOOLEANS:
+                raise InvalidArgument(f"{self.name.upper()} is {text!r}; it must be true or false")
+            return _BOOLEANS[text.lower()]
+        return text if self.type is str else self._number(text)
+
+    def _number(self, text: str) -> int | float:
+        low, high = self.range
+        try:
+            number: int | float = self.type(text)
+        except ValueError:
+            raise InvalidArgument(
+                f"{self.name.upper()} is {text!r}; it must be a"
+                f" {'whole ' if self.type is int else ''}number"
+            ) from None
+        if (low is not None and number < low) or (high is not None and number > high):
+            raise InvalidArgument(
+                f"{self.name.upper()} is {number}; it must be at least {low}"
+                f"{'' if high is None else f' and at most {high}'}"
+            )
+        return number
+
+
+def _flag(
+    default: Any,
+    help: str,  # noqa: A002 - as click calls it
+    low: int | None = None,
+    high: int | None = None,
+) -> Any:
+    return field(default=default, metadata={"help": help, "range": (low, high)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of a server or a function; sizes in bytes."""
+
+    rest_api_port: int = _flag(8501, "Port of the REST API; 0 is any free one", 0, 65535)
+    rest_api_host: str = _flag("127.0.0.1", "Address to listen on; 0.0.0.0 for all [ours]")
+    rest_api_num_threads: int = _flag(4 * (os.cpu_count() or 1), "Threads that run predictions", 1)
+    rest_api_timeout_in_ms: int = _flag(30_000, "Bound of one run of a model; 0 is none")
+    rest_api_enable_cors_support: bool = _flag(
+        default=False, help="Let pages of any origin call the API"
+    )
+    rest_api_max_body_bytes: int = _flag(6 * 2**20, "Largest request body [ours]", 1)
+    rest_api_max_unzipped_bytes: int = _flag(32 * 2**20, "Largest unzipped request body [ours]", 1)
+    rest_api_max_nesting: int = _flag(10_000, "Deepest nesting of a JSON body [ours]", 1)
+    port: int = _flag(8500, "Port of the gRPC services; 0 is none", 0, 65535)
+    grpc_host: str = _flag("127.0.0.1", "Address of --port; 0.0.0.0 for all [ours]")
+    grpc_socket_path: str = _flag("", "UNIX socket of the gRPC services, with --port or without")
+    grpc_max_threads: int = _flag(4 * (os.cpu_count() or 1), "Threads that answer gRPC calls", 1)
+    grpc_timeout_in_ms: int = _flag(
+        600_000, "Bound of a gRPC call, also if its client allows it more; 0 is none [ours]"
+    )
+    grpc_max_message_bytes: int = _flag(
+        256 * 2**20, "Largest gRPC request, also unzipped [ours]", 1, 2**31 - 1
+    )
+    grpc_channel_arguments: str = _flag("", "Arguments of the gRPC server, key=value,key=value")
+    ssl_config_file: str = _flag("", "SSLConfig in protobuf text: TLS for gRPC")
+    enable_grpc_healthcheck_service: bool = _flag(
+        default=False, help="Answer grpc.health.v1.Health, too"
+    )
+    enable_serialization_as_tensor_content: bool = _flag(
+        default=False, help="Answer Predict calls of gRPC by tensor_content"
+    )
+    model_name: str = _flag("default", "Name of the model, without --model_config_file")
+    model_base_path: str = _flag(
+        "", "Folder of the model's versions (PATH/1, PATH/2, ...), absolute or s3://bucket/prefix"
+    )
+    model_version: int = _flag(0, "Serve this version only; 0 is the largest [ours]", 0)
+    model_config_file: str = _flag("", "ModelServerConfig in protobuf text, for several models")
+    model_config_file_poll_wait_seconds: int = _flag(
+        0, "Seconds after which that file is read again; 0 is never", 0
+    )
+    file_system_poll_wait_seconds: int = _flag(
+        1, "Seconds after which versions are looked for again; 0 or less is never"
+    )
+    bucket_poll_wait_seconds: int = _flag(
+        30, "The same in buckets, where each look is a request, if it is longer [ours]", 1
+    )
+    max_num_load_retries: int = _flag(
+        5, "Times the load of a new version is tried again after it failed", 0
+    )
+    load_retry_interval_micros: int = _flag(
+        60_000_000, "Microseconds between those; 0 or less is none"
+    )
+    num_load_threads: int = _flag(0, "Versions that are loaded at once while serving; 0 is one", 0)
+    num_unload_threads: int = _flag(0, "Versions that are unloaded at once; 0 is one", 0)
+    workers: int = _flag(
+        1, "Processes that serve, for more cores than one uses [ours]", 1, _MAX_WORKERS
+    )
+    drain_seconds: int = _flag(
+        30, "Seconds that requests in flight may take after SIGTERM [ours]", 1
+    )
+    client_timeout_seconds: int = _flag(
+        30, "Seconds that a client may stall in a request or leave its answer unread [ours]", 1
+    )
+    allow_version_labels_for_unavailable_models: bool = _flag(
+        default=False, help="A label may name a version that is not loaded"
+    )
+    enable_batching: bool = _flag(
+        default=False, help="Join requests that come at the same time; a server's, not a function's"
+    )
+    batching_parameters_file: str = _flag("", "BatchingParameters in protobuf text")
+    enable_per_model_batching_parameters: bool = _flag(
+        default=False,
+        help="Take all but the threads from batching_params.pbtxt in the SavedModel's folder",
+    )
+    monitoring_config_file: str = _flag(
+        "", "MonitoringConfig in protobuf text: Prometheus metrics on the REST port"
+    )
+    access_log: bool = _flag(
+        default=False, help="Log a line of JSON for each prediction, and answer x-request-id [ours]"
+    )
+    saved_model_tags: str = _flag("serve", "Tags of the meta graph to load, comma-separated")
+    enable_model_warmup: bool = _flag(
+        default=True, help="Run the warm-up requests of assets.extra before a version answers"
+    )
+    num_request_iterations_for_warmup: int = _flag(
+        0, "Times each warm-up request runs; 0 is once", 0
+    )
+    tensorflow_session_parallelism: int = _flag(
+        0, "Threads of a session, both kinds together; 0 leaves it to TensorFlow", 0
+    )
+    tensorflow_intra_op_parallelism: int = _flag(
+        0, "Threads inside an op; 0 leaves it to TensorFlow", 0
+    )
+    tensorflow_inter_op_parallelism: int = _flag(
+        0, "Threads between ops; 0 leaves it to TensorFlow", 0
+    )
+    tensorflow_session_config_file: str = _flag("", "ConfigProto in protobuf text")
+    per_process_gpu_memory_fraction: float = _flag(
+        0.0, "Share of a GPU's memory for this process; 0 leaves it to TensorFlow", 0
+    )
+    mixed_precision: str = _flag(
+        "", "bfloat16 lets oneDNN compute in it where it finds it safe; not in compiled models"
+    )
+    op_libraries: str = _flag("", "Custom op libraries to load, comma-separated paths [ours]")
+    cache_dir: str = _flag("", "Where exports made loadable are kept (default: user cache) [ours]")
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Self:
+        """Settings of a function: each flag's variable is its name in upper case.
+
+        An empty variable counts as not set. Raises InvalidArgument for a value that its flag
+        would refuse.
+        """
+        values = {flag.name: environ.get(flag.name.upper(), "") for flag in flags()}
+        return cls(**{flag.name: flag.parse(values[flag.name]) for flag in flags()})
+
+    def models(self, before: Sequence[ModelConfig] = ()) -> list[ModelConfig]:
+        """The models to serve in place of those `before`, of the config file if there is one.
+
+        Raises as `read` does, and InvalidArgument when no flag names a model.
+        """
+        if self.model_config_file:
+            return read(Path(self.model_config_file), before)
+        if not self.model_base_path:
+            raise InvalidArgument(
+                "Which model? Give --model_base_path=/absolute/folder (with versions 1, 2, ...)"
+                " or --model_config_file=FILE"
+            )
+        version = self.model_version
+        policy = Specific(frozenset({version})) if version else Latest()
+        models = [ModelConfig(self.model_name, self.model_base_path, policy)]
+        check(models)
+        return models
+
+    def session_config(self) -> bytes:
+        """A serialized `tensorflow.ConfigProto`.
+
+        Raises InvalidArgument when the parallelism flags contradict one another, and for an
+        unknown `mixed_precision` (servables/tensorflow/session_bundle_config.proto, server.cc).
+        """
+        threads = self.tensorflow_session_parallelism
+        intra, inter = self.tensorflow_intra_op_parallelism, self.tensorflow_inter_op_parallelism
+        if threads and (intra or inter):
+            raise InvalidArgument(
+                "--tensorflow_session_parallelism sets both kinds of threads; use it or"
+                " --tensorflow_intra_op_parallelism and --tensorflow_inter_op_parallelism"
+            )
+        config = _read_config(self.tensorflow_session_config_file)
+        config.intra_op_parallelism_threads = (
+            threads or intra or config.intra_op_parallelism_threads
+        )
+        config.inter_op_parallelism_threads = (
+            threads or inter or config.inter_op_parallelism_threads
+        )
+        if fraction := self.per_process_gpu_memory_fraction:
+            config.gpu_options.per_process_gpu_memory_fraction = fraction
+        if self.mixed_precision not in {"", "bfloat16"}:
+            raise InvalidArgument(f"--mixed_precision is {self.mixed_precision!r}, not bfloat16")
+        if self.mixed_precision:
+            config.graph_options.rewrite_options.auto_mixed_precision_onednn_bfloat16 = _ON
+        serialized: bytes = config.SerializeToString()
+        return serialized
+
+
+def flags() -> list[Flag]:
+    """Every flag of the server, in the order of its help."""
+    return [
+        Flag(each.name, type(each.default), each.default, **each.metadata)
+        for each in fields(Settings)
+    ]
+
+
+def _read_config(path: str) -> Any:
+    """The `ConfigProto` of a file, an empty one for no path."""
+    message = protos.message("tensorflow.ConfigProto")
+    return proto_text.read(Path(path), message) if path else message()

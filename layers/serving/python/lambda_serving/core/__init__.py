@@ -1,0 +1,1 @@
+"""The versions of models, from aspired to loaded to unloaded."""

@@ -1,0 +1,262 @@
+"""Holds the loaded versions of each model, loads and unloads one at a time when told to.
+
+Reference counting is Python's: a caller that holds a `Loaded`, or its servable, finishes with it
+whatever happens to the version meanwhile. Unloading takes the version away from new callers and
+closes it when the last one that held it has let go; nothing is counted, and `get` takes no lock.
+Source: core/basic_manager.h.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from lambda_serving.config.model_config import ModelConfig
+from lambda_serving.config.servable_version_policy import Specific, aspired, resolve
+from lambda_serving.core.servable_state import ServableStates, State, VersionStatus
+from lambda_serving.errors import FailedPrecondition, NotFound, ServingError, Unavailable
+from lambda_serving.model_spec import ModelSpec, ServableId
+from lambda_serving.servables.servable import Servable
+from lambda_serving.store import Store
+from lambda_serving.store.other_formats import advice
+
+__all__ = ["Loaded", "Manager", "State", "VersionStatus", "no_versions"]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A version that answers."""
+
+    id: ServableId
+    servable: Servable
+
+
+class Work(Protocol):
+    """What goes on with the models, in threads."""
+
+    def stuck(self) -> set[str]:
+        """The models that nobody can ask, as what was asked of them does not end."""
+        ...
+
+    def all_stuck(self) -> bool:
+        """Whether that is so of everything, asked before or not."""
+        ...
+
+
+class Manager:
+    """Loads what the configuration aspires to and hands out what is loaded."""
+
+    def __init__(self, store: Store, load: Callable[[Path], Servable]) -> None:
+        self.states = ServableStates()
+        self.store = store
+        """Where the models lie that were configured last."""
+        self._load = load
+        self._lock = threading.Lock()  # of writers: readers find whole mappings, old or new
+        self._served: frozenset[str] = frozenset()
+        self._loaded: dict[str, dict[int, Loaded]] = {}
+        self._labels: dict[str, Mapping[str, int]] = {}
+        self._origins: dict[ServableId, Store] = {}
+        self._draining = False
+        self._works: list[Work] = []
+
+    def serve(self, models: Sequence[ModelConfig], *, labels_may_wait: bool = False) -> None:
+        """Loads every aspired version of every model, largest version first.
+
+        Raises Unavailable, naming all of them, when versions did not load, NotFound when a model
+        has none, and FailedPrecondition for a label whose version is not loaded, unless
+        `labels_may_wait`. What did load stays loaded.
+        """
+        failures = [failure for model in models for failure in self._serve_model(model)]
+        if failures:
+            raise Unavailable(
+                f"{len(failures)} servable(s) did not become available: {'; '.join(failures)}"
+            )
+        for model, label in self._labels_of_nothing(models):
+            if not labels_may_wait:
+                raise FailedPrecondition(
+                    f"Request to assign label {label} to version {model.labels[label]} of model"
+                    f" {model.name}, which is not currently available for inference"
+                )
+
+    def configure(
+        self, models: Sequence[ModelConfig], store: Store, *, labels_may_wait: bool = False
+    ) -> None:
+        """Makes these, which lie in `store`, the models that are served; loads nothing.
+
+        Raises, before anything changes, what `check_labels` raises.
+        """
+        self.check_labels(models, labels_may_wait=labels_may_wait)
+        with self._lock:
+            self._labels = {model.name: dict(model.labels) for model in models}
+            self._served = frozenset(self._labels)
+            self.store = store  # last: see `_store_of`
+
+    def check_labels(self, models: Sequence[ModelConfig], *, labels_may_wait: bool = False) -> None:
+        """Raises FailedPrecondition for a label whose version is not loaded.
+
+        With `labels_may_wait` only labels in use must stay on loaded versions
+        (model_servers/server_core.cc, UpdateModelVersionLabelMap).
+        """
+        for model, label in self._labels_of_nothing(models):
+            if not labels_may_wait or label in self._labels.get(model.name, {}):
+                raise FailedPrecondition(
+                    f"Request to assign label to version {model.labels[label]} of model"
+                    f" {model.name}, which is not currently available for inference"
+                )
+
+    def get(self, spec: ModelSpec) -> Loaded:
+        """The loaded version that `spec` means; raises as `version_policy.resolve` does."""
+        loaded = self._loaded.get(spec.name, {})
+        return loaded[resolve(spec, loaded, self._labels.get(spec.name, {})).version]
+
+    def models(self) -> dict[str, list[Loaded]]:
+        """Everything loaded, by model, largest version first."""
+        return {
+            name: [versions[version] for version in sorted(versions, reverse=True)]
+            for name, versions in sorted(self._loaded.items())
+        }
+
+    def serves(self, name: str) -> bool:
+        """Whether a model of this name is served, whatever the state of its versions."""
+        return name in self._served
+
+    def statuses(self, name: str, version: int | None = None) -> list[VersionStatus]:
+        """As `ServableStates.of`."""
+        return self.states.of(name, version)
+
+    def ready(self) -> bool:
+        """Whether every model has a version that answers, and the process is not to end."""
+        return not self.why_not_ready()
+
+    def why_not_ready(self) -> str:
+        """A sentence, empty when ready."""
+        served = self._served
+        if not served or self._draining or not all(map(self._loaded.get, served)):
+            return "Not ready."
+        if any(served <= work.stuck() or work.all_stuck() for work in self._works):
+            return "Not ready. All threads have been at work for too long."
+        return ""
+
+    def watch(self, work: Work) -> None:
+        """From now on not ready when `work` is stuck."""
+        self._works.append(work)
+
+    def drain(self) -> None:
+        """From now on not ready, so that no more requests are sent here."""
+        self._draining = True
+
+    def close(self) -> None:
+        """Unloads everything; requests in flight finish first."""
+        with self._lock:
+            loaded, self._loaded = self._loaded, {}
+        for versions in loaded.values():
+            for version in versions.values():
+                self.states.report(version.id, State.UNLOADING)
+                self._finish(version.id, version.servable.close)
+
+    def fetch(self, servable_id: ServableId) -> Path:
+        """The version's files, as `Store.fetch`; kept until it is unloaded or `load` fails."""
+        store = self._store_of(servable_id)
+        path = store.fetch(servable_id)
+        self._origins[servable_id] = store
+        return path
+
+    def fingerprint(self, servable_id: ServableId) -> str:
+        """As `Store.fingerprint`, also empty when the store cannot be read."""
+        try:
+            return self._store_of(servable_id).fingerprint(servable_id)
+        except ServingError:
+            return ""
+
+    def load(self, servable_id: ServableId, path: Path) -> None:
+        """Makes a version that was fetched available; raises what loading it raises."""
+        try:
+            loaded = Loaded(servable_id, self._load(path))
+        except BaseException:
+            self._release(servable_id)
+            raise
+        with self._lock:
+            versions = self._loaded.get(servable_id.name, {})
+            self._loaded[servable_id.name] = {**versions, servable_id.version: loaded}
+        self.states.report(servable_id, State.AVAILABLE)
+
+    def unload(
+        self, servable_id: ServableId, dropped: Callable[[Callable[[], None]], object]
+    ) -> None:
+        """Takes a loaded version away; `dropped` gets what ends it, once no caller holds it.
+
+        It is called by the thread that let go last, wherever that stands: it must not block.
+        """
+        self.states.report(servable_id, State.UNLOADING)
+        with self._lock:
+            versions = dict(self._loaded[servable_id.name])
+            servable = versions.pop(servable_id.version).servable
+            self._loaded[servable_id.name] = versions
+        servable.when_dropped(lambda close: dropped(lambda: self._finish(servable_id, close)))
+
+    def _store_of(self, servable_id: ServableId) -> Store:
+        """Raises NotFound for a model that is not served any more: a new store knows none such."""
+        store = self.store
+        if servable_id.name not in self._served:
+            raise NotFound(f"Model {servable_id.name} is not served any more")
+        return store
+
+    def _serve_model(self, model: ModelConfig) -> list[str]:
+        """Loads a model's aspired versions; a sentence for each that failed."""
+        versions = aspired(model.policy, self.store.versions(model.name))
+        if not versions:
+            raise NotFound(no_versions(model, self.store.contents(model.name)))
+        with self._lock:
+            self._labels[model.name] = dict(model.labels)
+            self._served |= {model.name}
+        ids = [ServableId(model.name, version) for version in versions]
+        return [
+            f"{each} due to error: {error}" for each in ids if (error := self._serve_version(each))
+        ]
+
+    def _serve_version(self, servable_id: ServableId) -> ServingError | None:
+        self.states.report(servable_id, State.LOADING)
+        try:
+            self.load(servable_id, self.fetch(servable_id))
+        except ServingError as error:
+            self.states.report(servable_id, State.END, error)
+            return error
+        return None
+
+    def _labels_of_nothing(
+        self, models: Sequence[ModelConfig]
+    ) -> Iterator[tuple[ModelConfig, str]]:
+        for model in models:
+            for label, version in model.labels.items():
+                if version not in self._loaded.get(model.name, {}):
+                    yield model, label
+
+    def _finish(self, servable_id: ServableId, close: Callable[[], None]) -> None:
+        close()
+        self._release(servable_id)
+        self.states.report(servable_id, State.END)
+
+    def _release(self, servable_id: ServableId) -> None:
+        self._origins.pop(servable_id).release(servable_id)
+
+
+def no_versions(model: ModelConfig, contents: Sequence[str]) -> str:
+    """The sentence for a base path without versions to serve, and what there is instead."""
+    there = ", ".join(contents) or "nothing"
+    if isinstance(model.policy, Specific) and model.policy.versions:
+        wanted = ", ".join(map(str, sorted(model.policy.versions)))
+        return (
+            f"Version {wanted} of servable {model.name} is not under base path"
+            f" {model.base_path}. There is: {there}"
+        )
+    return (
+        f"No versions of servable {model.name} found under base path {model.base_path}."
+        " Each version is a folder whose name is a number and that holds the SavedModel, e.g."
+        f" {model.base_path}/1/saved_model.pb. There is: {there}{_advice(model, contents)}"
+    )
+
+
+def _advice(model: ModelConfig, contents: Sequence[str]) -> str:
+    told = advice(model.base_path, contents)
+    return f". {told}" if told else ""

@@ -1,7 +1,0 @@
-"""Files of rows through a model: what `lambda-serving batch` does."""
-
-from lambda_serving.job.outputs import digest
-from lambda_serving.job.readers import RowFormat
-from lambda_serving.job.run import Done, Job, TooManyBadRows, run, shard_of
-
-__all__ = ["Done", "Job", "RowFormat", "TooManyBadRows", "digest", "run", "shard_of"]

@@ -1,0 +1,181 @@
+"""What a bucket tells of a model: its versions, and the records of their releases.
+
+A version that was pushed is complete by its manifest. One that came otherwise, as by
+`aws s3 sync`, is complete when no file of the SavedModel is missing and nothing has changed for
+`SETTLED_SECONDS`. One request lists all versions of a model. Records lie beside the model,
+`_releases/NAME/VERSION.json`, where no base path reaches.
+"""
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from lambda_serving.errors import AlreadyExists, DataLoss, NotFound, Unavailable
+from lambda_serving.release.aws.records import of_json, to_json
+from lambda_serving.release.deciding.model_state import Record
+from lambda_serving.release.golden import GOLDEN
+from lambda_serving.store.completeness import check_complete
+from lambda_serving.store.local import by_version
+from lambda_serving.store.manifest import MANIFEST, PUSH
+from lambda_serving.store.s3 import (
+    Location,
+    Object,
+    connect,
+    explained,
+    folders_below,
+    objects_below,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+__all__ = ["SETTLED_SECONDS", "BucketReleases", "Versions"]
+
+SETTLED_SECONDS = 60.0
+_RECORDS = "_releases"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """Complete versions with what tells their content, and for others when they may be so.
+
+    `odd` are keys that are no names of files, and count for nothing.
+    """
+
+    complete: Mapping[int, str]
+    settling: Mapping[int, float]
+    odd: Sequence[str] = field(default_factory=list)
+
+
+class BucketReleases:
+    """The model of a base path `s3://bucket/prefix/NAME`.
+
+    Raises InvalidArgument for a base path without a name, and what `store.s3` makes of S3's
+    errors.
+    """
+
+    def __init__(
+        self,
+        base_path: str,
+        client: "S3Client | None" = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._base_path = Location.of(base_path)
+        models, self.name = self._base_path.parted()
+        self._records = replace(models, prefix=f"{models.prefix}{_RECORDS}/{self.name}/")
+        self._clock = clock
+        with explained(self._base_path):
+            self._client = client or connect()
+
+    def versions(self) -> Versions:
+        """A request for every thousand files of the model."""
+        files: dict[str, dict[str, Object]] = {}
+        odd: list[str] = []
+        for name, found in objects_below(self._client, self._base_path, odd.append).items():
+            folder, _, rest = name.partition("/")
+            if rest:
+                files.setdefault(folder, {})[rest] = found
+        complete: dict[int, str] = {}
+        settling: dict[int, float] = {}
+        for version, folder in by_version(files).items():
+            if MANIFEST in files[folder]:
+                complete[version] = _pushed(files[folder])
+            elif self._has_all(folder, files[folder]):
+                changed = max(each.changed for each in files[folder].values())
+                left = changed + SETTLED_SECONDS - self._clock()
+                if left > 0:
+                    settling[version] = left
+                else:
+                    complete[version] = _content(files[folder])
+        return Versions(complete, settling, [f"{self._base_path.prefix}{name}" for name in odd])
+
+    def records(self, versions: Iterable[int]) -> Mapping[int, Record]:
+        """What is recorded of these versions; a request for each.
+
+        What lies there and is no record is logged, and counts as none: it is written anew.
+        """
+        found = {version: self._record(version) for version in sorted(versions)}
+        return {version: record for version, record in found.items() if record}
+
+    def record(self, version: int, record: Record) -> None:
+        """Replaces the record of a version."""
+        self._put(version, record)
+
+    def tag(self, version: int) -> str | None:
+        """The ETag of the record of a version, None if there is none."""
+        try:
+            with explained(self._records):
+                return self._client.get_object(
+                    Bucket=self._records.bucket, Key=f"{self._records.prefix}{version}.json"
+                )["ETag"]
+        except NotFound:
+            return None
+
+    def replace(self, version: int, tag: str | None, record: Record) -> None:
+        """Replaces the record with that tag; another one, by somebody else, stays.
+
+        A store that ignores If-Match, as rclone's server does, takes the last of two.
+        """
+        with suppress(AlreadyExists, NotFound):
+            self._put(version, record, **({"IfMatch": tag} if tag else {"IfNoneMatch": "*"}))
+
+    def golden(self, version: int) -> bytes | None:
+        """The requests and answers that a version carries, if it does."""
+        folders = by_version(folders_below(self._client, self._base_path))
+        folder = folders.get(version)
+        return None if folder is None else self._get(self._base_path, f"{folder}/{GOLDEN}")
+
+    def _put(self, version: int, record: Record, **conditions: str) -> None:
+        with explained(self._records, doing="write", needed="s3:PutObject on its objects"):
+            self._client.put_object(
+                Bucket=self._records.bucket,
+                Key=f"{self._records.prefix}{version}.json",
+                Body=to_json(replace(record, changed=self._clock())),
+                ContentType="application/json",
+                **conditions,  # type: ignore[arg-type] # S3's, and all of them text
+            )
+
+    def _has_all(self, folder: str, files: Mapping[str, Object]) -> bool:
+        if PUSH in files:
+            return False
+        try:
+            check_complete(f"{self._base_path}/{folder}", files.keys(), None)
+        except Unavailable:
+            return False
+        return True
+
+    def _record(self, version: int) -> Record | None:
+        name = f"{version}.json"
+        content = self._get(self._records, name)
+        if content is None:
+            return None
+        try:
+            return of_json(content, f"{self._records}/{name}")
+        except DataLoss as error:
+            _log.warning("%s. It will be written anew", error)
+            return None
+
+    def _get(self, folder: Location, name: str) -> bytes | None:
+        try:
+            with explained(folder):
+                return self._client.get_object(Bucket=folder.bucket, Key=folder.prefix + name)[
+                    "Body"
+                ].read()
+        except NotFound:
+            return None
+
+
+def _pushed(files: Mapping[str, Object]) -> str:
+    """By the manifest, and by which files are there: one that was missing may come yet."""
+    told = "\n".join([files[MANIFEST].tag, *sorted(files)])
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+def _content(files: Mapping[str, Object]) -> str:
+    told = "".join(f"{name}\0{found.size}\0{found.tag}\n" for name, found in sorted(files.items()))
+    return hashlib.sha256(told.encode()).hexdigest()

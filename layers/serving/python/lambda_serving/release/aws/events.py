@@ -1,0 +1,82 @@
+"""What the world hears of what will not do: an event, a metric, a line in the log."""
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+from lambda_serving.errors import Unavailable
+from lambda_serving.model_spec import ServableId
+from lambda_serving.release.aws.clients import explained
+
+if TYPE_CHECKING:
+    from mypy_boto3_events import EventBridgeClient
+
+__all__ = ["ADDRESS_DETAIL_TYPE", "DETAIL_TYPE", "SOURCE", "Reporter"]
+
+SOURCE = "lambda-serving"
+DETAIL_TYPE = "Model Version Failed"
+ADDRESS_DETAIL_TYPE = "Model Address Missing"
+_MAX_ERROR = 16_384
+"""Bytes of an error as JSON: an event has 256 KiB, and who reads it wants the sentence."""
+_SERVICE = "lambda_serving_release"
+_log = logging.getLogger(__name__)
+
+
+class Reporter:
+    """Tells the event bus, CloudWatch and the log; `system` is the stack's name."""
+
+    def __init__(self, system: str, client: "EventBridgeClient") -> None:
+        from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import (
+            AmazonCloudWatchEMFProvider,
+        )
+
+        self._system = system
+        self._client = client
+        self._metrics = AmazonCloudWatchEMFProvider(namespace="LambdaServing", service=_SERVICE)
+        self._metrics.set_default_dimensions(stack=system or "none")
+
+    def __call__(self, servable: ServableId, error: str) -> None:
+        """A version failed.
+
+        Raises what `aws.explained` says, and Unavailable, when the event bus does not take it.
+        """
+        self.count(servable.name)
+        _log.error("%s failed: %s", servable, error)
+        self._send(DETAIL_TYPE, error, model=servable.name, version=servable.version)
+
+    def address(self, model: str, alias: str, error: str) -> None:
+        """The alias of a version or a label has no routes; raises as for a version."""
+        self.count(model)
+        _log.error("%s: %s has no address: %s", model, alias, error)
+        self._send(ADDRESS_DETAIL_TYPE, error, model=model, alias=alias)
+
+    def _send(self, detail_type: str, error: str, **detail: Any) -> None:
+        told = json.dumps({"system": self._system, **detail, "error": _cut(error)})
+        entry = {"Source": SOURCE, "DetailType": detail_type, "Detail": told}
+        with explained("the event bus"):
+            answer = self._client.put_events(
+                Entries=[entry]  # type: ignore[list-item] # keys are enough
+            )
+        if answer["FailedEntryCount"]:
+            [refused] = answer["Entries"]
+            raise Unavailable(
+                "The event bus did not take an event:"
+                f" {refused.get('ErrorMessage')} ({refused.get('ErrorCode')})"
+            )
+
+    def count(self, model: str) -> None:
+        """Counts a failure, of a version of a model or of a run: by stack, and by model as well."""
+        self._metrics.add_metric("ReleaseFailures", "Count", 1)
+        self._metrics.add_dimensions(service=_SERVICE, model=model)
+        self._metrics.flush_metrics()
+
+
+def _cut(error: str) -> str:
+    """What fits an event, as JSON; the log has the rest."""
+    told, size = list[str](), 0
+    for character in error:
+        size += len(json.dumps(character)) - 2
+        if size > _MAX_ERROR:
+            return "".join(told) + "... (the log has all of it)"
+        told.append(character)
+    return error

@@ -1,0 +1,43 @@
+"""Images of model versions in ECR: passwords for its registry, and what is not needed any more."""
+
+import base64
+import re
+
+from lambda_serving.release.aws.clients import Account, connect, explained
+
+__all__ = ["delete", "passwords"]
+
+_ECR = re.compile(r"(?P<host>(?P<account>\d{12})\.dkr[.-]ecr[.-][^/]+)/(?P<name>[^@:]+)")
+
+
+def passwords(repository: str, account: Account | None = None) -> dict[str, tuple[str, str]]:
+    """User and password for the registry of a repository, if it is ECR; others are anonymous.
+
+    `account` is who asks for it, by default this process.
+
+    Raises what `aws.explained` says.
+    """
+    match = _ECR.match(repository)
+    if not match:
+        return {}
+    with explained("ECR"):
+        [ecr] = (account or Account()).connect("ecr")
+        answer = ecr.get_authorization_token()
+    token = base64.b64decode(answer["authorizationData"][0]["authorizationToken"]).decode()
+    user, _, password = token.partition(":")
+    return {match["host"]: (user, password)}
+
+
+def delete(repository: str, digest: str) -> None:
+    """Deletes an image and its tags from ECR; in other registries it stays.
+
+    One that is not there is as good as deleted. Raises what `aws.explained` says.
+    """
+    if match := _ECR.match(repository):
+        with explained(f"repository {repository}"):
+            [ecr] = connect("ecr")
+            ecr.batch_delete_image(
+                registryId=match["account"],
+                repositoryName=match["name"],
+                imageIds=[{"imageDigest": digest}],
+            )

@@ -1,0 +1,93 @@
+"""That API Gateway may invoke a function's alias: a statement of its policy, in Lambda."""
+
+import json
+from contextlib import AbstractContextManager, suppress
+from typing import TYPE_CHECKING, Any
+
+from lambda_serving.errors import Aborted, NotFound
+from lambda_serving.release.aws.clients import explained
+
+if TYPE_CHECKING:
+    from mypy_boto3_lambda import LambdaClient
+
+__all__ = ["Permissions"]
+
+_STATEMENT = "api"
+_ACTION = "lambda:InvokeFunction"
+_PRINCIPAL = "apigateway.amazonaws.com"
+
+
+class Permissions:
+    """Of the API `api_id`, for paths that begin in some way.
+
+    Every method raises what `aws.explained` says.
+    """
+
+    def __init__(self, api_id: str, client: "LambdaClient") -> None:
+        self._api_id = api_id
+        self._client = client
+
+    def granted(self, function_arn: str, alias: str, path: str) -> bool:
+        """Whether the policy of the alias says so, as `grant` has it."""
+        found = self._statement(function_arn, alias)
+        return found is not None and _says(found, self._source(function_arn, path))
+
+    def grant(self, function_arn: str, alias: str, path: str) -> None:
+        """Sees to it that the policy of the alias says so.
+
+        A statement of the same name that says something else is replaced. Raises Aborted when
+        Lambda refuses it because of what somebody else is at.
+        """
+        found, source = self._statement(function_arn, alias), self._source(function_arn, path)
+        if found is not None and _says(found, source):
+            return
+        if found is not None:
+            with suppress(NotFound), self._explained(alias):
+                self._client.remove_permission(
+                    FunctionName=function_arn, Qualifier=alias, StatementId=_STATEMENT
+                )
+        try:
+            with self._explained(alias):
+                self._client.add_permission(
+                    FunctionName=function_arn,
+                    Qualifier=alias,
+                    StatementId=_STATEMENT,
+                    Action=_ACTION,
+                    Principal=_PRINCIPAL,
+                    SourceArn=source,
+                )
+        except Aborted:  # somebody else was quicker, or Lambda is at something else
+            if not self.granted(function_arn, alias, path):
+                raise
+
+    def _statement(self, function_arn: str, alias: str) -> Any:
+        """What the policy says under our name, None if nothing."""
+        try:
+            with self._explained(alias):
+                found = self._client.get_policy(FunctionName=function_arn, Qualifier=alias)
+        except NotFound:
+            return None
+        statements = json.loads(found["Policy"])["Statement"]
+        return next((each for each in statements if each.get("Sid") == _STATEMENT), None)
+
+    def _source(self, function_arn: str, path: str) -> str:
+        partition, region, account = (function_arn.split(":")[index] for index in (1, 3, 4))
+        return f"arn:{partition}:execute-api:{region}:{account}:{self._api_id}/*/*{path}*"
+
+    def _explained(self, alias: str) -> AbstractContextManager[None]:
+        return explained(f"the policy of alias {alias}")
+
+
+def _says(statement: Any, source: str) -> bool:
+    """Whether it lets API Gateway invoke for these paths, and says nothing else."""
+    told = {
+        (operator, key.lower()): value
+        for operator, condition in statement.get("Condition", {}).items()
+        for key, value in condition.items()
+    }
+    return (
+        statement.get("Effect") == "Allow"
+        and statement.get("Action") == _ACTION
+        and statement.get("Principal") == {"Service": _PRINCIPAL}
+        and told == {("ArnLike", "aws:sourcearn"): source}
+    )

@@ -1,0 +1,104 @@
+"""Which versions of a model are released, and their labels: `models.config` beside the models.
+
+It is TensorFlow Serving's `ModelServerConfig` in protobuf text: a server takes the same file. For
+`s3://bucket/models/MLP` it is `s3://bucket/models/models.config`.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from lambda_serving.config.model_config import LABEL, ModelConfig, edited, parse
+from lambda_serving.errors import Aborted, AlreadyExists, InvalidArgument, NotFound
+from lambda_serving.store.s3 import Location, connect, explained
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+__all__ = ["PolicyFile"]
+
+_FILE = "models.config"
+_NO_MODELS = b"model_config_list {}"
+_ATTEMPTS = 5
+
+
+class PolicyFile:
+    """The entry of one model, that of a base path `s3://bucket/prefix/NAME`; `str` is the file's.
+
+    Raises InvalidArgument for a base path without a name; every method, what `store.s3` makes of
+    S3's errors, and InvalidArgument, with address and line, for a file that is no such config.
+    """
+
+    def __init__(self, base_path: str, client: "S3Client | None" = None) -> None:
+        self._base_path = Location.of(base_path)
+        models, self.name = self._base_path.parted()
+        self._key = models.prefix + _FILE
+        with explained(self):
+            self._client = client or connect()
+
+    def __str__(self) -> str:
+        return f"s3://{self._base_path.bucket}/{self._key}"
+
+    def read(self) -> ModelConfig:
+        """The model's policy and labels, in one request.
+
+        Where there is no file, or the model is not in it: the latest version and no labels.
+        """
+        text, _ = self._get()
+        return self._model(text)
+
+    def change(self, edit: Callable[[ModelConfig], ModelConfig]) -> ModelConfig:
+        """What the model's policy and labels are after `edit`; those of other models stay.
+
+        A file that someone else changes meanwhile is read and edited again, so that neither
+        change is lost; what is so already is not written. Raises Aborted after some attempts. A
+        store that ignores If-Match, as rclone's server does, takes the last of two.
+        """
+        for _ in range(_ATTEMPTS):
+            text, etag = self._get()
+            before = self._model(text)
+            after = edit(before)
+            if after == before or self._put(edited(text, self, after), etag):
+                return after
+        raise Aborted(f"Could not write {self}: others keep changing it. Run this again")
+
+    def _model(self, text: bytes) -> ModelConfig:
+        found = [model for model in parse(text, self) if model.name == self.name]
+        if len(found) > 1:
+            raise InvalidArgument(f"Illegal to list model {self.name} multiple times in {self}")
+        labels = found[0].labels if found else ()
+        if bad := [label for label in labels if not LABEL.fullmatch(label)]:
+            raise InvalidArgument(
+                f"The label {bad[0]!r} of model {self.name} in {self} must be 1 to 100 of A-Z, a-z,"
+                " 0-9, _ and -"
+            )
+        base_path = str(self._base_path)  # a server's, in the file, may be another
+        return (
+            replace(found[0], base_path=base_path) if found else ModelConfig(self.name, base_path)
+        )
+
+    def _get(self) -> tuple[bytes, str | None]:
+        """The text and its ETag; where there is no file, that of no models and None."""
+        try:
+            with explained(self):
+                answer = self._client.get_object(Bucket=self._base_path.bucket, Key=self._key)
+                return answer["Body"].read(), answer["ETag"]
+        except NotFound:
+            return _NO_MODELS, None
+
+    def _put(self, text: str, etag: str | None) -> bool:
+        """Whether the text with this ETag, or no file, was there until now and is replaced."""
+        put = partial(
+            self._client.put_object,
+            Bucket=self._base_path.bucket,
+            Key=self._key,
+            Body=text.encode(),
+            ContentType="text/plain",
+        )
+        try:
+            with explained(self, doing="write", needed="s3:PutObject on it"):
+                put(IfNoneMatch="*") if etag is None else put(IfMatch=etag)
+        except (AlreadyExists, NotFound):  # changed, deleted
+            return False
+        return True

@@ -1,0 +1,243 @@
+"""Routes of a model's versions and labels: the calls of API Gateway, and who may call.
+
+An alias `version-2` is at `/v1/models/NAME/versions/2`, `label-stable` at `.../labels/stable`; its
+six routes share one integration. Who may call them is who may call the model's own routes.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lambda_serving.errors import InvalidArgument, NotFound
+from lambda_serving.release.aws.clients import explained
+from lambda_serving.release.aws.permissions import Permissions
+
+if TYPE_CHECKING:
+    from mypy_boto3_apigatewayv2 import ApiGatewayV2Client
+    from mypy_boto3_lambda import LambdaClient
+
+__all__ = ["Exposed", "Routes"]
+
+_PLACES = {"version": "versions", "label": "labels"}
+_FORMS = (  # no ANY: it would take the preflights of browsers, which have no credentials
+    "POST {}:predict",
+    "POST {}:classify",
+    "POST {}:regress",
+    "GET {}",
+    "GET {}/{{proxy+}}",
+    "POST {}/{{proxy+}}",
+)
+_FORMER = ("ANY {}/{{proxy+}}",)
+"""What releases made before; it goes when its successors are there."""
+_Route = Mapping[str, Any]
+_INTEGRATION: _Route = {
+    "IntegrationType": "AWS_PROXY",
+    "PayloadFormatVersion": "2.0",
+    "TimeoutInMillis": 30000,
+}
+_NOBODYS: tuple[Any, ...] = ("", None, [])
+
+
+@dataclass(frozen=True, slots=True)
+class Exposed:
+    """Aliases with routes: those where `all` is as it should be, and those where `some` is."""
+
+    all: frozenset[str] = frozenset()
+    some: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class _Api:
+    """One look: routes by their keys, integrations by their ids."""
+
+    routes: Mapping[str, _Route]
+    integrations: Mapping[str, _Route]
+
+    def leads_to(self, route: _Route, target: str) -> bool:
+        integration = self.integrations.get(route.get("Target", "").partition("/")[2], {})
+        return _is(integration, {**_INTEGRATION, "IntegrationUri": target})
+
+
+class Routes:
+    """Routes in the API `api_id` of the model `name`, to aliases of a function.
+
+    Every method raises what `aws.explained` says, and NotFound when the model has no routes of
+    its own.
+    """
+
+    def __init__(
+        self, api_id: str, name: str, *, api: "ApiGatewayV2Client", functions: "LambdaClient"
+    ) -> None:
+        self._api_id = api_id
+        self._name = name
+        self._api = api
+        self._permissions = Permissions(api_id, functions)
+
+    def exposed(self, function_arn: str, aliases: Iterable[str]) -> Exposed:
+        """How the routes to a function's aliases stand, of which there are those in `aliases`."""
+        seen = self._look()
+        some = frozenset(alias for key in seen.routes if (alias := self._alias(key)))
+        found = some & {*aliases}
+        return Exposed(
+            frozenset(each for each in found if self._is_exposed(each, function_arn, seen)), some
+        )
+
+    def add(self, alias: str, function_arn: str) -> None:
+        """Makes an alias's routes, its integration and API Gateway's right what they should be.
+
+        What is there already comes first, so that nothing is open for longer than it must be.
+        """
+        seen = self._look()
+        authorization = self._authorization(seen)
+        routes = {
+            key: self._changed(route, authorization)
+            for key in (*self._keys(alias), *self._keys(alias, _FORMER))
+            if (route := seen.routes.get(key))
+        }
+        target = f"{function_arn}:{alias}"
+        wanted = {"Target": f"integrations/{self._integrated(target, seen)}", **authorization}
+        for key in self._keys(alias):
+            if route := routes.get(key):
+                self._changed(route, wanted)
+            else:
+                self._created({"RouteKey": key, **wanted})
+        for key in self._keys(alias, _FORMER):
+            if route := routes.get(key):
+                self._delete(route)
+        self._permissions.grant(function_arn, alias, self._path(alias))
+
+    def remove(self, alias: str, function_arn: str) -> None:
+        """Takes away all that releases ever made for an alias."""
+        seen = self._look()
+        for key in (*self._keys(alias), *self._keys(alias, _FORMER)):
+            if route := seen.routes.get(key):
+                self._delete(route)
+        for name, integration in seen.integrations.items():
+            if integration.get("IntegrationUri") == f"{function_arn}:{alias}":
+                with suppress(NotFound), self._explained():
+                    self._api.delete_integration(ApiId=self._api_id, IntegrationId=name)
+
+    def _is_exposed(self, alias: str, function_arn: str, seen: _Api) -> bool:
+        target, authorization = f"{function_arn}:{alias}", self._authorization(seen)
+        return (
+            all(
+                (route := seen.routes.get(key))
+                and _is(route, authorization)
+                and seen.leads_to(route, target)
+                for key in self._keys(alias)
+            )
+            and not any(key in seen.routes for key in self._keys(alias, _FORMER))
+            and self._permissions.granted(function_arn, alias, self._path(alias))
+        )
+
+    def _path(self, alias: str) -> str:
+        kind, _, value = alias.partition("-")
+        return f"/v1/models/{self._name}/{_PLACES[kind]}/{value}"
+
+    def _keys(self, alias: str, forms: Iterable[str] = _FORMS) -> list[str]:
+        return [form.format(self._path(alias)) for form in forms]
+
+    def _alias(self, route_key: str) -> str | None:
+        """The alias whose route a release made by that key, now or before."""
+        for kind, place in _PLACES.items():
+            start = re.escape(f"/v1/models/{self._name}/{place}/")
+            if match := re.match(rf"[A-Z]+ {start}([A-Za-z0-9_-]+)", route_key):
+                alias = f"{kind}-{match[1]}"
+                if route_key in (*self._keys(alias), *self._keys(alias, _FORMER)):
+                    return alias
+        return None
+
+    def _authorization(self, seen: _Api) -> dict[str, Any]:
+        """Who may call the model's own routes, and so these."""
+        own = f"POST /v1/models/{self._name}:predict"
+        if own not in seen.routes:
+            raise NotFound(f"API {self._api_id} has no route {own}. Deploy the stack again")
+        route = seen.routes[own]
+        return {
+            "AuthorizationType": route.get("AuthorizationType", "NONE"),
+            "AuthorizerId": route.get("AuthorizerId", ""),
+            "AuthorizationScopes": sorted(route.get("AuthorizationScopes") or ()),
+        }
+
+    def _look(self) -> _Api:
+        routes, integrations = (
+            self._api.get_paginator("get_routes"),
+            self._api.get_paginator("get_integrations"),
+        )
+        with self._explained():
+            return _Api(
+                {
+                    route["RouteKey"]: route
+                    for page in routes.paginate(ApiId=self._api_id)
+                    for route in page["Items"]
+                },
+                {
+                    integration["IntegrationId"]: integration
+                    for page in integrations.paginate(ApiId=self._api_id)
+                    for integration in page["Items"]
+                },
+            )
+
+    def _integrated(self, target: str, seen: _Api) -> str:
+        """The integration that leads there, made or mended."""
+        wanted: dict[str, Any] = {**_INTEGRATION, "IntegrationUri": target}
+        for name, integration in seen.integrations.items():
+            if integration.get("IntegrationUri") == target:
+                if not _is(integration, _INTEGRATION):
+                    with self._explained():
+                        self._api.update_integration(
+                            ApiId=self._api_id, IntegrationId=name, **wanted
+                        )
+                return name
+        with self._explained():
+            return self._api.create_integration(ApiId=self._api_id, **wanted)["IntegrationId"]
+
+    def _changed(self, route: _Route, wanted: _Route) -> _Route:
+        """The route, as wanted; if it cannot be changed, another one in its place."""
+        if _is(route, wanted):
+            return route
+        changed: _Route = {}
+        with suppress(InvalidArgument), self._explained():
+            changed = self._api.update_route(
+                ApiId=self._api_id, RouteId=route["RouteId"], **_asked(wanted, route)
+            )
+        if _is(changed, wanted):
+            return changed
+        self._delete(route)
+        return self._created(
+            {"RouteKey": route["RouteKey"], "Target": route.get("Target", ""), **wanted}
+        )
+
+    def _created(self, route: _Route) -> _Route:
+        with self._explained():
+            return self._api.create_route(ApiId=self._api_id, **_asked(route, {}))
+
+    def _delete(self, route: _Route) -> None:
+        with suppress(NotFound), self._explained():
+            self._api.delete_route(ApiId=self._api_id, RouteId=route["RouteId"])
+
+    def _explained(self) -> AbstractContextManager[None]:
+        return explained(f"API {self._api_id}")
+
+
+def _is(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether all that is wanted was found; what is empty may also not be there."""
+    return all(
+        _in_order(found.get(name)) == value or (value in _NOBODYS and found.get(name) in _NOBODYS)
+        for name, value in wanted.items()
+    )
+
+
+def _in_order(value: Any) -> Any:
+    return sorted(value) if isinstance(value, list) else value
+
+
+def _asked(wanted: _Route, before: _Route) -> dict[str, Any]:
+    """What to ask for: nothing of what is empty, and was."""
+    return {
+        name: value
+        for name, value in wanted.items()
+        if value not in _NOBODYS or before.get(name) not in _NOBODYS
+    }

@@ -1,0 +1,129 @@
+"""The deployed stack: the names of its functions, and a gateway to each of its models."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Self
+
+from lambda_serving.errors import InvalidArgument
+from lambda_serving.model_spec import ServableId
+from lambda_serving.release.aws import images
+from lambda_serving.release.aws.bucket import BucketReleases
+from lambda_serving.release.aws.build_orders import Builder, BuildFunction
+from lambda_serving.release.aws.clients import connect, explained
+from lambda_serving.release.aws.deployed_model import AwsGateway
+from lambda_serving.release.aws.lambda_functions import ModelFunction, image_of
+from lambda_serving.release.aws.policy_file import PolicyFile
+from lambda_serving.release.aws.routes import Routes
+from lambda_serving.release.aws.traffic_shifts import Shifts
+from lambda_serving.release.deciding.model_state import LIVE
+from lambda_serving.store import s3
+
+if TYPE_CHECKING:
+    from mypy_boto3_apigatewayv2 import ApiGatewayV2Client
+    from mypy_boto3_codedeploy import CodeDeployClient
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_s3 import S3Client
+
+__all__ = ["Clients", "System"]
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """What speaks to AWS; raises what `aws.explained` says when it is made."""
+
+    api: "ApiGatewayV2Client"
+    codedeploy: "CodeDeployClient"
+    functions: "LambdaClient"
+    s3: "S3Client"
+
+    @classmethod
+    def connect(cls) -> Self:
+        with explained("this account"):
+            bucket = s3.connect()
+        api, codedeploy, functions = connect("apigatewayv2", "codedeploy", "lambda")
+        return cls(api, codedeploy, functions, bucket)
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A stack of `template.yaml`.
+
+    `models` is where its models lie, `s3://BUCKET/PREFIX`; `api_id` names its HTTP API. The
+    function of a model is STACK-MODEL; the others have an underscore, which stacks cannot have.
+    """
+
+    name: str
+    models: str
+    api_id: str
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> Self:
+        """As the release function is told; raises InvalidArgument for what is missing."""
+        names = ("SYSTEM", "MODELS", "API_ID")
+        if missing := [name for name in names if not environ.get(name)]:
+            raise InvalidArgument(f"The release function's environment lacks {', '.join(missing)}")
+        return cls(*(environ[name] for name in names))
+
+    @classmethod
+    def deployed(cls, stack: str, functions: "LambdaClient") -> Self:
+        """As its release function is told; raises what `aws.explained` says."""
+        name = f"{stack}_release"
+        with explained(f"stack {stack}, function {name}"):
+            found = functions.get_function_configuration(FunctionName=name)
+        return cls.of(found.get("Environment", {}).get("Variables", {}))
+
+    def model(self, base_path: str) -> str:
+        """Its name; raises InvalidArgument for a base path that is not one of the stack's."""
+        models, _, model = base_path.rstrip("/").rpartition("/")
+        if models != self.models.rstrip("/"):
+            raise InvalidArgument(
+                f"The models of stack {self.name} are in {self.models}, so a base path of it is"
+                f" {self.models}/NAME, not {base_path}"
+            )
+        return model
+
+    def serving(self, model: str, functions: "LambdaClient") -> set[int]:
+        """The versions of a model that are live; raises what `aws.explained` says."""
+        return ModelFunction(f"{self.name}-{model}", functions).serving(LIVE)
+
+    def look_now(self, model: str, functions: "LambdaClient") -> None:
+        """Has the release function look at a model, past its queue and without waiting for it.
+
+        Raises what `aws.explained` says.
+        """
+        name = f"{self.name}_release"
+        with explained(f"function {name}"):
+            functions.invoke(
+                FunctionName=name,
+                InvocationType="Event",
+                Payload=json.dumps({"model": model}).encode(),
+            )
+
+    def gateway(
+        self,
+        model: str,
+        clients: Clients,
+        report: Callable[[ServableId, str], None],
+        builder: Builder | None = None,
+        tell_address: Callable[[str, str, str], None] = lambda *_: None,
+    ) -> AwsGateway:
+        """To one model; images are built by the build function unless another `builder` is given.
+
+        Raises InvalidArgument for what cannot be a model's name.
+        """
+        base_path, function = f"{self.models}/{model}", f"{self.name}-{model}"
+        return AwsGateway(
+            name=model,
+            function=ModelFunction(function, clients.functions),
+            routes=Routes(self.api_id, model, api=clients.api, functions=clients.functions),
+            shifts=Shifts(self.name, function, clients.codedeploy),
+            releases=BucketReleases(base_path, clients.s3),
+            builder=builder or BuildFunction(f"{self.name}_build", clients.functions),
+            policy=PolicyFile(base_path, clients.s3).read,
+            base=partial(image_of, f"{self.name}_base", clients.functions),
+            delete_image=images.delete,
+            report=report,
+            tell_address=tell_address,
+        )

@@ -1,0 +1,70 @@
+"""Whether a function version answers, and answers right, before any traffic goes there."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from lambda_serving.errors import InvalidArgument
+from lambda_serving.model_spec import ServableId
+from lambda_serving.release import golden
+from lambda_serving.release.aws.lambda_functions import ModelFunction
+
+__all__ = ["SECONDS", "Asked", "ask"]
+
+SECONDS = 20.0
+"""After which no further golden pair is asked for in one go: the last one may take half a minute
+more, and a run of the release function has two minutes, others of which wait to be seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """So many golden pairs are answered as they should be by now, and so many are left.
+
+    `trouble` is why the function version will not do.
+    """
+
+    answered: int = 0
+    left: int = 0
+    trouble: str | None = None
+
+
+def ask(
+    function: ModelFunction,
+    function_version: int,
+    servable: ServableId,
+    pairs: bytes | None,
+    answered: int,
+    clock: Callable[[], float],
+) -> Asked:
+    """Has that function version answer as a model version, for `SECONDS` or at least one pair.
+
+    It is asked for its state, for which it loads the model and runs its warm-up requests, then for
+    the golden answers, if the model carries any, but for the first `answered` ones; then the state
+    was asked for, too. Raises what invoking raises.
+    """
+    path, started = f"/v1/models/{servable.name}/versions/{servable.version}", clock()
+
+    def send(event: dict[str, Any]) -> dict[str, Any]:
+        answer: dict[str, Any] = function.invoke(function_version, event)
+        return answer
+
+    try:
+        expected = golden.read(pairs, golden.GOLDEN) if pairs else []
+    except InvalidArgument as error:
+        return Asked(trouble=str(error))
+    try:
+        state = send({"path": path, "method": "GET"}) if not answered else {"statusCode": 200}
+        if state.get("statusCode") != HTTPStatus.OK:
+            told = state.get("body") or state.get("error")
+            return Asked(trouble=f"It does not answer: {told}")
+        for pair in expected[answered:]:
+            answer = send({"path": f"{path}:predict", "body": pair.request}).get("body")
+            if found := golden.difference(pair, answer):
+                return Asked(trouble=f"It does not answer as it should: {found}")
+            answered += 1
+            if clock() - started > SECONDS:
+                break
+    except RuntimeError as error:
+        return Asked(trouble=f"It does not answer: {error}")
+    return Asked(answered, max(0, len(expected) - answered))

@@ -1,0 +1,1 @@
+"""Images of model versions: the build function and what it does."""

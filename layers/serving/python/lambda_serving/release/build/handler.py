@@ -1,0 +1,144 @@
+"""What Lambda calls to have an image built: the order in, the release record out.
+
+What is no fault of the model, such as a store that does not answer, is raised: Lambda tries an
+asynchronous invocation again after one and two minutes.
+"""
+
+import ctypes
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from lambda_serving.compile.isolated import Outcome
+from lambda_serving.errors import (
+    DeadlineExceeded,
+    DiskFull,
+    InvalidArgument,
+    PermissionDenied,
+    ResourceExhausted,
+    ServingError,
+    Unavailable,
+)
+from lambda_serving.image import Registry, open_client
+from lambda_serving.model_spec import ServableId
+from lambda_serving.release.aws import images
+from lambda_serving.release.aws.bucket import BucketReleases
+from lambda_serving.release.aws.build_orders import Builder, Order
+from lambda_serving.release.aws.clients import Account, connect
+from lambda_serving.release.aws.deployed_model import Releases
+from lambda_serving.release.aws.events import Reporter
+from lambda_serving.release.build.image_builder import RegistryBuilder
+from lambda_serving.release.deciding.model_state import Record
+from lambda_serving.store import temporary
+from lambda_serving.store.completeness import Incomplete
+from lambda_serving.store.s3 import S3Store
+
+__all__ = ["build", "start"]
+
+_NEEDED = ("SYSTEM", "MODELS", "MODEL_ROLE")
+_log = logging.getLogger(__name__)
+
+_PASSING = (Unavailable, PermissionDenied)
+_MARGIN_SECONDS = 120.0
+"""For what comes after compiling: gigabytes go to the registry at some 50 MB/s."""
+_PR_SET_DUMPABLE = 4
+
+
+def build(
+    order: Order,
+    builder: Builder,
+    releases: Releases,
+    report: Callable[[ServableId, str], None],
+) -> None:
+    """Builds the image and records its digest, or why there can be none, which is reported.
+
+    Raises Unavailable and PermissionDenied for what another try may mend. A version that lacks
+    files is none of that: its release would not have begun before all had come.
+    """
+    started = time.monotonic()
+    record = Record(order.content, order.base.partition("@")[2])
+    try:
+        image = builder.build(order)
+    except ServingError as error:
+        if isinstance(error, _PASSING) and not isinstance(error, Incomplete):
+            raise
+        message = f"{error}{_help(error)}"
+        report(order.servable, message)
+        record = replace(record, error=message)
+    else:
+        seconds = {"build": round(time.monotonic() - started, 3)}
+        record = replace(record, image=image, seconds=seconds)
+    releases.record(order.version, record)
+
+
+def _help(error: ServingError) -> str:
+    """How the function gets more of what it lacks, if that is its trouble."""
+    match error:
+        case DiskFull():
+            parameter = "BuildEphemeralStorage"
+        case ResourceExhausted():
+            parameter = "BuildMemorySize"
+        case DeadlineExceeded():
+            return (
+                ". Compile it where there is more time, by lambda-serving compile, and push what"
+                " that writes, under the next number"
+            )
+        case _:
+            return ""
+    return f". Deploy with a larger {parameter} and delete this version's record, to try it again"
+
+
+def start(environ: Mapping[str, str]) -> Callable[[Any, Any], None]:
+    """The handler of the build function.
+
+    MODELS is where the models lie, `s3://BUCKET/PREFIX`, MODEL_ROLE the role that may build the
+    model of its session's tag, SYSTEM the stack's name. All that is done for an order is done in
+    that role, as a model's graph runs meanwhile.
+
+    Raises InvalidArgument for an environment that lacks one of these.
+    """
+    if missing := [name for name in _NEEDED if not environ.get(name)]:
+        raise InvalidArgument(f"The build function's environment lacks {', '.join(missing)}")
+    models, role = environ["MODELS"], environ["MODEL_ROLE"]
+    logging.getLogger("lambda_serving").setLevel(logging.INFO)
+    [sts] = connect("sts")
+    libraries = [path for path in environ.get("OP_LIBRARIES", "").split(",") if path]
+
+    if "AWS_LAMBDA_RUNTIME_API" in environ:
+        _keep_to_itself()
+
+    def handler(event: Any, context: Any) -> None:
+        order = Order.of(event)
+        base_path = f"{models}/{order.name}"
+        narrow = Account.of_model(role, order.name, sts)
+        bucket, events = narrow.connect("s3", "events")
+        with (
+            temporary.folder() as downloads,
+            open_client() as http,
+        ):
+            builder = RegistryBuilder(
+                lambda base: Registry(http, images.passwords(base, narrow)),
+                S3Store({order.name: base_path}, downloads, bucket),
+                libraries,
+                max(0, context.get_remaining_time_in_millis() / 1000 - _MARGIN_SECONDS),
+                _tell,
+            )
+            report = Reporter(environ["SYSTEM"], events)
+            build(order, builder, BucketReleases(base_path, bucket), report)
+
+    return handler
+
+
+def _keep_to_itself() -> None:
+    """Hides the memory and the environment of this process from others of the same user.
+
+    Of these is the one that compiles, which runs the model's graph (prctl(2), PR_SET_DUMPABLE).
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def _tell(servable: ServableId, outcome: Outcome) -> None:
+    became = f"left as it is: {outcome.reason}" if outcome.reason else "compiled"
+    _log.info("%s: %s; seconds: %s", servable, became, dict(outcome.seconds))

@@ -1,0 +1,68 @@
+"""Images of model versions: compiled, and put on the base image in its registry."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lambda_serving.compile.isolated import Outcome, compile_apart
+from lambda_serving.image import Registry, append
+from lambda_serving.model_spec import ServableId
+from lambda_serving.release.aws.build_orders import Order
+from lambda_serving.servables import compiled
+from lambda_serving.servables.tensorflow_c import library
+from lambda_serving.store import Store, temporary
+
+__all__ = ["RegistryBuilder"]
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryBuilder:
+    """`release.build.Builder` that fetches a version from `store` and compiles it here.
+
+    A version that is compiled already is taken as it is. The image is tagged
+    `NAME-VERSION-DIGEST`, beside the base image; `registry` opens the one that a base image is in.
+    Compiling may take `timeout_s`. `tell` hears what became of each version. Raises what the
+    store, compiling and the registry raise.
+
+    On the disk there is room for the version twice at least, three times where only its object
+    graph restores it: as fetched, and as compiled, of which the layer is made without a copy.
+    """
+
+    registry: Callable[[str], Registry]
+    store: Store
+    op_libraries: Sequence[str] = ()
+    timeout_s: float | None = None
+    tell: Callable[[ServableId, Outcome], None] = lambda *_: None
+
+    @property
+    def elsewhere(self) -> bool:
+        return False
+
+    def build(self, order: Order) -> str:
+        name, version = order.name, order.version
+        repository = order.base.partition("@")[0]
+        with temporary.folder("lambda-serving-build-") as folder:
+            appended = append(
+                self.registry(order.base),
+                order.base,
+                self._compiled(order.servable, folder),
+                f"/models/{name}/{version}",
+                f"{repository}:{name}-{version}-{{digest}}",
+                {"MODEL_NAME": name, "MODEL_BASE_PATH": f"/models/{name}"},
+            )
+        return appended.digest
+
+    def _compiled(self, servable: ServableId, folder: Path) -> Path:
+        """The folder to put into the image; raises as `build` does."""
+        source = self.store.fetch(servable)
+        if compiled.is_compiled(source):
+            compiled.check(source, library.version())
+            self.tell(servable, Outcome("it is compiled already"))
+            return source
+        made = folder / "model"
+        self.tell(
+            servable,
+            compile_apart(source, made, op_libraries=self.op_libraries, timeout_s=self.timeout_s),
+        )
+        self.store.release(servable)  # what was fetched has done its service
+        return made

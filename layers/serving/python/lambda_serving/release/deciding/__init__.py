@@ -1,0 +1,1 @@
+"""What a release does next: pure functions of what is aspired and what is seen."""

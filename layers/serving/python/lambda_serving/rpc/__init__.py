@@ -1,5 +1,0 @@
-"""TensorFlow Serving's gRPC services: over gRPC (`server`), and as gRPC-Web beside the REST API."""
-
-from lambda_serving.rpc.mount import with_grpc_web
-
-__all__ = ["with_grpc_web"]

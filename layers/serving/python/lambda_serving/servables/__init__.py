@@ -1,0 +1,1 @@
+"""A folder with a SavedModel becomes a `Servable`: named functions, arrays in, arrays out."""

@@ -1,0 +1,224 @@
+"""Classify and regress: serialized `tf.Example`s in, labels and scores or values out.
+
+Which signatures qualify is told from their tensors, not from their method name, as TensorFlow 2
+writes the same method name for all (servables/tensorflow/classifier.cc, regressor.cc).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from lambda_serving import protos
+from lambda_serving.call_record import CallRecord
+from lambda_serving.dtypes import Array, DType
+from lambda_serving.errors import InvalidArgument
+from lambda_serving.protos.tensor_proto import STRING_BYTES
+from lambda_serving.servables.servable import DEFAULT_SIGNATURE, Servable, Signature
+
+__all__ = [
+    "Classifications",
+    "Run",
+    "classification",
+    "classify",
+    "inputs_of",
+    "regress",
+    "regression",
+    "serialized_examples",
+]
+
+_Result = TypeVar("_Result")
+_Other = TypeVar("_Other")
+
+_INPUTS, _CLASSES, _SCORES, _OUTPUTS = "inputs", "classes", "scores", "outputs"
+
+
+@dataclass(frozen=True, slots=True)
+class Run(Generic[_Result]):
+    """A run of a signature that is to be done, and what to make of its outputs by name.
+
+    `only` is as that of `Servable.run`.
+    """
+
+    signature: Signature
+    inputs: Mapping[str, Array]
+    conclude: Callable[[Mapping[str, Array]], _Result]
+    only: Sequence[str] = ()
+
+    def then(self, use: Callable[[_Result], _Other]) -> "Run[_Other]":
+        """The run whose result `use` makes of this one's."""
+        return Run(self.signature, self.inputs, lambda outputs: use(self.conclude(outputs)))
+
+    def perform(
+        self, servable: Servable, timeout_ms: int, record: CallRecord | None = None
+    ) -> _Result:
+        outputs = servable.run(
+            self.signature.name, self.inputs, timeout_ms=timeout_ms, only=self.only
+        )
+        if record:
+            record.ran(outputs)
+        return self.conclude(outputs)
+
+
+@dataclass(frozen=True, slots=True)
+class Classifications:
+    """Per example k labels (`bytes`) and k float32 scores, each [n, k]; at least one is there."""
+
+    classes: Array | None
+    scores: Array | None
+
+
+def classify(
+    servable: Servable, signature_name: str, examples: Sequence[bytes], *, timeout_ms: int = 0
+) -> Classifications:
+    """Labels and scores of `examples`, serialized `tf.Example`s.
+
+    Raises InvalidArgument when the signature is not there, is not one of classification, or
+    answers tensors of another shape or dtype.
+    """
+    return classification(servable, signature_name, examples).perform(servable, timeout_ms)
+
+
+def classification(
+    servable: Servable, signature_name: str, examples: Sequence[bytes]
+) -> Run[Classifications]:
+    """`classify` before and after its run."""
+    signature = _signature(servable, signature_name)
+    if len(signature.inputs) != 1:
+        raise InvalidArgument("Expected one input Tensor.")
+    if len(signature.outputs) not in (1, 2):
+        raise InvalidArgument(f"Expected one or two output Tensors, found {len(signature.outputs)}")
+    if _INPUTS not in signature.inputs:
+        raise InvalidArgument(f"No classification inputs found in SignatureDef: {_text(signature)}")
+    if not {_CLASSES, _SCORES} & signature.outputs.keys():
+        raise InvalidArgument(
+            'Expected classification signature outputs to contain at least one of "classes"'
+            f' or "scores". Signature was: {_text(signature)}'
+        )
+
+    def conclude(outputs: Mapping[str, Array]) -> Classifications:
+        result = Classifications(outputs.get(_CLASSES), outputs.get(_SCORES))
+        _check_classifications(result, len(examples))
+        return result
+
+    return Run(signature, _some(examples), conclude)
+
+
+def regress(
+    servable: Servable, signature_name: str, examples: Sequence[bytes], *, timeout_ms: int = 0
+) -> Array:
+    """A float32 value for each of `examples`, serialized `tf.Example`s: shape [n].
+
+    Raises InvalidArgument when the signature is not there, is not one of regression, or answers
+    a tensor of another shape or dtype.
+    """
+    return regression(servable, signature_name, examples).perform(servable, timeout_ms)
+
+
+def regression(servable: Servable, signature_name: str, examples: Sequence[bytes]) -> Run[Array]:
+    """`regress` before and after its run."""
+    signature = _signature(servable, signature_name)
+    if len(signature.inputs) != 1:
+        raise InvalidArgument("Expected one input Tensor.")
+    if _INPUTS not in signature.inputs:
+        raise InvalidArgument(f"No regression inputs found in SignatureDef: {_text(signature)}")
+    if len(signature.outputs) != 1:
+        raise InvalidArgument("Expected one output Tensor.")
+    if _OUTPUTS not in signature.outputs:
+        raise InvalidArgument(f"No regression outputs found in SignatureDef: {_text(signature)}")
+
+    def conclude(outputs: Mapping[str, Array]) -> Array:
+        return _regressed(outputs[_OUTPUTS], len(examples))
+
+    return Run(signature, _some(examples), conclude)
+
+
+def inputs_of(examples: Sequence[bytes]) -> dict[str, Array]:
+    """What a signature of classification or regression is run on."""
+    strings: Array = np.empty(len(examples), object)
+    strings[:] = examples
+    return {_INPUTS: strings}
+
+
+def serialized_examples(
+    request_input: Any, admit: Callable[[int], None] = lambda _: None
+) -> list[bytes]:
+    """Serialized examples of an `Input`, the context's bytes in front of each (protobuf merge).
+
+    `admit` is told how many bytes they take together before they are made; raises what it raises.
+    Source: servables/tensorflow/util.cc, `InputToSerializedExampleTensor`.
+    """
+    if request_input.WhichOneof("kind") == "example_list":
+        return _with_context(request_input.example_list.examples, b"", admit)
+    both = request_input.example_list_with_context
+    return _with_context(both.examples, both.context.SerializeToString(), admit)
+
+
+def _with_context(
+    examples: Sequence[Any], context: bytes, admit: Callable[[int], None]
+) -> list[bytes]:
+    """Each of the messages, serialized, behind the context; `admit` is told before."""
+    each = STRING_BYTES + len(context)
+    admit(len(examples) * each + sum(example.ByteSize() for example in examples))
+    return [context + example.SerializeToString() for example in examples]
+
+
+def _signature(servable: Servable, name: str) -> Signature:
+    if signature := servable.callable_signature(name):
+        return signature
+    raise InvalidArgument(f"No signature was found with the name: {name or DEFAULT_SIGNATURE}")
+
+
+def _some(examples: Sequence[bytes]) -> dict[str, Array]:
+    if not examples:
+        raise InvalidArgument("Input is empty.")
+    return inputs_of(examples)
+
+
+def _regressed(values: Array, examples: int) -> Array:
+    if values.ndim not in (1, 2) or values.shape[1:] not in ((), (1,)):
+        raise InvalidArgument(
+            "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got"
+            f" {_shape(values)}"
+        )
+    if values.shape[0] != examples:
+        raise InvalidArgument(
+            f"Input batch size did not match output batch size: {examples} vs. {values.shape[0]}"
+        )
+    if (got := DType.of(values.dtype)) is not DType.FLOAT:
+        raise InvalidArgument(f"Expected output Tensor of DT_FLOAT.  Got: DT_{got.name}")
+    return values.reshape(-1)
+
+
+def _check_classifications(result: Classifications, examples: int) -> None:
+    for array, name, dtype in (
+        (result.classes, _CLASSES, DType.STRING),
+        (result.scores, _SCORES, DType.FLOAT),
+    ):
+        if array is None:
+            continue
+        if array.ndim != 2:
+            raise InvalidArgument(
+                f"Expected Tensor shape: [batch_size num_classes] but got {_shape(array)}"
+            )
+        if (got := DType.of(array.dtype)) is not dtype:
+            raise InvalidArgument(f"Expected {name} Tensor of DT_{dtype.name}. Got: DT_{got.name}")
+        if array.shape[0] != examples:
+            raise InvalidArgument(
+                f"Expected {name} output batch size of {examples}. Got: {array.shape[0]}"
+            )
+    classes, scores = result.classes, result.scores
+    if classes is not None and scores is not None and classes.shape != scores.shape:
+        raise InvalidArgument(
+            "Tensors class and score should match in dim_size(1). Got"
+            f" {classes.shape[1]} vs. {scores.shape[1]}"
+        )
+
+
+def _shape(array: Array) -> str:
+    return f"[{','.join(map(str, array.shape))}]"
+
+
+def _text(signature: Signature) -> str:
+    return str(protos.message("tensorflow.SignatureDef").FromString(signature.definition))

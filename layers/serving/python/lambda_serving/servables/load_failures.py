@@ -1,0 +1,54 @@
+"""What TensorFlow leaves unsaid of SavedModels that it cannot load."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from lambda_serving import protos
+from lambda_serving.errors import ServingError
+from lambda_serving.store.other_formats import advice
+
+__all__ = ["hint"]
+
+
+def hint(error: ServingError, path: Path) -> str:
+    """What to add to a failure to load the SavedModel in `path`; empty for most."""
+    said = str(error)
+    return next((more(path) for part, more in _HINTS.items() if part in said), "")
+
+
+def _names(folder: Path) -> list[str]:
+    return [each.name for each in folder.iterdir()]
+
+
+def _of_place(path: Path) -> str:
+    told = advice(str(path), _names(path) if path.is_dir() else None)
+    return f". {told}" if told else ""
+
+
+def _of_tags(path: Path) -> str:
+    """Which meta graphs there are."""
+    from google.protobuf.message import DecodeError
+
+    if (path / "tfhub_module.pb").exists():
+        return f" {advice(str(path), _names(path))}"
+    try:
+        model = protos.message("tensorflow.SavedModel").FromString(
+            (path / "saved_model.pb").read_bytes()
+        )
+    except (OSError, DecodeError):
+        return ""
+    sets = [",".join(sorted(each.meta_info_def.tags)) or "none" for each in model.meta_graphs]
+    if not sets:
+        return " It has no meta graph: saved_model.pb is empty. Copy the export again"
+    return f" Its tags are {' or '.join(sorted(sets))}: name them in --saved_model_tags"
+
+
+_HINTS: dict[str, Callable[[Path], str]] = {
+    "Op type not registered": lambda _: (
+        " If it is one of TensorFlow Text or Decision Forests, install tensorflow-text or"
+        " tensorflow-decision-forests. Name the library of this custom op in --op_libraries"
+    ),
+    "Read less bytes than requested": lambda _: ": saved_model.pb is cut short, or something else",
+    "Could not find SavedModel": _of_place,
+    "Could not find meta graph def": _of_tags,
+}

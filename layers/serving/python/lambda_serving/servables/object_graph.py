@@ -1,0 +1,113 @@
+"""Exports that only the object graph restores, made loadable once and kept.
+
+TensorFlow Serving cannot serve these at all: its graph restore leaves variables that are read
+without a value ("Could not find variable dense/bias").
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from lambda_serving.errors import FailedPrecondition
+from lambda_serving.servables.tensorflow_c import library
+from lambda_serving.store import temporary
+
+__all__ = ["loadable_copy"]
+
+_FOLDER = "loadable"
+
+
+def loadable_copy(export_dir: Path, tags: Sequence[str], cache: Path | None) -> Path:
+    """A folder with the same SavedModel that the graph restore can load, under tag `serve`.
+
+    Made by a child process, the only one that imports Python TensorFlow, and kept in `cache`
+    (default: the user's cache folder) under the digest of the export's content: a second load
+    takes it from there. Raises FailedPrecondition, with the reason and the fix, when the child
+    cannot make it.
+    """
+    digest = _digest(export_dir, tags)
+    if cache and (copy := cache / _FOLDER / digest).exists():
+        return copy
+    if not library.has_python():
+        raise FailedPrecondition(
+            f"{export_dir} needs its object graph to restore its variables, which takes all of"
+            " Python TensorFlow, and here are only its libraries. Compile it elsewhere, with"
+            " pip install 'lambda-serving[compile]' and lambda-serving compile, and serve what"
+            " that writes. Or export it with model.export(path)"
+        )
+    folder = (cache or _default_cache()) / _FOLDER
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not (copy := folder / digest).exists():
+        _make(export_dir, copy, tags)
+    return copy
+
+
+def _default_cache() -> Path:
+    """The user's cache folder; without a writable home, as on Lambda, one below /tmp."""
+    cache = user_cache_path("lambda-serving")
+    try:
+        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        cache = Path(tempfile.gettempdir(), f"lambda-serving-{os.getuid()}")
+        cache.mkdir(mode=0o700, exist_ok=True)
+        if cache.stat().st_uid != os.getuid():  # anyone may make folders there
+            raise FailedPrecondition(
+                f"{cache} belongs to another user; choose a folder with --cache_dir"
+            ) from None
+    return cache
+
+
+def _digest(export_dir: Path, tags: Sequence[str]) -> str:
+    digest = hashlib.sha256(repr((library.version(), *tags)).encode())
+    for path in sorted(export_dir.rglob("*")):
+        if path.is_file():
+            digest.update(repr(path.relative_to(export_dir).as_posix()).encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _make(export_dir: Path, copy: Path, tags: Sequence[str]) -> None:
+    """All or nothing: written beside and renamed, so that an interrupted child leaves no copy."""
+    with temporary.folder("making-", copy.parent) as folder:
+        made = folder / "export"
+        child = subprocess.run(
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "lambda_serving.servables.reexport",
+                str(export_dir),
+                str(made),
+                ",".join(library.op_libraries()),
+                *tags,
+            ],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        if child.returncode:
+            reason = _reason(child.returncode, child.stderr)
+            raise FailedPrecondition(
+                f"{export_dir} needs its object graph to restore its variables, and Python"
+                f" TensorFlow could not do that: {reason}. Export it with model.export(path)"
+            )
+        try:
+            made.rename(copy)
+        except OSError:
+            if not copy.exists():  # another process was quicker: its copy is as good
+                raise
+
+
+def _reason(code: int, said: str) -> str:
+    if code < 0:
+        return f"it was ended by signal {-code}, for want of memory perhaps"
+    return (said.strip().splitlines() or [f"exit code {code}"])[-1]

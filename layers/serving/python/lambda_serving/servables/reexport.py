@@ -1,0 +1,27 @@
+"""Makes an export that the graph can restore: `python -m` this module SRC DST LIBRARIES TAG...
+
+Keras 3 exports by `tf.saved_model.save` carry each variable twice: the checkpoint fills one, the
+graph reads the other. Restored by its object graph and saved again, the export has each variable
+once, and its signatures, assets and tables as they were.
+"""
+
+import sys
+
+__all__ = ["reexport"]
+
+
+def reexport(source: str, destination: str, libraries: str, tags: list[str]) -> None:
+    """Writes the SavedModel `source`, loaded by its object graph, to `destination`.
+
+    `libraries` are those of its custom ops, separated by commas.
+    """
+    import tensorflow as tf
+
+    for library in filter(None, libraries.split(",")):
+        tf.load_op_library(library)
+    loaded = tf.saved_model.load(source, tags=tags)
+    tf.saved_model.save(loaded, destination, signatures=dict(loaded.signatures))
+
+
+if __name__ == "__main__":
+    reexport(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:])

@@ -1,0 +1,155 @@
+"""Files as the values of a graph's variables, in memory that TensorFlow uses as it is.
+
+Source: tensorflow/core/kernels/resource_variable_ops.cc: an assignment keeps the buffer it is
+given.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from ctypes import c_int64, c_void_p
+from dataclasses import dataclass, field
+from io import FileIO
+from math import prod
+from pathlib import Path
+
+from lambda_serving.dtypes import DType
+from lambda_serving.errors import DataLoss
+from lambda_serving.servables.tensorflow_c import memory
+from lambda_serving.servables.tensorflow_c.library import Output, library, status
+from lambda_serving.servables.tensorflow_c.session import Session, operation_of, output_of
+
+__all__ = ["MappedFile", "Values", "assign", "map_files", "opened"]
+
+
+@dataclass(frozen=True, slots=True)
+class MappedFile:
+    """The elements of a tensor, as they lie in memory, in a file named by `reading.file_name`.
+
+    `feed` and `assignment` are a placeholder of the graph and the operation that gives its value
+    to a variable.
+    """
+
+    path: Path
+    dtype: DType
+    shape: tuple[int, ...]
+    feed: str
+    assignment: str
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return prod(self.shape) * self.dtype.numpy.itemsize
+
+
+@dataclass(slots=True)
+class Values:
+    """The content of files at these addresses, each in pages of its own.
+
+    `free` gives it back, but not what has become a tensor's, and calls `end`.
+    """
+
+    addresses: dict[MappedFile, int] = field(default_factory=dict)
+    end: Callable[[], object] | None = None
+
+    def free(self) -> None:
+        while self.addresses:
+            file, address = self.addresses.popitem()
+            memory.unmap(address, file.size)
+        end, self.end = self.end, None
+        if end:
+            end()
+
+
+def map_files(files: Sequence[MappedFile]) -> Values:
+    """Files that nobody writes, mapped read-only; their pages are asked for, but not waited for.
+
+    With others, `truncate` would end the process by SIGBUS, and `cp` would change its answers.
+    Raises DataLoss for a file that is missing or has another size than its tensor, and
+    ResourceExhausted.
+    """
+    values = Values()
+    try:
+        for file in files:
+            values.addresses[file] = _mapped(file)
+    except BaseException:
+        values.free()
+        raise
+    return values
+
+
+def assign(session: Session, files: Sequence[MappedFile], values: Values) -> None:
+    """Gives variables their values, in one run of the graph.
+
+    Their memory is given back when the variables let go of it; the session's end is that of the
+    values. What no variable needs is given back at once, and everything after an error. Raises
+    DataLoss for a file whose content is not among the values.
+    """
+    try:
+        if files:
+            _assign(session, files, values)
+        if values.end:
+            session.at_end(values.end)
+            values.end = None
+    finally:
+        values.free()
+
+
+def _assign(session: Session, files: Sequence[MappedFile], values: Values) -> None:
+    lib, count = library(), len(files)
+    feeds = (Output * count)(*(output_of(session.graph, file.feed) for file in files))
+    targets = (c_void_p * count)(*(operation_of(session.graph, file.assignment) for file in files))
+    tensors = (c_void_p * count)()
+    try:
+        for i, file in enumerate(files):
+            tensors[i] = _tensor_of(file, values)
+        with session.running() as pointer, status() as st:
+            lib.TF_SessionRun(
+                pointer, None, feeds, tensors, count, None, None, 0, targets, count, None, st
+            )
+    finally:
+        for tensor in tensors:
+            if tensor:
+                lib.TF_DeleteTensor(tensor)
+
+
+@contextmanager
+def opened(file: MappedFile) -> Iterator[FileIO]:
+    """The file; raises DataLoss when it cannot be read or has another size than its tensor."""
+    try:
+        with FileIO(file.path, opener=_open) as content:
+            if (found := os.fstat(content.fileno()).st_size) != file.size:
+                raise DataLoss(
+                    f"{file.path} has {found} bytes, its tensor {file.size}: copy it again"
+                )
+            yield content
+    except OSError as error:
+        raise DataLoss(f"Could not read {file.path}: {error.strerror}") from error
+
+
+def _open(path: str, flags: int) -> int:
+    """Without waiting, should a pipe lie in the place of a file."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _mapped(file: MappedFile) -> int:
+    with opened(file) as content:
+        if not file.size:
+            return 0
+        os.posix_fadvise(content.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+        return memory.map_file(content.fileno(), file.size)
+
+
+def _tensor_of(file: MappedFile, values: Values) -> int:
+    if file not in values.addresses:
+        raise DataLoss(f"The graph was changed while {file.path} was read: load it again")
+    tensor: int = library().TF_NewTensor(
+        file.dtype,
+        (c_int64 * len(file.shape))(*file.shape),
+        len(file.shape),
+        values.addresses.pop(file),
+        file.size,
+        memory.UNMAP,
+        None,
+    )
+    return tensor

@@ -1,0 +1,125 @@
+"""Op libraries of installed packages, for graphs with ops that nobody has registered.
+
+TensorFlow Serving's binary has the ops of TensorFlow Text and of Decision Forests in it
+(model_servers/BUILD, `SUPPORTED_TENSORFLOW_OPS`). Here they are in those packages, which are not
+imported: that would start Python TensorFlow. A library is opened when a load fails for want of an
+op whose name it holds, or when a compiled graph says that it wants it; nobody else pays.
+"""
+
+import mmap
+import re
+from collections.abc import Collection, Iterator
+from importlib.util import find_spec
+from itertools import chain
+from pathlib import Path
+
+from lambda_serving import protos
+from lambda_serving.errors import FailedPrecondition, InvalidArgument, NotFound
+from lambda_serving.servables.tensorflow_c.library import (
+    load_op_library,
+    op_libraries,
+    registered_ops,
+    version,
+)
+
+__all__ = ["load_missing", "load_named", "loaded_names"]
+
+_PACKAGES = {
+    "tensorflow_text": ("python/ops/*.so", "python/metrics/*.so"),
+    "tensorflow_decision_forests": ("tensorflow/ops/inference/*.so",),
+}
+"""By package, where the libraries of its ops lie."""
+_UNREGISTERED = re.compile(r"Op type not registered '([^']+)'")
+
+
+def load_missing(error: NotFound, export_dir: Path) -> None:
+    """Loads the libraries that the SavedModel in `export_dir` lacked when it failed by `error`.
+
+    All of its ops are looked for, not only the one that `error` names. Raises `error` when no
+    package has any, FailedPrecondition when a package that has does not fit TensorFlow.
+    """
+    unregistered = _UNREGISTERED.search(str(error))
+    if not unregistered:
+        raise error
+    missing = {unregistered[1]} | _ops(export_dir)
+    found = _libraries_with(missing - registered_ops())
+    if not found:
+        raise error
+    for name, path in found.items():
+        _load(name, path)
+
+
+def loaded_names() -> list[str]:
+    """The libraries of packages that are loaded in this process, as `load_named` takes them."""
+    loaded = set(op_libraries())
+    return [name for name, path in _libraries().items() if str(path) in loaded]
+
+
+def load_named(names: Collection[str]) -> None:
+    """Loads libraries of installed packages, such as `tensorflow_text/python/ops/_x.so`.
+
+    Passes over those that are not installed: what needs them will say so.
+    """
+    for name, path in _libraries().items():
+        if name in names:
+            load_op_library(str(path))
+
+
+def _libraries() -> dict[str, Path]:
+    """All of the installed packages, by name below the folder that the package is in."""
+    return {
+        f"{package}/{path.relative_to(folder)}": path
+        for package, patterns in _PACKAGES.items()
+        for folder in _folders(package)
+        for pattern in patterns
+        for path in sorted(folder.glob(pattern))
+    }
+
+
+def _folders(package: str) -> Iterator[Path]:
+    spec = find_spec(package)  # finds without importing
+    yield from map(Path, (spec and spec.submodule_search_locations) or ())
+
+
+def _ops(export_dir: Path) -> set[str]:
+    """Those of a SavedModel's graphs, as far as it can be read."""
+    from google.protobuf.message import DecodeError
+
+    try:
+        content = (export_dir / "saved_model.pb").read_bytes()
+        model = protos.message("tensorflow.SavedModel").FromString(content)
+    except (OSError, DecodeError):
+        return set()
+    graphs = [meta_graph.graph_def for meta_graph in model.meta_graphs]
+    bodies = (function.node_def for graph in graphs for function in graph.library.function)
+    return {node.op for nodes in chain((graph.node for graph in graphs), bodies) for node in nodes}
+
+
+def _libraries_with(ops: Collection[str]) -> dict[str, Path]:
+    """The libraries that hold the name of one of these ops."""
+    found = {}
+    for name, path in _libraries().items():
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as content:
+            if any(content.find(op.encode()) >= 0 for op in ops):
+                found[name] = path
+    return found
+
+
+def _load(name: str, path: Path) -> None:
+    try:
+        load_op_library(str(path))
+    except InvalidArgument as error:
+        package = name.partition("/")[0].replace("_", "-")
+        raise FailedPrecondition(
+            f"It has ops of {package}{_version(package)}, which does not fit TensorFlow"
+            f" {version()}. Install a {package} that was made for it, if there is one. {error}"
+        ) from error
+
+
+def _version(distribution: str) -> str:
+    from importlib import metadata  # only a failure needs it
+
+    try:
+        return f" {metadata.version(distribution)}"
+    except metadata.PackageNotFoundError:  # its libraries alone are here
+        return ""

@@ -1,0 +1,143 @@
+"""The content of weights read into memory of our own, and checked, while TensorFlow starts.
+
+Threads read and hash whole files, without Python's lock. They are started before TensorFlow's
+library is opened, as none can start while the linker is at work. Processes that share memory read
+once: the first one seals what it has read, the others map it.
+"""
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from itertools import accumulate
+
+from lambda_serving.dtypes import DType
+from lambda_serving.errors import DataLoss
+from lambda_serving.servables.tensorflow_c import memory
+from lambda_serving.servables.tensorflow_c.mapped import MappedFile, Values, opened
+from lambda_serving.servables.tensorflow_c.sharing import Shared, new_memory, seal
+
+__all__ = ["file_name", "reading"]
+
+_log = logging.getLogger(__name__)
+_DIGEST_CHARACTERS = 32
+
+
+def file_name(dtype: DType, shape: tuple[int, ...], content: bytes | memoryview) -> str:
+    """What the file of a tensor is called, by its content."""
+    identity = hashlib.sha256(repr((dtype.name, shape)).encode())
+    identity.update(content)
+    return identity.hexdigest()[:_DIGEST_CHARACTERS]
+
+
+@contextmanager
+def reading(
+    files: Sequence[MappedFile], shared: Shared | None = None
+) -> Iterator[Callable[[], Values]]:
+    """Reads files while its block goes on; the block calls for their values, and then waits.
+
+    With `shared`, they are of memory that other processes share, if that can be had; then they
+    are read before the block. Either raises DataLoss when a file is missing, has another size than
+    its tensor or another content than its name says, and ResourceExhausted when there is no
+    memory. What of the values is left at the end of the block is given back.
+    """
+    laid_out, size = _laid_out(files)
+    with ExitStack() as at_end:
+        if shared and size:
+            try:
+                values = _shared(laid_out, size, shared)
+            except OSError as error:
+                folder = files[0].path.parent
+                _log.warning("%s is not shared with other workers: %s", folder, error)
+            else:
+                at_end.callback(values.free)
+                yield lambda: values
+                return
+        private = Values(_from(memory.private(size) if size else 0, laid_out))
+        at_end.callback(private.free)
+        finish = at_end.enter_context(_threads_reading(private.addresses))
+        yield lambda: finish() or private
+
+
+def _shared(laid_out: Mapping[MappedFile, int], size: int, shared: Shared) -> Values:
+    """What another load has read, if one has; raises OSError when nothing can be shared."""
+    digests = hashlib.sha256("".join(file.path.name for file in laid_out).encode())
+    name = digests.hexdigest()[:_DIGEST_CHARACTERS]
+    with shared.locked() as found:
+        descriptor = found.open(name)
+        if descriptor is None:
+            descriptor = _sealed(laid_out, size, name)
+        try:
+            found.add(name, descriptor)
+            address = memory.map_file(descriptor, size)
+        except BaseException:
+            os.close(descriptor)
+            raise
+    return Values(_from(address, laid_out), end=partial(os.close, descriptor))
+
+
+def _sealed(laid_out: Mapping[MappedFile, int], size: int, name: str) -> int:
+    """A descriptor of memory that nobody can change any more."""
+    descriptor = new_memory(name, size)
+    try:
+        address = memory.map_file(descriptor, size, writable=True)
+        try:
+            with _threads_reading(_from(address, laid_out)) as finish:
+                finish()
+        finally:
+            memory.unmap(address, size)
+        seal(descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _laid_out(files: Sequence[MappedFile]) -> tuple[dict[MappedFile, int], int]:
+    """Where in memory each file begins, the largest first, and the size of them all."""
+    ordered = sorted(set(files), key=lambda file: (-file.size, file.path.name))
+    *starts, size = accumulate((memory.pages(file.size) for file in ordered), initial=0)
+    return dict(zip(ordered, starts, strict=True)), size
+
+
+def _from(address: int, laid_out: Mapping[MappedFile, int]) -> dict[MappedFile, int]:
+    return {file: address + start for file, start in laid_out.items()}
+
+
+@contextmanager
+def _threads_reading(addresses: Mapping[MappedFile, int]) -> Iterator[Callable[[], None]]:
+    """Threads that read and check files until the end of the block; it may wait for all of them.
+
+    One processor is left to the block. When it waits, it reads as well.
+    """
+    count = max(1, len(os.sched_getaffinity(0)) - 1)
+    threads = ThreadPoolExecutor(count, "weights")
+    try:
+        reads = {file: threads.submit(_read, file, at) for file, at in addresses.items()}
+
+        def finish() -> None:
+            for file in reversed(reads):
+                if reads[file].cancel():
+                    _read(file, addresses[file])
+            for read in reads.values():
+                if not read.cancelled():
+                    read.result()
+
+        yield finish
+    finally:
+        threads.shutdown(cancel_futures=True)
+
+
+def _read(file: MappedFile, address: int) -> None:
+    with opened(file) as content:
+        into, at = memory.view(address, file.size), 0
+        while count := content.readinto(into[at:]):
+            at += count
+    if at < file.size or file_name(file.dtype, file.shape, into) != file.path.name:
+        raise DataLoss(
+            f"{file.path} has another content than its name says, so it was changed after it was"
+            " compiled: copy it again"
+        )

@@ -1,0 +1,123 @@
+"""Which fetches of a graph may be computed twice, as nobody could tell the second time from none.
+
+TensorFlow's registry tells which operations may have an effect: those that are stateful, and those
+that take references. The ones below only read, call, or make what ends with the run; any other, a
+custom one for instance, is assumed to have one.
+"""
+
+import ctypes
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import Any
+
+from lambda_serving import protos
+from lambda_serving.errors import ServingError
+from lambda_serving.servables.tensorflow_c.library import Output, library, ops, status
+
+__all__ = ["are_repeatable"]
+
+_READING = frozenset(
+    (
+        "HashTable",
+        "HashTableV2",
+        "LookupTableExport",
+        "LookupTableExportV2",
+        "LookupTableFind",
+        "LookupTableFindV2",
+        "LookupTableSize",
+        "LookupTableSizeV2",
+        "MutableHashTableOfTensorsV2",
+        "MutableHashTableV2",
+        "QueueSize",
+        "QueueSizeV2",
+        "ReadVariableOp",
+        "ResourceGather",
+        "ResourceGatherNd",
+        "VarHandleOp",
+        "VarIsInitializedOp",
+        "Variable",
+        "VariableShape",
+        "VariableV2",
+    )
+)
+_CALLING = frozenset(("Case", "If", "StatefulPartitionedCall", "While"))
+_OF_THE_RUN = frozenset(("Assert", "Empty", "_Arg", "_Retval"))
+_OF_THE_RUN_BEGINNINGS = ("Stack", "TensorArray")
+
+
+def are_repeatable(graph: int, fetches: Iterable[Output]) -> bool:
+    """Whether a `TF_Graph` computes these outputs without an effect that stays.
+
+    False where that is not known. Reads the whole graph.
+    """
+    name_of = library().TF_OperationName
+    names = [name_of(fetch.oper).decode() for fetch in fetches]
+    try:
+        definition = _definition(graph)
+    except ServingError:  # it is too large for a message
+        return False
+    return not any(map(_has_effect, _run(definition, names)))
+
+
+def _run(graph: Any, names: Iterable[str]) -> Iterator[Any]:
+    """The nodes that are needed for those of these names, and all of the functions they name."""
+    functions = {each.signature.name: each for each in graph.library.function}
+    nodes, called = list(_needed(graph, names)), set[str]()
+    while nodes:
+        node = nodes.pop()
+        if node.op not in functions:
+            yield node
+        for name in {*_named(node), node.op} & functions.keys() - called:
+            called.add(name)
+            nodes.extend(functions[name].node_def)
+
+
+def _needed(graph: Any, names: Iterable[str]) -> Iterator[Any]:
+    nodes = {node.name: node for node in graph.node}
+    waiting = list(names)
+    seen = set(waiting)
+    while waiting:
+        node = nodes[waiting.pop()]
+        yield node
+        sources = {source.lstrip("^").partition(":")[0] for source in node.input} - seen
+        seen |= sources
+        waiting.extend(sources)
+
+
+def _named(node: Any) -> Iterator[str]:
+    """The functions that a node's attributes name."""
+    for value in node.attr.values():
+        yield value.func.name
+        yield from (each.name for each in value.list.func)
+
+
+def _has_effect(node: Any) -> bool:
+    known, random = _without_effect()
+    if node.op in random:  # only a sequence that is the same each time can be seen to be further on
+        return bool(node.attr["seed"].i or node.attr["seed2"].i)
+    return node.op not in known and not node.op.startswith(_OF_THE_RUN_BEGINNINGS)
+
+
+@cache
+def _without_effect() -> tuple[frozenset[str], frozenset[str]]:
+    """Operations that never have one, and those that have none unless they are given a seed."""
+    known, random = {*_READING, *_CALLING, *_OF_THE_RUN}, set()
+    for op in ops():
+        if not op.is_stateful and not any(taken.is_ref for taken in op.input_arg):
+            known.add(op.name)
+        elif {"seed", "seed2"} <= {attribute.name for attribute in op.attr}:
+            random.add(op.name)
+    return frozenset(known), frozenset(random)
+
+
+def _definition(graph: int) -> Any:
+    """The `tensorflow.GraphDef`."""
+    lib = library()
+    buffer = lib.TF_NewBuffer()
+    try:
+        with status() as st:
+            lib.TF_GraphToGraphDef(graph, buffer, st)
+        serialized = ctypes.string_at(buffer.contents.data, buffer.contents.length)
+    finally:
+        lib.TF_DeleteBuffer(buffer)
+    return protos.message("tensorflow.GraphDef").FromString(serialized)

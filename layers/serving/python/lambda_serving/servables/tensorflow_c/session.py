@@ -1,0 +1,354 @@
+"""A session over a SavedModel, and the functions of its signatures."""
+
+import ctypes
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from ctypes import c_char_p, c_void_p
+from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from lambda_serving import protos
+from lambda_serving.dtypes import Array
+from lambda_serving.errors import Cancelled, FailedPrecondition, InvalidArgument, Unknown
+from lambda_serving.servables.tensorflow_c.library import (
+    Buffer,
+    Output,
+    library,
+    status,
+    trim_memory,
+)
+from lambda_serving.servables.tensorflow_c.quickness import Quickness
+from lambda_serving.servables.tensorflow_c.run_options import run_options
+from lambda_serving.servables.tensorflow_c.stops import Places, Stops
+from lambda_serving.servables.tensorflow_c.tensors import array_of, new_tensor
+
+__all__ = ["Session", "SessionFunction", "load_session"]
+
+_WAITING = (
+    b"While",
+    b"NextIteration",
+    b"Queue",
+    b"Barrier",
+    b"Dataset",
+    b"Iterator",
+    b"BatchFunction",
+    b"Unbatch",
+    b"Recv",
+)
+"""Parts of the names of ops that loop, or that wait for others. A graph that has one of them
+anywhere, be it in another word, is taken for one that may wait."""
+_GRAPHS = ("saved_model.pb", "saved_model.pbtxt")
+_MOST_STOPS = 64  # functions of a session, each of which makes its graph larger
+_UNTOLD = (
+    "A node of a function or loop failed, and TensorFlow does not tell which or why. It would tell"
+    " in another run, but this graph has effects that stay, which nobody asked for twice"
+)
+_Tensors = ctypes.Array[c_void_p]
+
+
+def load_session(
+    export_dir: str, tags: Sequence[str], config: bytes = b""
+) -> tuple["Session", bytes]:
+    """A session over a SavedModel, and its serialized `MetaGraphDef`.
+
+    Loads as TensorFlow Serving does: restore op, then init op. `tags` choose the meta graph;
+    `config` is a serialized `tensorflow.ConfigProto`. Raises what TensorFlow says of a SavedModel
+    that it cannot load.
+    """
+    lib = library()
+    may_wait = _may_wait(Path(export_dir))
+    graph = lib.TF_NewGraph()
+    try:
+        with _session_options(_with_threads(config) if may_wait else config) as options:
+            session, meta_graph = _load(graph, options, export_dir, tags)
+    except BaseException:
+        lib.TF_DeleteGraph(graph)
+        raise
+    return Session(session, graph, may_wait=may_wait), meta_graph
+
+
+def _may_wait(export_dir: Path) -> bool:
+    for name in _GRAPHS:
+        path = export_dir / name
+        if path.exists() and path.stat().st_size:
+            with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+                return any(content.find(op) >= 0 for op in _WAITING)
+    return False
+
+
+def _with_threads(config: bytes) -> bytes:
+    """The `tensorflow.ConfigProto` with threads of the session's own, unless it says which.
+
+    A loop keeps one of the threads that all sessions share, so that three loops on two processors
+    leave none to any other model.
+    """
+    known = protos.message("tensorflow.ConfigProto").FromString(config)
+    if known.session_inter_op_thread_pool or known.use_per_session_threads:
+        return config
+    known.use_per_session_threads = True
+    known.inter_op_parallelism_threads = max(known.inter_op_parallelism_threads, Places.count)
+    serialized: bytes = known.SerializeToString()
+    return serialized
+
+
+class Session:
+    """TensorFlow's session with the graph and the restored variables of a SavedModel.
+
+    `run` may be called from any number of threads. `close`, or the last reference going away,
+    gives everything back; it waits for the runs in flight. `may_wait` says that a run may take
+    longer than its inputs are large.
+    """
+
+    def __init__(self, session: int, graph: int, *, may_wait: bool) -> None:
+        self.graph = graph
+        self.may_wait = may_wait
+        self._session = session
+        self._idle = threading.Condition()
+        self._running = 0
+        self._stops = 0
+        self._places = Places()
+        self._closed = False
+        self._ends: list[Callable[[], object]] = []
+        self._release = weakref.finalize(self, _delete, session, graph, self._ends)
+        self._release.atexit = False  # the end of the process gives everything back anyway
+
+    def run(
+        self, feeds: Sequence[Output], arrays: Sequence[Array], fetches: Sequence[Output]
+    ) -> list[Array]:
+        """`SessionFunction` for a single call."""
+        return SessionFunction(self, feeds, fetches)(arrays, 0)
+
+    def function(
+        self, feeds: Sequence[str], fetches: Sequence[str], *, follows_shapes: bool = False
+    ) -> "SessionFunction":
+        """A function of tensors by name, e.g. `serving_default_x:0`.
+
+        `follows_shapes` says that its cost grows with the dimensions of its inputs and with
+        nothing else (`costs`). Raises InvalidArgument for a name that the graph does not have.
+        """
+        with self.running():  # which keeps the graph, too
+            outputs = [output_of(self.graph, name) for name in fetches]
+            stops = None
+            if self.may_wait and self._stops < _MOST_STOPS:
+                self._stops += 1
+                stops = Stops(self.graph, outputs, self._places)
+            return SessionFunction(
+                self,
+                [output_of(self.graph, name) for name in feeds],
+                outputs,
+                stops,
+                follows_shapes=follows_shapes,
+            )
+
+    def has(self, tensor_name: str) -> bool:
+        """Whether the graph has an operation for a tensor of that name."""
+        with self.running():
+            operation = tensor_name.partition(":")[0].encode()
+            return bool(library().TF_GraphOperationByName(self.graph, operation))
+
+    @contextmanager
+    def running(self) -> Iterator[int]:
+        """The session's pointer, kept alive inside the block; FailedPrecondition when closed."""
+        with self._idle:
+            if self._closed:
+                raise FailedPrecondition("Session has been closed.")
+            self._running += 1
+        try:
+            yield self._session
+        finally:
+            with self._idle:
+                self._running -= 1
+                if self._closed:
+                    self._idle.notify_all()
+
+    def at_end(self, call: Callable[[], object]) -> None:
+        """Has something called once everything has been given back."""
+        self._ends.append(call)
+
+    def close(self) -> None:
+        with self._idle:
+            self._closed = True
+            self._idle.wait_for(lambda: self._running == 0)
+        self._release()
+        trim_memory()
+
+
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """One end of a function as C arrays: the tensors in the graph, and how many."""
+
+    outputs: "ctypes.Array[Output]"
+    count: int
+
+
+def _ends(outputs: Sequence[Output]) -> _Ends:
+    return _Ends((Output * len(outputs))(*outputs), len(outputs))
+
+
+class SessionFunction:
+    """Feeds in, fetches out, everything that can be looked up beforehand looked up.
+
+    A run that has proved to be quick is made in the thread of the caller: to hand a small graph to
+    TensorFlow's threads and back takes longer than to compute it. It has no timeout, and needs
+    none: no values can make it loop or wait.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        feeds: Sequence[Output],
+        fetches: Sequence[Output],
+        stops: Stops | None = None,
+        *,
+        follows_shapes: bool = False,
+    ) -> None:
+        self._session = session
+        self._stops = stops
+        self._feeds = _ends(feeds)
+        self._stoppable_feeds = _ends([*feeds, stops.place]) if stops else self._feeds
+        self._fetches = _ends(fetches)
+        self._quickness = Quickness(follows_shapes=follows_shapes)
+
+    def is_quick(self, inputs: Sequence[Array]) -> bool:
+        """Whether a run of these inputs takes less than handing it to another thread would."""
+        return self._quickness.covers(inputs)
+
+    def __call__(self, inputs: Sequence[Array], timeout_ms: int) -> list[Array]:
+        """Arrays in the order of the fetches, for arrays in the order of the feeds.
+
+        `timeout_ms` bounds the run, 0 is no bound; over it DeadlineExceeded is raised. Raises
+        whatever else the graph raises.
+        """
+        tensors: list[int] = []
+        fetches = (c_void_p * self._fetches.count)()
+        try:
+            for _, array in zip(range(self._feeds.count), inputs, strict=True):
+                tensors.append(new_tensor(array))
+            options = run_options(timeout_ms, in_caller_thread=self.is_quick(inputs))
+            start = perf_counter()
+            self._run(tensors, fetches, options, timeout_ms)
+            self._quickness.record(inputs, perf_counter() - start)
+            return [array_of(tensor) for tensor in fetches if tensor]
+        finally:
+            delete = library().TF_DeleteTensor
+            for tensor in (*tensors, *fetches):
+                if tensor:
+                    delete(tensor)
+
+    def _run(self, tensors: list[int], fetches: _Tensors, options: Buffer, timeout_ms: int) -> None:
+        with self._session.running() as session:
+            if self._stops is None:
+                self._run_in(session, self._feeds, tensors, fetches, options)
+                return
+            try:
+                with self._stops.taken(session, timeout_ms) as place:
+                    tensors.append(new_tensor(np.array(place, np.int32)))
+                    ends = self._stoppable_feeds
+                    self._run_in(session, ends, tensors, fetches, options, self._stops.targets)
+            except Cancelled as error:
+                if not self._stops.failed_by_another(error):
+                    raise
+                if not self._is_repeatable():
+                    raise Unknown(_UNTOLD) from error
+                self._run_in(session, self._feeds, tensors[:-1], fetches, options)
+
+    def _is_repeatable(self) -> bool:
+        """Whether a second run has no effect of its own."""
+        from lambda_serving.servables.tensorflow_c.repeatable import (
+            are_repeatable,  # few failures need it
+        )
+
+        return are_repeatable(self._session.graph, self._fetches.outputs)
+
+    def _run_in(
+        self,
+        session: int,
+        feeds: _Ends,
+        tensors: Sequence[int],
+        fetches: _Tensors,
+        options: Buffer,
+        targets: _Tensors | None = None,
+    ) -> None:
+        with status() as st:
+            library().TF_SessionRun(
+                session,
+                options,
+                feeds.outputs,
+                (c_void_p * feeds.count)(*tensors),
+                feeds.count,
+                self._fetches.outputs,
+                fetches,
+                self._fetches.count,
+                targets,
+                0 if targets is None else len(targets),
+                None,
+                st,
+            )
+
+
+def output_of(graph: int, tensor_name: str) -> Output:
+    """The output of an operation that a tensor's name, `operation:index`, stands for.
+
+    Raises InvalidArgument for a name that the graph does not have.
+    """
+    lib = library()
+    operation, _, index = tensor_name.partition(":")
+    pointer = lib.TF_GraphOperationByName(graph, operation.encode())
+    if not pointer or not (index or "0").isdecimal():
+        raise InvalidArgument(f"Tensor {tensor_name} is not in the graph")
+    if (number := int(index or 0)) >= lib.TF_OperationNumOutputs(pointer):
+        raise InvalidArgument(f"Tensor {tensor_name} is not in the graph")
+    return Output(pointer, number)
+
+
+def operation_of(graph: int, name: str) -> int:
+    """The operation of that name; raises InvalidArgument if the graph has none."""
+    pointer: int | None = library().TF_GraphOperationByName(graph, name.encode())
+    if not pointer:
+        raise InvalidArgument(f"Operation {name} is not in the graph")
+    return pointer
+
+
+def _load(graph: int, options: int, export_dir: str, tags: Sequence[str]) -> tuple[int, bytes]:
+    """The session's pointer and the serialized `MetaGraphDef`."""
+    lib = library()
+    names = (c_char_p * len(tags))(*(tag.encode() for tag in tags))
+    buffer = lib.TF_NewBuffer()
+    try:
+        with status() as st:
+            session = lib.TF_LoadSessionFromSavedModel(
+                options, None, os.fsencode(export_dir), names, len(tags), graph, buffer, st
+            )
+        return session, ctypes.string_at(buffer.contents.data, buffer.contents.length)
+    finally:
+        lib.TF_DeleteBuffer(buffer)
+
+
+def _delete(session: int, graph: int, ends: Sequence[Callable[[], object]]) -> None:
+    lib = library()
+    with status() as st:
+        lib.TF_CloseSession(session, st)
+    with status() as st:
+        lib.TF_DeleteSession(session, st)
+    lib.TF_DeleteGraph(graph)
+    for end in ends:
+        end()
+
+
+@contextmanager
+def _session_options(config: bytes) -> Iterator[int]:
+    lib = library()
+    options = lib.TF_NewSessionOptions()
+    try:
+        with status() as st:
+            lib.TF_SetConfig(options, config, len(config), st)
+        yield options
+    finally:
+        lib.TF_DeleteSessionOptions(options)

@@ -1,0 +1,1 @@
+"""The long-lived server: its process, its ports, its workers."""

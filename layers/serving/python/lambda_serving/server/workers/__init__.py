@@ -1,0 +1,5 @@
+"""Several processes that serve on the same ports, and their parent, which itself serves nothing."""
+
+from lambda_serving.server.workers.supervisor import supervise
+
+__all__ = ["supervise"]

@@ -1,0 +1,194 @@
+"""A worker as its parent sees it: a process, and the socket to it."""
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from enum import Enum, auto
+from itertools import count
+
+from lambda_serving.errors import ServingError, of_code
+from lambda_serving.server import downloads
+from lambda_serving.server.workers.frames import Frame, Kind
+
+__all__ = ["State", "WorkerProcess"]
+
+_log = logging.getLogger(__name__)
+_MOST_SILENT, _MOST_BEHIND = 10, 60  # beats
+
+
+class State(Enum):
+    LOADING = auto()
+    READY = auto()
+    """All is loaded; it waits to be told what to listen on, or is about to."""
+    SERVING = auto()
+    CLOSING = auto()
+    """It accepts no more."""
+    ENDED = auto()
+
+
+class WorkerProcess:
+    """The processes, one after another, that have one number; `told` gets what they say.
+
+    They inherit `listeners`, and the register of what they share (`sharing.Shared`).
+    """
+
+    def __init__(
+        self,
+        number: int,
+        listeners: Sequence[socket.socket],
+        register: int,
+        told: Callable[["WorkerProcess", Frame], None],
+    ) -> None:
+        self.number = number
+        self.state = State.ENDED
+        self.error: ServingError | None = None
+        """What the last process ended with, if it could tell."""
+        self.is_outdated = False
+        """Whether the last one was ended because what is kept has changed since its start."""
+        self.lacks_models = False
+        """Whether one of its models has no version that answers."""
+        self._silent = self._behind = 0
+        self._is_over = False
+        self._inherited = (register, *(listener.fileno() for listener in listeners))
+        self._told = told
+        self._process: asyncio.subprocess.Process | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._calls: dict[int, asyncio.Future[bytes | None]] = {}
+        self._numbers = count()
+
+    @property
+    def is_ready(self) -> bool:
+        return self.state in {State.READY, State.SERVING}
+
+    async def live(self, first: Sequence[Frame]) -> str:
+        """Runs a process, which is told `first`, until it has ended; how it did, as a sentence."""
+        ours, theirs = socket.socketpair()
+        fds = [theirs.fileno(), *self._inherited]
+        self.state, self.error, self.is_outdated = State.LOADING, None, False
+        self._silent = self._behind = 0
+        with theirs:
+            self._process = process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",
+                "-m",
+                "lambda_serving.server.workers",
+                *map(str, (self.number, *fds)),
+                pass_fds=fds,
+                process_group=0,  # Ctrl-C is for the parent, which then tells all of them
+            )
+        if self.is_outdated or self._is_over:  # meanwhile
+            self.kill()
+        try:
+            reader, self._writer = await asyncio.open_connection(sock=ours)
+            for each in first:
+                self.send(each)
+            while frame := await Frame.read(reader):
+                self.receive(frame)
+            await process.wait()
+        finally:
+            self.kill()
+            await process.wait()
+            self._clear_up(process.pid)
+        return f"Worker {self.number} (process {process.pid}) {_ended(process.returncode or 0)}"
+
+    def send(self, frame: Frame) -> None:
+        if self._writer and not self._writer.is_closing():
+            self._writer.write(bytes(frame))
+
+    async def call(self, topic: str, payload: bytes, seconds: float | None) -> bytes | None:
+        """What it answers to a part of a gather, None if it ends before, b"" if it takes longer."""
+        number = next(self._numbers)
+        answer: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+        self._calls[number] = answer
+        self.send(Frame(Kind.CALL, number, topic, payload))
+        try:
+            async with asyncio.timeout(seconds):
+                return await answer
+        except TimeoutError:
+            _log.warning("Worker %d has not answered %s in %g s", self.number, topic, seconds)
+            return b""
+        finally:
+            del self._calls[number]
+
+    def beat(self) -> bool:
+        """Asks it whether it lives; False if it has not answered so often that it is killed.
+
+        To be called every second. Beats are counted, not seconds, so that a machine that slept
+        blames nobody. A process is killed when none of its threads has answered for ten beats, or
+        when its event loop, which all REST clients wait for, has not got to it for sixty. One that
+        is loading, which may take as long as it likes, is not asked: no client waits for it.
+        """
+        if not self.is_ready:
+            return True
+        if self._silent >= _MOST_SILENT or self._behind >= _MOST_BEHIND:
+            beats = max(self._silent, self._behind)
+            _log.error("Worker %d has not answered for %d s: it is killed", self.number, beats)
+            self.state = State.CLOSING
+            self.kill()
+            return False
+        self._silent += 1
+        self.send(Frame(Kind.PING))
+        return True
+
+    def outdate(self) -> None:
+        """Makes it end, to start anew."""
+        self.is_outdated = True
+        self.kill()
+
+    async def drain(self) -> bool:
+        """Makes it end for good; whether it did so well. One that has not answered is killed."""
+        self._is_over = True
+        if self.state not in {State.SERVING, State.CLOSING}:
+            self.kill()
+            return True
+        self._signal(signal.SIGTERM)
+        return not self._process or await self._process.wait() == 0
+
+    def kill(self) -> None:
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process and self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
+    def receive(self, frame: Frame) -> None:
+        """Takes in what it says; what is not only for this is passed on."""
+        match frame.kind:
+            case Kind.REPLY:
+                if waiting := self._calls.get(frame.number):
+                    waiting.set_result(frame.payload)
+                return
+            case Kind.PONG:
+                self._silent, self._behind = 0, frame.number
+                lacked, self.lacks_models = self.lacks_models, bool(frame.payload)
+                if lacked == self.lacks_models:
+                    return
+            case Kind.READY:
+                self.state, self.lacks_models = State.READY, bool(frame.number)
+            case Kind.SERVING:
+                self.state = State.SERVING
+            case Kind.CLOSING:
+                self.state = State.CLOSING
+            case Kind.FAILED:
+                self.error = of_code(frame.number, frame.payload.decode())
+        self._told(self, frame)
+
+    def _clear_up(self, pid: int) -> None:
+        self.state = State.ENDED
+        if self._writer:
+            self._writer.close()
+        for answer in self._calls.values():
+            if not answer.done():
+                answer.set_result(None)
+        downloads.remove_left(pid)
+
+
+def _ended(status: int) -> str:
+    if status < 0:
+        return f"was ended by {signal.Signals(-status).name}"
+    return f"ended with exit status {status}"

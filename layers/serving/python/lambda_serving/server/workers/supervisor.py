@@ -1,0 +1,283 @@
+"""The parent of the workers: starts, replaces, drains them, and passes on what they ask.
+
+It loads no model, and so no TensorFlow: what brings down a worker cannot bring down the parent.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import socket
+import sys
+from collections.abc import Coroutine, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from time import monotonic
+
+from lambda_serving import protos
+from lambda_serving.config.settings import Settings
+from lambda_serving.errors import InvalidArgument, Unavailable
+from lambda_serving.servables.tensorflow_c.sharing import new_memory
+from lambda_serving.server.listeners import grpc_listener, rest_listener
+from lambda_serving.server.shutdown import ends
+from lambda_serving.server.workers.frames import Frame, Kind, joined
+from lambda_serving.server.workers.process import State, WorkerProcess
+
+__all__ = ["pause_after", "supervise"]
+
+_log = logging.getLogger(__name__)
+_BACKLOG = 2048
+_STEADY_SECONDS = 60
+_LONGEST_PAUSE_SECONDS = 30
+_RELEASE_SECONDS = 1
+_ANSWER_SECONDS = 5
+_PATIENCE_SECONDS = 5
+_BEAT_SECONDS = 1
+
+
+def supervise(settings: Settings) -> None:
+    """Serves by `settings.workers` processes until SIGINT, SIGTERM or SIGHUP, then lets them drain.
+
+    Raises what a worker's first load raises, and Unavailable when a port cannot be taken. Ends
+    with exit code 1 when a worker did not end by itself or after a second signal.
+    """
+    settings.models()  # raises here what each of the workers would
+    if settings.grpc_socket_path:
+        raise InvalidArgument(
+            "--grpc_socket_path is for one process: --workers share a --port, not a socket"
+        )
+    settings = _with_cores_shared(settings)
+    with ExitStack() as held:
+        if settings.port:
+            _shared(held.enter_context(grpc_listener(settings)))
+        listeners = [_shared(held.enter_context(rest_listener(settings)))]
+        for _ in range(settings.workers - 1):
+            listeners.append(held.enter_context(_another(listeners[0])))
+        held.callback(os.close, register := _register())
+        status = asyncio.run(_Supervisor(settings, listeners, register).run())
+    sys.exit(status)
+
+
+def pause_after(failures: int) -> float:
+    """Seconds before a worker starts that has ended so many times soon after its start."""
+    return min(2.0 ** (min(failures, 10) - 1), _LONGEST_PAUSE_SECONDS) if failures else 0
+
+
+class _Supervisor:
+    """`listeners` are the REST sockets of the workers, bound to one port.
+
+    `register` is that of the memory which they share.
+    The kernel spreads connections evenly over them. All of them stay open here, so that nobody
+    who has connected is reset when a worker ends: another one accepts in its place meanwhile.
+    """
+
+    def __init__(
+        self, settings: Settings, listeners: Sequence[socket.socket], register: int
+    ) -> None:
+        self._settings = settings
+        self._listeners = listeners
+        self._workers = [
+            WorkerProcess(number, listeners, register, self._told)
+            for number in range(settings.workers)
+        ]
+        self._kept: dict[str, bytes] = {}
+        self._asking: dict[str, asyncio.Lock] = {}
+        self._tasks = set[asyncio.Task[None]]()
+        self._are_open = False
+        self._is_serving = False
+        self._stopping = asyncio.Event()
+        self._status = 0
+
+    async def run(self) -> int:
+        """The exit status, when all workers have ended."""
+        for number in ends():
+            asyncio.get_running_loop().add_signal_handler(number, self._stop)
+        lives = [asyncio.create_task(self._keep_alive(worker)) for worker in self._workers]
+        beats = asyncio.create_task(self._beat())
+        try:
+            await asyncio.gather(*lives)
+            await asyncio.gather(*self._tasks)
+        finally:
+            for task in (*lives, beats):
+                task.cancel()
+            await asyncio.gather(*lives, beats, return_exceptions=True)
+        return self._status
+
+    async def _keep_alive(self, worker: WorkerProcess) -> None:
+        """Raises what hinders a worker from its first load; after that it is tried again."""
+        failures = 0
+        while not self._stopping.is_set():
+            began = monotonic()
+            end = await self._lived(worker)
+            if worker.is_outdated:
+                continue
+            self._share_out()
+            if self._stopping.is_set():
+                return
+            if not self._is_serving:
+                raise worker.error or Unavailable(f"{end}, before it had loaded every model")
+            failures = 0 if monotonic() - began > _STEADY_SECONDS else failures + 1
+            pause, why = pause_after(failures), f": {worker.error}" if worker.error else ""
+            _log.error("%s%s. It is replaced in %d s", end, why, pause)
+            await self._sleep(pause)
+
+    async def _lived(self, worker: WorkerProcess) -> str:
+        """As `WorkerProcess.live`; once all serve, what it raises is an end like others."""
+        try:
+            return await worker.live(self._first_frames())
+        except Exception as error:
+            if not self._is_serving:
+                raise
+            _log.exception("Worker %d could not be run", worker.number)
+            return f"Worker {worker.number} could not be run ({error})"
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(_BEAT_SECONDS)
+            try:
+                silent = [worker for worker in self._workers if not worker.beat()]
+                if silent:
+                    self._share_out()
+            except Exception:  # noqa: BLE001 - nobody else would replace those that hang
+                _log.exception("Could not ask the workers whether they live")
+
+    def _first_frames(self) -> list[Frame]:
+        kept = [Frame(Kind.KEPT, 0, topic, payload) for topic, payload in self._kept.items()]
+        settings = json.dumps(asdict(self._settings)).encode()
+        return [*kept, Frame(Kind.START, int(self._is_serving), payload=settings)]
+
+    def _told(self, worker: WorkerProcess, frame: Frame) -> None:
+        match frame.kind:
+            case Kind.READY | Kind.PONG | Kind.CLOSING:
+                self._share_out()
+            case Kind.SERVING if not self._is_serving:
+                self._is_serving = all(each.state is State.SERVING for each in self._workers)
+                if self._is_serving:
+                    host, port = self._listeners[0].getsockname()[:2]
+                    _log.info(
+                        "Exporting HTTP/REST API at: http://%s:%s by %d processes",
+                        *(host, port, len(self._workers)),
+                    )
+            case Kind.ASK | Kind.KEEP:
+                self._start(self._gather(worker, frame))
+
+    def _share_out(self) -> None:
+        """Says to each worker what to accept from: its own socket, and those without a worker.
+
+        One that lacks a model does not begin to serve while another has all of them.
+        """
+        ready = [worker for worker in self._workers if worker.is_ready]
+        if not all(worker.lacks_models for worker in ready):
+            ready = [
+                worker
+                for worker in ready
+                if worker.state is State.SERVING or not worker.lacks_models
+            ]
+        if self._stopping.is_set() or not ready:
+            return
+        if not self._are_open:
+            if len(ready) < len(self._workers):
+                return
+            self._are_open = True
+            for listener in self._listeners:
+                listener.listen(_BACKLOG)
+        orphans = {worker.number for worker in self._workers if worker not in ready}
+        for place, worker in enumerate(ready):
+            adopted = {number for number in orphans if number % len(ready) == place}
+            worker.send(Frame(Kind.LISTEN, payload=bytes({worker.number} | adopted)))
+
+    async def _gather(self, asker: WorkerProcess, frame: Frame) -> None:
+        try:
+            answered = await self._answers(frame)
+        except Exception:  # noqa: BLE001 - the asker waits for an answer
+            _log.exception("Could not ask all workers for %s", frame.topic)
+            answered = joined([b""])
+        asker.send(Frame(Kind.ANSWERS, frame.number, payload=answered))
+
+    async def _answers(self, frame: Frame) -> bytes:
+        async with self._asking.setdefault(frame.topic, asyncio.Lock()):
+            if frame.kind is Kind.KEEP:
+                self._kept[frame.topic] = frame.payload
+                for worker in self._workers:
+                    if worker.state is State.LOADING:
+                        worker.outdate()
+            # what is to be kept is done, which takes as long as it takes
+            seconds = _ANSWER_SECONDS if frame.kind is Kind.ASK else None
+            answers = await self._ask_all(frame.topic, frame.payload, seconds)
+        return joined(answer for answer in answers if answer is not None)
+
+    async def _ask_all(
+        self, topic: str, payload: bytes, seconds: float | None
+    ) -> list[bytes | None]:
+        ready = [worker for worker in self._workers if worker.is_ready]
+        return await asyncio.gather(*(worker.call(topic, payload, seconds) for worker in ready))
+
+    def _stop(self) -> None:
+        if self._stopping.is_set():
+            self._kill("A second signal")
+            return
+        if not self._is_serving:
+            _log.info("Told to stop before every model had loaded")
+        self._stopping.set()
+        self._start(self._drain())
+
+    async def _drain(self) -> None:
+        """Ends all workers; first each becomes the only one that holds its socket."""
+        await self._ask_all("release", b"", _RELEASE_SECONDS)
+        for listener in self._listeners:
+            listener.close()
+        seconds = self._settings.drain_seconds
+        try:
+            async with asyncio.timeout(seconds + _PATIENCE_SECONDS):
+                ended = await asyncio.gather(*(worker.drain() for worker in self._workers))
+        except TimeoutError:
+            self._kill(f"Not all has ended in --drain_seconds={seconds}")
+        else:
+            self._status = self._status or int(not all(ended))
+
+    def _kill(self, why: str) -> None:
+        _log.error("%s: workers that have not ended are killed", why)
+        self._status = 1
+        for worker in self._workers:
+            worker.kill()
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            pass
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _with_cores_shared(settings: Settings) -> Settings:
+    """Threads inside an op are as many as a worker has cores, if the operator did not choose."""
+    config = protos.message("tensorflow.ConfigProto").FromString(settings.session_config())
+    if config.intra_op_parallelism_threads:
+        return settings
+    cores = (os.cpu_count() or 1) // settings.workers
+    return replace(settings, tensorflow_intra_op_parallelism=max(1, cores))
+
+
+def _register() -> int:
+    """A register of shared memory; without such memory each worker finds out, and says so."""
+    try:
+        return new_memory("register")
+    except OSError:
+        return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+
+
+def _shared(listener: socket.socket) -> socket.socket:
+    """Lets others of this user share a port, which until now nobody else could have."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    return listener
+
+
+def _another(listener: socket.socket) -> socket.socket:
+    another = _shared(socket.socket(listener.family))
+    another.bind(listener.getsockname())
+    return another

@@ -1,5 +1,0 @@
-"""Several processes that serve on the same ports, and their parent, which itself serves nothing."""
-
-from lambda_serving.workers.supervisor import supervise
-
-__all__ = ["supervise"]

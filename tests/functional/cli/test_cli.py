@@ -1,0 +1,226 @@
+"""The commands beside `serve`."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import gettempdir
+
+import pytest
+
+from lambda_serving import protos
+from lambda_serving.release.golden import read
+from support.server_process import COMMAND, MNIST, running
+
+
+@pytest.fixture(scope="module")
+def url(models_dir: Path) -> Iterator[str]:
+    with running("--model_name=two", f"--model_base_path={models_dir}/two_versions") as (url, _):
+        yield url
+
+
+def _run(*arguments: str | Path, stdin: str = "") -> tuple[int, str, str]:
+    ended = subprocess.run(
+        [COMMAND, *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, "COLUMNS": "200", "XDG_CACHE_HOME": gettempdir()},
+    )
+    return ended.returncode, ended.stdout, ended.stderr
+
+
+def test_predict_takes_rows_a_body_a_file_or_standard_input(url: str, tmp_path: Path) -> None:
+    body = '{"instances": [2.0]}'
+    (tmp_path / "body.json").write_text(body)
+    answers = [
+        _run("predict", "two", "[2.0]", "--url", url),
+        _run("predict", "two", body, "--url", url),
+        _run("predict", "two", f"@{tmp_path}/body.json", "--url", url),
+        _run("predict", "two", "--url", url, "--version", "2", stdin=body),
+    ]
+    assert [(code, json.loads(said)) for code, said, _ in answers] == [
+        (0, {"predictions": [4.0]})
+    ] * 4
+
+
+def test_predict_prints_golden_pairs_that_a_push_takes(url: str) -> None:
+    code, said, _ = _run("predict", "two", "[2.0, 4.0]", "--url", url, "--golden")
+    [pair] = read(said.encode(), "standard output")
+    assert (code, pair.request) == (0, '{"instances": [2.0, 4.0]}')
+    assert pair.response == {"predictions": [4.0, 5.0]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "reason"),
+    [
+        (["two", '["x"]'], 1, "Error: 400 from the server: Failed to process element: 0"),
+        (["two", "[1.0]", "--signature_name=nope"], 1, '"nope" not found in signature def'),
+        (["other", "[1.0]"], 1, "404 from the server: Servable not found for request"),
+        (["two", "[1.0]", "--label=a b"], 1, "Unrecognized servable version label: a b"),
+        (["two", "[1.0"], 1, "Error: The data is not JSON"),
+        (["two", "@/nowhere"], 1, "Error: Could not read /nowhere"),
+        (["two", "[1.0]", "--label=a", "--version=1"], 2, "exclude each other"),
+    ],
+)
+def test_predict_tells_what_went_wrong(
+    url: str, arguments: list[str], code: int, reason: str
+) -> None:
+    got, _, said = _run("predict", "--url", url, *arguments)
+    assert (got, "Traceback" in said) == (code, False)
+    assert reason in said
+
+
+def test_predict_without_a_server_says_so() -> None:
+    code, _, said = _run("predict", "two", "[1.0]", "--url", "http://127.0.0.1:9")
+    assert code == 1
+    assert "Error: Could not reach http://127.0.0.1:9/v1/models/two:predict: " in said
+    assert "Is the server running?" in said
+
+
+def test_inspect_shows_signatures_of_every_version_and_problems() -> None:
+    code, said, _ = _run("inspect", MNIST / "saved")
+    assert code == 0
+    assert "serving_default" in said
+    assert "[n, 28, 28, 1]" in said
+    assert "Problem" not in said
+    code, said, _ = _run("inspect", MNIST / "saved_with_signature/1")
+    assert code == 0
+    assert "TensorFlow Serving cannot serve this export" in said
+    assert "every request must name its signature ('call')" in said
+
+
+_STRANGE = [
+    *("emb[user]", "probs[/b]", ":smile:", r"a\[b]", "[red]", "\x1b[31m"),
+    *("x" * 300 + "1", "x" * 300 + "2"),
+]
+
+
+@pytest.fixture(scope="module")
+def strange(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`half_plus_two` in a folder, under tags, with signatures and inputs of strange names."""
+    folder = tmp_path_factory.mktemp("strange") / "model :smile:"
+    shutil.copytree(models_dir / "half_plus_two" / "123", folder)
+    path = folder / "saved_model.pb"
+    model = protos.message("tensorflow.SavedModel").FromString(path.read_bytes())
+    model.meta_graphs[0].meta_info_def.tags[:] = ["eval", "cpu"]
+    definitions = model.meta_graphs[0].signature_def
+    for name in _STRANGE:
+        definitions[name].CopyFrom(definitions["serving_default"])
+        definitions[name].inputs[name].CopyFrom(definitions[name].inputs.pop("x"))
+    path.write_bytes(model.SerializeToString())
+    return folder
+
+
+@pytest.mark.parametrize("columns", [None, "60", "100"])
+def test_inspect_prints_names_whole_and_as_they_are(strange: Path, columns: str | None) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
+    done = subprocess.run(
+        [COMMAND, "inspect", strange, "--saved_model_tags=cpu,eval"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env=environment if columns is None else {**environment, "COLUMNS": columns},
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+    assert f"{strange}: " in done.stdout
+    rows = [line.split("│") for line in done.stdout.splitlines() if line[:1] == "│"]
+    titles, names = ("".join(row[column].strip() for row in rows) for column in (1, 3))
+    for name in _STRANGE:
+        assert name.replace("\x1b", r"\x1b") in titles
+        assert name.replace("\x1b", r"\x1b") in names
+    assert "\x1b" not in done.stdout
+
+
+def test_inspect_prints_json(strange: Path) -> None:
+    code, said, _ = _run("inspect", strange, "--saved_model_tags=cpu,eval", "--json")
+    [version] = json.loads(said)["versions"]
+    assert (code, sorted(version)) == (0, ["bytes", "error", "path", "problems", "signatures"])
+    assert (version["path"], version["error"], version["problems"]) == (str(strange), None, [])
+    files = (path for path in strange.rglob("*") if path.is_file())
+    assert version["bytes"] == sum(path.stat().st_size for path in files)
+    assert {*_STRANGE} < version["signatures"].keys()
+    assert version["signatures"]["probs[/b]"] == {
+        "method_name": "tensorflow/serving/predict",
+        "inputs": {
+            "probs[/b]": {"dtype": "float", "shape": [None], "tensor": "serving_default_x:0"}
+        },
+        "outputs": {
+            "y": {"dtype": "float", "shape": [None], "tensor": "StatefulPartitionedCall_4:0"}
+        },
+    }
+
+
+def test_inspect_shows_the_versions_that_load_and_fails_for_the_others(
+    models_dir: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(models_dir / "half_plus_two" / "123", tmp_path / "1")
+    (tmp_path / "2").mkdir()
+    (tmp_path / "2" / "saved_model.pb").write_bytes(b"\xff")
+    for arguments in ([], ["--json"]):
+        code, said, errors = _run("inspect", tmp_path, *arguments)
+        assert (code, "serving_default" in said, "Traceback" in errors) == (1, True, False)
+        assert "Read less bytes" in (said if arguments else errors)
+    loaded, failed = json.loads(said)["versions"]
+    assert (loaded["error"], sorted(failed)) == (None, ["error", "path"])
+
+
+def test_inspect_names_the_tags_there_are(strange: Path) -> None:
+    code, _, said = _run("inspect", strange)
+    assert code == 1
+    assert said.endswith(" Its tags are cpu,eval: name them in --saved_model_tags\n")
+
+
+def test_inspect_takes_op_libraries() -> None:
+    code, _, said = _run("inspect", MNIST / "saved", "--op_libraries=/nowhere.so")
+    assert (code, "Could not load op library /nowhere.so" in said) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["inspect", "{}"],
+        ["compile", "{}", "/nowhere/1"],
+        ["push", "{}", "/nowhere/1"],
+        ["batch", "{}", "--input={}", "--output={}.out"],
+        ["serve", "--model_base_path={}", "--port=0", "--rest_api_port=0"],
+    ],
+)
+def test_every_command_says_what_to_do_with_another_format(
+    tmp_path: Path, command: list[str]
+) -> None:
+    (tmp_path / "digits.keras").touch()
+    code, _, said = _run(*(part.format(tmp_path / "digits.keras") for part in command))
+    assert (code, "Traceback" in said) == (1, False)
+    assert f"{tmp_path}/digits.keras is a model in Keras's own format. Export it" in said
+
+
+def test_inspect_names_a_batch_size_that_is_baked_in(models_dir: Path) -> None:
+    code, said, _ = _run("inspect", models_dir / "keras3_sequential_fixed_batch")
+    assert code == 0
+    assert "takes only 5 rows" in said
+    assert "model.export(path)" in said
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ([], "There is: nothing. Put a model into it: model.export("),
+        (["model.h5"], "model.h5 is a model in Keras's own format"),
+        (["saved_model.pb"], "Could not find meta graph def"),
+    ],
+)
+def test_inspect_of_no_saved_model_says_what_is_there(
+    tmp_path: Path, files: list[str], reason: str
+) -> None:
+    for name in files:
+        (tmp_path / name).touch()
+    code, _, said = _run("inspect", tmp_path)
+    assert code == 1
+    assert said.splitlines()[-1].startswith("Error: ")  # TensorFlow greets some processors first
+    assert reason in said

@@ -1,0 +1,270 @@
+"""`lambda-serving push` of real SavedModels, as a user runs it. S3 is moto's server."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import gettempdir
+
+import boto3
+import numpy as np
+import pytest
+from moto.server import ThreadedMotoServer
+
+from lambda_serving.errors import InvalidArgument, Unimplemented
+from lambda_serving.model_spec import ServableId
+from lambda_serving.release.push import push
+from lambda_serving.servables import saved_model
+from lambda_serving.store import LocalStore
+from lambda_serving.store.local import LocalVersion
+from lambda_serving.store.push_target import open_version
+from support.server_process import COMMAND, MNIST
+from support.terminal import on_a_terminal
+
+_SAVED = MNIST / "saved/1"
+_KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[dict[str, str]]:
+    """The environment of a user who may write to s3://bucket."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    environment = {**_KEYS, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}
+    client = boto3.client(
+        "s3",
+        endpoint_url=environment["AWS_ENDPOINT_URL"],
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",  # noqa: S106 - moto takes any
+    )
+    client.create_bucket(Bucket="bucket")
+    client.close()
+    yield environment
+    server.stop()
+
+
+def _environment(environment: dict[str, str]) -> dict[str, str]:
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    nowhere = dict.fromkeys(("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"), "/nowhere")
+    return {
+        **ours,
+        **nowhere,
+        **environment,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "XDG_CACHE_HOME": gettempdir(),
+    }
+
+
+def _push(
+    source: Path, destination: object, environment: dict[str, str] | None = None
+) -> tuple[int, str, str]:
+    ended = subprocess.run(
+        [COMMAND, "push", source, str(destination)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env=_environment(environment or {}),
+    )
+    return ended.returncode, ended.stdout, ended.stderr
+
+
+def test_push_to_a_bucket_is_once_and_for_all(bucket: dict[str, str]) -> None:
+    destination = "s3://bucket/models/MLP/1"
+    said = [
+        _push(source, destination, bucket)
+        for source in (_SAVED, _SAVED, MNIST / "saved_with_signature/1")
+    ]
+    assert [code for code, _, _ in said] == [0, 0, 1]
+    assert said[0][1] == f"{destination}: pushed 4 files, 0.6 MiB\n"
+    assert said[1][1:] == (f"{destination} has these 4 files already. Nothing to do\n", "")
+    assert said[2][2] == (
+        f"Error: {destination} holds other files than this SavedModel: fingerprint.pb,"
+        " saved_model.pb, variables/variables.data-00000-of-00001, variables/variables.index"
+        " differ. A version never changes: push under a new version number\n"
+    )
+
+
+def test_push_to_a_folder_makes_a_version_that_predicts(tmp_path: Path) -> None:
+    code, said, _ = _push(_SAVED, tmp_path / "models/MLP/3/")
+    assert (code, said) == (0, f"{tmp_path}/models/MLP/3: pushed 4 files, 0.6 MiB\n")
+    store = LocalStore({"MLP": f"{tmp_path}/models/MLP"})
+    assert store.versions("MLP") == [3]
+    digit = np.array(json.loads((MNIST / "request.json").read_bytes())["instances"], np.float32)
+    with saved_model.load(store.fetch(ServableId("MLP", 3))) as servable:
+        [name] = servable.signature("").inputs
+        [scores] = servable.run("", {name: digit}).values()
+    assert scores.argmax() == 7
+
+
+def test_problems_are_warnings_with_their_fix(models_dir: Path, tmp_path: Path) -> None:
+    code, _, said = _push(models_dir / "keras3_sequential_fixed_batch/1", tmp_path / "1")
+    assert code == 0
+    assert "Warning: input " in said
+    assert "takes only 5 rows at once" in said
+    assert "model.export(path) keeps it free.\n" in said
+
+
+def test_what_does_not_warm_up_is_not_pushed(models_dir: Path, tmp_path: Path) -> None:
+    code, _, said = _push(models_dir / "warmup_fails/1", tmp_path / "models/1")
+    assert code == 1
+    assert "Error: Could not load the SavedModel in " in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_does_not_load_is_not_pushed(tmp_path: Path) -> None:
+    source = tmp_path / "saved"
+    source.mkdir()
+    (source / "saved_model.pb").write_bytes(b"no")
+    code, _, said = _push(source, tmp_path / "models/1")
+    assert code == 1
+    assert "Error: Could not load the SavedModel in " in said
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def _golden(models_dir: Path, folder: Path, model: str, *pairs: tuple[str, str]) -> Path:
+    """A copy of a model that carries these requests and responses."""
+    source = folder / "saved"
+    shutil.copytree(models_dir / model, source)
+    (source / "assets.extra").mkdir()
+    lines = (f'{{"request": {asked}, "response": {answered}}}\n' for asked, answered in pairs)
+    (source / "assets.extra/golden.jsonl").write_text("".join(lines))
+    return source
+
+
+_ROWS = ('{"instances": [1.0, 2.0, 5.0]}', '{"predictions": [2.5, 3, 4.5004]}')
+_NAMED = ('{"signature_name": "serving_default", "inputs": {"x": [NaN]}}', '{"outputs": [NaN]}')
+_REFUSAL = 'JSON Value: \\"x\\" Type: String is not of expected type: float'
+_REFUSED = ('{"inputs": ["x"]}', f'{{"error": "{_REFUSAL}"}}')
+
+
+def test_golden_pairs_that_are_answered_are_told(models_dir: Path, tmp_path: Path) -> None:
+    source = _golden(models_dir, tmp_path, "half_plus_two/123", _ROWS, _NAMED, _REFUSED)
+    code, told, _ = _push(source, tmp_path / "models/1")
+    assert code == 0
+    assert told.endswith(" MiB. Golden pairs checked: 3\n")
+    assert (tmp_path / "models/1/assets.extra/golden.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered", "reason"),
+    [
+        ('{"instances": [1.0]}', '{"predictions": [2.6]}', "predictions[0] is 2.5, expected 2.6"),
+        ('{"inputs": [1, 9]}', '{"outputs": [2.5]}', "outputs has the length 2, expected 1"),
+        (
+            _REFUSED[0],
+            '{"outputs": [1.0]}',
+            f'outputs is missing; error, not expected, is "{_REFUSAL}"',
+        ),
+    ],
+)
+def test_who_answers_otherwise_is_not_pushed(
+    models_dir: Path, tmp_path: Path, asked: str, answered: str, reason: str
+) -> None:
+    source = _golden(models_dir, tmp_path, "half_plus_two/123", _ROWS, (asked, answered))
+    code, told, said = _push(source, tmp_path / "models/1")
+    assert (code, told) == (1, "")
+    assert said.splitlines()[-1] == (
+        f"Error: The model answers otherwise than {source}/assets.extra/golden.jsonl has it, line"
+        f" 2: {reason}. Mend one of them"
+    )
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_golden_pairs_that_are_none_are_not_pushed(models_dir: Path, tmp_path: Path) -> None:
+    source = _golden(models_dir, tmp_path, "half_plus_two/123", ("[1.0]", "[2.5]"))
+    code, _, said = _push(source, tmp_path / "models/1")
+    assert code == 1
+    assert "/assets.extra/golden.jsonl, line 1: request must be there and be an object" in said
+    assert list(tmp_path.iterdir()) == [source]
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "reason"),
+    [
+        (MNIST / "saved", "/nowhere/1", "holds no SavedModel but versions: 1. Push one of them, "),
+        (MNIST, "/nowhere/1", "There is: README.md"),
+        (MNIST / "no", "/nowhere/1", "examples/mnist/no is not there"),
+        (_SAVED, "/nowhere/v1", "as in s3://bucket/models/MLP/2, and that of /nowhere/v1 is not"),
+        (_SAVED, "s3://nowhere/m/1", "s3://nowhere/m/1: the bucket does not exist. Correct its"),
+        (_SAVED, "s3:///1", "s3:///1 names no bucket: s3://BUCKET/PREFIX"),
+        (_SAVED, "/dev/null/1", "Could not write /dev/null/1: File exists (/dev/null)"),
+        (_SAVED, "/proc/nowhere/1", "Could not write /proc/nowhere/1: "),
+    ],
+)
+def test_what_a_user_gets_wrong_is_one_sentence(
+    bucket: dict[str, str], source: Path, destination: str, reason: str
+) -> None:
+    code, told, said = _push(source, destination, bucket)
+    assert (code, told) == (1, "")
+    assert said.splitlines()[-1].startswith("Error: ")  # TensorFlow greets some processors first
+    assert reason in said.splitlines()[-1]
+
+
+def test_no_credentials_are_told() -> None:
+    code, _, said = _push(_SAVED, "s3://bucket/m/1")
+    assert (code, said.count("\n")) == (1, 1)
+    assert "Error: Could not read s3://bucket/m/1: no AWS credentials (" in said
+
+
+@pytest.mark.parametrize("last", ["v1", "01", "1.0", "-1", "+1", " 1", "", str(2**63)])
+def test_last_part_must_be_a_version_number(last: str) -> None:
+    with pytest.raises(InvalidArgument, match="The last part of DESTINATION must be a version nu"):
+        open_version(f"models/MLP/{last}")
+
+
+@pytest.mark.parametrize("destination", ["gs://bucket/1", "S3://bucket/1", "s3:/bucket/1"])
+def test_another_scheme_is_refused(destination: str) -> None:
+    with pytest.raises(Unimplemented, match="^DESTINATION .* Supported are folders and s3://BUCKE"):
+        open_version(destination)
+
+
+def test_a_bucket_without_boto3_tells_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    for module in ("s3", "s3_push_target"):
+        monkeypatch.delitem(sys.modules, f"lambda_serving.store.{module}", raising=False)
+    with pytest.raises(Unimplemented, match=r"needs boto3 .*: pip install 'lambda-serving\[s3\]'"):
+        open_version("s3://bucket/m/1")
+
+
+def test_progress_goes_through_stages_to_all_bytes(tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    push(_SAVED, LocalVersion(tmp_path / "1"), progress=lambda *stage: told.append(stage))
+    size = sum(path.stat().st_size for path in _SAVED.rglob("*") if path.is_file())
+    assert told[:2] == [("reading", 0, 0), ("loading", 0, 0)]
+    assert [stage for stage, _, _ in told[2:]] == ["copying"] * len(told[2:])
+    assert told[-1] == ("copying", size, size)
+
+
+def test_a_terminal_shows_a_bar(tmp_path: Path) -> None:
+    environment = _environment({"TERM": "xterm", "COLUMNS": "200"})
+    said = on_a_terminal([COMMAND, "push", _SAVED, tmp_path / "1"], environment)
+    assert b"loading" in said
+    assert b"pushed 4 files" in said
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 1), (signal.SIGTERM, 143)])
+def test_stopped_push_leaves_no_manifest(tmp_path: Path, number: int, code: int) -> None:
+    source, target = tmp_path / "1", tmp_path / "models/2"
+    shutil.copytree(_SAVED, source)
+    with (source / "large").open("wb") as large:
+        large.truncate(2**29)  # a hole: quick to make, a second to copy
+    with subprocess.Popen(
+        [COMMAND, "push", source, target],
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        env=_environment({}),
+    ) as process:
+        while not (target / "push.json").exists():
+            assert process.poll() is None
+        process.send_signal(number)
+        said, _ = process.communicate()
+    assert (process.returncode, said) == (code, b"")
+    assert not (target / "manifest.json").exists()
+    assert list(target.parent.iterdir()) == [target]

@@ -1,0 +1,578 @@
+"""Releases on stand-ins of AWS that boto3 speaks to: every step, and a death at every call."""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any
+
+import pytest
+
+from lambda_serving.config.servable_version_policy import Latest, Specific, VersionPolicy
+from lambda_serving.errors import (
+    Aborted,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ServingError,
+    Unavailable,
+)
+from lambda_serving.model_spec import ServableId
+from lambda_serving.release.aws.build_orders import Order
+from lambda_serving.release.aws.deployed_model import AwsGateway
+from lambda_serving.release.aws.policy_file import PolicyFile
+from lambda_serving.release.aws.stack import Clients, System
+from lambda_serving.release.deciding.actions import (
+    Action,
+    Build,
+    Expose,
+    Point,
+    Publish,
+    Retire,
+    Shift,
+    Update,
+    Wait,
+    Warm,
+    Withdraw,
+)
+from lambda_serving.release.deciding.model_state import Record
+from lambda_serving.release.golden import GOLDEN
+from lambda_serving.release.reconcile import reconcile
+from support import cloud
+from support.aws_plane import Alias, Failure, Function, Plane, Refused
+from support.cloud import SYSTEM, Cloud
+
+_REPOSITORY = "registry/models"
+_BASE = f"{_REPOSITORY}@sha256:base"
+
+
+class _Images:
+    """An image is the model version in it."""
+
+    elsewhere = False
+
+    def __init__(self) -> None:
+        self.failures: dict[int, ServingError] = {}
+        self.built: list[int] = []
+        self.prefix = ""
+
+    def build(self, order: Order) -> str:
+        assert order.base.startswith(f"{_REPOSITORY}@sha256:")
+        self.built.append(order.version)
+        if failure := self.failures.get(order.version):
+            raise failure
+        return f"sha256:{self.prefix}{order.version}"
+
+
+def _run(image: str, event: Any, _: str) -> Any:
+    """A function that serves the version in its image; version 66 does not answer."""
+    version = image.rpartition(":")[2]
+    if version == "66":
+        raise RuntimeError("Could not load the SavedModel in /models/MLP/66")
+    if event["path"] == f"/v1/models/MLP/versions/{version}":
+        return {"statusCode": 200, "body": {"model_version_status": []}}
+    if event["path"] == f"/v1/models/MLP/versions/{version}:predict":
+        return {"statusCode": 200, "body": {"predictions": [float(version)]}}
+    return {"statusCode": 404, "body": {"error": "another version"}}
+
+
+@dataclasses.dataclass
+class _World:
+    cloud: Cloud
+    images: _Images
+    function: Function
+    gateway: AwsGateway
+    reported: list[tuple[ServableId, str]]
+
+    @property
+    def plane(self) -> Plane:
+        return self.cloud.plane
+
+    @property
+    def live(self) -> int:
+        return self.function.aliases["live"].function_version
+
+    @property
+    def live_image(self) -> str:
+        return self.function.versions[self.live].image
+
+    def push(self, version: int, content: str = "{}", **files: str) -> None:
+        """A version that is complete."""
+        for name, body in {**files, "manifest.json": content}.items():
+            key = f"models/MLP/{version}/{name}"
+            self.cloud.s3.put_object(Bucket=self.cloud.bucket, Key=key, Body=body.encode())
+
+    def wish(self, policy: VersionPolicy, **labels: int) -> None:
+        PolicyFile(f"{self.cloud.models}/MLP", self.cloud.s3).change(
+            lambda model: dataclasses.replace(model, policy=policy, labels=labels)
+        )
+
+    def update(self, version: int) -> None:
+        """Pushes a version, and gives it a label that takes the one before's place."""
+        self.push(version)
+        self.wish(Latest(2), **{f"new{version}": version})
+        self.reconcile()
+
+    def die_at(self, operation: str, moment: str) -> list[str]:
+        """The next call of that operation fails, before or after it took effect, and is told."""
+        told: list[str] = []
+
+        def die(called: str, when: str) -> None:
+            if (called, when) == (operation, moment):
+                told.append(operation)
+                self.plane.interfere = lambda *_: None
+                raise Refused(400, "SomethingException", "try again")
+
+        self.plane.interfere = die
+        return told
+
+    def reconcile(self) -> list[Action]:
+        """All actions until nothing is to be done, however often Lambda needs time."""
+        done: list[Action] = []
+        for _ in range(20):
+            if not (outcome := reconcile(self.gateway, done.append)):
+                return done
+            if outcome.seconds:  # time flies
+                later = partial(float, self.gateway.clock() + outcome.seconds)
+                self.gateway = dataclasses.replace(self.gateway, clock=later)
+        raise AssertionError(f"no end: {done}")
+
+    def begin_shift(self) -> str:
+        """CodeDeploy moves the first traffic from version 1 to 2; its deployment."""
+        self.reconcile()
+        self.plane.add_group(SYSTEM, f"{SYSTEM}-MLP")
+        self.push(2)
+        done: list[Action] = []
+        while (outcome := reconcile(self.gateway, done.append)) and outcome.seconds:
+            pass
+        assert done[-1] == Shift(2, 3)
+        [shift] = self.plane.deployments
+        self.plane.shift(shift, 0.1)
+        return shift
+
+    def record(self, version: int) -> dict[str, Any]:
+        """What a record says, but for times and what makes no difference."""
+        found = self.cloud.record("MLP", version)
+        told = {key: found[key] for key in ("state", "image", "warm", "error")}
+        return {key: value for key, value in told.items() if value is not None}
+
+
+@contextmanager
+def _world(moto: str) -> Iterator[_World]:
+    plane, images = Plane(run=_run), _Images()
+    with cloud.running(plane, moto) as deployed:
+        deployed.deploy_base(_BASE)
+        function = deployed.deploy_model("MLP", f"{_REPOSITORY}@sha256:template")
+        reported: list[tuple[ServableId, str]] = []
+        with deployed.acting("ReleaseRole"):
+            clients = Clients.connect()
+        gateway = System(SYSTEM, deployed.models, deployed.api_id).gateway(
+            "MLP", clients, lambda *told: reported.append(told), images
+        )
+        yield _World(deployed, images, function, gateway, reported)
+
+
+@pytest.fixture
+def world(moto: str) -> Iterator[_World]:
+    with _world(moto) as world:
+        world.push(1)
+        yield world
+
+
+def test_first_version_is_built_published_warmed_and_pointed_to(world: _World) -> None:
+    assert world.reconcile() == [Build(1), Update(1), Publish(1), Warm(1, 2), Point(2)]
+    assert world.live_image == f"{_REPOSITORY}@sha256:1"
+    assert world.record(1) == {"state": "AVAILABLE", "image": "sha256:1", "warm": 2}
+    assert world.cloud.record("MLP", 1)["seconds"].keys() == {"build", "warm"}
+    content = world.gateway.observe().versions[1]
+    description = world.function.versions[2].description
+    assert description.startswith(f"model version 1, content {content}, image sha256:1, made ")
+    assert world.reconcile() == []
+
+
+def test_new_version_takes_over_and_the_one_before_stays_for_going_back(world: _World) -> None:
+    world.reconcile()
+    world.push(2)
+    assert world.reconcile() == [Build(2), Update(2), Publish(2), Warm(2, 3), Point(3)]
+    world.push(3)
+    assert world.reconcile() == [Build(3), Update(3), Publish(3), Warm(3, 4), Point(4), Retire(2)]
+    world.wish(Specific(frozenset({2})))
+    assert world.reconcile() == [Point(3)]
+    assert world.live_image == f"{_REPOSITORY}@sha256:2"
+
+
+def test_version_that_was_retired_is_built_again_when_it_is_asked_for(world: _World) -> None:
+    for version in (1, 2, 3):
+        world.push(version)
+        world.reconcile()
+    assert world.record(1) == {"state": "UNBUILT"}
+    world.wish(Specific(frozenset({1})))
+    assert world.reconcile() == [
+        Build(1),
+        Update(1),
+        Publish(1),
+        Warm(1, 5),
+        Point(5),
+        Retire(3),
+    ]
+
+
+def test_versions_that_are_wanted_beside_the_live_one_have_routes(world: _World) -> None:
+    world.push(2)
+    world.wish(Latest(2), stable=1)
+    world.reconcile()
+    assert world.live_image == f"{_REPOSITORY}@sha256:2"
+    assert world.function.aliases["version-1"].function_version == 3
+    assert world.function.aliases["label-stable"].function_version == 3
+    routes = {
+        route["RouteKey"]: (route["AuthorizationType"], route["Target"])
+        for route in world.cloud.routes()
+    }
+    path = "/v1/models/MLP/labels/stable"
+    keys = [f"POST {path}:{verb}" for verb in ("predict", "classify", "regress")]
+    keys += [f"GET {path}", f"GET {path}/{{proxy+}}", f"POST {path}/{{proxy+}}"]
+    assert len({routes[key] for key in keys}) == 1
+    [(authorization, target)] = {routes[key] for key in keys}
+    integration = world.cloud.api.get_integration(
+        ApiId=world.cloud.api_id, IntegrationId=target.partition("/")[2]
+    )
+    assert integration["IntegrationUri"] == world.function.arn("label-stable")
+    assert authorization == "AWS_IAM"
+    [statement] = world.function.policies["label-stable"].values()
+    assert "/*/*/v1/models/MLP/labels/stable*" in json.dumps(statement)
+    assert world.reconcile() == []
+
+
+def test_routes_go_when_their_version_is_not_wanted_any_more(world: _World) -> None:
+    before = len(world.cloud.routes())
+    world.push(2)
+    world.wish(Latest(2), stable=1)
+    world.reconcile()
+    world.wish(Latest())
+    assert world.reconcile() == [Withdraw("label-stable"), Withdraw("version-1")]
+    assert len(world.cloud.routes()) == before
+    assert len(world.cloud.api.get_integrations(ApiId=world.cloud.api_id)["Items"]) == 1
+    assert world.function.aliases.keys() == {"live"}
+
+
+def test_label_moves_with_the_policy(world: _World) -> None:
+    world.push(2)
+    world.wish(Latest(2), stable=1)
+    world.reconcile()
+    world.wish(Latest(2), stable=2)
+    assert world.reconcile() == [Expose("label-stable", 2)]
+
+
+def test_deployed_settings_go_live(world: _World) -> None:
+    world.reconcile()
+    world.function.latest.memory = 2048
+    assert world.reconcile() == [Publish(1), Warm(1, 3), Point(3), Retire(2)]
+    assert world.function.versions[world.live].memory == 2048
+
+
+def test_deployed_code_goes_live_with_the_model_in_it(world: _World) -> None:
+    world.reconcile()
+    world.images.prefix = "new"
+    world.function.run = lambda _, event, __: {"statusCode": 200, "body": event}
+    world.cloud.deploy_base(f"{_REPOSITORY}@sha256:new")
+    world.function.latest.image = f"{_REPOSITORY}@sha256:template2"
+    assert world.reconcile() == [Build(1), Update(1), Publish(1), Warm(1, 3), Point(3), Retire(2)]
+    assert world.live_image == f"{_REPOSITORY}@sha256:new1"
+
+
+def test_version_that_cannot_be_built_is_recorded_and_passed_over(world: _World) -> None:
+    world.reconcile()
+    world.push(2)
+    world.images.failures[2] = InvalidArgument("corrupt")
+    assert world.reconcile() == [Build(2)]
+    assert world.record(2) == {"state": "FAILED", "error": "corrupt"}
+    assert world.reported == [(ServableId("MLP", 2), "corrupt")]
+    assert world.reconcile() == []
+    assert world.images.built == [1, 2]
+    assert world.live_image == f"{_REPOSITORY}@sha256:1"
+    world.push(2, "mended")
+    del world.images.failures[2]
+    assert world.reconcile()[-1] == Point(3)
+
+
+def test_version_that_does_not_answer_never_sees_traffic(world: _World) -> None:
+    world.reconcile()
+    world.push(66)
+    assert world.reconcile() == [Build(66), Update(66), Publish(66), Warm(66, 3)]
+    error = "It does not answer: Could not load the SavedModel in /models/MLP/66"
+    assert world.record(66)["error"] == error
+    assert world.reported == [(ServableId("MLP", 66), error)]
+    assert world.live_image == f"{_REPOSITORY}@sha256:1"
+
+
+@pytest.mark.parametrize(
+    ("expected", "error"),
+    [
+        ("2.0", None),
+        ("3.0", "It does not answer as it should: line 1: predictions[0] is 2.0, expected 3.0"),
+        ("x", "golden.jsonl, line 1 is not JSON"),
+    ],
+)
+def test_golden_answers_are_asked_for_before_traffic(
+    expected: str, error: str | None, world: _World
+) -> None:
+    world.reconcile()
+    pair = f'{{"request": {{"instances": [1.0]}}, "response": {{"predictions": [{expected}]}}}}'
+    world.push(2, **{GOLDEN: pair})
+    world.reconcile()
+    assert world.live == (2 if error else 3)
+    assert (error or "") in world.record(2).get("error", "")
+
+
+def test_golden_answers_that_take_long_are_asked_for_once_each(world: _World) -> None:
+    """A hundred of two seconds, in runs of which none has time for all, of which one dies."""
+    world.reconcile()
+    asks = [f'{{"instances":[ {number}.0 ]}}' for number in range(100)]
+    lines = [f'{{"request": {ask},  "response": {{"predictions": [2.0]}}}}' for ask in asks]
+    world.push(2, **{GOLDEN: "\n".join(lines)})
+    now, asked = [0.0], list[Any]()
+
+    def run(image: str, event: Any, qualifier: str) -> Any:
+        if event["path"].endswith(":predict"):
+            asked.append(event["body"])
+            now[0] += 2
+        return _run(image, event, qualifier)
+
+    world.function.run = run
+    gateway = dataclasses.replace(world.gateway, clock=lambda: now[0])
+    done, ends = list[Action](), iter((False, *[True] * 9))
+
+    def has_ended() -> bool:
+        start = now[0]
+        if next(ends) is False:
+            world.die_at("ListAliases", "after")
+        return reconcile(gateway, done.append, lambda: now[0] - start < 45) is None
+
+    ended = False
+    while not ended:
+        with suppress(Unavailable):
+            ended = has_ended()
+    assert asked == asks
+    assert done[-2:] == [Warm(2, 3, 99), Point(3)]
+    assert world.record(2)["warm"] == 3
+    assert world.cloud.record("MLP", 2)["seconds"]["warm"] == 200
+
+
+def test_golden_answers_in_any_folder_of_a_version_are_asked_for(world: _World) -> None:
+    pair = '{"request": {"instances": [1.0]}, "response": {"predictions": [3.0]}}'
+    for name, body in {GOLDEN: pair, "manifest.json": "{}"}.items():
+        key = f"models/MLP/00000002/{name}"
+        world.cloud.s3.put_object(Bucket=world.cloud.bucket, Key=key, Body=body.encode())
+    world.reconcile()
+    assert world.record(2)["error"] == (
+        "It does not answer as it should: line 1: predictions[0] is 2.0, expected 3.0"
+    )
+
+
+def test_key_that_is_no_file_holds_up_nothing(world: _World) -> None:
+    world.reconcile()
+    for key in ("models/MLP/2//x", "models/MLP/1/a\x01"):
+        world.cloud.s3.put_object(Bucket=world.cloud.bucket, Key=key, Body=b"")
+    world.push(2)
+    assert world.reconcile()[-1] == Point(3)
+    world.wish(Specific(frozenset({1})))
+    assert world.reconcile() == [Point(2)]
+    assert world.gateway.observe().odd == ["models/MLP/1/a\x01", "models/MLP/2//x"]
+
+
+def test_version_that_lambda_cannot_start_is_recorded_with_its_reason(world: _World) -> None:
+    world.reconcile()
+    world.push(2)
+    world.plane.broken[f"{_REPOSITORY}@sha256:2"] = Failure("InvalidImage", "It is too large")
+    world.reconcile()
+    assert world.record(2)["error"] == ("Lambda could not start it: It is too large (InvalidImage)")
+    assert world.live_image == f"{_REPOSITORY}@sha256:1"
+
+
+def test_image_that_lambda_does_not_take_fails_its_version(world: _World) -> None:
+    world.reconcile()
+    world.push(2)
+    world.plane.missing_images.add(f"{_REPOSITORY}@sha256:2")
+    assert world.reconcile() == [Build(2), Update(2)]
+    assert "does not exist" in world.record(2)["error"]
+    assert world.live_image == f"{_REPOSITORY}@sha256:1"
+
+
+def test_nothing_changes_while_the_store_is_empty(world: _World) -> None:
+    world.reconcile()
+    world.cloud.s3.delete_object(Bucket=world.cloud.bucket, Key="models/MLP/1/manifest.json")
+    assert world.reconcile() == []
+    assert world.live_image == f"{_REPOSITORY}@sha256:1"
+
+
+def test_waits_for_lambda_without_doing_anything(world: _World) -> None:
+    world.plane.looks = 3
+    assert reconcile(world.gateway) == Wait("Lambda updates the function", 5)
+    assert world.plane.calls.count("Invoke") == 0
+
+
+def test_stops_before_its_time_is_up(world: _World) -> None:
+    left = iter([True, False])
+    done: list[Action] = []
+    outcome = reconcile(world.gateway, done.append, lambda: next(left))
+    assert (done, outcome) == ([Build(1)], Wait("the time of this run is up", 0))
+
+
+def test_action_that_changes_nothing_is_not_repeated_for_ever(world: _World) -> None:
+    def forget(operation: str, moment: str) -> None:
+        if (operation, moment) == ("PublishVersion", "after"):
+            world.function.versions.pop(max(world.function.versions))
+
+    world.plane.interfere = forget
+    with pytest.raises(Aborted, match=r"Publish\(version=1\) went through and changed nothing"):
+        world.reconcile()
+
+
+def test_traffic_shifts_by_code_deploy_and_goes_back_at_once(world: _World) -> None:
+    shift = world.begin_shift()
+    assert reconcile(world.gateway) == Wait("CodeDeploy moves traffic to version 2")
+    world.plane.finish(shift)
+    assert world.reconcile() == []
+    assert world.live == 3
+    world.wish(Specific(frozenset({1})))
+    assert world.reconcile() == [Point(2)]
+
+
+def test_shift_that_an_alarm_ends_fails_the_version(world: _World) -> None:
+    shift = world.begin_shift()
+    world.plane.alarm(shift)
+    world.reconcile()
+    assert "ALARM_ACTIVE" in world.record(2)["error"]
+    assert world.function.aliases["live"] == Alias(2, {}, world.function.aliases["live"].revision)
+    assert world.reconcile() == []
+
+
+def test_shift_is_stopped_when_the_version_before_is_asked_back(world: _World) -> None:
+    shift = world.begin_shift()
+    world.wish(Specific(frozenset({1})))
+    world.reconcile()
+    assert world.plane.deployments[shift].status == "Stopped"
+    assert (world.live, world.function.aliases["live"].weights) == (2, {})
+
+
+_OPERATIONS = (
+    "AddPermission",
+    "CreateAlias",
+    "CreateRoute",
+    "DeleteAlias",
+    "DeleteFunction",
+    "Invoke",
+    "ListAliases",  # after one call that changes nothing things stand as after any other
+    "PublishVersion",
+    "UpdateAlias",
+    "UpdateFunctionCode",
+)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_run_that_dies_at_any_call_is_made_good_by_the_next(moment: str, moto: str) -> None:
+    """Of updates that also move a label, expose a version, withdraw one and retire one."""
+    with _world(moto) as world:
+        for version in (1, 2, 3):
+            world.update(version)
+        for version, operation in enumerate(_OPERATIONS, 4):
+            died = world.die_at(operation, moment)
+            with suppress(Unavailable):  # what an address lacks for a moment ends no run
+                world.update(version)
+            assert died == [operation]
+            assert world.live_image in {
+                f"{_REPOSITORY}@sha256:{number}" for number in (version - 1, version)
+            }
+            world.reconcile()
+            assert world.live_image == f"{_REPOSITORY}@sha256:{version}"
+            aliases = world.function.aliases
+            assert aliases.keys() == {"live", f"version-{version - 1}", f"label-new{version}"}
+            assert aliases[f"label-new{version}"].function_version == world.live
+            assert [*world.function.versions][1:] == [world.live - 2, world.live - 1, world.live]
+
+
+def test_alias_that_somebody_else_moved_is_looked_at_again(world: _World) -> None:
+    def move(operation: str, _: str) -> None:
+        if operation == "UpdateAlias":
+            world.function.aliases["live"].revision += 1
+            world.plane.interfere = lambda _, __: None
+
+    world.plane.interfere = move
+    with pytest.raises(Aborted, match="PreconditionFailedException"):
+        world.reconcile()
+    assert world.reconcile() == [Point(2)]
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("AccessDeniedException", PermissionDenied),
+        ("ResourceNotFoundException", NotFound),
+        ("SomethingException", Unavailable),
+    ],
+)
+def test_refusal_of_lambda_is_told(world: _World, code: str, error: type[ServingError]) -> None:
+    def refuse(_: str, __: str) -> None:
+        raise Refused(400, code, "because")
+
+    world.plane.interfere = refuse
+    with pytest.raises(ServingError) as raised:
+        world.reconcile()
+    assert type(raised.value) is error
+    assert str(raised.value) == f"AWS, asked about function system-MLP: because ({code})"
+
+
+def test_store_that_cannot_be_reached_is_no_failure_of_the_model(world: _World) -> None:
+    world.images.failures[1] = Unavailable("the registry does not answer")
+    with pytest.raises(Unavailable, match="registry"):
+        world.reconcile()
+    assert world.reported == []
+    del world.images.failures[1]
+    assert world.reconcile()[0] == Build(1)
+
+
+class _Elsewhere:
+    """The build function: it fails to be asked, or is done before who asked looks up."""
+
+    elsewhere = True
+
+    def __init__(self, world: _World, failure: ServingError | None = None) -> None:
+        self.releases = world.gateway.releases
+        self.failure = failure
+        self.is_quick = False
+
+    def build(self, order: Order) -> None:
+        if self.failure:
+            raise self.failure
+        if self.is_quick:
+            base = order.base.partition("@")[2]
+            image = f"sha256:{order.version}"
+            self.releases.record(order.version, Record(order.content, base, image))
+
+
+@pytest.mark.parametrize("kind", [Unavailable, PermissionDenied, NotFound, Aborted])
+def test_build_that_cannot_be_asked_for_is_neither_recorded_nor_a_failure(
+    kind: type[ServingError], world: _World
+) -> None:
+    gateway = dataclasses.replace(world.gateway, builder=_Elsewhere(world, kind("not now")))
+    with pytest.raises(kind, match="not now"):
+        reconcile(gateway)
+    assert (world.gateway.observe().records, world.reported) == ({}, [])
+
+
+def test_build_that_was_asked_for_is_recorded_unless_it_is_done(world: _World) -> None:
+    builder = _Elsewhere(world)
+    gateway = dataclasses.replace(world.gateway, builder=builder)
+    assert reconcile(gateway) == Wait("the image of version 1 is being built")
+    assert world.record(1) == {"state": "BUILDING"}
+    world.push(2)
+    builder.is_quick = True
+    reconcile(gateway)
+    assert world.record(2)["image"] == "sha256:2"
+
+
+def test_model_without_its_alias_is_told(world: _World) -> None:
+    del world.function.aliases["live"]
+    with pytest.raises(NotFound, match="Model MLP has no alias live. Deploy the stack again"):
+        world.reconcile()

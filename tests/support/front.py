@@ -1,0 +1,171 @@
+"""The HTTP API before the functions, as API Gateway is: moto's routes, events of payload 2.0.
+
+Source: API Gateway's developer guide on HTTP APIs. A whole path goes before a greedy one, a method
+before ANY. A route with an authorization refuses who lacks it: 403 where requests are signed, 401
+without a token, 403 without one of the scopes. Preflights are answered by the gateway itself where
+the API has a CORS configuration and no route with an authorization catches them, as ANY does; of
+other answers it has all headers of CORS then. A function that fails is a 500, one that Lambda does
+not invoke a 503.
+"""
+
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+from support import api_gateway, events
+from support.aws_plane import Function, Refused, listening
+from support.cloud import ACCOUNT, ISSUER, REGION, SYSTEM, Cloud
+
+__all__ = ["SIGNED", "running", "token"]
+
+SIGNED = {"authorization": "AWS4-HMAC-SHA256 Credential=test, SignedHeaders=host, Signature=0"}
+"""Headers of a signed request; whose signature it is, nobody checks."""
+_GREEDY = "{proxy+}"
+_SERVICE = {"Service": "apigateway.amazonaws.com"}
+_Answer = tuple[int, dict[str, str], bytes]
+_Headers = Mapping[str, str]
+
+
+def token(*scopes: str, issuer: str = ISSUER, audience: str = SYSTEM) -> dict[str, str]:
+    """Headers with a JSON web token; whose signature it has, nobody checks."""
+    claims = json.dumps({"iss": issuer, "aud": audience, "scope": " ".join(scopes)})
+    return {"authorization": f"Bearer e30.{base64.urlsafe_b64encode(claims.encode()).decode()}.x"}
+
+
+@contextmanager
+def running(cloud: Cloud) -> Iterator[int]:
+    """The port at which the API answers."""
+    with listening(type("Handler", (_Handler,), {"cloud": cloud})) as port:
+        yield port
+
+
+class _Handler(BaseHTTPRequestHandler):
+    cloud: Cloud
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # one packet an answer
+
+    def _answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        event = events.payload_2(self.command, self.path, dict(self.headers.items()), body)
+        status, headers, content = _answered(self.cloud, self.command, event)
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(content))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_OPTIONS = do_POST = do_PUT = _answer  # noqa: N815 as http.server calls them
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: pytest shows what failed."""
+
+
+def _answered(cloud: Cloud, method: str, event: Any) -> _Answer:
+    """As the gateway answers, CORS included."""
+    api, headers = api_gateway.api(cloud.api_id), event["headers"]
+    route = _route(api, method, event["rawPath"])
+    rules: Any = api.cors_configuration
+    refusal = _refused(api, route, headers) if route else None
+    if rules and not refusal and method == "OPTIONS" and "origin" in headers:
+        return HTTPStatus.NO_CONTENT, _cors(rules, headers), b""
+    if route is None:
+        refusal = HTTPStatus.NOT_FOUND
+    answer = _refusal(refusal) if refusal else _invoke(cloud, route, method, event)
+    if not rules:
+        return answer
+    status, told, content = answer
+    kept = {name: value for name, value in told.items() if not _is_cors(name)}
+    allowed = {name: value for name, value in _cors(rules, headers).items() if "allow-o" in name}
+    return status, kept | allowed, content
+
+
+def _is_cors(name: str) -> bool:
+    return name.lower().startswith("access-control-")
+
+
+def _cors(rules: Any, headers: _Headers) -> dict[str, str]:
+    """What pages of allowed origins are told, and nothing for others."""
+    origin = headers.get("origin", "")
+    if not {origin, "*"} & {*rules["allowOrigins"]}:
+        return {}
+    return {
+        "access-control-allow-origin": origin,
+        "access-control-allow-methods": ",".join(rules["allowMethods"]),
+        "access-control-allow-headers": ",".join(rules["allowHeaders"]),
+    }
+
+
+def _refused(api: Any, route: Any, headers: _Headers) -> HTTPStatus | None:
+    """The status for who lacks what the route's authorization asks for."""
+    given = headers.get("authorization", "")
+    match route.authorization_type or "NONE":
+        case "NONE":
+            return None
+        case "AWS_IAM":
+            return None if given.startswith("AWS4-HMAC-SHA256 ") else HTTPStatus.FORBIDDEN
+        case "JWT":
+            rules = api.authorizers[route.authorizer_id].jwt_config
+            claims = _claims(given)
+            if claims.get("iss") != rules["issuer"] or claims.get("aud") not in rules["audience"]:
+                return HTTPStatus.UNAUTHORIZED
+            scopes = {*(route.authorization_scopes or ())}
+            has_one = not scopes or scopes & {*claims["scope"].split()}
+            return None if has_one else HTTPStatus.FORBIDDEN
+        case other:
+            raise AssertionError(f"{other} is not stood in for")
+
+
+def _claims(authorization: str) -> dict[str, str]:
+    scheme, _, jwt = authorization.partition(" ")
+    if scheme != "Bearer" or jwt.count(".") != 2:
+        return {}
+    claims: dict[str, str] = json.loads(base64.urlsafe_b64decode(jwt.split(".")[1]))
+    return claims
+
+
+def _invoke(cloud: Cloud, route: Any, method: str, event: Any) -> _Answer:
+    api, path = api_gateway.api(cloud.api_id), route.route_key.partition(" ")[2]
+    target = api.integrations[route.target.partition("/")[2]].integration_uri
+    name, _, alias = target.rpartition("function:")[2].partition(":")
+    function = cloud.plane.functions[name]
+    source = f"arn:aws:execute-api:{REGION}:{ACCOUNT}:{cloud.api_id}/$default/{method}{path}"
+    if alias != "live" and not _may_invoke(function, alias, source):
+        return _refusal(HTTPStatus.INTERNAL_SERVER_ERROR, f"{source} may not invoke {target}")
+    try:
+        return events.answer(function.invoke(event, alias))
+    except RuntimeError as error:
+        return _refusal(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
+    except Refused as error:
+        return _refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+
+
+def _route(api: Any, method: str, path: str) -> Any:
+    """The route that is the closest, None if there is none."""
+    found = []
+    for route in list(api.routes.values()):
+        verb, _, pattern = route.route_key.partition(" ")
+        prefix = pattern.removesuffix(_GREEDY)
+        is_greedy = prefix != pattern
+        matches = path.startswith(prefix) and path != prefix if is_greedy else path == pattern
+        if matches and verb in {method, "ANY"}:
+            found.append(((not is_greedy, len(prefix), verb != "ANY"), route))
+    return max(found, key=lambda each: each[0])[1] if found else None
+
+
+def _may_invoke(function: Function, alias: str, source: str) -> bool:
+    return any(
+        statement["Principal"] == _SERVICE
+        and fnmatchcase(source, statement["Condition"]["ArnLike"]["AWS:SourceArn"])
+        for statement in function.policies.get(alias, {}).values()
+    )
+
+
+def _refusal(status: HTTPStatus, reason: str = "") -> _Answer:
+    """As the gateway words it, with the reason, which it keeps to itself."""
+    document = {"message": status.phrase, **({"reason": reason} if reason else {})}
+    return status, {"content-type": "application/json"}, json.dumps(document).encode()
