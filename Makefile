@@ -49,7 +49,7 @@ lock: setup ## write requirements/*.txt anew from pyproject.toml
 	printf '%s\n' $(PEERS) | $(COMPILE) --upgrade -o requirements/peers.txt -
 	echo aws-sam-cli | $(COMPILE) --upgrade -o requirements/sam.txt -
 
-protos: setup ## write protos.binpb anew, from TensorFlow's and TensorFlow Serving's own
+protos: setup ## write protos/messages.binpb, from TensorFlow's and TensorFlow Serving's own
 	$(BIN)/python layers/serving/build_protos.py
 
 demo: setup ## serve the sample model, ask it for ten digits, stop it

@@ -1,0 +1,87 @@
+"""The shape of the code: the rooms at the package's root, their order, and names on pages."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_ROOT = Path(__file__).parents[2]
+_PACKAGE = _ROOT / "layers/serving/python/lambda_serving"
+_PAGES = sorted([*_ROOT.glob("*.md"), *(_ROOT / "docs").rglob("*.md")])
+_FILES = [
+    str(path.relative_to(_ROOT))
+    for top in ("layers", "tests", "functions", "images", "infra", "examples")
+    for path in (_ROOT / top).rglob("*")
+    if path.suffix in {".py", ".yaml", ".sh"} and "node_modules" not in path.parts
+]
+_HISTORY = {"CHANGELOG.md"}
+"""Pages that name what was there at the time."""
+
+
+def _contracts() -> list[dict[str, Any]]:
+    text = (_ROOT / "pyproject.toml").read_text()
+    contracts: list[dict[str, Any]] = tomllib.loads(text)["tool"]["importlinter"]["contracts"]
+    return contracts
+
+
+def test_root_holds_few_rooms_and_the_shared_vocabulary() -> None:
+    entries = [each for each in _PACKAGE.iterdir() if each.name != "__pycache__"]
+    assert len([each for each in entries if each.is_dir()]) <= 15
+    assert len([each for each in entries if each.is_file()]) <= 7
+
+
+def test_picture_has_the_rows_of_the_contract() -> None:
+    page = (_ROOT / "docs/architecture.md").read_text()
+    [picture] = re.findall(r"```mermaid\n(.*?)```", page, re.DOTALL)
+    drawn = {
+        row: set(re.findall(r'^\s+(\w+)\["', inside, re.MULTILINE))
+        for row, inside in re.findall(r"subgraph (\w+) .*?\n(.*?)\n    end\n", picture, re.DOTALL)
+    }
+    [arrows] = re.findall(r"^\s+(row\d+(?: --> row\d+)+)$", picture, re.MULTILINE)
+    [layers] = [each["layers"] for each in _contracts() if each["type"] == "layers"]
+    assert [drawn[row] for row in arrows.split(" --> ")] == [
+        set(layer.split(" | ")) for layer in layers
+    ]
+    assert len(drawn) == len(layers)
+
+
+def _rooms() -> list[str]:
+    return [each.name for each in _PACKAGE.iterdir() if (each / "__init__.py").exists()]
+
+
+def _named(page: str) -> Iterator[str]:
+    """Modules, or what is in one, by their names from a room on: `store.s3`."""
+    rooms = "|".join(_rooms())
+    pattern = rf"`(?:lambda_serving\.)?((?:{rooms})(?:\.[A-Za-z_]\w*)+)(?:\(.*?\))?`"
+    for name in re.findall(pattern, page):
+        if not name.endswith((".py", ".json", ".yaml")):
+            yield name
+
+
+def _exists(name: str) -> bool:
+    """Whether this is a module, or a name that occurs in one."""
+    parts, path = name.split("."), _PACKAGE
+    while parts and (path / parts[0]).is_dir():
+        path /= parts.pop(0)
+    module = path / "__init__.py"
+    if parts and (path / f"{parts[0]}.py").exists():
+        module = path / f"{parts.pop(0)}.py"
+    return all(re.search(rf"\b{part}\b", module.read_text()) for part in parts)
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=lambda path: path.name)
+def test_modules_and_files_that_a_page_names_are_there(page: Path) -> None:
+    if page.name in _HISTORY:
+        return
+    text = page.read_text()
+    assert [name for name in _named(text) if not _exists(name)] == []
+    files = re.findall(r"`((?:[\w-]+/)+[\w.-]+\.(?:py|yaml|sh))(?:::\w+)?`", text)
+    assert [file for file in files if not _is_there(file)] == []
+
+
+def _is_there(file: str) -> bool:
+    """By the end of its path, as pages shorten them."""
+    return any(f"/{path}".endswith(f"/{file}") for path in _FILES)
