@@ -618,8 +618,3 @@ def test_socket_that_cannot_be_made_is_told(manager: Manager) -> None:
     settings = Settings(port=0, grpc_socket_path="/nowhere/at/all")
     with pytest.raises(NotFound, match="/nowhere/at/all"), serving(manager, settings):
         pass
-
-
-def test_neither_port_nor_socket_is_no_server(manager: Manager) -> None:
-    with serving(manager, Settings(port=0)):
-        pass

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from lambda_serving import protos
 from lambda_serving.api.rpc import large_requests
 from lambda_serving.errors import InvalidArgument
-from lambda_serving.protos import wire
-from lambda_serving.protos.wire import Fields, Malformed
+from lambda_serving.protos import wire, wire_blocks
+from lambda_serving.protos.wire import Malformed
+from lambda_serving.protos.wire_blocks import Fields
 
 _Found = list[tuple[int, int, int, int]]
 
@@ -18,9 +19,9 @@ _Found = list[tuple[int, int, int, int]]
 @pytest.fixture(autouse=True, scope="module")
 def _small_blocks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wire, "_FEW", 2)
-        patch.setattr(wire, "_BLOCK", 64)
-        patch.setattr(wire, "_RUN", 48)
+        patch.setattr(wire_blocks, "_FEW", 2)
+        patch.setattr(wire_blocks, "_BLOCK", 64)
+        patch.setattr(wire_blocks, "_RUN", 48)
         patch.setattr(large_requests, "_PIECE", 16)
         yield
 
@@ -64,7 +65,7 @@ def _one_by_one(body: bytes) -> _Found:
 
 def _at_once(body: bytes) -> _Found:
     found: _Found = []
-    for part in wire.parts(body, 0, len(body)):
+    for part in wire_blocks.parts(body, 0, len(body)):
         if isinstance(part, Fields):
             columns = (part.numbers, part.kinds, part.contents, part.ends)
             found += zip(*(column.tolist() for column in columns), strict=True)

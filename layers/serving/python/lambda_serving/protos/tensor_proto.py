@@ -5,7 +5,6 @@ repeat the last one (none at all: zeros), more are ignored. `Tensor::AsProtoFiel
 the field of its dtype; `Tensor::AsProtoTensorContent`: the elements' bytes.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -16,6 +15,7 @@ import numpy as np
 
 from lambda_serving.dtypes import MOST_DIMENSIONS, Array, DType
 from lambda_serving.errors import InvalidArgument
+from lambda_serving.protos import wire
 
 __all__ = [
     "LARGEST",
@@ -35,7 +35,7 @@ STRING_BYTES = 32
 """What a string takes beside its content: 24 in TensorFlow, 8 in an array of objects."""
 
 _PART = 2**16  # elements
-_VARINT = re.compile(rb"[\x80-\xff]{0,4}[\x00-\x7f]")  # of at most 32 bits
+_LONGEST_LENGTH = 5  # bytes of a varint of 32 bits
 
 _FIELDS = {
     DType.FLOAT: "float_val",
@@ -122,7 +122,7 @@ def content(array: Array) -> bytes:
     if DType.of(array.dtype) is not DType.STRING:
         return array.tobytes()
     strings: list[bytes] = array.ravel().tolist()
-    lengths = [b"".join([_varint(len(each)) for each in part]) for part in _parts(strings)]
+    lengths = [b"".join([wire.varint(len(each)) for each in part]) for part in _parts(strings)]
     return b"".join(lengths + [b"".join(part) for part in _parts(strings)])
 
 
@@ -266,15 +266,7 @@ def _elements(values: Sequence[Any], dtype: DType, count: int) -> Array:
 def _packed(proto: Any, field: str, values: bytes) -> bytes:
     """A packed repeated field as it is serialized: tag, length, values."""
     number = proto.DESCRIPTOR.fields_by_name[field].number
-    return _varint(number << 3 | 2) + _varint(len(values)) + values
-
-
-def _varint(number: int) -> bytes:
-    groups = []
-    while number > 0x7F:
-        groups.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes((*groups, number))
+    return wire.field(number, values)
 
 
 def _strings(proto: Any, count: int) -> list[bytes]:
@@ -296,10 +288,14 @@ def _from_string_content(held: bytes, count: int) -> list[bytes] | None:
         return None
     lengths: list[int] = []
     start = 0
-    while len(lengths) < count and (varint := _VARINT.match(held, start)):
-        lengths.append(sum((byte & 0x7F) << 7 * i for i, byte in enumerate(varint[0])))
-        start = varint.end()
-    if len(lengths) < count or start + sum(lengths) != len(held):
+    try:
+        for _ in range(count):
+            most = min(len(held), start + _LONGEST_LENGTH)
+            length, start = wire.read_varint(held, start, most)
+            lengths.append(length)
+    except wire.Malformed:
+        return None
+    if start + sum(lengths) != len(held):
         return None
     ends = accumulate(lengths, initial=start)
     return [held[start:end] for start, end in pairwise(ends)]

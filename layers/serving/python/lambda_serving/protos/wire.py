@@ -1,107 +1,75 @@
-"""The fields of serialized messages: where each begins and ends, one by one or many at once.
+"""The encoding of protocol messages: fields read one by one, and the bytes around a field written.
 
 Source: https://protobuf.dev/programming-guides/encoding.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import islice
-
-import numpy as np
-
-from lambda_serving.dtypes import Array
 
 __all__ = [
     "FIXED32",
     "FIXED64",
     "LENGTH",
+    "LONGEST_VARINT",
+    "ONE_BYTE",
+    "SMALLEST_TAG",
     "VARINT",
     "Field",
-    "Fields",
     "Malformed",
+    "field",
     "fields",
     "head",
-    "parts",
+    "read_varint",
     "varint",
 ]
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
-_LONGEST_VARINT, _ONE_BYTE = 10, 0x7F
-_LEAST_TAG, _MOST_TAG = 8, 2**32 - 1
-_BLOCK = 2**15
-"""Bytes in which fields are found at once,"""
-_RUN = 2**15
-"""and those in which they are if all are alike."""
-_FEW, _SHORT = 64, 24
-"""If so many fields in a row have no more bytes each, those that follow are found at once."""
+"""The kinds of fields, in the lowest three bits of a tag."""
+LONGEST_VARINT = 10  # bytes
+ONE_BYTE = 0x7F
+"""The largest varint of one byte."""
+SMALLEST_TAG, _LARGEST_TAG = 8, 2**32 - 1
 
 Field = tuple[int, int, int, int, int]
 """Number, kind, and where its tag begins, its content begins and it ends; no class, for speed."""
 
 
 class Malformed(Exception):
-    """What protobuf cannot read either, or a group."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fields:
-    """Fields that follow each other, as arrays of int64 of equal length."""
-
-    numbers: Array
-    kinds: Array
-    contents: Array
-    ends: Array
-
-    @property
-    def end(self) -> int:
-        return int(self.ends[-1])
+    """Bytes that protobuf cannot read either, or a group."""
 
 
 def head(number: int, length: int) -> bytes:
-    """What stands before the content of a field that has a length."""
+    """The tag and the length in front of a field's content."""
     return varint(number << 3 | LENGTH) + varint(length)
 
 
+def field(number: int, content: bytes) -> bytes:
+    """A field that holds bytes, a message or packed numbers."""
+    return head(number, len(content)) + content
+
+
 def varint(number: int) -> bytes:
-    """A number as it is written, without a sign."""
+    """The encoding of a number that is not negative."""
     groups = []
-    while number > _ONE_BYTE:
-        groups.append(number & _ONE_BYTE | 0x80)
+    while number > ONE_BYTE:
+        groups.append(number & ONE_BYTE | 0x80)
         number >>= 7
     return bytes((*groups, number))
-
-
-def parts(body: bytes, start: int, end: int) -> Iterator[Field | Fields]:
-    """Every field of a message in turn, short ones many at a time. Raises Malformed."""
-    are_short = False
-    while start < end:
-        found = (_run(body, start, end) or _block(body, start, end)) if are_short else None
-        if found is not None:
-            yield found
-            are_short = found.end - start <= _SHORT * len(found.ends)
-            start = found.end
-            continue
-        before = start
-        for field in islice(fields(body, start, end), _FEW):
-            yield field
-            start = field[4]
-        are_short = start - before <= _SHORT * _FEW
 
 
 def fields(body: bytes, start: int, end: int) -> Iterator[Field]:
     """Every field of a message, one by one. Raises Malformed."""
     while start < end:
         tag, content = body[start], start + 1
-        if tag > _ONE_BYTE:
-            tag, content = _varint(body, start, end)
-        if not _LEAST_TAG <= tag <= _MOST_TAG:
+        if tag > ONE_BYTE:
+            tag, content = read_varint(body, start, end)
+        if not SMALLEST_TAG <= tag <= _LARGEST_TAG:
             raise Malformed(f"tag {tag}")
         kind = tag & 7
         if kind == LENGTH:
-            length, content = _varint(body, content, end)
+            length, content = read_varint(body, content, end)
             after = content + length
         elif kind == VARINT:
-            _, after = _varint(body, content, end)
+            _, after = read_varint(body, content, end)
         elif kind in (FIXED64, FIXED32):
             after = content + (8 if kind == FIXED64 else 4)
         else:
@@ -112,88 +80,15 @@ def fields(body: bytes, start: int, end: int) -> Iterator[Field]:
         start = after
 
 
-def _varint(body: bytes, start: int, end: int) -> tuple[int, int]:
-    """A number and where it ends."""
-    if start < end and body[start] <= _ONE_BYTE:
+def read_varint(body: bytes, start: int, end: int) -> tuple[int, int]:
+    """The number at `start`, and where it ends. Raises Malformed unless it ends before `end`."""
+    if start < end and body[start] <= ONE_BYTE:
         return body[start], start + 1
     number = shift = 0
-    for position in range(start, min(end, start + _LONGEST_VARINT)):
+    for position in range(start, min(end, start + LONGEST_VARINT)):
         byte = body[position]
         number |= (byte & 0x7F) << shift
-        if byte <= _ONE_BYTE:
+        if byte <= ONE_BYTE:
             return number, position + 1
         shift += 7
     raise Malformed("a number does not end")
-
-
-def _run(body: bytes, start: int, end: int) -> Fields | None:
-    """Fields from `start` on that have one number and one length; None if those are few."""
-    number, kind, _, content, after = next(fields(body, start, end))
-    size, head = after - start, content - start
-    if kind == VARINT or size > _SHORT:
-        return None
-    rows = np.frombuffer(body, np.uint8, min(end - start, _RUN) // size * size, start)
-    rows = rows.reshape(-1, size)
-    other = (rows[:, :head] != rows[0, :head]).any(1)
-    count = int(other.argmax()) if other.any() else len(rows)
-    if count < _FEW:
-        return None
-    begins = np.arange(count) * size + start
-    return Fields(np.full(count, number), np.full(count, kind), begins + head, begins + size)
-
-
-def _block(body: bytes, start: int, end: int) -> Fields | None:
-    """The fields from `start` on that end within a block; None if the first one does not.
-
-    Looks at each byte as if a field began there, then goes from field to field: from those that
-    are known to as many more, by steps that double. What has a longer tag or length is left out.
-    """
-    size = min(_BLOCK, end - start)
-    here, nowhere = _PLACES[:size], size + 1
-    tags = np.frombuffer(body, np.uint8, size, start)
-    padded = np.zeros(size + 2, np.intp)
-    padded[:size] = tags
-    after = here + _WIDTHS[tags]
-    is_length = _IS_LENGTH[tags]
-    after += np.where(is_length, padded[1 : size + 1], 0)
-    is_number = _IS_NUMBER[tags]
-    if is_number.any():
-        number_ends = np.append(_number_ends(tags), size)[1:] + 1
-        too_long = number_ends - here > _LONGEST_VARINT + 1
-        after = np.where(is_number, np.where(too_long, nowhere, number_ends), after)
-    after[is_length & (padded[1 : size + 1] > _ONE_BYTE)] = nowhere
-    after = np.append(np.minimum(after, nowhere), (nowhere, nowhere))
-    begins, step = np.zeros(1, np.intp), after
-    while begins[-1] < size:
-        begins = np.concatenate([begins, step.take(begins)])
-        step = step.take(step)
-    begins = begins[: np.searchsorted(begins, size)]
-    begins = begins[after[begins] <= size]
-    if not len(begins):
-        return None
-    kinds = tags[begins] & 7
-    return Fields(
-        tags[begins] >> 3,
-        kinds,
-        begins + start + 1 + (kinds == LENGTH),
-        after[begins] + start,
-    )
-
-
-def _number_ends(tags: Array) -> Array:
-    """For each byte the place of the next one, from it on, that ends a number; else the size."""
-    size = len(tags)
-    places = np.where(tags <= _ONE_BYTE, _PLACES[:size], size)
-    ends: Array = np.minimum.accumulate(places[::-1])[::-1]
-    return ends
-
-
-_PLACES = np.arange(_BLOCK)
-_NEVER = 2 * _BLOCK
-_TAGS = np.arange(256)
-_IS_SHORT = (_TAGS >= _LEAST_TAG) & (_TAGS <= _ONE_BYTE)
-_IS_LENGTH = (_TAGS & 7 == LENGTH) & _IS_SHORT
-_IS_NUMBER = (_TAGS & 7 == VARINT) & _IS_SHORT
-_OF_KIND = np.array([_NEVER, 9, 2, _NEVER, _NEVER, 5, _NEVER, _NEVER])
-_WIDTHS = np.where(_IS_SHORT, _OF_KIND[_TAGS & 7], _NEVER)
-"""Bytes of a field by its tag, without what its length says; that of a number is not known."""

@@ -12,14 +12,13 @@ from lambda_serving.api.codec.json_in_errors import echo, plain, type_name
 from lambda_serving.api.codec.json_reader import Json, Limits
 from lambda_serving.api.codec.predict_request import parse_object, signature_name
 from lambda_serving.errors import InvalidArgument, PayloadTooLarge
+from lambda_serving.protos.wire import field, varint
 
 __all__ = ["ExamplesRequest", "parse_examples"]
 
 _DEFAULT_LIMITS = Limits()
 _BYTES, _FLOAT, _INT64 = 1, 2, 3
 """The fields of `Feature` (tensorflow/core/example/feature.proto)."""
-_MORE = 0x80
-"""Set in each byte of a varint but the last; the other seven bits hold the number."""
 _KIND_NAMES = {_BYTES: "bytes", _FLOAT: "float", _INT64: "int64"}
 
 
@@ -68,10 +67,10 @@ def _example(value: Json) -> bytes:
     if not isinstance(value, dict):
         raise InvalidArgument(f"Example must be JSON object but got JSON {type_name(value)}")
     features = b"".join(
-        _field(1, _field(1, values.string(name)) + _field(2, _feature(name, content)))
+        field(1, field(1, values.string(name)) + field(2, _feature(name, content)))
         for name, content in value.items()
     )
-    return _field(1, features)
+    return field(1, features)
 
 
 def _feature(name: str, content: Json) -> bytes:
@@ -89,8 +88,8 @@ def _feature(name: str, content: Json) -> bytes:
             )
         items.append(_item(name, element))
     if first == _BYTES:
-        return _field(first, b"".join(_field(1, item) for item in items))
-    return _field(first, _field(1, b"".join(items)))
+        return field(first, b"".join(field(1, item) for item in items))
+    return field(first, field(1, b"".join(items)))
 
 
 def _kind(name: str, element: Json) -> int:
@@ -120,17 +119,4 @@ def _item(name: str, element: Json) -> bytes:
         raise InvalidArgument(
             f"Feature: {plain(name)} has uint64_t element. Only int64_t is supported."
         )
-    return _varint(element % 2**64)
-
-
-def _field(number: int, content: bytes) -> bytes:
-    """A field of a message that holds bytes, a message or packed numbers."""
-    return _varint(number << 3 | 2) + _varint(len(content)) + content
-
-
-def _varint(number: int) -> bytes:
-    groups = []
-    while number >= _MORE:
-        groups.append(number % _MORE | _MORE)
-        number //= _MORE
-    return bytes([*groups, number])
+    return varint(element % 2**64)

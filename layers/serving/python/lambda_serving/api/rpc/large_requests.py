@@ -15,7 +15,15 @@ from typing import Any
 import numpy as np
 
 from lambda_serving.errors import InvalidArgument
-from lambda_serving.protos.wire import LENGTH, Field, Fields, Malformed, fields, head, parts
+from lambda_serving.protos.wire import (
+    LENGTH,
+    ONE_BYTE,
+    Field,
+    Malformed,
+    fields,
+    head,
+)
+from lambda_serving.protos.wire_blocks import Fields, parts
 
 __all__ = ["read"]
 
@@ -27,7 +35,6 @@ _SMALL = 64
 _DEEPEST = 100  # as protobuf's own bound
 _MESSAGE_BYTES, _FIELD_BYTES = 160, 32
 """What a message, and any other field, takes beside its content."""
-_ONE_BYTE = 0x7F
 
 
 def read(into: Any, body: bytes, hold: Callable[[int], None]) -> None:
@@ -156,7 +163,7 @@ def _merge_packed(into: Any, descriptor: Any, body: bytes, start: int, end: int)
     is_fixed = descriptor.type in _fixed_types(descriptor)
     while start < end:
         until = min(end, start + _PIECE)
-        while not is_fixed and until < end and body[until - 1] > _ONE_BYTE:
+        while not is_fixed and until < end and body[until - 1] > ONE_BYTE:
             until += 1
         into.MergeFromString(head(descriptor.number, until - start) + body[start:until])
         start = until
