@@ -17,6 +17,7 @@ _DOCUMENTS = sorted(
     if "node_modules" not in path.parts
 )
 _README = (_ROOT / "README.md").read_text()
+_SERVING = (_ROOT / "docs/serving.md").read_text()
 
 
 def _blocks(language: str, text: str) -> list[str]:
@@ -39,11 +40,11 @@ def _shell(command: str, url: str) -> str:
 def test_commands_that_ask_the_server_are_answered() -> None:
     asking = [
         (path, block)
-        for path in (_ROOT / "README.md", MNIST / "README.md")
+        for path in (_ROOT / "README.md", _ROOT / "docs/serving.md", MNIST / "README.md")
         for block in _blocks("sh", path.read_text())
         if "curl -" in block
     ]
-    assert len(asking) == 2
+    assert len(asking) == 3
     flags = ("--model_name=MLP", f"--model_base_path={MNIST / 'saved'}")
     with running(*flags) as (url, _):
         for path, block in asking:
@@ -53,15 +54,21 @@ def test_commands_that_ask_the_server_are_answered() -> None:
 
 
 def test_serve_command_of_the_readme_starts() -> None:
-    [block] = [block for block in _blocks("sh", _README) if "lambda-serving serve" in block]
-    [command] = [line for line in block.splitlines() if line.startswith("lambda-serving serve")]
+    commands = {
+        line
+        for page in (_README, _SERVING)
+        for block in _blocks("sh", page)
+        for line in block.splitlines()
+        if line.startswith("lambda-serving serve")
+    }
+    [command] = commands  # the pages say the same
     flags = command.replace("$PWD", str(_ROOT)).split()[2:]
     with running(*(flag for flag in flags if "port" not in flag)) as (url, _):
         assert '"AVAILABLE"' in _shell("curl -s http://localhost:8501/v1/models/MLP", url)
 
 
-def test_compile_command_of_the_readme_makes_a_base_path(tmp_path: Path) -> None:
-    [block] = [block for block in _blocks("sh", _README) if "lambda-serving compile" in block]
+def test_compile_command_of_the_page_makes_a_base_path(tmp_path: Path) -> None:
+    [block] = [block for block in _blocks("sh", _SERVING) if "lambda-serving compile" in block]
     said = _shell(block.replace(" models/", f" {tmp_path}/models/"), "")
     assert f"{tmp_path}/models/MLP/1: compiled in " in said
     assert (tmp_path / "models/MLP/1/saved_model.pb").exists()
@@ -97,9 +104,45 @@ def test_client_of_grpc_web_is_answered() -> None:
     assert ended.stdout == "{'output_0': (2, 10)}\n"
 
 
-def test_makefile_has_every_verb_that_the_readme_names() -> None:
+@pytest.mark.parametrize("document", _DOCUMENTS, ids=lambda path: str(path.relative_to(_ROOT)))
+def test_makefile_has_every_verb_that_a_page_names(document: Path) -> None:
     verbs = re.findall(r"^([a-z0-9-]+):", (_ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert set(re.findall(r"\bmake ([a-z0-9-]+)", _README)) <= set(verbs)
+    code = re.findall(r"`[^`]+`|^[^`\n]*$", document.read_text(), re.MULTILINE)
+    named = {verb for each in code for verb in re.findall(r"(?:^|`|\$ )make ([a-z0-9-]+)", each)}
+    assert named <= set(verbs)
+
+
+def test_workflow_has_the_verbs_of_the_local_run() -> None:
+    local, workflow = _ROOT / ".ci/run", _ROOT / ".github/workflows/ci.yml"
+    verbs = re.findall(r"^(make .*)$", local.read_text(), re.MULTILINE)
+    assert verbs
+    run = re.findall(r"- run: \$AS_ROOT (make .*)$", workflow.read_text(), re.MULTILINE)
+    assert run == verbs
+    makefile = (_ROOT / "Makefile").read_text()
+    assert all(re.search(rf"^{verb.split()[1]}:", makefile, re.MULTILINE) for verb in verbs)
+
+
+def test_figures_of_the_readme_are_those_of_the_benchmarks() -> None:
+    """A cell of one is a cell of the other, and the last is what two of them come to."""
+    benchmarks = (_ROOT / "docs/benchmarks.md").read_text()
+    rows = re.findall(
+        r"^\| [^|]* \| (\d[^|]*) \| (\d[^|]*) \| ([\d.]+)x \|$", _README, re.MULTILINE
+    )
+    assert len(rows) == 5
+    for ours, theirs, times in rows:
+        assert f"| {ours} |" in benchmarks
+        assert f"| {theirs} |" in benchmarks
+        low, high = sorted(float(each.split()[0]) for each in (ours, theirs))
+        assert abs(high / low - float(times)) <= 0.1, (ours, theirs)
+
+
+def test_contributors_are_sent_to_files_that_are_there() -> None:
+    page = (_ROOT / "CONTRIBUTING.md").read_text()
+    rows = re.findall(r"^\| (`[^|]*/[^|]*) \|", page, re.MULTILINE)
+    named = [path for row in rows for path in re.findall(r"`([^`]+)`", row)]
+    assert len(named) > 20
+    roots = _ROOT, _ROOT / "layers/serving/python"
+    assert [path for path in named if not any((root / path).exists() for root in roots)] == []
 
 
 @pytest.mark.parametrize("document", _DOCUMENTS, ids=lambda path: str(path.relative_to(_ROOT)))

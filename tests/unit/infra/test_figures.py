@@ -84,7 +84,7 @@ _HOMES = [
     ("deploy", r"\b(4\.5|3\.4) Mi?B|\b23 characters|`Timeout`.*\b29\b|\btwo weeks"),
     ("deploy", r"`(Memory|Build\w+Size|BuildEphemeralStorage|\w+Days)`[^|]*\| \d+"),
     ("operations", r"\d, \d+, \.\.\. \d+ seconds|\b\d+ tries\b|\bMB function\b"),
-    ("README", r"\$0\.01|\b0\.01\d US dollars"),
+    ("benchmarks", r"\$0\.01|\b0\.01\d US dollars"),
 ]
 """The page of each kind of figure: others lead there, as two of a kind soon differ."""
 
