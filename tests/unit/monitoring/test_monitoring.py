@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from lambda_serving import protos
 from lambda_serving.batching import Report
-from lambda_serving.call_record import CallRecord, Observers, request_id
+from lambda_serving.call_record import UNRECORDED, CallRecord, Observers, request_id
 from lambda_serving.config.model_config import Logging, ModelConfig
 from lambda_serving.errors import InvalidArgument, NotFound
 from lambda_serving.monitoring import (
@@ -168,8 +168,10 @@ def test_observers_are_told_of_calls_that_took_time() -> None:
     told: list[CallRecord] = []
     observers = Observers()
     assert not observers
+    assert observers.record("REST") is UNRECORDED
     observers.add(told.append)
-    record = CallRecord("REST")
+    observers.tell(UNRECORDED)  # of a call that began before there were observers
+    record = observers.record("REST")
     record.received(7)
     record.begun()
     record.decoded(1, "s", {"x": np.zeros((3, 2))})

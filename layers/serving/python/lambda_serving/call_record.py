@@ -1,7 +1,4 @@
-"""A call and what it took, for those who are told of calls when they have ended.
-
-Where nobody is to be told there is no record, and nothing is measured.
-"""
+"""What a call asked for and how long its parts took, told to observers when it has ended."""
 
 import os
 import re
@@ -11,7 +8,7 @@ from time import perf_counter
 
 from lambda_serving.dtypes import Array
 
-__all__ = ["OK", "CallRecord", "Observer", "Observers", "request_id"]
+__all__ = ["OK", "UNRECORDED", "CallRecord", "Observer", "Observers", "request_id"]
 
 OK = "OK"
 _SANE_ID = re.compile(r"[!-~]{1,128}")
@@ -19,7 +16,7 @@ _SANE_ID = re.compile(r"[!-~]{1,128}")
 
 @dataclass(slots=True)
 class CallRecord:
-    """Filled while a call goes on, in whatever thread it is; only read once it has ended.
+    """Filled during a call, by whichever thread works on it; read only once the call has ended.
 
     `entrypoint` is REST, GRPC or GRPC-WEB. Seconds are None for what did not happen.
     """
@@ -27,23 +24,23 @@ class CallRecord:
     entrypoint: str
     request_id: str = ""
     api: str = ""
-    """As TensorFlow Serving labels it: `predict` by REST, `Predict` by gRPC, else empty."""
+    """As TensorFlow Serving labels it: `predict` for REST, `Predict` for gRPC, else empty."""
     model: str = ""
-    """The name that was asked for, served or not."""
+    """The name in the request, whether such a model is served or not."""
     version: int | None = None
-    """The one that answered."""
+    """The version that answered."""
     signature: str = ""
     inputs: Mapping[str, Array] = field(default_factory=dict)
     outputs: Mapping[str, Array] = field(default_factory=dict)
     body_bytes: int = 0
     status: str = OK
-    """The name of its canonical code."""
+    """The name of the canonical code."""
     seconds: float = 0.0
     queue_seconds: float | None = None
     """From the end of the body to the start of work on it."""
     decode_seconds: float | None = None
     run_seconds: float | None = None
-    """Of the graph; with batching of waiting for its batch, too."""
+    """The graph's run; with batching, the wait for a batch too."""
     _began: float = field(default_factory=perf_counter)
     _since: float = 0.0
 
@@ -58,12 +55,12 @@ class CallRecord:
         self._since = perf_counter()
 
     def begun(self) -> None:
-        """Work on the body starts."""
+        """Marks the start of work on the body."""
         now = perf_counter()
         self.queue_seconds, self._since = now - self._since, now
 
     def decoded(self, version: int, signature: str, inputs: Mapping[str, Array]) -> None:
-        """It is known what is to run; a call of several runs says so for each."""
+        """Notes what is about to run; a call with several runs notes each."""
         now = perf_counter()
         self.version, self.signature, self.inputs = version, signature, inputs
         self.decode_seconds = (self.decode_seconds or 0.0) + now - self._since
@@ -79,14 +76,26 @@ class CallRecord:
         self.seconds = perf_counter() - self._began
 
 
+class _Unrecorded(CallRecord):
+    """Measures nothing and keeps no tensors."""
+
+    def received(self, body_bytes: int) -> None: ...
+    def begun(self) -> None: ...
+    def decoded(self, version: int, signature: str, inputs: Mapping[str, Array]) -> None: ...
+    def ran(self, outputs: Mapping[str, Array]) -> None: ...
+
+
+UNRECORDED: CallRecord = _Unrecorded("")
+"""Stands for every call that nobody observes; observers are never told of it."""
+
 Observer = Callable[[CallRecord], None]
-"""Told of a call that has ended, by any thread; must not raise, and should not take long."""
+"""Receives a call that has ended, on any thread; must be quick and must not raise."""
 
 
 class Observers:
-    """Who is told of the calls of a server; false as long as there is nobody.
+    """Who is told of a server's calls; false while there is nobody.
 
-    Somebody may come later, when a new config has requests logged.
+    An observer may be added later, when a new config turns on request logging.
     """
 
     def __init__(self) -> None:
@@ -98,13 +107,19 @@ class Observers:
     def add(self, observer: Observer) -> None:
         self._observers = (*self._observers, observer)
 
+    def record(self, entrypoint: str, request_id: str = "", api: str = "") -> CallRecord:
+        """The record for a call that begins: `UNRECORDED` while there are no observers."""
+        return CallRecord(entrypoint, request_id, api) if self._observers else UNRECORDED
+
     def tell(self, record: CallRecord) -> None:
-        """Ends the record, and tells everybody."""
+        """Ends the record and passes it to every observer."""
+        if record is UNRECORDED:
+            return
         record.ended()
         for observer in self._observers:
             observer(record)
 
 
 def request_id(given: str) -> str:
-    """The id that a client gave if it is printable and at most 128 long, else a new one."""
+    """The client's id if it is 1 to 128 printable ASCII characters, else a new random one."""
     return given if _SANE_ID.fullmatch(given) else os.urandom(16).hex()

@@ -36,10 +36,10 @@ class Prediction(Generic[_Result]):
     model: str
     prepare: Callable[[], tuple[Loaded, Run[_Result]]]
     deadline: Deadline
+    record: CallRecord
     threads: Threads | None
     small: bool
     joins: bool = False
-    record: CallRecord | None = None
     gone: Gone | None = None
 
     async def answer(self) -> _Result:
@@ -68,8 +68,7 @@ class Prediction(Generic[_Result]):
             raise
 
     async def _conclude(self, run: Run[_Result], outputs: Mapping[str, Array]) -> _Result:
-        if self.record:
-            self.record.ran(outputs)
+        self.record.ran(outputs)
         return await self._call(partial(run.conclude, outputs), here=_are_small(outputs))
 
     async def _call(self, work: Callable[[], _Other], *, here: bool = False) -> _Other:

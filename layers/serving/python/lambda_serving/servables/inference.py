@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from lambda_serving import protos
-from lambda_serving.call_record import CallRecord
+from lambda_serving.call_record import UNRECORDED, CallRecord
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import InvalidArgument
 from lambda_serving.protos.tensor_proto import STRING_BYTES
@@ -51,13 +51,12 @@ class Run(Generic[_Result]):
         return Run(self.signature, self.inputs, lambda outputs: use(self.conclude(outputs)))
 
     def perform(
-        self, servable: Servable, timeout_ms: int, record: CallRecord | None = None
+        self, servable: Servable, timeout_ms: int, record: CallRecord = UNRECORDED
     ) -> _Result:
         outputs = servable.run(
             self.signature.name, self.inputs, timeout_ms=timeout_ms, only=self.only
         )
-        if record:
-            record.ran(outputs)
+        record.ran(outputs)
         return self.conclude(outputs)
 
 

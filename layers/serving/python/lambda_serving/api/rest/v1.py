@@ -116,51 +116,46 @@ class Serving:
         elif method == "OPTIONS":
             await _send(_preflight(scope), scope, send, self._headers)
         else:
-            record = self._record(scope) if self._observers else None
+            record = self._record(scope)
             answer = await self._process(method, target, scope, receive, record)
+            self._observers.tell(record)
             headers = self._headers
-            if record:
-                self._observers.tell(record)
-                if self._options.request_ids:
-                    headers = (*headers, (_REQUEST_ID, record.request_id.encode()))
+            if record.request_id:
+                headers = (*headers, (_REQUEST_ID, record.request_id.encode()))
             await _send(answer, scope, send, headers, in_thread=self._threads is not None)
 
     def _record(self, scope: Scope) -> CallRecord:
         if not self._options.request_ids:
-            return CallRecord("REST")
-        return CallRecord("REST", request_id(_header(scope, _REQUEST_ID).decode("latin-1")))
+            return self._observers.record("REST")
+        given = _header(scope, _REQUEST_ID).decode("latin-1")
+        return self._observers.record("REST", request_id(given))
 
     async def _process(
-        self, method: str, target: str, scope: Scope, receive: Receive, record: CallRecord | None
+        self, method: str, target: str, scope: Scope, receive: Receive, record: CallRecord
     ) -> _Answer:
         try:
             call = urls.parse(method, target)
-            if record:
-                record.api = call.verb.value if call.verb in self._predictions else ""
-                record.model = call.spec.name
+            record.api = call.verb.value if call.verb in self._predictions else ""
+            record.model = call.spec.name
             body = await bodies.read(receive, scope["headers"], self._options.max_body)
-            if record:
-                record.received(len(body))
+            record.received(len(body))
             return _Answer(HTTPStatus.OK, await self._answer(call, body, scope, receive, record))
         except ServingError as error:
-            if record:
-                record.status = error.code.name
+            record.status = error.code.name
             return _Answer(http_status.status_of(error), http_status.body(str(error)))
         except MemoryError:
-            if record:
-                record.status = Code.RESOURCE_EXHAUSTED.name
+            record.status = Code.RESOURCE_EXHAUSTED.name
             status = http_status.status_of(ResourceExhausted(NO_MEMORY))
             return _Answer(status, http_status.body(NO_MEMORY))
         except Exception:  # noqa: BLE001 - the one place for what nobody foresaw
-            if record:
-                record.status = Code.INTERNAL.name
+            record.status = Code.INTERNAL.name
             _log.exception("%s %s failed", method, target)
             return _Answer(
                 HTTPStatus.INTERNAL_SERVER_ERROR, http_status.body(http_status.UNEXPECTED)
             )
 
     async def _answer(
-        self, call: Call, body: bytes, scope: Scope, receive: Receive, record: CallRecord | None
+        self, call: Call, body: bytes, scope: Scope, receive: Receive, record: CallRecord
     ) -> bytes:
         deadline = Deadline.after(self._options.timeout_ms, scope.get("timeout_ms", 0))
         if call.verb is Verb.STATUS:
@@ -192,18 +187,16 @@ class Serving:
         return await self._threads.call(call.spec.name, work, deadline)
 
     def _prepare(
-        self, call: Call, body: bytes, record: CallRecord | None, hold: _Hold, *, zipped: bool
+        self, call: Call, body: bytes, record: CallRecord, hold: _Hold, *, zipped: bool
     ) -> _Prediction:
         """What a prediction's body asks of which version; the body is read first."""
-        if record:
-            record.begun()
+        record.begun()
         if zipped:
             body = bodies.unzip(body, self._options.max_unzipped, hold)
         limits = codec.Limits(self._options.max_nesting, hold=hold)
         with self._collector.rests_for(body):
             loaded, run = self._predictions[call.verb](call, body, limits)
-        if record:
-            record.decoded(loaded.id.version, run.signature.name, run.inputs)
+        record.decoded(loaded.id.version, run.signature.name, run.inputs)
         return loaded, run
 
     def _predict(self, call: Call, body: bytes, limits: codec.Limits) -> _Prediction:

@@ -9,7 +9,7 @@ from typing import Any
 from lambda_serving import protos
 from lambda_serving.api.prediction_threads import Deadline
 from lambda_serving.api.rpc import model_service
-from lambda_serving.call_record import CallRecord
+from lambda_serving.call_record import UNRECORDED, CallRecord
 from lambda_serving.core.basic_manager import Loaded, Manager
 from lambda_serving.dtypes import Array
 from lambda_serving.errors import InvalidArgument, Unimplemented
@@ -56,7 +56,7 @@ def multi_inference(
     request: Any,
     admit: Admit,
     deadline: Deadline,
-    record: CallRecord | None = None,
+    record: CallRecord = UNRECORDED,
 ) -> Any:
     """`MultiInferenceResponse`: each task a run of its own, on the version of the first one.
 
@@ -74,8 +74,7 @@ def multi_inference(
         result = response.results.add(model_spec=_spec(loaded, spec))
         classifies = task.method_name == _CLASSIFY
         run = (_classification if classifies else _regression)(loaded, spec, examples)
-        if record:
-            record.decoded(loaded.id.version, run.signature.name, run.inputs)
+        record.decoded(loaded.id.version, run.signature.name, run.inputs)
         found = run.perform(loaded.servable, deadline.left_ms(), record)
         filled = result.classification_result if classifies else result.regression_result
         filled.CopyFrom(found)

@@ -12,7 +12,7 @@ from lambda_serving.api.dispatch import Prediction
 from lambda_serving.api.prediction_threads import Deadline, Gone, Threads
 from lambda_serving.api.rpc import examples, grpc_status, large_requests, model_service, predict
 from lambda_serving.api.rpc.large_answers import serialized
-from lambda_serving.call_record import OK, CallRecord, Observers
+from lambda_serving.call_record import OK, UNRECORDED, CallRecord, Observers
 from lambda_serving.config.model_config import ModelConfig
 from lambda_serving.config.settings import Settings
 from lambda_serving.core.basic_manager import Loaded, Manager
@@ -115,7 +115,7 @@ class _Call:
     small: bool
     """Whether it came in few bytes."""
     deadline: Deadline
-    record: CallRecord | None
+    record: CallRecord
     gone: Gone | None
 
 
@@ -191,9 +191,9 @@ class Services:
     async def answer(self, path: str, body: bytes, how: Circumstances = _PLAIN) -> Reply:
         """The reply to a call of one of `methods`."""
         method = self.methods[path]
-        if not (self._observers and method.api):
-            return await self._answer(path, method, body, how)
-        record = CallRecord(how.entrypoint, how.request_id, method.api)
+        record = UNRECORDED
+        if method.api:
+            record = self._observers.record(how.entrypoint, how.request_id, method.api)
         record.received(len(body))
         reply = await self._answer(path, method, body, how, record)
         record.status = OK if reply.code == grpc_status.OK else Code(reply.code).name
@@ -211,7 +211,7 @@ class Services:
         method: _Method,
         body: bytes,
         how: Circumstances,
-        record: CallRecord | None = None,
+        record: CallRecord,
     ) -> Reply:
         try:
             with Held(self.room) as message, Held(self.room) as held:
@@ -230,8 +230,7 @@ class Services:
                     request = read()
                 else:
                     request = await self._threads.call(_NO_MODEL, read, deadline, how.gone)
-                if record:
-                    record.model = _model(request)
+                record.model = _model(request)
                 call = _Call(request, small, deadline, record, how.gone)
                 return Reply(grpc_status.OK, "", await method.perform(call))
         except ServingError as error:
@@ -275,8 +274,7 @@ class Services:
             def prepare() -> tuple[Loaded, Run[bytes]]:
                 loaded = model_service.loaded(self._manager, call.request)
                 run = run_of(loaded, partial(self._admit, held))
-                if call.record:
-                    call.record.decoded(loaded.id.version, run.signature.name, run.inputs)
+                call.record.decoded(loaded.id.version, run.signature.name, run.inputs)
                 return loaded, run
 
             return await Prediction(
