@@ -172,10 +172,10 @@ class Serving:
             call.spec.name,
             partial(self._prepare, call, body, record, hold, zipped=zipped),
             deadline,
+            record,
             self._threads,
             small=len(body) < most and not zipped,
             joins=self._options.batching,
-            record=record,
             gone=partial(bodies.abandoned, receive),
         ).answer()
 

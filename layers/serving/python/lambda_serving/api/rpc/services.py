@@ -281,10 +281,10 @@ class Services:
                 _model(call.request),
                 prepare,
                 call.deadline,
+                call.record,
                 self._threads,
                 small=small,
                 joins=self._options.batching,
-                record=call.record,
                 gone=call.gone,
             ).answer()
 
