@@ -15,6 +15,7 @@ from lambda_serving.cli.push import push
 from lambda_serving.cli.reconcile import reconcile, status
 from lambda_serving.cli.serve import serve
 from lambda_serving.errors import ServingError
+from lambda_serving.server.shutdown import shutdown_signals
 
 __all__ = ["main"]
 
@@ -42,9 +43,9 @@ _commands.add_command(rollback)
 
 
 def _end_by_signals() -> None:
-    """SIGTERM and SIGHUP end a command as Ctrl-C does: nothing half-made is left."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
+    """SIGTERM and SIGHUP end a command like Ctrl-C does, and leave nothing half-made."""
+    for number in shutdown_signals():
+        if number != signal.SIGINT:  # click's
             signal.signal(number, _end)
 
 

@@ -1,46 +1,43 @@
 """`lambda-serving batch`: files of rows through a model, on this machine or as AWS Batch's job."""
 
-import logging
-import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from lambda_serving.cli.console import plain_console
+from lambda_serving.cli.console import moving_line
 from lambda_serving.cli.exports import newest
-from lambda_serving.cli.options import loading
+from lambda_serving.cli.options import Loading, loading
 from lambda_serving.store import temporary
 
 if TYPE_CHECKING:  # see cli.inspect
+    from lambda_serving import batch_job
     from lambda_serving.batch_job import Done
-    from lambda_serving.store.job_files import Input
+    from lambda_serving.store.job_files import Input, Inputs, Outputs
 
 __all__ = ["batch"]
 
 _BAD_ROWS = 4  # the exit code
-_Told = Callable[["Input", int], None]
 
 
 @click.command()
 @click.argument("model")
 @click.option(
-    "--input", "pattern", required=True, help="Files of rows, such as 's3://b/in/*.jsonl'"
+    "--input", "pattern", required=True, help="Files of rows to read, such as 's3://b/in/*.jsonl'"
 )
-@click.option("--output", "place", required=True, help="Folder or s3:// prefix of predictions")
-@click.option("--signature_name", default="", help="Which signature; serving_default without it")
+@click.option("--output", "place", required=True, help="Folder or s3:// prefix for predictions")
+@click.option("--signature_name", default="", help="Signature to run (default: serving_default)")
 @click.option(
-    "--batch_size", type=click.IntRange(1), default=64, show_default=True, help="Rows of a run"
+    "--batch_size", type=click.IntRange(1), default=64, show_default=True, help="Rows per run"
 )
 @click.option(
     "--format",
     "row_format",
     type=click.Choice(["jsonl", "tfrecord", "npz"]),
-    help="What the files are (default: their extension tells)",
+    help="Format of the input files (default: by extension)",
 )
 @click.option(
     "--shards",
@@ -48,7 +45,7 @@ _Told = Callable[["Input", int], None]
     default=1,
     envvar="AWS_BATCH_JOB_ARRAY_SIZE",
     show_envvar=True,
-    help="How many processes share the files",
+    help="Number of processes that share the files",
 )
 @click.option(
     "--shard",
@@ -56,39 +53,26 @@ _Told = Callable[["Input", int], None]
     default=0,
     envvar="AWS_BATCH_JOB_ARRAY_INDEX",
     show_envvar=True,
-    help="Which of them this is, from 0 on",
+    help="Index of this process, from 0",
 )
-@click.option("--max_bad_rows", type=click.IntRange(0), help="Stop when there are more")
+@click.option(
+    "--max_bad_rows", type=click.IntRange(0), help="Stop when more rows than this are bad"
+)
 @loading
 def batch(
-    model: str,
-    pattern: str,
-    place: str,
-    signature_name: str,
-    batch_size: int,
-    row_format: str | None,
-    shards: int,
-    shard: int,
-    max_bad_rows: int | None,
-    saved_model_tags: str,
-    op_libraries: str,
-    cache_dir: Path | None,
+    model: str, pattern: str, place: str, shards: int, shard: int, loading: Loading, **rows: Any
 ) -> None:
-    """Predict all rows of the input files by MODEL, a file of predictions for each.
+    """Predict every row of the input files with MODEL, one output file per input file.
 
-    MODEL is the folder of a version or a base path, of which the largest version is taken; like
-    the files, on this machine or in s3://. Files are JSON lines (a line is one of predict's
-    instances), TFRecord (of serialized tf.Examples) or npz (arrays by input). What is done is not
-    done again: a job that was killed goes on when it is run again.
+    MODEL is a version's folder, or a base path whose largest version is used. MODEL and the files
+    may be on this machine or in s3://. Input files are JSON lines (each line is one of predict's
+    instances), TFRecord (serialized tf.Examples) or npz (one array per input). Run a job again
+    after it was killed, and it continues: finished files are skipped.
 
-    Bad rows have their error in place of a prediction, and are listed in NAME.errors.jsonl; the
-    exit code is then 4. It is 1 when a file could not be read, or nothing could be done.
+    A bad row gets an error in place of its prediction, and NAME.errors.jsonl lists it; the exit
+    code is then 4. The exit code is 1 if a file could not be read or the job could not start.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.getLogger("lambda_serving").setLevel(logging.ERROR)
     from lambda_serving import batch_job
-    from lambda_serving.servables.saved_model import load
-    from lambda_serving.servables.tensorflow_c.library import load_op_library
     from lambda_serving.store.job_files import open_inputs, open_outputs
 
     if shard >= shards:
@@ -98,57 +82,63 @@ def batch(
     if not files:
         click.echo(f"Nothing to do: there are fewer files than {shards} shards")
         return
-    for path in filter(None, op_libraries.split(",")):
-        load_op_library(path)
-    with temporary.folder("batch-") as fetched:
-        export_dir = newest(model, fetched)
-        with (
-            load(export_dir, tags=saved_model_tags.split(","), cache=cache_dir) as servable,
-            _progress(len(files)) as progress,
-        ):
-            made = batch_job.Job(
-                servable,
-                batch_job.digest(export_dir),
-                signature_name,
-                batch_size,
-                batch_job.RowFormat(row_format) if row_format else None,
-                max_bad_rows,
-            )
-            start = monotonic()
-            try:
-                done = [
-                    _tell(each, outputs)
-                    for each in batch_job.run(made, inputs, outputs, files, progress)
-                ]
-            except batch_job.TooManyBadRows as error:
-                click.echo(f"Error: {error}", err=True)
-                sys.exit(_BAD_ROWS)
-    _end(done, monotonic() - start)
+    with _job(model, loading, **rows) as job:
+        start = monotonic()
+        try:
+            done = _run(job, inputs, outputs, files)
+        except batch_job.TooManyBadRows as error:
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(_BAD_ROWS)
+        seconds = monotonic() - start
+    _end(done, seconds)
 
 
 @contextmanager
-def _progress(count: int) -> Iterator["_Told"]:
-    """A bar on a terminal, elsewhere nothing: each file is told when it is done."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+def _job(
+    model: str, loading: Loading, *, row_format: str | None, **rows: Any
+) -> Iterator["batch_job.Job"]:
+    """Yields the job with MODEL loaded; `rows` are further fields of `Job`."""
+    from lambda_serving import batch_job
 
-    console = plain_console(stderr=True)
-    if not console.is_terminal:
-        yield lambda *_: None
-        return
-    columns = [BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}", markup=False)]
-    with Progress(*columns, console=console, transient=True) as bar:
-        task, names = bar.add_task("", total=count), list[str]()
+    load = loading.loader()
+    made = batch_job.RowFormat(row_format) if row_format else None
+    with temporary.folder("batch-") as fetched:
+        export_dir = newest(model, fetched)
+        with load(export_dir) as servable:
+            yield batch_job.Job(servable, batch_job.digest(export_dir), row_format=made, **rows)
+
+
+def _run(
+    job: "batch_job.Job", inputs: "Inputs", outputs: "Outputs", files: Sequence["Input"]
+) -> list["Done"]:
+    from lambda_serving import batch_job
+
+    with _progress(len(files)) as progress:
+        found = batch_job.run(job, inputs, outputs, files, progress)
+        return [_tell(each, outputs) for each in found]
+
+
+@contextmanager
+def _progress(count: int) -> Iterator[Callable[["Input", int], None]]:
+    """A bar on a terminal; elsewhere nothing, as each finished file is printed anyway."""
+    from rich.progress import BarColumn, MofNCompleteColumn
+
+    names = list[str]()
+    with moving_line("", BarColumn(), MofNCompleteColumn()) as show:
 
         def tell(file: "Input", rows: int) -> None:
             if [file.name] != names[-1:]:
                 names.append(file.name)
-            bar.update(task, completed=len(names) - 1, description=f"{file.name}: {rows} rows")
+            if show:
+                show(f"{file.name}: {rows} rows", len(names) - 1, count)
 
+        if show:
+            show("", 0, count)
         yield tell
 
 
 def _tell(done: "Done", place: object) -> "Done":
-    """Prints what became of a file."""
+    """Prints a file's outcome, and returns it."""
     if done.failure:
         click.echo(f"Error: {done.name}: {done.failure}", err=True)
         return done
@@ -159,7 +149,7 @@ def _tell(done: "Done", place: object) -> "Done":
 
 
 def _end(done: list["Done"], seconds: float) -> None:
-    """Prints the sum of it all and exits with the code that says how it went."""
+    """Prints the totals, and exits with the matching code."""
     failed = sum(bool(each.failure) for each in done)
     bad = sum(each.bad_rows for each in done)
     rows = sum(each.rows for each in done if each.new)

@@ -1,28 +1,21 @@
 """`lambda-serving compile`: a SavedModel made quick to start, once and for all its starts."""
 
-import logging
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 import click
 
-from lambda_serving.cli.console import plain_console, table
-from lambda_serving.cli.options import loading
+from lambda_serving.cli.console import plain_console, stages, table
+from lambda_serving.cli.options import Loading, loading
 
 if TYPE_CHECKING:  # see cli.inspect
     from rich.console import Console
     from rich.table import Table
 
-    from lambda_serving.compile.compiler import Progress
     from lambda_serving.compile.report import Report
 
 __all__ = ["compile_command"]
 
-_QUIET_SECONDS = 2.0
 _SAME_SPEED = 1.1
 
 
@@ -30,21 +23,15 @@ _SAME_SPEED = 1.1
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("destination", type=click.Path(path_type=Path))
 @loading
-def compile_command(
-    source: Path,
-    destination: Path,
-    saved_model_tags: str,
-    op_libraries: str,
-    cache_dir: Path | None,
-) -> None:
+def compile_command(source: Path, destination: Path, loading: Loading) -> None:
     """Compile the SavedModel in SOURCE into the new folder DESTINATION.
 
     SOURCE is one version (it holds saved_model.pb), or a base path, of which every version is
     compiled into a folder of the same number below DESTINATION. The answers of both are compared
     first; a model that cannot be compiled is copied as it is. DESTINATION.compile.json tells more.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.getLogger("lambda_serving").setLevel(logging.ERROR)
+    from rich.progress import SpinnerColumn
+
     from lambda_serving.cli.exports import exports
     from lambda_serving.compile.compiler import compile_saved_model
     from lambda_serving.compile.freezer import Freezer
@@ -53,35 +40,17 @@ def compile_command(
     with Freezer() as freezer:
         for export_dir in exports(source):
             target = destination if export_dir == source else destination / export_dir.name
-            with _progress(f"{export_dir} -> {target}") as progress:
+            with stages(f"{export_dir} -> {target}", SpinnerColumn()) as progress:
                 report = compile_saved_model(
                     export_dir,
                     target,
-                    tags=saved_model_tags.split(","),
-                    op_libraries=[path for path in op_libraries.split(",") if path],
-                    cache=cache_dir,
+                    tags=loading.tags,
+                    op_libraries=loading.op_libraries,
+                    cache=loading.cache,
                     progress=progress,
                     freezer=freezer,
                 )
             _show(console, target, report)
-
-
-@contextmanager
-def _progress(title: str) -> Iterator["Progress"]:
-    """What tells of stages: a line that moves; where it could not, a line for each late one."""
-    from rich.text import Text  # of which no part is markup
-
-    console, start = plain_console(stderr=True), perf_counter()
-    if console.is_terminal:
-        with console.status(Text(title)) as status:
-            yield lambda stage: status.update(Text(f"{title}: {stage}"))
-        return
-
-    def tell(stage: str) -> None:
-        if (seconds := perf_counter() - start) > _QUIET_SECONDS:
-            console.print(f"{title}: {stage} ({seconds:.0f} s)", soft_wrap=True)
-
-    yield tell
 
 
 def _show(console: "Console", target: Path, report: "Report") -> None:

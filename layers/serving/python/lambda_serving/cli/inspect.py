@@ -1,18 +1,15 @@
 """`lambda-serving inspect`: what is in a SavedModel, and what is wrong with it."""
 
 import json
-import logging
-import os
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from lambda_serving.cli.console import plain_console, printable, table
-from lambda_serving.cli.options import loading
+from lambda_serving.cli.options import Loading, loading
 
 if TYPE_CHECKING:  # these bring numpy, which `serve` imports beside the loading of TensorFlow
     from rich.console import Console
@@ -30,9 +27,7 @@ __all__ = ["inspect"]
 def inspect(
     directory: Path,
     as_json: bool,  # noqa: FBT001 - as click passes it
-    saved_model_tags: str,
-    op_libraries: str,
-    cache_dir: Path | None,
+    loading: Loading,
 ) -> None:
     """Show the signatures of the SavedModel in DIRECTORY, its size, and its problems.
 
@@ -45,17 +40,10 @@ def inspect(
     "inputs" and "outputs": by name again "dtype", "shape" (null for one of any rank, null in it for
     a size that is free) and "tensor", the name in the graph.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.getLogger("lambda_serving").setLevel(logging.ERROR)  # problems are shown below
     from lambda_serving.cli.exports import exports
-    from lambda_serving.servables.saved_model import load
-    from lambda_serving.servables.tensorflow_c.library import load_op_library
 
-    found = exports(directory)
-    for path in filter(None, op_libraries.split(",")):
-        load_op_library(path)
-    load_it = partial(load, tags=saved_model_tags.split(","), cache=cache_dir)
-    described = (_described(path, load_it) for path in found)
+    found, load = exports(directory), loading.loader()
+    described = (_described(path, load) for path in found)
     if as_json:
         versions = list(described)
         click.echo(json.dumps({"versions": versions}, indent=2))

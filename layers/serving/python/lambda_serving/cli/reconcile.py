@@ -1,7 +1,5 @@
 """`lambda-serving status` and `reconcile`: how a model's release stands, and a hand for it."""
 
-import logging
-import os
 import sys
 import threading
 import time
@@ -11,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lambda_serving.cli.console import plain_console, table
+from lambda_serving.cli.console import plain_console, quiet, table
+from lambda_serving.cli.options import split
 from lambda_serving.errors import Unimplemented
 from lambda_serving.store import temporary
 
@@ -70,10 +69,8 @@ def reconcile(
     whether it answers, and only then made live. One that fails is recorded under _releases and
     never sees traffic. Run it again after a failure: it goes on where things stand.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.getLogger("lambda_serving").setLevel(logging.ERROR)
-    libraries = [path for path in op_libraries.split(",") if path]
-    with _builder(base_path, libraries) if local else nullcontext() as builder:
+    quiet()
+    with _builder(base_path, split(op_libraries)) if local else nullcontext() as builder:
         gateway = _gateway(base_path, stack, builder)
         if dry_run:
             from lambda_serving.release.deciding.dry_run import plan

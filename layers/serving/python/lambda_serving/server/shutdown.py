@@ -4,10 +4,10 @@ import signal
 from collections.abc import Callable
 from types import FrameType
 
-__all__ = ["Stopping", "ends"]
+__all__ = ["Stopping", "shutdown_signals"]
 
 
-def ends() -> list[signal.Signals]:
+def shutdown_signals() -> list[signal.Signals]:
     """The signals that ask for an end: of Ctrl-C, of an orchestrator, of a terminal that closes.
 
     SIGHUP is not among them where it is ignored, as `nohup` has it.
@@ -29,7 +29,7 @@ class Stopping:
         self._drain: Callable[[], None] | None = None
         self._asked = False
         self._is_loading = True
-        for number in ends():
+        for number in shutdown_signals():
             signal.signal(number, self._come)
 
     def loaded(self) -> None:

@@ -19,7 +19,7 @@ from lambda_serving.config.settings import Settings
 from lambda_serving.errors import InvalidArgument, Unavailable
 from lambda_serving.servables.tensorflow_c.sharing import new_memory
 from lambda_serving.server.listeners import grpc_listener, rest_listener
-from lambda_serving.server.shutdown import ends
+from lambda_serving.server.shutdown import shutdown_signals
 from lambda_serving.server.workers.frames import Frame, Kind, joined
 from lambda_serving.server.workers.process import State, WorkerProcess
 
@@ -90,7 +90,7 @@ class _Supervisor:
 
     async def run(self) -> int:
         """The exit status, when all workers have ended."""
-        for number in ends():
+        for number in shutdown_signals():
             asyncio.get_running_loop().add_signal_handler(number, self._stop)
         lives = [asyncio.create_task(self._keep_alive(worker)) for worker in self._workers]
         beats = asyncio.create_task(self._beat())
