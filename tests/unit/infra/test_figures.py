@@ -85,6 +85,7 @@ _HOMES = [
     ("deploy", r"`(Memory|Build\w+Size|BuildEphemeralStorage|\w+Days)`[^|]*\| \d+"),
     ("operations", r"\d, \d+, \.\.\. \d+ seconds|\b\d+ tries\b|\bMB function\b"),
     ("benchmarks", r"\$0\.01|\b0\.01\d US dollars"),
+    ("benchmarks", r"\d rows/s \||\| \d+ requests/s \||\d ms \| \d[\d.,]* ms \| [\d.]+x \| \d"),
 ]
 """The page of each kind of figure: others lead there, as two of a kind soon differ."""
 
