@@ -279,12 +279,12 @@ class _History:
         function.latest.image = self.world.live_image
         function.latest.update += 1
 
-    def drift_of_routes(self) -> None:
+    def drift_of_routes(self, drift: str = "") -> None:
         """Somebody deletes a route of a version or label, opens one, or takes a permission away."""
         api, id_ = self.world.cloud.api, self.world.cloud.api_id
         routes = self._routes()
         policies = self.world.function.policies
-        match self.random.choice(["delete", "open", "forbid"]):
+        match drift or self.random.choice(["delete", "open", "forbid"]):
             case "delete" if routes:
                 api.delete_route(ApiId=id_, RouteId=self.random.choice(routes)["RouteId"])
             case "open" if routes:
@@ -328,8 +328,17 @@ class _History:
         assert self.world.images_in_use.isdisjoint(self.world.plane.missing_images), self.told
 
     def end(self) -> None:
-        """Nothing is refused any more: it ends where the policy wants it."""
+        """Nothing is refused any more: it ends where the policy wants it, whatever that is."""
         self._end = -1
+        self._settle()
+        for policy in (Specific(frozenset({1})), Latest(3)):
+            self.world.wish(policy, newest=max(self.fates))
+            self._settle()
+        for drift in ("delete", "open", "forbid"):
+            self.drift_of_routes(drift)
+            self._settle()
+
+    def _settle(self) -> None:
         for _ in range(60):
             self.mend()
             with suppress(ServingError):
