@@ -17,7 +17,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # read while TensorFlow is imported
 
 import tensorflow as tf
 
-from lambda_serving.compile.freezer_process import Refused, compiled_graph
+from lambda_serving.compile.freezer_process import NotCompilable, compiled_graph
 
 _FLOATS = tf.TensorSpec([None], tf.float32, "x")
 _WORDS = tf.TensorSpec([None], tf.string, "x")
@@ -246,7 +246,7 @@ def _reason(source: Path) -> str | None:
     with tempfile.TemporaryDirectory() as out:
         try:
             compiled_graph(source, Path(out), ["serve"])
-        except Refused as refused:
+        except NotCompilable as refused:
             return str(refused)
     return None
 

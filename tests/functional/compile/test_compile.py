@@ -19,7 +19,8 @@ import pytest
 
 from lambda_serving import protos
 from lambda_serving.compile.compiler import compile_saved_model
-from lambda_serving.compile.freezer import Freezer, Stays
+from lambda_serving.compile.freezer import Freezer
+from lambda_serving.compile.graphs import NotCompilable
 from lambda_serving.compile.report import report_path
 from lambda_serving.compile.timing import Rounds
 from lambda_serving.dtypes import Array
@@ -300,9 +301,13 @@ def test_graph_that_fails_and_one_that_ends_its_process_do_not_matter_to_the_nex
         folder.mkdir()
     shutil.copy(models_dir / "shared_weights/1/saved_model.pb", bare)  # and not its variables
     os.mkfifo(stuck / "saved_model.pb")  # of which TensorFlow reads while nobody writes
-    with pytest.raises(Stays, match="TensorFlow failed while restoring variables") as failed:
+    with pytest.raises(
+        NotCompilable, match="TensorFlow failed while restoring variables"
+    ) as failed:
         freezer.freeze(bare, out, ["serve"], [], lambda _: None)
-    with pytest.raises(Stays, match="its process was killed, as happens when memory") as killed:
+    with pytest.raises(
+        NotCompilable, match="its process was killed, as happens when memory"
+    ) as killed:
         freezer.freeze(stuck, out, ["serve"], [], _kill_forks)
     assert ["variables" in each.value.details for each in (failed, killed)] == [True, False]
     freezer.freeze(models_dir / "dense/1", out, ["serve"], [], lambda _: None)
@@ -358,7 +363,7 @@ _SPOILS: list[tuple[Callable[[Path], object], type[ServingError], str]] = [
     (
         lambda folder: mark(folder, "2.21.0"),
         InvalidArgument,
-        "{source} is compiled already. Compile the export that it is of",
+        "{source} is compiled already. Compile its export instead",
     ),
 ]
 

@@ -10,7 +10,7 @@ from lambda_serving.compile.freezer import _reason
 @pytest.mark.parametrize(
     ("code", "told"),
     [
-        (1, ". The report has its words under details"),
+        (1, ". The report has its output under details"),
         (-signal.SIGKILL, ": its process was killed, as happens when memory runs out"),
         (-signal.SIGABRT, ": its process ended by signal 6"),
     ],

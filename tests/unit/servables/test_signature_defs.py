@@ -151,7 +151,7 @@ def test_reason_names_what_is_no_tensor_and_what_to_export_instead() -> None:
         " their own",
         "other": "its output 'y' is no plain tensor but a composite one. Export its tensors as"
         " outputs of their own",
-        "dtype": "its output 'y' is of the dtype 9999, which this version does not know",
+        "dtype": "its output 'y' is of dtype 9999, which this version does not know",
         "operation": "its output 'y' is the operation train, which gives no value. Export a tensor",
         "nothing": "its output 'y' is nothing that the graph has. Export a tensor as 'y'",
         "silent": "it has no outputs",

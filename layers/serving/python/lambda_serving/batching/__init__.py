@@ -3,8 +3,8 @@
 Source: batching/batching_session.cc and TensorFlow's batching_util/shared_batch_scheduler.h.
 """
 
+from lambda_serving.batching.batched_function import Report
 from lambda_serving.batching.batcher import Batcher
 from lambda_serving.batching.parameters import BatchingParameters, read
-from lambda_serving.batching.report import Report
 
 __all__ = ["Batcher", "BatchingParameters", "Report", "read"]

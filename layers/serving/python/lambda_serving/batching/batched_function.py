@@ -12,7 +12,6 @@ from time import perf_counter
 from lambda_serving.batching import arrays, parts
 from lambda_serving.batching.parameters import BatchingParameters
 from lambda_serving.batching.queue import Batch, Task
-from lambda_serving.batching.report import Report
 from lambda_serving.batching.scheduler import Scheduler
 from lambda_serving.batching.sizing import Sizing
 from lambda_serving.dtypes import Array
@@ -20,7 +19,7 @@ from lambda_serving.errors import DeadlineExceeded
 from lambda_serving.servables.cancellation import Cancellation
 from lambda_serving.servables.servable import Function, Signature
 
-__all__ = ["BatchedFunction", "Surroundings"]
+__all__ = ["BatchContext", "BatchedFunction", "Report"]
 
 _log = logging.getLogger(__name__)
 _HANDOVER_SECONDS = 0.0001
@@ -30,7 +29,25 @@ Outputs = list[Array]
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class Report:
+    """One run of a graph for a batch: what `/tensorflow/serving/batching_session/...` is made of.
+
+    `queue_seconds` and `sizes` hold the wait and the rows of each request in it; `size` is what
+    ran, padding included. A batch whose run fails is run again in parts, each with a report.
+    """
+
+    thread_pool_name: str
+    queue_seconds: tuple[float, ...]
+    sizes: tuple[int, ...]
+    size: int
+
+    @property
+    def padding(self) -> int:
+        return self.size - sum(self.sizes)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchContext:
     """What the functions of all servables share."""
 
     scheduler: Scheduler
@@ -53,16 +70,16 @@ class BatchedFunction:
         function: Function,
         signature: Signature,
         parameters: BatchingParameters,
-        surroundings: Surroundings,
+        context: BatchContext,
         owner: object,
     ) -> None:
         """`owner` stands for the servable, which shares threads with others."""
         self._function = function
         self._signature = signature
         self._parameters = parameters
-        self._surroundings = surroundings
+        self._context = context
         self._joins = True
-        self._lane = surroundings.scheduler.lane(parameters, self._run, owner)
+        self._lane = context.scheduler.lane(parameters, self._run, owner)
         self._sizing = None if parameters.batch_timeout_micros else Sizing(parameters)
         if self._sizing:
             self._lane.queue.most = self._sizing.limit
@@ -90,7 +107,7 @@ class BatchedFunction:
         if self.is_quick(inputs) and rows <= self._parameters.batch_limit:
             return self._run_here(inputs, rows, timeout)
         kind: Hashable = arrays.kind(inputs, pad=self._parameters.pad_variable_length_inputs)
-        scheduler = self._surroundings.scheduler
+        scheduler = self._context.scheduler
         # No rows have nothing to join, and may be a special case of the graph.
         tasks = scheduler.put(self._lane, inputs, kind if rows else object(), timeout)
         if len(tasks) == 1:
@@ -99,12 +116,12 @@ class BatchedFunction:
 
     def close(self) -> None:
         """Returns when everything that waits has run."""
-        self._surroundings.scheduler.close_lane(self._lane)
+        self._context.scheduler.close_lane(self._lane)
 
     def _run_here(
         self, inputs: Sequence[Array], rows: int, timeout: float | None
     ) -> Future[Outputs]:
-        now = self._surroundings.clock()
+        now = self._context.clock()
         deadline = None if timeout is None else now + timeout
         task = Task(list(inputs), rows, None, now, deadline)
         self._attempt([task])
@@ -147,9 +164,9 @@ class BatchedFunction:
         sizes = tuple(task.size for task in tasks)
         rows = sum(sizes)
         size = self._parameters.padded(rows) if rows and self._joins else rows
-        now = self._surroundings.clock()
+        now = self._context.clock()
         waited = tuple(now - task.enqueued for task in tasks)
-        self._surroundings.report(Report(self._surroundings.thread_pool_name, waited, sizes, size))
+        self._context.report(Report(self._context.thread_pool_name, waited, sizes, size))
         inputs = arrays.join([task.inputs for task in tasks], size - rows)
         start = perf_counter()
         timeout_ms = _timeout_ms(tasks, now)
@@ -172,7 +189,7 @@ class BatchedFunction:
         self._attempt(tasks[middle:])
 
     def _in_time(self, tasks: Sequence[Task]) -> list[Task]:
-        now = self._surroundings.clock()
+        now = self._context.clock()
         in_time = []
         for task in tasks:
             if task.deadline is None or task.deadline > now:

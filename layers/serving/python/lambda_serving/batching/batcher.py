@@ -6,9 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from lambda_serving.batching.batched_function import BatchedFunction, Surroundings
+from lambda_serving.batching.batched_function import BatchContext, BatchedFunction, Report
 from lambda_serving.batching.parameters import BatchingParameters, read
-from lambda_serving.batching.report import Report
 from lambda_serving.batching.scheduler import Scheduler
 from lambda_serving.servables.servable import Function, Servable, Signature
 
@@ -44,7 +43,7 @@ class Batcher:
         self._per_model = per_model
         name = parameters.thread_pool_name
         scheduler = Scheduler(parameters.num_batch_threads, name, clock)
-        self._surroundings = Surroundings(scheduler, clock, name, report)
+        self._context = BatchContext(scheduler, clock, name, report)
 
     def joined(self, servable: Servable, export_dir: Path) -> Servable:
         """The servable with runs of each signature joined, where its tensors have rows.
@@ -63,13 +62,13 @@ class Batcher:
                     "%s: requests of signature %r cannot be joined", export_dir, signature.name
                 )
                 return None
-            return BatchedFunction(function, signature, parameters, self._surroundings, owner)
+            return BatchedFunction(function, signature, parameters, self._context, owner)
 
         return servable.joined(join)
 
     def close(self) -> None:
         """Ends the threads; the servables must be closed."""
-        self._surroundings.scheduler.close()
+        self._context.scheduler.close()
 
     def __enter__(self) -> Self:
         return self

@@ -1,7 +1,6 @@
-"""A SavedModel made quick to start: frozen, optimised ahead, its weights mapped.
+"""Makes a SavedModel quick to start: freezes it, optimises it ahead, maps its weights.
 
-`compiler.compile_saved_model` does it and checks what it did. The modules `freeze` and
-`reexport` are programs: they, and `tables` for `freeze`, import Python TensorFlow, in processes of
-their own. What they do to graphs is written for the messages of either, TensorFlow's classes or
-ours.
+`compiler.compile_saved_model` does this and checks the result. `freezer_process` is a program that
+runs in its own process; it and its `tables` are the only modules here that import Python
+TensorFlow. The functions that change graphs accept TensorFlow's protobuf classes and ours.
 """

@@ -1,4 +1,4 @@
-"""A SavedModel in, a compiled servable out: complete and checked, or not there."""
+"""Turns a SavedModel into a compiled servable, complete and checked, or leaves nothing."""
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,8 @@ from lambda_serving.compile.folders import (
     size_of,
     written_whole,
 )
-from lambda_serving.compile.freezer import Freezer, Frozen, Stays
+from lambda_serving.compile.freezer import Freezer, Frozen
+from lambda_serving.compile.graphs import NotCompilable
 from lambda_serving.compile.report import Report, Side, report_path
 from lambda_serving.compile.timing import ENOUGH, Rounds, Timing, is_slower, measure
 from lambda_serving.compile.variants import (
@@ -46,9 +47,9 @@ from lambda_serving.servables.warmup import recorded
 __all__ = ["Progress", "Slower", "compile_saved_model"]
 
 Progress = Callable[[str], None]
-"""Is told of each stage when it begins."""
+"""Called with the name of each stage when it begins."""
 Slower = Callable[[Timing], bool]
-"""Tells from their times whether a compiled graph is slower than its export."""
+"""Decides from the times whether a compiled graph is slower than its export."""
 
 
 def compile_saved_model(
@@ -65,12 +66,11 @@ def compile_saved_model(
 ) -> Report:
     """Compiles the SavedModel in `source` into the new folder `destination`.
 
-    The folder is there when all is done and checked, with the report beside it under the name
-    that `report_path` gives, or not at all. A model that cannot be compiled, or that would
-    answer otherwise or, by `slower` after so many `rounds`, more slowly, is copied as it is, and
-    the report says why.
+    The folder appears once everything is done and checked, with the report beside it
+    (`report_path`). The export is copied unchanged, and the report says why, if it cannot be
+    compiled, if its answers would change, or if `slower` finds it slower after `rounds`.
     `tags` choose the meta graph, `op_libraries` are paths of custom ops, `cache` is that of
-    `saved_model.load`; who compiles several models lends all of them one `freezer`.
+    `saved_model.load`. To compile several models, pass one `freezer` for all of them.
 
     Raises AlreadyExists when `destination` exists, InvalidArgument when `source` is compiled
     already, FailedPrecondition without Python TensorFlow, ResourceExhausted when the disk is full,
@@ -79,40 +79,48 @@ def compile_saved_model(
     _check_paths(source, destination)
     for path in op_libraries:
         library.load_op_library(path)
-    library.library()  # opening it is no part of loading a model
+    library.library()  # opened first, so that its time does not count as loading a model
     clock = _Clock(progress)
+    load = partial(saved_model.load, source, tags=tags, warm_up=False, cache=cache)
     with written_whole(destination) as made, _lent(freezer) as lent:
-        clock.stage("loading the export")
-        start = perf_counter()
-        with saved_model.load(source, tags=tags, warm_up=False, cache=cache) as original:
-            before = Side(size_of(source), _milliseconds_since(start))
-            try:
-                again = partial(saved_model.load, source, tags=tags, warm_up=False, cache=cache)
-                export = _Export(source, original, tags, again, lent)
-                report = _compile(export, made, before, clock, _Race(rounds, slower))
-            except Stays as stays:
-                clock.stage("copying the export")
-                copy_all(original.restored_from, made)
-                copy_beside_graph(source, made)
-                report = Report(
-                    str(source),
-                    library.version(),
-                    before,
-                    reason=str(stays),
-                    details=stays.details or None,
-                )
+        report = _compile_or_copy(source, made, tags, load, lent, clock, _Race(rounds, slower))
         report = replace(report, seconds=clock.end())
         report.write(report_path(destination))
     return report
 
 
+def _compile_or_copy(
+    source: Path,
+    made: Path,
+    tags: Sequence[str],
+    load: Callable[[], Servable],
+    freezer: Freezer,
+    clock: "_Clock",
+    race: "_Race",
+) -> Report:
+    clock.stage("loading the export")
+    start = perf_counter()
+    with load() as servable:
+        before = Side(size_of(source), _milliseconds_since(start))
+        try:
+            export = _Export(source, servable, tags, load, freezer)
+            return _compile(export, made, before, clock, race)
+        except NotCompilable as refusal:
+            clock.stage("copying the export")
+            copy_all(servable.restored_from, made)
+            copy_beside_graph(source, made)
+            reason, details = str(refusal), refusal.details or None
+            version = library.version()
+            return Report(str(source), version, before, reason=reason, details=details)
+
+
 def _lent(freezer: Freezer | None) -> AbstractContextManager[Freezer]:
-    """The one that is lent, which goes on, or one of our own."""
+    """The given freezer, left running at the end, or a new one."""
     return Freezer() if freezer is None else nullcontext(freezer)
 
 
 class _Clock:
-    """Tells of stages, and remembers how many seconds each took."""
+    """Announces stages, and measures how many seconds each takes."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -120,13 +128,13 @@ class _Clock:
         self._stage, self._start = "", perf_counter()
 
     def stage(self, name: str) -> None:
-        """Ends the stage before and begins this one."""
+        """Ends the previous stage and begins this one."""
         self.end()
         self._stage = name
         self._progress(name)
 
     def end(self) -> dict[str, float]:
-        """Ends the last stage; the seconds of all."""
+        """Ends the last stage; returns the seconds of each."""
         now = perf_counter()
         if self._stage:
             before = self._seconds.get(self._stage, 0.0)
@@ -141,20 +149,17 @@ def _check_paths(source: Path, destination: Path) -> None:
     if not any((source / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
         raise NotFound(f"{source} holds no SavedModel: there is no saved_model.pb in it")
     if compiled.is_compiled(source):
-        raise InvalidArgument(f"{source} is compiled already. Compile the export that it is of")
+        raise InvalidArgument(f"{source} is compiled already. Compile its export instead")
     if not library.has_python():
         raise FailedPrecondition(
-            "Compiling takes all of Python TensorFlow, and here are only its libraries. Compile"
-            " where there is more: pip install 'lambda-serving[compile]'"
+            "Compiling needs Python TensorFlow, and only its libraries are installed here. Install"
+            " it: pip install 'lambda-serving[compile]'"
         )
 
 
 @dataclass(frozen=True, slots=True)
 class _Export:
-    """What is compiled: as it lies there, as the graph restore loads it, how it loads.
-
-    `freezer` makes its compiled graphs.
-    """
+    """What is compiled: its folder, its servable, and how to load and compile it again."""
 
     source: Path
     servable: Servable
@@ -170,14 +175,17 @@ class _Export:
 
 @dataclass(frozen=True, slots=True)
 class _Race:
-    """Of a compiled graph and its export."""
+    """How a compiled graph and its export are timed, and which of them counts as slower."""
 
     rounds: Rounds
     slower: Slower
 
 
 def _compile(export: _Export, made: Path, before: Side, clock: _Clock, race: _Race) -> Report:
-    """Compiles into the folder `made`; raises Stays when no variant is as good as the export."""
+    """Compiles into the folder `made`.
+
+    Raises NotCompilable when no variant is as good as the export.
+    """
     tried: dict[Attempt, tuple[Path, Frozen | None, Mapping[str, verify.Check]]] = {}
     asked = None
     while variant := next_variant(list(tried)):
@@ -186,25 +194,21 @@ def _compile(export: _Export, made: Path, before: Side, clock: _Clock, race: _Ra
         if so_far := best(list(tried)):
             lend(tried[so_far][0] / compiled.WEIGHTS, folder / compiled.WEIGHTS)
         try:
-            frozen = _frozen(export, variant, folder, clock)
-        except Stays as stays:
+            frozen = _write(export, variant, folder, clock)
+        except NotCompilable as refusal:
             if not tried:
                 raise
-            tried[Attempt(variant, str(stays))] = folder, None, {}
+            tried[Attempt(variant, str(refusal))] = folder, None, {}
             continue
-        keep_only(folder / compiled.WEIGHTS, _weights(folder))
-        copy_beside_graph(export.restored_from, folder)
-        copy_beside_graph(export.source, folder)
-        compiled.mark(folder, library.version(), op_packages.loaded_names())
         clock.stage("comparing answers")
         asked = asked or _Asked.of(export, folder)
         attempt, checks = _attempt(export, asked, variant, folder, clock, race)
         tried[attempt] = folder, frozen, checks
-        for each in tried.keys() - {best(list(tried))}:  # it stays behind whatever comes
+        for each in tried.keys() - {best(list(tried))}:  # no later attempt makes it the best
             shutil.rmtree(tried[each][0], ignore_errors=True)
     chosen = best(list(tried))
     if chosen is None:
-        raise Stays("; ".join(dict.fromkeys(attempt.problem for attempt in tried)))
+        raise NotCompilable("; ".join(dict.fromkeys(attempt.problem for attempt in tried)))
     folder, found, checks = tried[chosen]
     made.rmdir()
     folder.rename(made)
@@ -220,8 +224,9 @@ def _compile(export: _Export, made: Path, before: Side, clock: _Clock, race: _Ra
     )
 
 
-def _frozen(export: _Export, variant: Variant, folder: Path, clock: _Clock) -> Frozen:
-    return export.freezer.freeze(
+def _write(export: _Export, variant: Variant, folder: Path, clock: _Clock) -> Frozen:
+    """Makes `folder` the compiled servable of a variant, not yet checked."""
+    frozen = export.freezer.freeze(
         export.restored_from,
         folder,
         export.tags,
@@ -230,11 +235,16 @@ def _frozen(export: _Export, variant: Variant, folder: Path, clock: _Clock) -> F
         onednn=variant.kernels == ONEDNN,
         mapped=variant.weights == MAPPED,
     )
+    keep_only(folder / compiled.WEIGHTS, _weights(folder))
+    copy_beside_graph(export.restored_from, folder)
+    copy_beside_graph(export.source, folder)
+    compiled.mark(folder, library.version(), op_packages.loaded_names())
+    return frozen
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """Inputs, what the export answers to them, and those that are timed, of one signature."""
+    """Inputs, the export's answers to them, and the signature and inputs that are timed."""
 
     inputs: verify.Inputs
     wanted: verify.Answers
@@ -242,12 +252,12 @@ class _Asked:
 
     @classmethod
     def of(cls, export: _Export, folder: Path) -> Self:
-        """The inputs that the graph in `folder` suggests, as far as the export answers in time."""
+        """The inputs that the graph in `folder` suggests, without those that take too long."""
         inputs = _inputs(export.servable, export.source, folder)
         wanted = verify.answers(export.servable, inputs)
         if verify.any_late(wanted):
             inputs = verify.in_time(inputs, wanted)
-            with export.load() as servable:  # which remembers nothing of the others
+            with export.load() as servable:  # a fresh one, without state from those inputs
                 wanted = verify.answers(servable, inputs)
         by_name = sorted(inputs, key=lambda name: (name != DEFAULT_SIGNATURE, name))
         answered = (
@@ -262,7 +272,7 @@ class _Asked:
 def _attempt(
     export: _Export, asked: _Asked, variant: Variant, folder: Path, clock: _Clock, race: _Race
 ) -> tuple[Attempt, Mapping[str, verify.Check]]:
-    """What comes of comparing and timing the compiled graph in `folder`."""
+    """Compares the compiled graph in `folder` with the export, and times both."""
     attempt = Attempt(
         variant, has_onednn=_has_onednn(folder), has_files=(folder / compiled.WEIGHTS).exists()
     )
@@ -275,9 +285,9 @@ def _attempt(
             clock.stage("measuring")
             sides = (export.load, load), (export.servable, other)
             timing = measure(*sides, *asked.timed, race.rounds)
-    except Stays as stays:
-        return replace(attempt, problem=str(stays)), {}
-    except ServingError:  # a graph that answers now and then
+    except NotCompilable as refusal:
+        return replace(attempt, problem=str(refusal)), {}
+    except ServingError:  # the graph answers only some of the time
         return attempt, checks
     if not race.slower(timing):
         return replace(attempt, timing=timing), checks
@@ -294,7 +304,7 @@ def _has_onednn(folder: Path) -> bool:
 
 
 def _weights(folder: Path) -> set[str]:
-    """The names of the files that the compiled graph in `folder` takes its weights from."""
+    """The names of the weight files that the compiled graph in `folder` uses."""
     return {
         node.name.removeprefix(compiled.WEIGHTS)
         for node in _graph(folder).node
@@ -323,12 +333,12 @@ def _loaded(made: Path, tags: Sequence[str]) -> Servable:
     try:
         return saved_model.load(made, tags=tags, warm_up=False)
     except ServingError as error:
-        reason, *_ = str(error.__cause__ or error).splitlines()  # the folder's name will go
-        raise Stays(f"the compiled graph does not load: {reason}") from error
+        reason, *_ = str(error.__cause__ or error).splitlines()  # drops the temporary path
+        raise NotCompilable(f"the compiled graph does not load: {reason}") from error
 
 
 def _inputs(original: Servable, source: Path, made: Path) -> verify.Inputs:
-    """Those of the warm-up records, then some that are drawn, some with unusual values."""
+    """Inputs from the warm-up records, then random ones, then ones with unusual values."""
     graph = _graph(made)
     vocabulary = samples.strings(source, graph)
     found: dict[str, list[Mapping[str, Array]]] = {name: [] for name in original.signatures}
@@ -348,7 +358,7 @@ def _checks(export: _Export, asked: _Asked, other: Servable) -> dict[str, verify
         for side in (export.servable.signatures, other.signatures)
     ]
     if ends[0] != ends[1]:
-        raise Stays("the compiled graph has other signatures")
+        raise NotCompilable("the compiled graph has other signatures")
 
     def answers_again() -> verify.Answers:
         with export.load() as servable:
@@ -357,7 +367,7 @@ def _checks(export: _Export, asked: _Asked, other: Servable) -> dict[str, verify
     try:
         return verify.check(asked.wanted, verify.answers(other, asked.inputs), answers_again)
     except verify.Differs as difference:
-        raise Stays(f"answers would change: {difference}") from difference
+        raise NotCompilable(f"answers would change: {difference}") from difference
 
 
 def _milliseconds_since(start: float) -> float:

@@ -16,9 +16,9 @@ _NOT_BESIDE = frozenset(("saved_model.pb", "saved_model.pbtxt", "variables", MAN
 
 @contextmanager
 def written_whole(destination: Path) -> Iterator[Path]:
-    """A folder beside `destination` that gets this name in the end, unless something fails.
+    """A temporary folder that is renamed to `destination` at the end, unless something fails.
 
-    Raises what `of_disk` makes of a disk's refusal.
+    Raises the error that `of_disk` gives for an OSError.
     """
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
@@ -32,9 +32,9 @@ def written_whole(destination: Path) -> Iterator[Path]:
 
 
 def copy_beside_graph(export_dir: Path, destination: Path) -> None:
-    """Copies what an export has beside its graph and variables: assets, warm-up, metadata.
+    """Copies an export without its graph and variables: assets, warm-up, metadata.
 
-    What is in `destination` already stays. Manifests of a push are left: they list the export.
+    Files already in `destination` stay. Manifests of a push are not copied: they list the export.
     """
     for each in export_dir.iterdir():
         if each.name not in _NOT_BESIDE and not (destination / each.name).exists():
@@ -42,7 +42,7 @@ def copy_beside_graph(export_dir: Path, destination: Path) -> None:
 
 
 def copy_all(export_dir: Path, destination: Path) -> None:
-    """Makes `destination` hold what the export does, and nothing else."""
+    """Makes `destination` a copy of the export, and removes everything else in it."""
     shutil.rmtree(destination)
     destination.mkdir()
     for each in export_dir.iterdir():
@@ -50,7 +50,7 @@ def copy_all(export_dir: Path, destination: Path) -> None:
 
 
 def lend(owner: Path, borrower: Path) -> None:
-    """Has the new folder `borrower` hold the files of `owner`, if there are any, without a copy."""
+    """Creates the folder `borrower` with hard links to the files of `owner`, if that exists."""
     if owner.exists():
         borrower.mkdir()
         for each in owner.iterdir():
@@ -58,7 +58,7 @@ def lend(owner: Path, borrower: Path) -> None:
 
 
 def keep_only(folder: Path, names: Collection[str]) -> None:
-    """Removes the files of other names, and the folder when none is left."""
+    """Removes all other files, and the folder itself if it is then empty."""
     if folder.exists():
         for each in folder.iterdir():
             if each.name not in names:
@@ -73,7 +73,7 @@ def size_of(folder: Path) -> int:
 
 
 def _copy(path: Path, destination: Path) -> None:
-    """The bytes alone: times and owners are not the model's."""
+    """Copies content only: times and owners do not belong to the model."""
     if path.is_dir():
         shutil.copytree(path, destination / path.name, copy_function=shutil.copyfile)
     else:

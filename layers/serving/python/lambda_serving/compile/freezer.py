@@ -1,4 +1,4 @@
-"""The process that compiles graphs, as its parent sees it."""
+"""Starts and asks the process that compiles graphs (`freezer_process`)."""
 
 import json
 import os
@@ -11,24 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self
 
+from lambda_serving.compile.graphs import NotCompilable
 from lambda_serving.store import temporary
 
-__all__ = ["Freezer", "Frozen", "Stays"]
+__all__ = ["Freezer", "Frozen"]
 
 _MOST_CHARACTERS = 10_000
 
 
-class Stays(Exception):
-    """The model is left as it is; the message says why, `details` what TensorFlow said, if any."""
-
-    def __init__(self, reason: str, details: str = "") -> None:
-        super().__init__(reason)
-        self.details = details
-
-
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """What became of a graph: nodes, those of functions included, and bytes of its variables."""
+    """The effect on a graph: its nodes, including those of functions, and bytes of variables."""
 
     nodes_before: int
     nodes_after: int
@@ -38,10 +31,10 @@ class Frozen:
 
 
 class Freezer:
-    """A process that imports Python TensorFlow once, and forks itself for each graph it compiles.
+    """A process that imports Python TensorFlow once, then forks itself for each graph.
 
-    It starts with the first graph and ends with the block, or where it fails; the next graph starts
-    another one. One thread at a time may use it.
+    It starts with the first graph, and again after a failure; it ends with the `with` block. Only
+    one thread at a time may use it.
     """
 
     def __init__(self) -> None:
@@ -69,9 +62,9 @@ class Freezer:
     ) -> Frozen:
         """Writes the compiled graph of a SavedModel and its weights to the folder `out`.
 
-        `stage` is told what the process is at. The graph names oneDNN's kernels if `onednn`, and
-        has large constants in files if `mapped`. Raises Stays when such a model cannot be
-        compiled, or the process fails or crashes over it; OSError when something cannot be written.
+        `stage` is called with each stage of the process. The graph uses oneDNN's kernels if
+        `onednn`, and keeps large constants in files if `mapped`. Raises NotCompilable when the
+        model cannot be compiled, or the process fails or crashes; OSError when it cannot write.
         """
         asked = {
             "source": str(source),
@@ -88,7 +81,7 @@ class Freezer:
         except _Failed as failed:
             said = os.pread(errors, os.fstat(errors).st_size - before, before)
             words = said.decode(errors="replace").strip()[-_MOST_CHARACTERS:]
-            raise Stays(str(failed), words) from None
+            raise NotCompilable(str(failed), words) from None
 
     def _answer(
         self,
@@ -101,7 +94,7 @@ class Freezer:
         assert stdout
         at, answer = "starting", dict[str, Any]()
         try:
-            with suppress(BrokenPipeError):  # what it says, or its end, tells more
+            with suppress(BrokenPipeError):  # its output or exit code tells more
                 stdin.write(json.dumps(asked) + "\n")
                 stdin.flush()
             for line in stdout:
@@ -116,19 +109,19 @@ class Freezer:
                 code = process.wait()
                 self._end()
         except BaseException:
-            self._end()  # its answer would be taken for that to the next question
+            self._end()  # or the next request would read this answer
             raise
         match answer:
             case {"result": result}:
                 return Frozen(**result)
             case {"refused": reason}:
-                raise Stays(reason)
+                raise NotCompilable(reason)
             case {"cannot write": [number, reason]}:
                 raise OSError(number, reason)
         raise _Failed(_reason(at, code))
 
     def _running(self) -> tuple[subprocess.Popen[str], int]:
-        """The process, and the file to which it writes errors."""
+        """The process, and the descriptor of the file that receives its stderr."""
         if self._errors is None:
             self._errors = self._stack.enter_context(temporary.file())
         if self._process and self._process.poll() is not None:
@@ -140,23 +133,26 @@ class Freezer:
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
                 text=True,
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # to fork, one thread is best
+                env={
+                    **os.environ,
+                    "OPENBLAS_NUM_THREADS": "1",
+                },  # only a process of one thread forks safely
             )
         return self._process, self._errors.fileno()
 
     def _end(self) -> None:
         process, self._process = self._process, None
         if process:
-            process.kill()  # and so what it has forked
+            process.kill()  # its forks die too
             process.communicate()
 
 
 class _Failed(Exception):
-    """There is no answer; the message says at what the process failed."""
+    """The process gave no answer; the message names the stage at which it failed."""
 
 
 def _reason(at: str, code: int) -> str:
-    """Why there is no graph, from the stage and the exit code alone."""
+    """Why there is no graph, derived from the stage and the exit code."""
     failed = f"TensorFlow failed while {at}"
     match -code:
         case signal.SIGKILL:
@@ -164,4 +160,4 @@ def _reason(at: str, code: int) -> str:
         case number if number > 0:
             return f"{failed}: its process ended by signal {number}"
         case _:
-            return f"{failed}. The report has its words under details"
+            return f"{failed}. The report has its output under details"

@@ -1,12 +1,12 @@
 """Compiles graphs, each in a fork of this process: `python -m` this module.
 
-Takes on standard input, a line of JSON each, `{"source": ..., "out": ..., "tags": [...],
-"op_libraries": [...], "onednn": ..., "mapped": ...}`: `source` is a SavedModel that the graph
-restore loads, `op_libraries` are paths of custom ops. The graph names oneDNN's kernels if
-`onednn`, and has large constants in files if `mapped`. Writes `saved_model.pb` and `weights/` to
-the folder `out`. Says on standard output, a line of JSON each, what it is at (`{"stage": ...}`),
-what it did, `{"result": ...}`, or why such a model must stay as it is, `{"refused": ...}`, and at
-the end the exit code of the fork, `{"ended": ...}`.
+Requests come on standard input, one line of JSON each: `{"source": ..., "out": ..., "tags": [...],
+"op_libraries": [...], "onednn": ..., "mapped": ...}`. `source` is a SavedModel that the graph
+restore can load, `op_libraries` are paths of custom ops. The graph uses oneDNN's kernels if
+`onednn`, and keeps large constants in files if `mapped`. The fork writes `saved_model.pb` and
+`weights/` to the folder `out`. Lines of JSON on standard output tell the current stage
+(`{"stage": ...}`), the result (`{"result": ...}`) or why the model cannot be compiled
+(`{"refused": ...}`), and last the exit code of the fork (`{"ended": ...}`).
 """
 
 import ctypes
@@ -25,7 +25,7 @@ import numpy as np
 
 from lambda_serving.compile import rewrites, tables
 from lambda_serving.compile.graphs import (
-    Refused,
+    NotCompilable,
     drop_needless_order,
     node_name,
     prune,
@@ -41,10 +41,10 @@ from lambda_serving.compile.weights import map_constants, map_variables
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.servables.signature_defs import signatures
 
-__all__ = ["MOST_CONSTANT_BYTES", "Refused", "compiled_graph"]
+__all__ = ["MOST_CONSTANT_BYTES", "NotCompilable", "compiled_graph"]
 
 MOST_CONSTANT_BYTES = 2**30
-"""What fits a protocol message of 2 GiB, and leaves room for what folding adds."""
+"""Fits a protobuf message of 2 GiB, with room for what folding adds."""
 _INIT_OP = "__saved_model_init_op"
 _ASSETS = "saved_model_assets"
 _MAIN_OPS = ("saved_model_main_op", "legacy_init_op")
@@ -52,7 +52,7 @@ _DEVICE = "/job:localhost/replica:0/task:0/device:CPU:0"
 _PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 _CLEAN = ("dependency", "common_subgraph_elimination")
 _STALE_ATTRIBUTES = ("_class", "_output_shapes")
-"""Where a node would like to be and what its outputs are, told by nodes that go."""
+"""Placement and output shapes, which may refer to nodes that are removed."""
 
 
 def compiled_graph(
@@ -64,10 +64,10 @@ def compiled_graph(
     onednn: bool = True,
     mapped: bool = True,
 ) -> dict[str, Any]:
-    """Writes the compiled SavedModel to the folder `out`; what `freezing.Frozen` says of it.
+    """Writes the compiled SavedModel to the folder `out`; returns the fields of `freezer.Frozen`.
 
-    `most_constant_bytes` are frozen, the smallest variables first. `onednn` and `mapped` are as on
-    standard input. Raises Refused.
+    At most `most_constant_bytes` are frozen, the smallest variables first. `onednn` and `mapped`
+    are those of a request. Raises NotCompilable. Long, because it is the list of steps in order.
     """
     import tensorflow as tf
 
@@ -90,12 +90,7 @@ def compiled_graph(
         _start_with(meta_graph, tables.INITIALISED)
     _freeze(meta_graph, _small(values, most_constant_bytes))
     _say("optimising")
-    bare = bare_convolutions(graph)
-    again = not draws_by_seed(graph, ends)  # whether what failed may be run again
-    plain = _optimise_all(meta_graph, name_offsets=again)
-    sides = plain, bare, _ends_of(meta_graph, "inputs"), _ends_of(meta_graph, "outputs")
-    if not (onednn and again and use_onednn(graph, *sides, _shapes)):
-        use_eigen(graph, *sides)
+    _choose_kernels(meta_graph, onednn=onednn)
     _say("mapping weights")
     left = {node.name: values[node.name] for node in variables(graph) if node.name in values}
     _check_left(graph, left, started)
@@ -114,6 +109,16 @@ def compiled_graph(
     }
 
 
+def _choose_kernels(meta_graph: Any, *, onednn: bool) -> None:
+    """Optimises the graph, then makes it use oneDNN's kernels, if it may, or Eigen's."""
+    graph, bare = meta_graph.graph_def, bare_convolutions(meta_graph.graph_def)
+    repeatable = not draws_by_seed(graph, _ends(meta_graph))  # a failed run may be run again
+    plain = _optimise_all(meta_graph, name_offsets=repeatable)
+    sides = plain, bare, _ends_of(meta_graph, "inputs"), _ends_of(meta_graph, "outputs")
+    if not (onednn and repeatable and use_onednn(graph, *sides, _shapes)):
+        use_eigen(graph, *sides)
+
+
 def _say(stage: str) -> None:
     _print({"stage": stage})
 
@@ -124,24 +129,24 @@ def _print(message: dict[str, Any]) -> None:
 
 
 def _count(graph_def: Any) -> int:
-    """Nodes, those inside of functions included."""
+    """The number of nodes, including those inside functions."""
     return len(graph_def.node) + sum(len(each.node_def) for each in graph_def.library.function)
 
 
 def _name_assets(meta_graph: Any) -> None:
-    """Tells of assets where TensorFlow 2 does; TensorFlow 1 has a collection of them."""
+    """Lists assets where TensorFlow 2 does; TensorFlow 1 keeps them in a collection."""
     if not meta_graph.asset_file_def and _ASSETS in meta_graph.collection_def:
         for each in meta_graph.collection_def[_ASSETS].any_list.value:
             each.Unpack(meta_graph.asset_file_def.add())
 
 
 def _ends(meta_graph: Any) -> set[str]:
-    """Nodes at the ends of signatures."""
+    """The input and output nodes of signatures."""
     return _ends_of(meta_graph, "inputs") | _ends_of(meta_graph, "outputs")
 
 
 def _ends_of(meta_graph: Any, side: str) -> set[str]:
-    """Nodes of the `inputs` or of the `outputs` of signatures."""
+    """The nodes of the `inputs` or of the `outputs` of all signatures."""
     return {
         node_name(tensor)
         for name, signature in meta_graph.signature_def.items()
@@ -152,7 +157,7 @@ def _ends_of(meta_graph: Any, side: str) -> set[str]:
 
 
 def _started(meta_graph: Any) -> set[str]:
-    """Nodes that a loader runs or feeds before anything else: they fill tables, name assets."""
+    """Nodes that a loader runs or feeds first, to fill tables and to name assets."""
     found = {node_name(asset.tensor_info.name) for asset in meta_graph.asset_file_def}
     if _INIT_OP in meta_graph.signature_def:
         infos = meta_graph.signature_def[_INIT_OP].outputs.values()
@@ -164,14 +169,14 @@ def _started(meta_graph: Any) -> set[str]:
 
 
 def _init_op(meta_graph: Any) -> set[str]:
-    """Nodes that a loader runs before anything else."""
+    """Nodes that a loader runs first."""
     return _started(meta_graph) - {
         node_name(asset.tensor_info.name) for asset in meta_graph.asset_file_def
     }
 
 
 def _start_with(meta_graph: Any, name: str) -> None:
-    """Makes a node the init op, in TensorFlow 2's way, which goes before that of TensorFlow 1."""
+    """Makes a node the init op in TensorFlow 2's way, which takes precedence over the older one."""
     meta_graph.signature_def[_INIT_OP].outputs[_INIT_OP].name = name
     for key in _MAIN_OPS:
         meta_graph.collection_def.pop(key, None)
@@ -183,10 +188,10 @@ def _kept(meta_graph: Any) -> list[str]:
 
 
 def _prepare(graph: Any, kept: Iterable[str]) -> None:
-    """Leaves what is needed, without what hinders inlining or speaks of nodes that go."""
+    """Prunes the graph, and removes attributes that prevent inlining or name removed nodes."""
     prune(graph, kept)
     for function in graph.library.function:
-        function.attr.pop("api_implements", None)  # a layer for GPUs in place of this one
+        function.attr.pop("api_implements", None)  # offers a GPU variant of the layer
     bodies = (node for function in graph.library.function for node in function.node_def)
     for node in (*graph.node, *bodies):
         for attribute in _STALE_ATTRIBUTES:
@@ -207,9 +212,9 @@ def _optimise(meta_graph: Any, passes: Sequence[str]) -> None:
     definitions = meta_graph.signature_def
     for name in signatures({name: definitions[name].SerializeToString() for name in definitions}):
         item.signature_def[name].CopyFrom(definitions[name])
-        for info in item.signature_def[name].inputs.values():  # what is fed is no reference
+        for info in item.signature_def[name].inputs.values():  # a fed value is no reference
             info.dtype = DType.of_number(info.dtype)
-    for asset in meta_graph.asset_file_def:  # the loader feeds it, which only inputs tell
+    for asset in meta_graph.asset_file_def:  # the loader feeds it, as only an input shows
         info = item.signature_def["assets"].inputs[asset.tensor_info.name]
         info.name, info.dtype = asset.tensor_info.name, tf.string.as_datatype_enum
     item.collection_def["train_op"].node_list.value.extend(kept)
@@ -218,16 +223,18 @@ def _optimise(meta_graph: Any, passes: Sequence[str]) -> None:
 
 
 def _constant_variables(graph: Any, ends: Iterable[str], started: set[str]) -> list[Any]:
-    """The variables that have one value for ever; raises Refused if a signature writes one.
+    """The variables whose value never changes; raises NotCompilable if a signature writes one.
 
-    One that is written at the start, the path of an asset, has another value in another place.
+    A variable that is written at startup, such as an asset's path, has a value per installation.
     """
     found = variables(graph)
     if changing := writers(graph, ends, [node.name for node in found]):
-        raise Refused(f"it changes its variables as it answers: {', '.join(changing[:3])}")
+        raise NotCompilable(f"it changes its variables as it answers: {', '.join(changing[:3])}")
     for node in found:
         if node.op == "VarHandleOp" and node.name in ends:
-            raise Refused(f"a signature takes or gives the variable {node.name}, not its value")
+            raise NotCompilable(
+                f"a signature takes or gives the variable {node.name}, not its value"
+            )
     early = reachable(graph, started)
     return [
         node for node in found if node.name not in early or not writers(graph, started, [node.name])
@@ -235,17 +242,17 @@ def _constant_variables(graph: Any, ends: Iterable[str], started: set[str]) -> l
 
 
 def _check_state(session: Any, graph: Any, ends: Iterable[str]) -> None:
-    """Raises Refused where signatures depend on state that is neither variable nor known table."""
+    """Raises NotCompilable if signatures depend on state other than variables and known tables."""
     from tensorflow.python.framework import op_def_registry
 
     there = {operation.name for operation in session.graph.get_operations()}
     if found := remembering(graph, ends, op_def_registry.get, there):
         told = ", ".join(f"{node.op} ({node.name})" for node in found[:3])
-        raise Refused(f"it depends on state that a compiled graph does not carry: {told}")
+        raise NotCompilable(f"it depends on state that a compiled graph does not carry: {told}")
 
 
 def _values(session: Any, nodes: Iterable[Any]) -> dict[str, Array]:
-    """Arrays of variables by the node that stands for them."""
+    """The values of variables by the name of their node."""
     import tensorflow as tf
 
     tensors = {}
@@ -259,12 +266,12 @@ def _values(session: Any, nodes: Iterable[Any]) -> dict[str, Array]:
 
 
 def _array(value: Any) -> Array:
-    """What TensorFlow gives for a tensor: an array, but `bytes` for a single string."""
+    """A tensor's value as an array; TensorFlow gives a single string as `bytes`."""
     return np.asarray(value, object) if isinstance(value, bytes) else np.asarray(value)
 
 
 def _small(values: Mapping[str, Array], most_bytes: int) -> dict[str, Array]:
-    """The smallest of the arrays, as many as have so many bytes together."""
+    """The smallest arrays that together have at most `most_bytes`."""
     by_size = sorted(values.items(), key=lambda item: (item[1].nbytes, item[0]))
     totals = accumulate(value.nbytes for _, value in by_size)
     return {
@@ -284,7 +291,7 @@ def _freeze(meta_graph: Any, values: Mapping[str, Array]) -> None:
 
 
 def _optimise_all(meta_graph: Any, *, name_offsets: bool) -> Any:
-    """Folds constants, then fuses what follows one another; the graph before anything is fused."""
+    """Folds constants, then fuses operations; returns a copy of the graph before fusing."""
     graph = meta_graph.graph_def
     _optimise(meta_graph, ["function", "constfold", *_CLEAN])
     rewrites.fold_scales(graph)
@@ -294,7 +301,7 @@ def _optimise_all(meta_graph: Any, *, name_offsets: bool) -> Any:
     plain = type(graph)()
     plain.CopyFrom(graph)
     for node in graph.node:
-        node.device = _DEVICE  # only what is known to be on a CPU is fused
+        node.device = _DEVICE  # TensorFlow fuses only nodes placed on a CPU
     _optimise(meta_graph, ["remap", "constfold", "dependency", "remap"])
     for node in graph.node:
         node.device = ""
@@ -320,12 +327,12 @@ def _shapes(graph: Any, *, declared: bool = True) -> Shapes:
 
 
 def _check_left(graph: Any, left: Mapping[str, Array], started: Iterable[str]) -> None:
-    """Raises Refused for a variable that can be neither a constant nor a mapped file."""
+    """Raises NotCompilable for a variable that can be neither a constant nor a mapped file."""
     old = {node.name for node in graph.node if node.op in OLD_VARIABLES}
     early = reachable(graph, started)
     for name, value in left.items():
         if value.dtype == object or not value.nbytes or name in old or name in early:
-            raise Refused(
+            raise NotCompilable(
                 f"the variable {name} ({value.dtype} of shape {value.shape}) stays a variable,"
                 " and of its kind none can be mapped"
             )
@@ -355,18 +362,18 @@ def _main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"  # the same graph on every machine
     sys.stdout = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), 1)  # where libraries print, they do not print among our lines
+    os.dup2(sys.stderr.fileno(), 1)  # whatever libraries print goes to stderr
     for line in sys.stdin:
         _say("starting TensorFlow")
-        import tensorflow  # noqa: F401, ICN001 - for all that are forked
+        import tensorflow  # noqa: F401, ICN001 - imported once for all forks
 
         _print({"ended": _in_a_fork(partial(_answer, **json.loads(line)))})
 
 
 def _in_a_fork(run: Callable[[], None]) -> int:
-    """Runs it in a copy of this process, which no other graph has touched; its exit code.
+    """Calls `run` in a fork of this process, in which no graph was loaded; returns its exit code.
 
-    Where it can (Linux), the copy ends with this process.
+    On Linux, the fork dies with this process.
     """
     if child := os.fork():
         _, status = os.waitpid(child, 0)
@@ -377,7 +384,7 @@ def _in_a_fork(run: Callable[[], None]) -> int:
     try:
         run()
         code = 0
-    except BaseException:  # noqa: BLE001 - this is where such a process ends
+    except BaseException:  # noqa: BLE001 - the fork ends here
         traceback.print_exc()
     finally:
         os._exit(code)
@@ -392,7 +399,7 @@ def _answer(
         tf.load_op_library(library)
     try:
         result = compiled_graph(Path(source), Path(out), tags, onednn=onednn, mapped=mapped)
-    except Refused as refused:
+    except NotCompilable as refused:
         _print({"refused": str(refused)})
     except OSError as error:
         _print({"cannot write": [error.errno, error.strerror]})

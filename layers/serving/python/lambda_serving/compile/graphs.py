@@ -1,19 +1,21 @@
-"""What one asks of a `GraphDef` before changing it, and the constants in it."""
+"""Questions to a `GraphDef`, and the small changes that rewrites are made of."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.protos.tensor_proto import to_array
 
 __all__ = [
-    "Refused",
+    "NotCompilable",
     "add_constant",
+    "become",
     "called_functions",
     "constant",
     "consumers",
     "control_inputs",
     "data_inputs",
+    "drop",
     "drop_needless_order",
     "in_order",
     "node_name",
@@ -28,34 +30,41 @@ __all__ = [
 _THERE = frozenset(("Const", "HashTableV2", "MutableHashTableV2", "Placeholder", "VarHandleOp"))
 
 
-class Refused(Exception):
-    """The model cannot be compiled; the message says why."""
+class NotCompilable(Exception):
+    """The model is served as exported; the message says why.
+
+    `details` holds TensorFlow's own output, if it failed.
+    """
+
+    def __init__(self, reason: str, details: str = "") -> None:
+        super().__init__(reason)
+        self.details = details
 
 
 def node_name(tensor: str) -> str:
-    """The node of an input: `^x`, `x:1` and `x` are all of `x`."""
+    """The node that an input names: `x` for `x`, `x:1` and `^x`."""
     return tensor.removeprefix("^").partition(":")[0]
 
 
 def data_inputs(node: Any) -> list[str]:
-    """The inputs of a node that carry a tensor, not only an order."""
+    """The inputs of a node that carry a tensor."""
     return [each for each in node.input if not each.startswith("^")]
 
 
 def control_inputs(node: Any) -> list[str]:
-    """The inputs of a node that carry nothing but an order."""
+    """The inputs of a node that only make it wait for another."""
     return [each for each in node.input if each.startswith("^")]
 
 
 def set_inputs(node: Any, inputs: Iterable[str]) -> None:
-    """Other inputs for a node, the tensors first."""
+    """Replaces the inputs of a node; tensors must come first."""
     inputs = list(inputs)
     del node.input[:]
     node.input.extend(inputs)
 
 
 def reachable(graph: Any, names: Iterable[str]) -> set[str]:
-    """Names of the nodes that these nodes need, themselves included."""
+    """Names of these nodes and of all nodes that they need."""
     nodes = {node.name: node for node in graph.node}
     waiting = [name for name in names if name in nodes]
     found = set(waiting)
@@ -68,7 +77,7 @@ def reachable(graph: Any, names: Iterable[str]) -> set[str]:
 
 
 def nodes_run(graph: Any, names: Iterable[str]) -> list[Any]:
-    """The nodes that these nodes need, then those of all functions that are called by them."""
+    """The nodes that these nodes need, then the nodes of all functions that they call."""
     functions = {each.signature.name: each for each in graph.library.function}
     needed, called = reachable(graph, names), set[str]()
     found = [node for node in graph.node if node.name in needed]
@@ -81,7 +90,7 @@ def nodes_run(graph: Any, names: Iterable[str]) -> list[Any]:
 
 
 def called_functions(node: Any) -> Iterator[str]:
-    """Names of the functions that a node may call: its attributes, and its own operation."""
+    """Names of the functions that a node may call: its operation, and those in its attributes."""
     yield node.op
     for attribute in node.attr.values():
         for function in (attribute.func, *attribute.list.func):
@@ -90,7 +99,7 @@ def called_functions(node: Any) -> Iterator[str]:
 
 
 def in_order(graph: Any) -> list[Any]:
-    """The nodes, each behind those that it needs; those of loops at the end, in no order."""
+    """The nodes in topological order; those of loops come last, in no order."""
     users: dict[str, list[Any]] = {node.name: [] for node in graph.node}
     waiting = {node.name: len(node.input) for node in graph.node}
     for node in graph.node:
@@ -107,16 +116,27 @@ def in_order(graph: Any) -> list[Any]:
 
 def prune(graph: Any, names: Iterable[str]) -> None:
     """Drops every node that these nodes do not need."""
-    needed = reachable(graph, names)
-    kept = [node for node in graph.node if node.name in needed]
+    drop(graph, {node.name for node in graph.node} - reachable(graph, names))
+
+
+def drop(graph: Any, names: Collection[str]) -> None:
+    """Removes the nodes of these names."""
+    left = [node for node in graph.node if node.name not in names]
     del graph.node[:]
-    graph.node.extend(kept)
+    graph.node.extend(left)
+
+
+def become(node: Any, other: Any) -> None:
+    """Makes `node` a copy of `other` that keeps its own name."""
+    name = node.name
+    node.CopyFrom(other)
+    node.name = name
 
 
 def drop_needless_order(graph: Any) -> None:
-    """Nodes no longer wait for what is there from the beginning.
+    """Removes control inputs from nodes that are ready at once, such as constants.
 
-    Inlining makes all of a function wait for its arguments, handles of tables say.
+    Inlining makes every node of a function wait for its arguments, such as the handles of tables.
     """
     there = {f"^{node.name}" for node in graph.node if node.op in _THERE and not node.input}
     for node in graph.node:
@@ -125,7 +145,7 @@ def drop_needless_order(graph: Any) -> None:
 
 
 def consumers(graph: Any) -> dict[str, list[Any]]:
-    """The nodes that take an output of each node, as often as they do."""
+    """For each node, the nodes that take its outputs, once for every input."""
     found: dict[str, list[Any]] = {node.name: [] for node in graph.node}
     for node in graph.node:
         for each in data_inputs(node):
@@ -139,7 +159,7 @@ def constant(node: Any) -> Array:
 
 
 def add_constant(graph: Any, name: str, value: Array) -> str:
-    """A new `Const` node with a value that is no string; its name."""
+    """Adds a `Const` node, not of strings, and returns its name."""
     node = graph.node.add(name=name, op="Const")
     dtype = DType.of(value.dtype)
     node.attr["dtype"].type = dtype
@@ -152,7 +172,7 @@ def add_constant(graph: Any, name: str, value: Array) -> str:
 
 
 def tensor_names(info: Any) -> Iterator[str]:
-    """The tensors in the graph that a `TensorInfo` stands for."""
+    """The names of the tensors that a `TensorInfo` stands for."""
     match info.WhichOneof("encoding"):
         case "name":
             yield info.name

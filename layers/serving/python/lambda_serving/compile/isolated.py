@@ -1,8 +1,8 @@
-"""Compiling in a process of its own, which knows no secrets: a model is code, and is run there.
+"""Compiles in a separate process that holds no credentials, because a model is code.
 
-`compile_apart` starts it; this module is its program. Its environment lacks all that begins with
-`AWS_`, where Lambda puts the credentials of a function's role. A model that makes TensorFlow
-crash, or runs without end, costs that process alone.
+`compile_apart` starts the process, and this module is its program. Its environment has no
+variable that begins with `AWS_`: Lambda puts a role's credentials there. A model that crashes
+TensorFlow or never ends takes down only that process.
 """
 
 import json
@@ -31,7 +31,7 @@ __all__ = ["Outcome", "compile_apart"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of compiling: why the export was left as it is, if so; seconds of each stage."""
+    """Why the export was left as it is, or None if it was compiled; seconds of each stage."""
 
     reason: str | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -44,12 +44,10 @@ def compile_apart(
     op_libraries: Sequence[str] = (),
     timeout_s: float | None = None,
 ) -> Outcome:
-    """As `compiler.compile_saved_model`, whose report lies beside `destination` as well.
+    """As `compiler.compile_saved_model`; its cache is a temporary folder beside `destination`.
 
-    What an export is made into so that it can be loaded goes beside `destination` meanwhile.
-
-    Raises what that does, DeadlineExceeded after `timeout_s`, ResourceExhausted for a process
-    that was killed, FailedPrecondition for one that crashed.
+    Raises what that raises, DeadlineExceeded after `timeout_s`, ResourceExhausted if the process
+    was killed, FailedPrecondition if it crashed.
     """
     with (
         temporary.folder("cache-", destination.parent) as cache,
@@ -62,7 +60,7 @@ def compile_apart(
             stdin=subprocess.DEVNULL,
             stdout=said,
             env=_environment(os.environ),
-            process_group=0,  # it has children, too, which end with it
+            process_group=0,  # so that its children can be killed too
         ) as process,
     ):
         try:
@@ -78,7 +76,7 @@ def compile_apart(
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kills what is left of the process and its children."""
+    """Kills the process, if it still runs, and its children."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -86,7 +84,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Without what opens AWS, and without the way to the credentials of a machine."""
+    """The environment without AWS credentials, and without access to a machine's."""
     kept = {name: value for name, value in environ.items() if not name.startswith("AWS_")}
     return {**kept, "AWS_EC2_METADATA_DISABLED": "true"}
 
@@ -94,7 +92,7 @@ def _environment(environ: Mapping[str, str]) -> dict[str, str]:
 def _outcome(said: bytes, code: int) -> Outcome:
     try:
         answer = json.loads(said)
-    except ValueError:  # nothing, or what was cut off
+    except ValueError:  # empty, or cut off
         answer = None
     match answer:
         case {"reason": reason, "seconds": seconds}:
@@ -104,7 +102,7 @@ def _outcome(said: bytes, code: int) -> Outcome:
     match -code:
         case signal.SIGKILL:
             raise ResourceExhausted(
-                "Compiling it was killed, as happens when memory runs out. Give it more"
+                "Compiling it was killed, as happens when memory runs out. Give it more memory"
             )
         case number if number > 0:
             raise FailedPrecondition(
@@ -115,7 +113,7 @@ def _outcome(said: bytes, code: int) -> Outcome:
 
 def _main(source: str, destination: str, cache: str, op_libraries: str) -> NoReturn:
     out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # where libraries print, they do not print among our lines
+    os.dup2(2, 1)  # whatever libraries print goes to stderr
     from lambda_serving.compile.compiler import compile_saved_model
 
     try:
@@ -130,7 +128,7 @@ def _main(source: str, destination: str, cache: str, op_libraries: str) -> NoRet
     else:
         json.dump({"reason": report.reason, "seconds": dict(report.seconds)}, out)
     out.flush()
-    os._exit(0)  # what a model has started need not end
+    os._exit(0)  # does not wait for threads that the model started
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Which kernels run a graph: oneDNN's, where they answer as TensorFlow's own do, or those."""
+"""Chooses a graph's kernels: oneDNN's where they answer as TensorFlow's own, else TensorFlow's."""
 
 from collections.abc import Collection
 from typing import Any
@@ -25,14 +25,14 @@ def use_onednn(
     outputs: Collection[str],
     infer: Infer,
 ) -> bool:
-    """Puts oneDNN's kernels into a fused graph, behind checks, and beside it what it was before.
+    """Makes a fused graph use oneDNN's kernels, behind checks, and adds the plain graph beside it.
 
-    Says whether there is anything for them; if not, `use_eigen`. `plain` is the graph before
-    anything was fused, `bare` names the convolutions with which nothing is fused in the export;
-    `inputs` and `outputs` are nodes of signatures.
+    Returns False if there is nothing for them to run: then call `use_eigen`. `plain` is the graph
+    before fusing; `bare` names the convolutions that the export fuses with nothing; `inputs` and
+    `outputs` are nodes of signatures.
     """
     if not all(node.op in INPUTS for node in graph.node if node.name in inputs):
-        return False  # what is fed inside of the graph has no shape that could be proven
+        return False  # a tensor fed inside the graph has no provable shape
     kept = [*inputs, *outputs]
     pack_filters(graph)
     split_clipping(graph)
@@ -52,11 +52,11 @@ def use_onednn(
 def use_eigen(
     graph: Any, plain: Any, bare: set[str], inputs: Collection[str], outputs: Collection[str]
 ) -> None:
-    """Lets convolutions of a fused graph take the channels that they take in the export.
+    """Makes the convolutions of a fused graph accept the channels that they accept in the export.
 
-    Those that the export fuses take as many as their filters have, the others groups of them. The
-    arguments are those of `use_onednn`. Where the graph fuses what the export does not, it gets
-    what it was before beside it.
+    Convolutions that the export fuses accept exactly the channels of their filters; the others
+    also accept groups of them. The arguments are those of `use_onednn`. If the graph fuses more
+    than the export does, the plain graph is added beside it.
     """
     fuse_as_exported(graph, bare)
     left = {node.name for node in graph.node}

@@ -1,16 +1,23 @@
-"""What is fused to oneDNN's convolutions, and what is not, though TensorFlow fused it.
+"""Fusions with oneDNN's convolutions: offsets and swish are added, clipping is taken out.
 
-oneDNN clips by machine instructions that give the bound for NaN, where TensorFlow's own kernels
-give NaN: `Relu` and `Relu6` behind a convolution become operations of their own again. Offsets
-behind a depthwise convolution, which TensorFlow fuses for oneDNN alone, and `x * sigmoid(x)`
-become part of the convolution.
+oneDNN clips with machine instructions that turn NaN into the bound, but TensorFlow's kernels keep
+NaN: so a fused `Relu` or `Relu6` becomes a separate operation again. An offset after a depthwise
+convolution, which TensorFlow fuses only for oneDNN, and `x * sigmoid(x)` become part of the
+convolution.
 Source: tensorflow/core/kernels/mkl/mkl_conv_ops.cc; oneDNN's jit_uni_eltwise_injector.cpp.
 """
 
 from collections.abc import Collection
 from typing import Any
 
-from lambda_serving.compile.graphs import consumers, control_inputs, node_name, set_inputs
+from lambda_serving.compile.graphs import (
+    become,
+    consumers,
+    control_inputs,
+    drop,
+    node_name,
+    set_inputs,
+)
 from lambda_serving.compile.onednn_guards import CONVOLUTIONS
 
 __all__ = ["fuse_offsets", "fuse_swish", "split_clipping"]
@@ -24,7 +31,7 @@ _DEPTHWISE, _FUSED_DEPTHWISE = (
 
 
 def split_clipping(graph: Any) -> None:
-    """Takes `Relu` and `Relu6` off oneDNN's convolutions."""
+    """Separates `Relu` and `Relu6` from oneDNN's convolutions."""
     for node in [each for each in graph.node if each.op == _FUSED]:
         *others, last = node.attr["fused_ops"].list.s
         if last not in _CLIPPING:
@@ -40,9 +47,9 @@ def split_clipping(graph: Any) -> None:
 
 
 def fuse_offsets(graph: Any, kept: Collection[str]) -> None:
-    """`BiasAdd` of a constant behind a depthwise convolution becomes part of it.
+    """Makes `BiasAdd` of a constant part of the depthwise convolution before it.
 
-    `kept` are nodes that must stay.
+    The nodes `kept` are not fused away.
     """
     nodes, users = {node.name: node for node in graph.node}, consumers(graph)
     gone = set()
@@ -54,20 +61,20 @@ def fuse_offsets(graph: Any, kept: Collection[str]) -> None:
             and convolution.name not in kept
             and nodes[node_name(offset.input[1])].op in {"Const", "ReadVariableOp"}
         ):
-            name, bias = offset.name, offset.input[1]
+            bias = offset.input[1]
             order = [*control_inputs(offset), *control_inputs(convolution)]
-            offset.CopyFrom(convolution)
-            offset.name, offset.op = name, _FUSED_DEPTHWISE
+            become(offset, convolution)
+            offset.op = _FUSED_DEPTHWISE
             set_inputs(offset, [*convolution.input[:2], bias, *order])
             offset.attr.pop("explicit_paddings", None)
             offset.attr["num_args"].i = 1
             offset.attr["fused_ops"].list.s.append(b"BiasAdd")
             gone.add(convolution.name)
-    _drop(graph, gone)
+    drop(graph, gone)
 
 
 def fuse_swish(graph: Any, kept: Collection[str]) -> None:
-    """`x * sigmoid(x)` of a convolution becomes part of it, or one operation, `_MklSwish`."""
+    """Makes `x * sigmoid(x)` part of the convolution that gives x, or one operation `_MklSwish`."""
     nodes, users = {node.name: node for node in graph.node}, consumers(graph)
     gone = set()
     for product in [node for node in graph.node if node.op == "Mul" and not control_inputs(node)]:
@@ -83,23 +90,15 @@ def fuse_swish(graph: Any, kept: Collection[str]) -> None:
                 continue
             gone.add(sigmoid.name)
             if _takes_swish(convolution) and len(users[first]) == 2 and first not in kept:
-                name = product.name
-                product.CopyFrom(convolution)
-                product.name = name
+                become(product, convolution)
                 product.attr["fused_ops"].list.s.append(b"_MklSwish")
                 gone.add(first)
             else:
                 product.op = "_MklSwish"
                 set_inputs(product, [first])
             break
-    _drop(graph, gone)
+    drop(graph, gone)
 
 
 def _takes_swish(node: Any) -> bool:
     return node.op == _FUSED and list(node.attr["fused_ops"].list.s) == [b"BiasAdd"]
-
-
-def _drop(graph: Any, names: Collection[str]) -> None:
-    left = [node for node in graph.node if node.name not in names]
-    del graph.node[:]
-    graph.node.extend(left)

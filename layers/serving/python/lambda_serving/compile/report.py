@@ -1,4 +1,4 @@
-"""What compiling found and did: a document beside the compiled servable."""
+"""What compiling found and did: a JSON file beside the compiled servable."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,10 +15,10 @@ __all__ = ["Report", "Side", "report_path"]
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """The export or what became of it: bytes of its files, milliseconds of its work.
+    """The export, or its compiled servable: bytes of its files, and times in milliseconds.
 
-    `load` is without opening TensorFlow's library, `first` the first answer, `warm` a later one:
-    medians, None where no input was answered. The export's `load` is then that of a single time.
+    `load` excludes opening TensorFlow's library; `first` is the first answer, `warm` a later one.
+    All are medians, or None if no input was answered; the export's `load` is then a single time.
     """
 
     bytes: int
@@ -29,11 +29,10 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Before and after. `reason` says why a model was left as it is, and `after` is None then.
+    """Before and after. If a model was left as it is, `reason` says why and `after` is None.
 
-    `details` is what TensorFlow said when it failed; it is for those who mend the compiler.
-    `chosen` is the variant that was the quickest, `variants` are those that were tried.
-    `checks` are by signature; `seconds` is how long each stage took.
+    `details` is TensorFlow's output when it failed, for those who fix the compiler. `chosen` is the
+    quickest variant, `variants` are those tried. `checks` are by signature, `seconds` by stage.
     """
 
     source: str
@@ -58,5 +57,5 @@ class Report:
 
 
 def report_path(destination: Path) -> Path:
-    """Beside the folder, not in it: what is served is the same each time, what it took is not."""
+    """The report's path: beside the folder, so that compiling again gives the same folder."""
     return destination.with_name(f"{destination.name}.compile.json")

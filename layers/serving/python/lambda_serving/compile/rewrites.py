@@ -1,16 +1,16 @@
-"""What TensorFlow's own optimisers leave undone, in two places.
+"""Fusions that TensorFlow's own optimisers miss, before and after they run.
 
-Before they look for operations to fuse: a batch normalisation behind a convolution is by then a
-scale and an offset of each channel. They fold the scale into the filters of `Conv2D` alone, and
-know an offset by the name `BiasAdd` alone.
+Before: a batch normalisation after a convolution has become a scale and an offset per channel. The
+optimisers fold a scale only into the filters of `Conv2D` (`fold_scales` does depthwise ones), and
+recognise an offset only as `BiasAdd` (`name_offsets` renames it).
 
-After them, where branches of a network are summed: the optimiser does not see that what is summed
-has one shape, as the number of rows is not known; here it is enough that both have it of the same
-tensor. The sum becomes part of a convolution before it.
+After: where branches of a network are summed, the optimisers cannot see that both have one shape,
+because the number of rows is unknown. `fuse_sums` only needs both to have their rows from the same
+tensor, and makes the sum part of the convolution.
 
-And oneDNN packs the filters of a convolution once, if they are constant, else in every
-call. Its layout pass tells by the node that gives the filters. Those that are mapped are read
-from a variable, so the pass must be forestalled: the nodes get the names that it would give.
+`pack_filters`: oneDNN packs constant filters once, and others in every call. Its layout pass
+decides by the node that holds the filters, but mapped ones are read from a variable. So the nodes
+get here the names that the pass would give them.
 Source: tensorflow/core/common_runtime/mkl_layout_pass.cc, CopyAttrsConvCheckConstFilter.
 """
 
@@ -21,10 +21,12 @@ import numpy as np
 
 from lambda_serving.compile.graphs import (
     add_constant,
+    become,
     constant,
     consumers,
     control_inputs,
     data_inputs,
+    drop,
     node_name,
     set_inputs,
 )
@@ -70,7 +72,7 @@ def fold_scales(graph: Any) -> None:
             scaled = before * factors.reshape(before.shape[2:])
             filters_name = add_constant(graph, f"{product.name}/scaled_filters", scaled)
             order = [*control_inputs(product), *control_inputs(convolution)]
-            _become(product, convolution)
+            become(product, convolution)
             set_inputs(product, [convolution.input[0], filters_name, *order])
             break
 
@@ -93,9 +95,9 @@ def name_offsets(graph: Any) -> None:
 
 
 def pack_filters(graph: Any) -> None:
-    """Convolutions keep their packed filters, which must come from what never changes.
+    """Makes convolutions pack their filters once, if filters and fused operands never change.
 
-    So must what is fused to them: oneDNN does not look how long an offset is.
+    The operands count because oneDNN does not check the length of an offset.
     """
     fixed = {
         node.name
@@ -115,42 +117,51 @@ def pack_filters(graph: Any) -> None:
 
 
 def fuse_sums(graph: Any, shapes: Shapes, kept: Collection[str]) -> None:
-    """`convolution + other` becomes the convolution, if it is a packed one.
+    """Makes a packed convolution and the sum after it one node, if both operands have one shape.
 
-    `shapes` are those that the graph proves; `kept` are nodes that must stay.
+    A shortcut around a convolution, for example,
+
+        conv = _MklNativeFusedConv2D(x, filters, bias)           fused_ops: BiasAdd
+        sum  = AddV2(conv, x)
+
+    becomes, under the name that later nodes use,
+
+        sum  = _MklNativeFusedConv2D(x, filters, bias, x)        fused_ops: BiasAdd, Add
+
+    `shapes` gives the shapes that the graph proves. The nodes `kept` are not fused away.
     """
     nodes, users = {node.name: node for node in graph.node}, consumers(graph)
-    gone: set[str] = set()
+    fused: set[str] = set()
     for total in [node for node in graph.node if node.op == "AddV2" and not control_inputs(node)]:
-        for first, second in (total.input, reversed(total.input)):
-            convolution = nodes[node_name(first)]
+        for operand, other in (total.input, reversed(total.input)):
+            convolution = nodes[node_name(operand)]
             if (
-                not _takes_a_sum(convolution)
-                or len(users[convolution.name]) != 1
-                or convolution.name in kept
-                or not _same_shape(shapes(first), shapes(second))
-                or not _same_rows(nodes, first, second)
+                _takes_a_sum(convolution)
+                and len(users[convolution.name]) == 1
+                and convolution.name not in kept
+                and _same_shape(shapes(operand), shapes(other))
+                and _same_rows(nodes, operand, other)
             ):
-                continue
-            _become(total, convolution)
-            total.input.append(second)
-            total.attr["num_args"].i = 2
-            total.attr["TArgs"].list.type.append(DType.FLOAT)
-            total.attr["fused_ops"].list.s.append(b"Add")
-            gone.add(convolution.name)
-            break
-    left = [node for node in graph.node if node.name not in gone]
-    del graph.node[:]
-    graph.node.extend(left)
+                fused.add(convolution.name)
+                _become_sum(total, convolution, other)
+                break
+    drop(graph, fused)
 
 
 def _takes_a_sum(node: Any) -> bool:
-    fused = [b"BiasAdd"]
     return (
         node.op == "_MklNativeFusedConv2D"
-        and list(node.attr["fused_ops"].list.s) == fused
+        and list(node.attr["fused_ops"].list.s) == [b"BiasAdd"]
         and not control_inputs(node)
     )
+
+
+def _become_sum(total: Any, convolution: Any, other: str) -> None:
+    become(total, convolution)
+    total.input.append(other)
+    total.attr["num_args"].i = 2
+    total.attr["TArgs"].list.type.append(DType.FLOAT)
+    total.attr["fused_ops"].list.s.append(b"Add")
 
 
 def _same_shape(one: Shape, other: Shape) -> bool:
@@ -161,13 +172,13 @@ def _same_shape(one: Shape, other: Shape) -> bool:
 
 
 def _same_rows(nodes: dict[str, Any], one: str, other: str) -> bool:
-    """Whether both have as many rows as some tensor that both are made of."""
+    """Whether both have the rows of some tensor that both are computed from."""
     before = set(_with_rows_of(nodes, one))
     return any(tensor in before for tensor in _with_rows_of(nodes, other))
 
 
 def _with_rows_of(nodes: dict[str, Any], tensor: str) -> Iterator[str]:
-    """The tensor, and those before it from which it has its rows."""
+    """The tensor, then the earlier tensors that have the same rows."""
     yield tensor
     while (node := nodes[node_name(tensor)]).op in _KEEP_ROWS:
         tensor = node.input[0]
@@ -175,7 +186,7 @@ def _with_rows_of(nodes: dict[str, Any], tensor: str) -> Iterator[str]:
 
 
 def _with_constants(node: Any, nodes: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
-    """The other operand and the constant, if one of the two operands is one."""
+    """The other operand and the constant, for each operand that is a constant."""
     first, second = (nodes[node_name(each)] for each in data_inputs(node))
     if second.op == "Const":
         yield first, second
@@ -184,7 +195,7 @@ def _with_constants(node: Any, nodes: dict[str, Any]) -> Iterator[tuple[Any, Any
 
 
 def _by_channel(producer: Any, filters: Any, node: Any) -> Array | None:
-    """The constant's values, if it has exactly one for each channel of the producer's output."""
+    """The constant's values, if it has exactly one per channel of the producer's output."""
     if (
         filters.op != "Const"
         or producer.attr["T"].type not in _FLOATS
@@ -204,10 +215,3 @@ def _by_channel(producer: Any, filters: Any, node: Any) -> Array | None:
     if values.size != channels or not 0 < values.ndim <= rank or values.shape[-1] != channels:
         return None
     return np.ascontiguousarray(values.reshape(-1))
-
-
-def _become(node: Any, other: Any) -> None:
-    """`node` is what `other` is, but for its name."""
-    name = node.name
-    node.CopyFrom(other)
-    node.name = name

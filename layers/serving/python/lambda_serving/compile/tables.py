@@ -1,9 +1,9 @@
-"""Tables that the checkpoint fills: what they hold becomes constants, which the init op imports."""
+"""Tables filled by the checkpoint: their contents become constants that the init op imports."""
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from lambda_serving.compile.graphs import Refused, reachable
+from lambda_serving.compile.graphs import NotCompilable, reachable
 from lambda_serving.compile.state import MUTABLE_TABLES
 from lambda_serving.compile.variables import writers
 from lambda_serving.dtypes import Array
@@ -11,28 +11,33 @@ from lambda_serving.dtypes import Array
 __all__ = ["INITIALISED", "Contents", "contents", "fill", "tables"]
 
 Contents = Mapping[str, tuple[Array, Array]]
-"""Keys and values, row for row, by the node that stands for the table."""
+"""Keys and values, row by row, by the name of the table's node."""
 
 INITIALISED = "lambda_serving/initialised"
 _MOST_BYTES = 2**28
-"""Of all tables: they are part of the graph, which every start reads."""
+"""For all tables together: they are in the graph, which is read at every start."""
 
 
 def tables(graph: Any, ends: Iterable[str], started: Collection[str]) -> list[Any]:
-    """The tables that the nodes `ends` read; raises Refused if these or the init op fill one."""
+    """The tables that the nodes `ends` read.
+
+    Raises NotCompilable if those nodes or the init op fill one.
+    """
     needed = reachable(graph, ends)
     found = [node for node in graph.node if node.op in MUTABLE_TABLES and node.name in needed]
     if changing := writers(graph, ends, [node.name for node in found]):
-        raise Refused(f"it fills its tables as it answers: {', '.join(changing[:3])}")
+        raise NotCompilable(f"it fills its tables as it answers: {', '.join(changing[:3])}")
     early = reachable(graph, started)
     for node in found:
         if node.name in early:
-            raise Refused(f"its init op uses the table {node.name}, which the checkpoint may fill")
+            raise NotCompilable(
+                f"its init op uses the table {node.name}, which the checkpoint may fill"
+            )
     return found
 
 
 def contents(session: Any, nodes: Iterable[Any]) -> Contents:
-    """What tables hold, sorted by key; raises Refused if that is too much for a graph."""
+    """The contents of tables, sorted by key; raises NotCompilable if a graph cannot hold them."""
     import tensorflow as tf
 
     exports = {
@@ -46,14 +51,14 @@ def contents(session: Any, nodes: Iterable[Any]) -> Contents:
     found = {name: _sorted(*each) for name, each in session.run(exports).items()}
     size = sum(_bytes(array) for each in found.values() for array in each)
     if size > _MOST_BYTES:
-        raise Refused(
+        raise NotCompilable(
             f"its tables hold {size} bytes, and a compiled graph holds at most {_MOST_BYTES}"
         )
     return found
 
 
 def fill(meta_graph: Any, contents: Contents, started: Iterable[str]) -> None:
-    """Has the init op, whose nodes are `started`, import what the tables hold."""
+    """Makes the init op, whose nodes are `started`, import the contents of the tables."""
     import tensorflow as tf
 
     graph, imports = meta_graph.graph_def, []
@@ -74,7 +79,7 @@ def fill(meta_graph: Any, contents: Contents, started: Iterable[str]) -> None:
 
 
 def _sorted(keys: Array, values: Array) -> tuple[Array, Array]:
-    """By key: a table gives its rows in an order of its own in each process."""
+    """Sorts by key: a table exports its rows in an order that varies between processes."""
     order = sorted(
         range(len(keys)), key=lambda row: keys[row] if keys.dtype == object else keys[row].tobytes()
     )

@@ -1,6 +1,6 @@
-"""Which of two servables is quicker, told from runs of one after the other.
+"""Measures which of two servables is quicker.
 
-Machines are never quite idle, so runs of both alternate: what slows the one slows the other.
+Machines are never quite idle, so runs of the two alternate: what slows one slows the other too.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +22,7 @@ _LEAST_START, _LEAST_WARM = 3.0, 0.02  # milliseconds
 
 @dataclass(frozen=True, slots=True)
 class Rounds:
-    """How often, at most, each of two servables is started, and asked."""
+    """The most starts and runs of each of two servables."""
 
     starts: int
     runs: int
@@ -33,7 +33,7 @@ ENOUGH = Rounds(3, 200)
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Medians in milliseconds, and of how many pairs of runs the second was the slower one."""
+    """Medians in milliseconds, and the fraction of pairs of runs in which the second was slower."""
 
     before: float
     after: float
@@ -42,7 +42,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Of loading, the first answer, both together and later answers."""
+    """Times of loading, of the first answer, of both together, and of later answers."""
 
     load: Pair
     first: Pair
@@ -64,7 +64,7 @@ def measure(
 ) -> Timing:
     """Times two servables on one input of the signature `name`, which both answer.
 
-    `loads` load them anew, for what a start takes; `loaded` have answered this input before.
+    `loads` loads each of them afresh, to time starts; `loaded` have answered this input before.
     """
     starts: list[tuple[_Start, _Start]] = []
     end = perf_counter() + _START_SECONDS
@@ -83,7 +83,7 @@ def measure(
 
 
 def is_slower(timing: Timing) -> bool:
-    """Whether the second of the servables is slower beyond noise, at the start or later."""
+    """Whether the second servable is slower, beyond noise, at startup or later."""
     return _is_slower(timing.start, _LEAST_START) or _is_slower(timing.warm, _LEAST_WARM)
 
 

@@ -1,4 +1,4 @@
-"""The ways to compile a graph, in the order in which they are tried, and the choice among them."""
+"""The ways to compile a graph: in which order they are tried, and which one is chosen."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _CLEARLY_QUICKER = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """Whose kernels a graph may name for convolutions and the like, where large weights lie."""
+    """Whose kernels a graph may use, for convolutions above all, and where large weights lie."""
 
     kernels: str = ONEDNN
     weights: str = MAPPED
@@ -22,11 +22,11 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What became of one variant.
+    """The outcome of one variant.
 
-    `problem` says why it is not used, `is_slower` whether it was for its speed. `timing` is None
-    where no input was answered. `has_onednn` says that the graph names kernels of oneDNN,
-    `has_files` that it has weights in files.
+    `problem` says why it is not used, and `is_slower` whether its speed was the reason. `timing` is
+    None if no input was answered. `has_onednn` means that the graph uses oneDNN's kernels,
+    `has_files` that weights lie in files.
     """
 
     variant: Variant
@@ -42,9 +42,9 @@ class Attempt:
 
 
 def next_variant(tried: Sequence[Attempt]) -> Variant | None:
-    """What to try next: nothing if that cannot gain anything, or could gain little.
+    """The variant to try next, None if no other can gain much.
 
-    Each takes as long as the one before, so a graph that is clearly quicker is good enough.
+    Each attempt takes as long as the one before, so a clearly quicker graph is good enough.
     """
     if not tried:
         return Variant()

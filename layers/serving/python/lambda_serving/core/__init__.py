@@ -1,1 +1,1 @@
-"""The versions of models, from aspired to loaded to unloaded."""
+"""A version's life: aspired, loaded, unloaded."""

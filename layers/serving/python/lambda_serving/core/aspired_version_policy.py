@@ -1,4 +1,4 @@
-"""What to load or unload next: a pure function of how all versions of a model stand.
+"""What to load or unload next: a pure function of the states of a model's versions.
 
 Source: core/aspired_version_policy.h, core/availability_preserving_policy.cc.
 """
@@ -13,7 +13,7 @@ __all__ = ["Action", "Load", "Snapshot", "Unload", "next_action"]
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """How one version stands. In state START it may be loaded now."""
+    """The state of one version; START means that it may be loaded now."""
 
     version: int
     is_aspired: bool
@@ -34,10 +34,10 @@ Action = Load | Unload
 
 
 def next_action(versions: Collection[Snapshot]) -> Action | None:
-    """The next thing to do for a model, so that it answers at any time.
+    """The next action for a model, chosen so that some version can always answer.
 
-    The smallest version that is not aspired goes when an aspired one is available, when none is
-    aspired, or when another of its kind stays. Else the largest aspired one is loaded.
+    Unloads the smallest available version that is not aspired if an aspired version is available,
+    if none is aspired, or if another such version remains. Otherwise loads the largest aspired one.
     """
     aspired = [each for each in versions if each.is_aspired]
     retired = [

@@ -1,7 +1,8 @@
-"""Keeps what is loaded as it is aspired to be: new versions first, then the old ones go.
+"""Makes the loaded versions match the aspired ones: loads new versions, then unloads old ones.
 
-Source: core/aspired_versions_manager.{h,cc}. Where that waits for a load to be tried again, or
-for the requests of a version that goes, nothing waits here: other models go on meanwhile.
+Source: core/aspired_versions_manager.{h,cc}. TensorFlow Serving blocks until a failed load is
+retried and until a version that is unloading has answered its requests. Nothing blocks here: other
+models load and unload meanwhile.
 """
 
 import logging
@@ -30,7 +31,7 @@ _WAITING = {State.START, State.END}
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How often a load that failed is tried again, and after how many seconds."""
+    """How often a failed load is retried, and after how many seconds."""
 
     count: int = 5
     seconds: float = 60
@@ -38,10 +39,12 @@ class Retries:
 
 @dataclass(slots=True)
 class _Version:
-    """A version that is aspired, loaded or on its way; END is that of loads given up.
+    """A version that is aspired, loaded, loading or unloading.
 
-    In state START it is loaded as soon as the clock shows `due`. `tried` and `seen` are the
-    fingerprints of its files when its load was tried last, and when it was last looked at.
+    State START: its load has yet to begin, at `due` by the manager's clock; but with
+    `waits_for_files` not before the next `aspire`. State END: its load has failed for good.
+    `tried` and `seen` are the fingerprints of its files at the last attempt to load and at the last
+    look.
     """
 
     id: ServableId
@@ -49,15 +52,16 @@ class _Version:
     is_aspired: bool = True
     failures: int = 0
     due: float = -inf
+    waits_for_files: bool = False
     error: ServingError | None = None
     tried: str = ""
     seen: str = ""
 
 
 class AspiredVersionsManager:
-    """Loads in the threads of `loads` and unloads in those of `unloads` what `aspire` brings about.
+    """Loads what `aspire` is given on the threads of `loads`, and unloads on those of `unloads`.
 
-    A thread calls `step` until `stop`; nobody else may load or unload versions of `manager`.
+    One thread calls `step` until `stop`. Nothing else may load or unload versions of `manager`.
     """
 
     def __init__(
@@ -77,18 +81,19 @@ class AspiredVersionsManager:
         self._changed = threading.Condition()
         self._models: dict[str, dict[int, _Version]] = {}
         self._stopped = False
-        # Callers of the manager put here when they drop a version, maybe inside of anything else
-        # that this thread does: these queues alone allow that (docs of queue, "Reentrancy").
+        # Whoever drops a version's last reference puts here. That may happen anywhere, even inside
+        # a `put` on the same thread, which only these queues allow (docs of queue, "Reentrancy").
         self._dropped: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._woken: SimpleQueue[None] = SimpleQueue()
 
     def aspire(self, name: str, versions: Collection[int]) -> None:
         """Makes these, and no others, the versions of a model that should be loaded.
 
-        A version whose files were not complete is looked at again. One whose load failed is tried
-        anew, also if it was given up, once its files are others and stay so until the next call.
+        A version whose files were incomplete is tried again. A version whose load failed, even for
+        good, is tried again once its files have changed and been stable for one poll. For example,
+        `aspire("m", {2})` after `aspire("m", {1})` loads version 2, then unloads version 1.
         """
-        mended = self._mended(name, versions)
+        changed = self._changed_files(name, versions)
         with self._changed:
             known = self._known(name)
             for version in [*known.values()]:
@@ -97,16 +102,14 @@ class AspiredVersionsManager:
             for number in versions:
                 if number not in known:
                     self._start(ServableId(name, number))
-                known[number].is_aspired = True
-                if known[number].due == inf:
-                    known[number].due = -inf
-            for version in mended:
+                known[number].is_aspired, known[number].waits_for_files = True, False
+            for version in changed:
                 if version.is_aspired and version.state in _WAITING:
                     version.state, version.failures, version.due = State.START, 0, -inf
         self._wake()
 
     def advance(self) -> float | None:
-        """Starts all that is due; seconds until the next load is, None if none waits."""
+        """Starts every load and unload that is due; returns the seconds until the next load."""
         while actions := self._next_actions():
             self._begin(actions)
         while not self._dropped.empty():
@@ -114,10 +117,10 @@ class AspiredVersionsManager:
         with self._changed:
             due = [each.due for known in self._models.values() for each in known.values()]
         now = self._clock()
-        return min((moment - now for moment in due if now < moment < inf), default=None)
+        return min((moment - now for moment in due if now < moment), default=None)
 
     def step(self) -> bool:
-        """Advances, then waits until there may be something to do; False after `stop`."""
+        """Advances, then waits until there may be more to do; returns False after `stop`."""
         seconds = self.advance()
         with suppress(Empty):
             self._woken.get(timeout=seconds)
@@ -128,9 +131,9 @@ class AspiredVersionsManager:
         self._wake()
 
     def settle(self, names: Collection[str]) -> list[str]:
-        """Waits for the aspired versions of these models to load or to fail, once or for good.
+        """Waits until each aspired version of these models has loaded or failed at least once.
 
-        Returns a sentence for each that failed. What waits for its files has failed, too.
+        Returns a sentence for each failure; a version that waits for its files counts as failed.
         """
 
         def aspired() -> list[_Version]:
@@ -154,7 +157,8 @@ class AspiredVersionsManager:
                 if version.error
             ]
 
-    def _mended(self, name: str, versions: Collection[int]) -> list[_Version]:
+    def _changed_files(self, name: str, versions: Collection[int]) -> list[_Version]:
+        """Failed versions whose files changed after the attempt but not since the last look."""
         with self._changed:
             known = self._models.get(name, {})
             failed = [
@@ -162,22 +166,22 @@ class AspiredVersionsManager:
                 for number, each in known.items()
                 if number in versions and each.error and each.state in _WAITING
             ]
-        mended = []
+        changed = []
         for version in failed:
             now = self._manager.fingerprint(version.id)
             if now == version.seen != version.tried:
-                mended.append(version)
+                changed.append(version)
             version.seen = now or version.seen
-        return mended
+        return changed
 
     def _wake(self) -> None:
-        """Makes `run` and `settle` look again."""
+        """Makes `step` and `settle` look again."""
         self._woken.put(None)
         with self._changed:
             self._changed.notify_all()
 
     def _known(self, name: str) -> dict[int, _Version]:
-        """What is known of a model: at first, what is loaded."""
+        """The known versions of a model; at first those that are loaded."""
         if name not in self._models:
             self._models[name] = {
                 loaded.id.version: _Version(loaded.id, State.AVAILABLE)
@@ -201,7 +205,7 @@ class AspiredVersionsManager:
         self._manager.states.report(version.id, State.END, error)
 
     def _next_actions(self) -> list[tuple[_Version, Action]]:
-        """What may start now, in the states that it then is in."""
+        """What may start now; each version is already put in its new state."""
         now, found = self._clock(), []
         with self._changed:
             for known in self._models.values():
@@ -213,7 +217,7 @@ class AspiredVersionsManager:
         return found
 
     def _begin(self, actions: Sequence[tuple[_Version, Action]]) -> None:
-        """Begins all that can begin; raises why one could not, which is then still to be done."""
+        """Begins each action; one that cannot begin stays due, and its error is raised."""
         problem: Exception | None = None
         for version, action in actions:
             try:
@@ -229,14 +233,14 @@ class AspiredVersionsManager:
             raise problem
 
     def _load(self, version: _Version) -> None:
-        """One try; runs in a thread of `loads`."""
+        """One attempt, on a thread of `loads`."""
         try:
             if version.is_aspired:
                 self._try(version)
-            else:  # any more, since that thread had others to load
+            else:  # it was retired while the load waited for a thread
                 with self._changed:
                     self._forget(version)
-        except Exception as error:  # noqa: BLE001 - the end of a thread: nobody else would tell
+        except Exception as error:  # noqa: BLE001 - nothing above this on the thread reports it
             _log.exception("Loading %s failed", version.id)
             self._failed(version, Internal(f"Loading failed: {error!r}"))
         self._wake()
@@ -250,21 +254,23 @@ class AspiredVersionsManager:
             fetched = True
             self._manager.load(version.id, path)
         except ServingError as error:
-            may_come = not fetched and isinstance(error, Unavailable | NotFound | DiskFull)
-            self._failed(version, error, may_come=may_come)
+            files_may_come = not fetched and isinstance(error, Unavailable | NotFound | DiskFull)
+            self._failed(version, error, files_may_come=files_may_come)
         else:
             with self._changed:
                 version.state, version.error = State.AVAILABLE, None
 
-    def _failed(self, version: _Version, error: ServingError, *, may_come: bool = False) -> None:
+    def _failed(
+        self, version: _Version, error: ServingError, *, files_may_come: bool = False
+    ) -> None:
         report = self._manager.states.report
         with self._changed:
-            version.error = type(error)(str(error))  # a traceback would keep what was loaded
+            version.error = type(error)(str(error))  # a traceback would keep the servable alive
             version.state = State.START
             if not version.is_aspired:
                 self._forget(version, error)
-            elif may_come:
-                version.due = inf
+            elif files_may_come:
+                version.waits_for_files = True
                 report(version.id, State.START, error)
             elif version.failures < self._retries.count:
                 version.failures += 1
@@ -279,19 +285,20 @@ class AspiredVersionsManager:
         self._woken.put(None)
 
     def _end(self, version: _Version, end: Callable[[], None]) -> None:
-        """Gives a version's memory back; runs in a thread of `unloads`."""
+        """Releases a version's memory, on a thread of `unloads`."""
         try:
             end()
         except Exception:  # noqa: BLE001 - as in `_load`
             _log.exception("Unloading %s failed", version.id)
         with self._changed:
             self._forget(version)
-            if version.is_aspired:  # again, while it was on its way out
+            if version.is_aspired:  # aspired again while it was unloading
                 self._start(version.id)
         self._wake()
 
 
 def _snapshot(version: _Version, now: float) -> Snapshot:
-    waits = version.state is State.START and version.due > now
-    state = State.LOADING if waits else version.state
+    """A version that may not be loaded yet counts as loading."""
+    waits = version.waits_for_files or version.due > now
+    state = State.LOADING if waits and version.state is State.START else version.state
     return Snapshot(version.id.version, version.is_aspired, state)

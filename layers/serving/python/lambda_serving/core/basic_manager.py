@@ -1,8 +1,8 @@
-"""Holds the loaded versions of each model, loads and unloads one at a time when told to.
+"""Holds the loaded versions of each model; loads and unloads one at a time when told to.
 
-Reference counting is Python's: a caller that holds a `Loaded`, or its servable, finishes with it
-whatever happens to the version meanwhile. Unloading takes the version away from new callers and
-closes it when the last one that held it has let go; nothing is counted, and `get` takes no lock.
+Python counts the references: a caller that holds a `Loaded`, or its servable, can finish with it
+even if the version is unloaded meanwhile. Unloading hides the version from new callers and closes
+it when the last reference is dropped. `get` takes no lock.
 Source: core/basic_manager.h.
 """
 
@@ -26,33 +26,33 @@ __all__ = ["Loaded", "Manager", "State", "VersionStatus", "no_versions"]
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A version that answers."""
+    """A loaded version."""
 
     id: ServableId
     servable: Servable
 
 
 class Work(Protocol):
-    """What goes on with the models, in threads."""
+    """The threads that answer requests, as readiness sees them."""
 
     def stuck(self) -> set[str]:
-        """The models that nobody can ask, as what was asked of them does not end."""
+        """Models that cannot answer because their earlier requests do not end."""
         ...
 
     def all_stuck(self) -> bool:
-        """Whether that is so of everything, asked before or not."""
+        """Whether no model can answer, whether requested before or not."""
         ...
 
 
 class Manager:
-    """Loads what the configuration aspires to and hands out what is loaded."""
+    """Loads the versions that the configuration aspires to, and hands them out."""
 
     def __init__(self, store: Store, load: Callable[[Path], Servable]) -> None:
         self.states = ServableStates()
         self.store = store
-        """Where the models lie that were configured last."""
+        """Where the most recently configured models lie."""
         self._load = load
-        self._lock = threading.Lock()  # of writers: readers find whole mappings, old or new
+        self._lock = threading.Lock()  # writers only: they replace whole mappings for readers
         self._served: frozenset[str] = frozenset()
         self._loaded: dict[str, dict[int, Loaded]] = {}
         self._labels: dict[str, Mapping[str, int]] = {}
@@ -63,9 +63,9 @@ class Manager:
     def serve(self, models: Sequence[ModelConfig], *, labels_may_wait: bool = False) -> None:
         """Loads every aspired version of every model, largest version first.
 
-        Raises Unavailable, naming all of them, when versions did not load, NotFound when a model
-        has none, and FailedPrecondition for a label whose version is not loaded, unless
-        `labels_may_wait`. What did load stays loaded.
+        Raises Unavailable, naming every version that did not load, NotFound when a model has no
+        versions, and FailedPrecondition for a label whose version is not loaded, unless
+        `labels_may_wait`. Versions that did load stay loaded.
         """
         failures = [failure for model in models for failure in self._serve_model(model)]
         if failures:
@@ -82,7 +82,7 @@ class Manager:
     def configure(
         self, models: Sequence[ModelConfig], store: Store, *, labels_may_wait: bool = False
     ) -> None:
-        """Makes these, which lie in `store`, the models that are served; loads nothing.
+        """Makes these models, which lie in `store`, the served ones; loads nothing.
 
         Raises, before anything changes, what `check_labels` raises.
         """
@@ -90,12 +90,12 @@ class Manager:
         with self._lock:
             self._labels = {model.name: dict(model.labels) for model in models}
             self._served = frozenset(self._labels)
-            self.store = store  # last: see `_store_of`
+            self.store = store  # last, because of `_store_of`
 
     def check_labels(self, models: Sequence[ModelConfig], *, labels_may_wait: bool = False) -> None:
         """Raises FailedPrecondition for a label whose version is not loaded.
 
-        With `labels_may_wait` only labels in use must stay on loaded versions
+        With `labels_may_wait`, only labels already in use must point to loaded versions
         (model_servers/server_core.cc, UpdateModelVersionLabelMap).
         """
         for model, label in self._labels_of_nothing(models):
@@ -106,7 +106,7 @@ class Manager:
                 )
 
     def get(self, spec: ModelSpec) -> Loaded:
-        """The loaded version that `spec` means; raises as `version_policy.resolve` does."""
+        """The loaded version that `spec` selects; raises what `resolve` raises."""
         loaded = self._loaded.get(spec.name, {})
         return loaded[resolve(spec, loaded, self._labels.get(spec.name, {})).version]
 
@@ -126,11 +126,11 @@ class Manager:
         return self.states.of(name, version)
 
     def ready(self) -> bool:
-        """Whether every model has a version that answers, and the process is not to end."""
+        """Whether every model has a loaded version and the process is not shutting down."""
         return not self.why_not_ready()
 
     def why_not_ready(self) -> str:
-        """A sentence, empty when ready."""
+        """The reason as a sentence; empty when ready."""
         served = self._served
         if not served or self._draining or not all(map(self._loaded.get, served)):
             return "Not ready."
@@ -139,11 +139,11 @@ class Manager:
         return ""
 
     def watch(self, work: Work) -> None:
-        """From now on not ready when `work` is stuck."""
+        """Makes readiness depend on `work` not being stuck."""
         self._works.append(work)
 
     def drain(self) -> None:
-        """From now on not ready, so that no more requests are sent here."""
+        """Reports not ready from now on, so that load balancers send no more requests."""
         self._draining = True
 
     def close(self) -> None:
@@ -156,7 +156,7 @@ class Manager:
                 self._finish(version.id, version.servable.close)
 
     def fetch(self, servable_id: ServableId) -> Path:
-        """The version's files, as `Store.fetch`; kept until it is unloaded or `load` fails."""
+        """The version's files, as `Store.fetch`, kept until `unload`, or until `load` fails."""
         store = self._store_of(servable_id)
         path = store.fetch(servable_id)
         self._origins[servable_id] = store
@@ -170,7 +170,7 @@ class Manager:
             return ""
 
     def load(self, servable_id: ServableId, path: Path) -> None:
-        """Makes a version that was fetched available; raises what loading it raises."""
+        """Makes a fetched version available; raises what loading it raises."""
         try:
             loaded = Loaded(servable_id, self._load(path))
         except BaseException:
@@ -184,9 +184,9 @@ class Manager:
     def unload(
         self, servable_id: ServableId, dropped: Callable[[Callable[[], None]], object]
     ) -> None:
-        """Takes a loaded version away; `dropped` gets what ends it, once no caller holds it.
+        """Hides a loaded version; passes its clean-up to `dropped` once no caller holds it.
 
-        It is called by the thread that let go last, wherever that stands: it must not block.
+        `dropped` is called on the thread that dropped the last reference: it must not block.
         """
         self.states.report(servable_id, State.UNLOADING)
         with self._lock:
@@ -196,7 +196,11 @@ class Manager:
         servable.when_dropped(lambda close: dropped(lambda: self._finish(servable_id, close)))
 
     def _store_of(self, servable_id: ServableId) -> Store:
-        """Raises NotFound for a model that is not served any more: a new store knows none such."""
+        """The store of a served model; raises NotFound if the model is no longer served.
+
+        Reading the store before the names makes this safe: `configure` writes them the other way
+        round.
+        """
         store = self.store
         if servable_id.name not in self._served:
             raise NotFound(f"Model {servable_id.name} is not served any more")
@@ -242,7 +246,7 @@ class Manager:
 
 
 def no_versions(model: ModelConfig, contents: Sequence[str]) -> str:
-    """The sentence for a base path without versions to serve, and what there is instead."""
+    """Says that a base path has no versions to serve, and lists what it holds instead."""
     there = ", ".join(contents) or "nothing"
     if isinstance(model.policy, Specific) and model.policy.versions:
         wanted = ", ".join(map(str, sorted(model.policy.versions)))

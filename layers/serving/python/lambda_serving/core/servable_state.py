@@ -1,4 +1,4 @@
-"""Where each version of each model stands, for the status call.
+"""The state of each version of each model, for the status call.
 
 Source: core/servable_state_monitor.h, apis/get_model_status.proto.
 """
@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 class State(Enum):
-    """Where a version stands in its life (apis/get_model_status.proto)."""
+    """The stages of a version's life (apis/get_model_status.proto)."""
 
     START = "START"
     LOADING = "LOADING"
@@ -28,7 +28,7 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class VersionStatus:
-    """One line of the status call; `error` is why the last load failed, if it did."""
+    """One entry of the status call; `error` is why the last load failed, if it did."""
 
     version: int
     state: State
@@ -40,7 +40,7 @@ class VersionStatus:
 
 
 class ServableStates:
-    """The last state of every version ever heard of: those that ended stay."""
+    """The last state of every version ever seen, including those that have ended."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -49,8 +49,8 @@ class ServableStates:
     def report(
         self, servable_id: ServableId, state: State, error: ServingError | None = None
     ) -> None:
-        """Keeps it, and logs it if it is new."""
-        if error:  # without its traceback, whose frames would hold on to what was loaded
+        """Stores the state, and logs it if it changed."""
+        if error:  # a copy without the traceback, whose frames would keep the servable alive
             error = type(error)(str(error))
         status = VersionStatus(servable_id.version, state, error)
         with self._lock:

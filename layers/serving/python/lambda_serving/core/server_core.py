@@ -1,4 +1,4 @@
-"""The models of a long-lived server from its start on: as folders, buckets and its config say.
+"""Keeps a long-lived server's models as its folders, buckets and config file say.
 
 Source: model_servers/server_core.{h,cc}.
 """
@@ -25,11 +25,11 @@ _log = logging.getLogger(__name__)
 
 
 class ServerCore:
-    """Follows, inside a `with` block, what changes about the models that `manager` serves.
+    """Inside a `with` block, follows changes to the models that `manager` serves.
 
-    One thread looks for versions, one decides what to load and to unload, one reads the config
-    file when it is to be read again; loads and unloads have threads of their own. `configured`
-    is told the models of each config that replaces another.
+    One thread polls for versions, one decides what to load and unload, and one polls the config
+    file; loads and unloads run on threads of their own. `configured` is called with the models of
+    each new config.
     """
 
     def __init__(
@@ -76,16 +76,14 @@ class ServerCore:
         self._unloads.shutdown()
 
     def is_complete(self) -> bool:
-        """Whether every model has a version that answers."""
+        """Whether every model has a loaded version."""
         return self._manager.ready()
 
     def reload(self, models: Sequence[ModelConfig]) -> None:
-        """Makes these the models that are served, in place of all others; waits for new ones.
+        """Replaces the served models with these, and waits for the new ones to load.
 
-        Raises, before anything changes, what `check` and opening the store raise, and
-        FailedPrecondition for a label whose version is not loaded now. Raises Unknown, which no
-        client takes for a reason to call again, when a version of a new model did not load; it is
-        tried again all the same.
+        Raises, before anything changes, what `check` raises. Raises Unknown, a code that clients do
+        not retry, when a version of a new model did not load; loading is retried all the same.
         """
         with self._reloading:
             check(models, self._models)
@@ -96,7 +94,7 @@ class ServerCore:
             if self._configured:
                 self._configured(models)
             self._source.configure(models, store)
-            self._models = list(models)  # not before: what failed until here is done again
+            self._models = list(models)  # only now: a call that fails above is repeated in full
             self._source.poll()
             problems = [problem for name in sorted(new) if (problem := self._source.problem(name))]
             if failures := problems + self._versions.settle(new):
@@ -105,14 +103,18 @@ class ServerCore:
                 )
 
     def check(self, models: Sequence[ModelConfig]) -> None:
-        """Raises what `reload` of these models raises before anything changes."""
+        """Raises what is wrong with a config, before anything changes.
+
+        That is what `model_config.check` and opening the store raise, and FailedPrecondition for a
+        label whose version is not loaded.
+        """
         check(models, self._models)
         self._open_store(models)
         labels_may_wait = self._settings.allow_version_labels_for_unavailable_models
         self._manager.check_labels(models, labels_may_wait=labels_may_wait)
 
     def read_config(self) -> None:
-        """Reloads what the config file says now; a file that does not do is told of, once."""
+        """Applies the config file as it is now; logs each new problem with it once."""
         try:
             models = self._settings.models(self._models)
             if models != self._models:

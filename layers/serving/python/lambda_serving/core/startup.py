@@ -21,7 +21,7 @@ __all__ = ["LoadMetrics", "open_manager"]
 
 
 class LoadMetrics(Protocol):
-    """What counts loads, by a load of its own in place of one, and warm-ups."""
+    """Counts loads, by wrapping the function that loads, and warm-ups."""
 
     def counting(self, load: Callable[[Path], Servable]) -> Callable[[Path], Servable]: ...
 
@@ -38,11 +38,10 @@ def open_manager(
     files_stay: bool = False,
     shared: "Shared | None" = None,
 ) -> Manager:
-    """A manager that has loaded nothing yet; what comes from buckets will lie in `downloads`.
+    """A manager that has loaded nothing yet; versions from buckets are downloaded to `downloads`.
 
-    `models` say where to look. `wrap` makes each servable the one that is served, `files_stay` says
-    that no file is changed, and `shared` that other processes load the same (see
-    `saved_model.load`); `metrics` count loads and warm-ups.
+    `models` gives the base paths. `wrap`, `files_stay` and `shared` are those of
+    `saved_model.load`; `metrics` counts loads and warm-ups.
     Raises what the settings' own checks and `open_store` raise.
     """
     for path in filter(None, settings.op_libraries.split(",")):

@@ -1,7 +1,7 @@
-"""Looks for the versions of models, again and again, and says which are aspired.
+"""Polls base paths for versions, and reports which versions are aspired.
 
-Source: sources/storage_path/file_system_storage_path_source.cc. There, one base path that cannot
-be read ends the look at all others, too; here it changes nothing but what its own model gets.
+Source: sources/storage_path/file_system_storage_path_source.cc. There, one unreadable base path
+ends the poll of all others; here it affects only its own model.
 """
 
 import logging
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """Seconds between two looks at a base path; a listing of a bucket is a request that costs."""
+    """Seconds between two polls of a base path; listing a bucket costs money."""
 
     folder: float = 1
     bucket: float = 30
@@ -35,7 +35,7 @@ class Waits:
 
 @dataclass(slots=True)
 class _Watched:
-    """A model, when its base path is looked at next, and what was last said of it."""
+    """A model, when its base path is polled next, and the problem that was last logged."""
 
     model: ModelConfig
     due: float = -inf
@@ -43,7 +43,7 @@ class _Watched:
 
 
 class Source:
-    """Tells `aspire` the versions of the models configured last."""
+    """Calls `aspire` with the versions of the most recently configured models."""
 
     def __init__(
         self,
@@ -59,30 +59,30 @@ class Source:
         self._watched: dict[str, _Watched] = {}
 
     def configure(self, models: Sequence[ModelConfig], store: Store) -> None:
-        """Watches these models, which lie in `store`; nothing is aspired of any other."""
+        """Watches these models, which lie in `store`; the versions of all others are retired."""
         with self._lock:
             for name in self._watched.keys() - {model.name for model in models}:
-                self._aspire(name, ())  # first, so that another call makes up for one that fails
+                self._aspire(name, ())  # first: if it fails, the next call does it again
             self._store = store
             self._watched = {model.name: _Watched(model) for model in models}
 
     def poll(self) -> float:
-        """Looks at every base path that is due; seconds until the next one is."""
+        """Polls every base path that is due; returns the seconds until the next one is."""
         with self._lock:
             watched, store = [*self._watched.values()], self._store
         for each in watched:
             if each.due <= self._clock():
                 try:
                     self._look(each, store)
-                except Exception:  # noqa: BLE001 - or all models behind this one would suffer
-                    _log.exception("Could not look at the base path %s", each.model.base_path)
+                except Exception:  # noqa: BLE001 - the models after this one are still polled
+                    _log.exception("Could not poll the base path %s", each.model.base_path)
                 each.due = self._clock() + self._waits.after(each.model.base_path)
         now = self._clock()
         dues = (each.due for each in watched)
         return max(0, min(dues, default=now + self._waits.folder) - now)
 
     def problem(self, name: str) -> str:
-        """What hinders a model from having any version that could be loaded, else nothing."""
+        """Why a model has no version to load; empty if it has one."""
         return self._watched[name].said
 
     def _look(self, watched: _Watched, store: Store) -> None:
@@ -95,11 +95,11 @@ class Source:
             return
         self._say(watched, problem)
         with self._lock:
-            if self._watched.get(model.name) is watched:  # not configured anew meanwhile
+            if self._watched.get(model.name) is watched:  # not reconfigured meanwhile
                 self._aspire(model.name, versions)
 
     def _say(self, watched: _Watched, problem: str) -> None:
-        """Logs a problem when it is a new one."""
+        """Logs a problem if it is new."""
         if problem not in ("", watched.said):
             _log.warning("%s", problem)
         watched.said = problem

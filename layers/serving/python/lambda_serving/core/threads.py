@@ -1,4 +1,4 @@
-"""Threads that a server lives by: an exception is logged, and the thread goes on."""
+"""Threads that must survive exceptions: each is logged, and the thread goes on."""
 
 import logging
 import threading
@@ -15,8 +15,8 @@ _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.01, 1.0
 def start(name: str, step: Callable[[], bool], *, daemon: bool = False) -> threading.Thread:
     """A thread that calls `step` until it returns False.
 
-    What `step` raises is logged with its traceback, once while it stays the same, and `step` is
-    called again after a pause, which grows to a second while every call raises.
+    An exception is logged with its traceback, repeats of it are not, and `step` is called again
+    after a pause, which grows up to a second while every call raises.
     """
     thread = threading.Thread(target=_run, args=(name, step), name=name, daemon=daemon)
     thread.start()
@@ -24,7 +24,7 @@ def start(name: str, step: Callable[[], bool], *, daemon: bool = False) -> threa
 
 
 def submit(pool: Executor, work: Callable[[], object]) -> None:
-    """Has a thread of `pool` do work whose result nobody waits for; what it raises is logged."""
+    """Runs `work` on a thread of `pool`; its result is dropped, its exception is logged."""
     pool.submit(work).add_done_callback(_tell)
 
 
@@ -33,7 +33,7 @@ def _run(name: str, step: Callable[[], bool]) -> None:
     while goes_on:
         try:
             goes_on = step()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the server needs its thread
+        except Exception as error:  # noqa: BLE001 - the server needs this thread, whatever happens
             if repr(error) != said:
                 _log.exception("Thread %s goes on after an unexpected error", name)
             said = repr(error)

@@ -12,7 +12,7 @@ import httpx
 
 from lambda_serving.errors import PermissionDenied, Unavailable
 from lambda_serving.image.reference import Repository
-from lambda_serving.image.transfer import check, exchange, explained, read
+from lambda_serving.image.transfer import check, exchange, read, translate_errors
 
 __all__ = ["Authorization"]
 
@@ -53,7 +53,7 @@ class Authorization:
 
     def _token(self, repository: Repository, parameters: Mapping[str, str], what: str) -> str:
         login = repository.host in self._passwords
-        with explained(what):
+        with translate_errors(what):
             query = {
                 "service": parameters.get("service", ""),
                 "scope": parameters.get("scope", "").split(),

@@ -76,14 +76,14 @@ def packed(folder: Path, place: str) -> Layer:
 def _packing(folder: Path, parts: tuple[str, ...]) -> Iterator[tuple[bytes, bytes]]:
     """Pieces of the tar, each with what of the gzip came out for it."""
     compressor = zlib.compressobj(_LEVEL, wbits=_GZIP, strategy=_STRATEGY)
-    with _explained(folder):
+    with _translate_errors(folder):
         for chunk in _tar(folder, parts):
             yield chunk, compressor.compress(chunk)
     yield b"", compressor.flush()
 
 
 @contextmanager
-def _explained(folder: Path) -> Iterator[None]:
+def _translate_errors(folder: Path) -> Iterator[None]:
     """Tells what the disk refuses."""
     try:
         yield

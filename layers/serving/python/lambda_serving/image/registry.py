@@ -18,7 +18,14 @@ import httpx
 from lambda_serving.errors import DataLoss, InvalidArgument, NotFound, Unavailable
 from lambda_serving.image.authorization import Authorization
 from lambda_serving.image.reference import MEDIA_TYPES, Blob, Document, Reference, Repository
-from lambda_serving.image.transfer import LIMIT, Passing, check, exchange, explained, read
+from lambda_serving.image.transfer import (
+    LIMIT,
+    TransientError,
+    check,
+    exchange,
+    read,
+    translate_errors,
+)
 
 __all__ = ["Registry"]
 
@@ -149,7 +156,7 @@ class Registry:
             return None
         if not (location := answer.headers.get("Location", "")):
             raise Unavailable(f"Could not {what}: the registry does not say where to")
-        with explained(what):
+        with translate_errors(what):
             return answer.url.join(location).copy_merge_params({"digest": blob.digest})
 
     def _upload(
@@ -196,7 +203,7 @@ class Registry:
     ) -> Iterator[httpx.Response]:
         """An expected answer; a challenge on the way to it is met once."""
         for challenged in (False, True):
-            with explained(what):
+            with translate_errors(what):
                 request = self._client.build_request(
                     method,
                     url,
@@ -220,10 +227,10 @@ class Registry:
         for pause in _PAUSES:
             try:
                 return attempt()
-            except Passing as error:
+            except TransientError as error:
                 _log.info("%s; once more in %s s", error, pause)
                 self._sleep(pause)
         try:
             return attempt()
-        except Passing as error:
+        except TransientError as error:
             raise Unavailable(str(error)) from error

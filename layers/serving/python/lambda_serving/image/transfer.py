@@ -1,4 +1,4 @@
-"""One HTTP exchange with a registry. What httpx raises and what statuses mean is told here."""
+"""One HTTP exchange with a registry; translates httpx's errors and HTTP statuses."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,13 +15,21 @@ from lambda_serving.errors import (
 )
 from lambda_serving.image.reference import LOOPBACK
 
-__all__ = ["LIMIT", "Passing", "check", "exchange", "explained", "open_client", "read"]
+__all__ = [
+    "LIMIT",
+    "TransientError",
+    "check",
+    "exchange",
+    "open_client",
+    "read",
+    "translate_errors",
+]
 
 LIMIT = 4 * 2**20  # bytes of a document; registries refuse larger manifests
 
 _REDIRECTS = 5
-_SAID = 300
-# A registry stores what it was sent before it answers: seconds for gigabytes.
+_SHOWN = 300
+# A registry answers an upload only once it is stored, which takes seconds for gigabytes.
 _TIMEOUT = httpx.Timeout(60, connect=10, read=300)
 _REFUSALS = {
     401: (
@@ -39,8 +47,8 @@ _REFUSALS = {
 }
 
 
-class Passing(Exception):
-    """A failure that may be gone the next time; `Unavailable` to callers when it is not."""
+class TransientError(Exception):
+    """A failure worth a retry; callers get Unavailable if the last one fails."""
 
 
 def open_client() -> httpx.Client:
@@ -50,13 +58,13 @@ def open_client() -> httpx.Client:
 
 @contextmanager
 def exchange(client: httpx.Client, request: httpx.Request, what: str) -> Iterator[httpx.Response]:
-    """The answer to a request, whose body is still to be read; redirects of reads are followed.
+    """The answer to a request, its body not yet read; redirects of reads are followed.
 
-    `what` is what could not be done in a message. Raises what `explained` does, while the body is
-    read too, and Unavailable for an address that is not encrypted. httpx takes credentials off a
+    Messages say "Could not `what`". Raises what `translate_errors` raises, also while the body is
+    read, and Unavailable for an address that is not encrypted. httpx removes credentials from a
     request that is redirected to another host.
     """
-    with explained(what):
+    with translate_errors(what):
         response = _send(client, request, what)
         try:
             yield response
@@ -65,28 +73,31 @@ def exchange(client: httpx.Client, request: httpx.Request, what: str) -> Iterato
 
 
 @contextmanager
-def explained(what: str) -> Iterator[None]:
-    """Tells what httpx raises: Passing for a connection, Unavailable for a malformed address."""
+def translate_errors(what: str) -> Iterator[None]:
+    """Turns httpx's errors into ours.
+
+    A failed connection becomes TransientError, a malformed address Unavailable.
+    """
     try:
         yield
     except httpx.RequestError as error:
-        raise Passing(
+        raise TransientError(
             f"Could not {what}: the connection failed ({type(error).__name__}: {error}). Check the"
             " network and the address of the registry"
         ) from error
-    except (httpx.InvalidURL, UnicodeError) as error:  # the latter of hosts that IDNA refuses
+    except (httpx.InvalidURL, UnicodeError) as error:  # UnicodeError: a host that IDNA rejects
         raise Unavailable(f"Could not {what}: the address is malformed: {error}") from error
 
 
 def check(response: httpx.Response, what: str, *expected: int) -> None:
-    """Raises the error that a status means, unless it is expected."""
+    """Raises the error for a status that is not expected."""
     status = response.status_code
     if status in expected:
         return
-    said = " ".join(read(response, what).decode(errors="replace").split())[:_SAID]
+    said = " ".join(read(response, what).decode(errors="replace").split())[:_SHOWN]
     kind: type[Exception]
     if status in {408, 429} or status >= 500:
-        kind, reason = Passing, "the registry is busy or broken. Try again later"
+        kind, reason = TransientError, "the registry is busy or broken. Try again later"
     elif "DIGEST_INVALID" in said:
         kind, reason = DataLoss, "the registry received other bytes than were sent. Try again"
     elif "TAG_INVALID" in said:
@@ -97,7 +108,7 @@ def check(response: httpx.Response, what: str, *expected: int) -> None:
 
 
 def read(response: httpx.Response, what: str) -> bytes:
-    """The whole body. Raises InvalidArgument when it has more bytes than `LIMIT`."""
+    """The whole body; raises InvalidArgument if it is larger than `LIMIT`."""
     content = bytearray()
     for chunk in response.iter_bytes():
         content += chunk

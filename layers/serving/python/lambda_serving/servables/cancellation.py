@@ -1,4 +1,4 @@
-"""The end of a call that nobody waits for any more, told to whatever works for it."""
+"""Cancels the work for a call that nobody waits for any more."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ _thread = threading.local()
 
 
 class Cancellation:
-    """Of one call. `cancel` may come from any thread, at any time, any number of times."""
+    """Cancels one call. `cancel` may be called on any thread, at any time, repeatedly."""
 
     def __init__(self) -> None:
         self.cancelled = False
@@ -23,12 +23,12 @@ class Cancellation:
 
     @staticmethod
     def current() -> "Cancellation | None":
-        """That of the call which this thread is at work for, if it can be cancelled."""
+        """The cancellation of the call that this thread works for, if there is one."""
         found: Cancellation | None = getattr(_thread, "current", None)
         return found
 
     def run(self, work: Callable[[], _Result]) -> _Result:
-        """What `work` returns, with this as the current one of the thread."""
+        """Calls `work` with this as the thread's current cancellation; returns its result."""
         _thread.current = self
         try:
             return work()
@@ -36,7 +36,7 @@ class Cancellation:
             _thread.current = None
 
     def cancel(self) -> None:
-        """Stops what is at work; what would begin later does not begin."""
+        """Stops the current work, and prevents further work from starting."""
         with self._lock:
             self.cancelled = True
             if self._stop:
@@ -44,15 +44,12 @@ class Cancellation:
 
     @property
     def is_at_work(self) -> bool:
-        """Whether there is something now that `cancel` would stop."""
+        """Whether there is work now that `cancel` would stop."""
         return self._stop is not None
 
     @contextmanager
     def stopped_by(self, stop: Callable[[], None]) -> Iterator[None]:
-        """Inside the block `cancel` calls `stop`, after it no more.
-
-        Raises Cancelled when it is too late to begin.
-        """
+        """Makes `cancel` call `stop` during the block; raises Cancelled if already cancelled."""
         with self._lock:
             if self.cancelled:
                 raise Cancelled("The call was cancelled")

@@ -1,10 +1,10 @@
-"""What a compiled servable is: a SavedModel whose large weights are files beside its graph.
+"""The format of a compiled servable: a SavedModel with large weights in files beside its graph.
 
-`saved_model.pb` holds the frozen, optimised graph. Each weight is a variable `weights/DIGEST`,
-whose value lies in the file of that name; `weights/DIGEST/assign` gives it what is fed to
-`weights/DIGEST/value`. The digest is of the content, which it proves. No path stands in the graph,
-so the folder may lie anywhere.
-`assets.extra/compiled.json` says that the folder is compiled, and for which TensorFlow.
+`saved_model.pb` holds the frozen, optimised graph. Each weight is a variable `weights/DIGEST`, with
+its value in the file of that name; `weights/DIGEST/assign` assigns what is fed to
+`weights/DIGEST/value`. The digest verifies the content. The graph holds no paths, so the folder may
+lie anywhere. `assets.extra/compiled.json` marks the folder as compiled and names the TensorFlow
+version.
 """
 
 import json
@@ -44,7 +44,7 @@ __all__ = [
 MARKER = "assets.extra/compiled.json"
 WEIGHTS, FEED, ASSIGNMENT = "weights/", "/value", "/assign"
 PLAIN = "lambda_serving/plain/"
-"""What names begin with in the plain copy of a graph, which answers where the other one fails."""
+"""Prefix of the nodes of a graph's plain copy, which answers where the fused graph fails."""
 _FORMAT = 1
 
 
@@ -56,7 +56,7 @@ def is_compiled(export_dir: Path) -> bool:
 def mark(folder: Path, tensorflow_version: str, op_libraries: Sequence[str] = ()) -> None:
     """Marks a folder as compiled for this version of TensorFlow.
 
-    `op_libraries` are those of packages that its graph wants (`op_packages.load_named`).
+    `op_libraries` are the packages' libraries that its graph needs (`op_packages.load_named`).
     """
     marker = folder / MARKER
     marker.parent.mkdir(exist_ok=True)
@@ -67,11 +67,11 @@ def mark(folder: Path, tensorflow_version: str, op_libraries: Sequence[str] = ()
 
 
 def check(export_dir: Path, tensorflow_version: str) -> list[str]:
-    """The op libraries of packages that a compiled folder wants.
+    """The packages' op libraries that a compiled folder needs.
 
-    Raises FailedPrecondition when the folder was compiled for another TensorFlow: the graph holds
-    operations that are TensorFlow's own business, and another version may have other ones. Raises
-    DataLoss when the marker cannot be read.
+    Raises FailedPrecondition when the folder was compiled for another TensorFlow, because the graph
+    uses internal operations that may change between versions. Raises DataLoss when the marker
+    cannot be read.
     """
     try:
         made = json.loads((export_dir / MARKER).read_bytes())
@@ -88,20 +88,20 @@ def check(export_dir: Path, tensorflow_version: str) -> list[str]:
 
 
 def without_optimisers(session_config: bytes) -> bytes:
-    """The `tensorflow.ConfigProto` with everything off that compiling has done already."""
+    """The `tensorflow.ConfigProto` without the optimisations that compiling has done already."""
     off = protos.message("tensorflow.ConfigProto")()
     off.graph_options.rewrite_options.disable_meta_optimizer = True
     off.graph_options.optimizer_options.opt_level = off.graph_options.optimizer_options.L0
     serialized: bytes = off.SerializeToString()
-    return session_config + serialized  # messages one behind the other are merged
+    return session_config + serialized  # concatenated messages are merged
 
 
 def function(
     session: Session, feeds: Sequence[str], fetches: Sequence[str], *, follows_shapes: bool
 ) -> Function:
-    """`Session.function`, with the graph's plain copy to answer where the other one fails.
+    """As `Session.function`; the graph's plain copy answers where the fused graph fails.
 
-    Not where it took too long or was cancelled.
+    The copy is not asked after a timeout or a cancellation.
     """
     copies = [PLAIN + name if session.has(PLAIN + name) else name for name in fetches]
     found = session.function(feeds, fetches, follows_shapes=follows_shapes)
@@ -140,7 +140,7 @@ def weights_in(export_dir: Path) -> list[MappedFile]:
     try:
         content = (export_dir / "saved_model.pb").read_bytes()
         parsed = protos.message("tensorflow.SavedModel").FromString(content)
-    except (OSError, DecodeError):  # TensorFlow will say more of it
+    except (OSError, DecodeError):  # TensorFlow will report it
         return []
     graphs = (meta_graph.graph_def for meta_graph in parsed.meta_graphs)
     return [file for graph in graphs for file in _mapped_files(graph, export_dir)]

@@ -1,7 +1,7 @@
 """Classify and regress: serialized `tf.Example`s in, labels and scores or values out.
 
-Which signatures qualify is told from their tensors, not from their method name, as TensorFlow 2
-writes the same method name for all (servables/tensorflow/classifier.cc, regressor.cc).
+A signature qualifies by its tensors, not by its method name, because TensorFlow 2 writes the same
+method name for all (servables/tensorflow/classifier.cc, regressor.cc).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -36,9 +36,9 @@ _INPUTS, _CLASSES, _SCORES, _OUTPUTS = "inputs", "classes", "scores", "outputs"
 
 @dataclass(frozen=True, slots=True)
 class Run(Generic[_Result]):
-    """A run of a signature that is to be done, and what to make of its outputs by name.
+    """A pending run of a signature, and the function that turns its outputs into a result.
 
-    `only` is as that of `Servable.run`.
+    `only` is that of `Servable.run`.
     """
 
     signature: Signature
@@ -47,7 +47,7 @@ class Run(Generic[_Result]):
     only: Sequence[str] = ()
 
     def then(self, use: Callable[[_Result], _Other]) -> "Run[_Other]":
-        """The run whose result `use` makes of this one's."""
+        """The same run, its result passed through `use`."""
         return Run(self.signature, self.inputs, lambda outputs: use(self.conclude(outputs)))
 
     def perform(
@@ -73,8 +73,8 @@ def classify(
 ) -> Classifications:
     """Labels and scores of `examples`, serialized `tf.Example`s.
 
-    Raises InvalidArgument when the signature is not there, is not one of classification, or
-    answers tensors of another shape or dtype.
+    Raises InvalidArgument when the signature does not exist, is not for classification, or returns
+    tensors of another shape or dtype.
     """
     return classification(servable, signature_name, examples).perform(servable, timeout_ms)
 
@@ -82,7 +82,7 @@ def classify(
 def classification(
     servable: Servable, signature_name: str, examples: Sequence[bytes]
 ) -> Run[Classifications]:
-    """`classify` before and after its run."""
+    """The run of `classify`."""
     signature = _signature(servable, signature_name)
     if len(signature.inputs) != 1:
         raise InvalidArgument("Expected one input Tensor.")
@@ -109,14 +109,14 @@ def regress(
 ) -> Array:
     """A float32 value for each of `examples`, serialized `tf.Example`s: shape [n].
 
-    Raises InvalidArgument when the signature is not there, is not one of regression, or answers
-    a tensor of another shape or dtype.
+    Raises InvalidArgument when the signature does not exist, is not for regression, or returns a
+    tensor of another shape or dtype.
     """
     return regression(servable, signature_name, examples).perform(servable, timeout_ms)
 
 
 def regression(servable: Servable, signature_name: str, examples: Sequence[bytes]) -> Run[Array]:
-    """`regress` before and after its run."""
+    """The run of `regress`."""
     signature = _signature(servable, signature_name)
     if len(signature.inputs) != 1:
         raise InvalidArgument("Expected one input Tensor.")
@@ -134,7 +134,7 @@ def regression(servable: Servable, signature_name: str, examples: Sequence[bytes
 
 
 def inputs_of(examples: Sequence[bytes]) -> dict[str, Array]:
-    """What a signature of classification or regression is run on."""
+    """The inputs of a signature for classification or regression."""
     strings: Array = np.empty(len(examples), object)
     strings[:] = examples
     return {_INPUTS: strings}
@@ -145,7 +145,7 @@ def serialized_examples(
 ) -> list[bytes]:
     """Serialized examples of an `Input`, the context's bytes in front of each (protobuf merge).
 
-    `admit` is told how many bytes they take together before they are made; raises what it raises.
+    `admit` is first called with the bytes that they will take together; raises what it raises.
     Source: servables/tensorflow/util.cc, `InputToSerializedExampleTensor`.
     """
     if request_input.WhichOneof("kind") == "example_list":
@@ -157,7 +157,7 @@ def serialized_examples(
 def _with_context(
     examples: Sequence[Any], context: bytes, admit: Callable[[int], None]
 ) -> list[bytes]:
-    """Each of the messages, serialized, behind the context; `admit` is told before."""
+    """Each serialized message with the context in front; calls `admit` first."""
     each = STRING_BYTES + len(context)
     admit(len(examples) * each + sum(example.ByteSize() for example in examples))
     return [context + example.SerializeToString() for example in examples]

@@ -1,4 +1,4 @@
-"""What TensorFlow leaves unsaid of SavedModels that it cannot load."""
+"""Hints that TensorFlow's messages lack about SavedModels that it cannot load."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,7 @@ __all__ = ["hint"]
 
 
 def hint(error: ServingError, path: Path) -> str:
-    """What to add to a failure to load the SavedModel in `path`; empty for most."""
+    """A hint to append to an error of loading `path`; empty for most errors."""
     said = str(error)
     return next((more(path) for part, more in _HINTS.items() if part in said), "")
 
@@ -26,7 +26,7 @@ def _of_place(path: Path) -> str:
 
 
 def _of_tags(path: Path) -> str:
-    """Which meta graphs there are."""
+    """Names the tags of the meta graphs there are."""
     from google.protobuf.message import DecodeError
 
     if (path / "tfhub_module.pb").exists():

@@ -1,7 +1,7 @@
-"""Exports that only the object graph restores, made loadable once and kept.
+"""Makes a loadable copy, once, of an export that only its object graph can restore.
 
-TensorFlow Serving cannot serve these at all: its graph restore leaves variables that are read
-without a value ("Could not find variable dense/bias").
+TensorFlow Serving cannot serve such exports: its graph restore leaves variables without a value
+that the graph reads ("Could not find variable dense/bias").
 """
 
 import hashlib
@@ -24,22 +24,21 @@ _FOLDER = "loadable"
 
 
 def loadable_copy(export_dir: Path, tags: Sequence[str], cache: Path | None) -> Path:
-    """A folder with the same SavedModel that the graph restore can load, under tag `serve`.
+    """A folder with the same SavedModel, tagged `serve`, that the graph restore can load.
 
-    Made by a child process, the only one that imports Python TensorFlow, and kept in `cache`
-    (default: the user's cache folder) under the digest of the export's content: a second load
-    takes it from there. Raises FailedPrecondition, with the reason and the fix, when the child
-    cannot make it.
+    A child process makes it, the only one that imports Python TensorFlow. It is kept in `cache`
+    (default: the user's cache folder) under the digest of the export's content, for later loads.
+    Raises FailedPrecondition, with the reason and the fix, when the child cannot make it.
     """
     digest = _digest(export_dir, tags)
     if cache and (copy := cache / _FOLDER / digest).exists():
         return copy
     if not library.has_python():
         raise FailedPrecondition(
-            f"{export_dir} needs its object graph to restore its variables, which takes all of"
-            " Python TensorFlow, and here are only its libraries. Compile it elsewhere, with"
-            " pip install 'lambda-serving[compile]' and lambda-serving compile, and serve what"
-            " that writes. Or export it with model.export(path)"
+            f"{export_dir} needs its object graph to restore its variables. That takes Python"
+            " TensorFlow, and only its libraries are installed here. Export it with"
+            " model.export(path), or compile it elsewhere (pip install 'lambda-serving[compile]',"
+            " then lambda-serving compile) and serve the result"
         )
     folder = (cache or _default_cache()) / _FOLDER
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -49,14 +48,14 @@ def loadable_copy(export_dir: Path, tags: Sequence[str], cache: Path | None) -> 
 
 
 def _default_cache() -> Path:
-    """The user's cache folder; without a writable home, as on Lambda, one below /tmp."""
+    """The user's cache folder; one below /tmp if the home is not writable, as on Lambda."""
     cache = user_cache_path("lambda-serving")
     try:
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError:
         cache = Path(tempfile.gettempdir(), f"lambda-serving-{os.getuid()}")
         cache.mkdir(mode=0o700, exist_ok=True)
-        if cache.stat().st_uid != os.getuid():  # anyone may make folders there
+        if cache.stat().st_uid != os.getuid():  # anyone may create folders in /tmp
             raise FailedPrecondition(
                 f"{cache} belongs to another user; choose a folder with --cache_dir"
             ) from None
@@ -74,7 +73,7 @@ def _digest(export_dir: Path, tags: Sequence[str]) -> str:
 
 
 def _make(export_dir: Path, copy: Path, tags: Sequence[str]) -> None:
-    """All or nothing: written beside and renamed, so that an interrupted child leaves no copy."""
+    """Writes beside and renames, so that an interrupted child leaves no partial copy."""
     with temporary.folder("making-", copy.parent) as folder:
         made = folder / "export"
         child = subprocess.run(
@@ -103,11 +102,11 @@ def _make(export_dir: Path, copy: Path, tags: Sequence[str]) -> None:
         try:
             made.rename(copy)
         except OSError:
-            if not copy.exists():  # another process was quicker: its copy is as good
+            if not copy.exists():  # another process was first; its copy is as good
                 raise
 
 
 def _reason(code: int, said: str) -> str:
     if code < 0:
-        return f"it was ended by signal {-code}, for want of memory perhaps"
+        return f"it was ended by signal {-code}, perhaps because memory ran out"
     return (said.strip().splitlines() or [f"exit code {code}"])[-1]

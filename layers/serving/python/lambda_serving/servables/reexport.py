@@ -1,8 +1,8 @@
 """Makes an export that the graph can restore: `python -m` this module SRC DST LIBRARIES TAG...
 
-Keras 3 exports by `tf.saved_model.save` carry each variable twice: the checkpoint fills one, the
-graph reads the other. Restored by its object graph and saved again, the export has each variable
-once, and its signatures, assets and tables as they were.
+`tf.saved_model.save` of a Keras 3 model exports each variable twice: the checkpoint fills one, the
+graph reads the other. Restoring the object graph and saving again leaves each variable once, and
+signatures, assets and tables as they were.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""A folder with a SavedModel to a `Servable`."""
+"""Loads a SavedModel as a `Servable`."""
 
 import logging
 import os
@@ -34,7 +34,7 @@ __all__ = ["load"]
 
 _log = logging.getLogger(__name__)
 _Weights = Callable[[], AbstractContextManager[Callable[[Sequence[MappedFile]], Values]]]
-_SELECTIONS = 32  # of outputs, each a small object, kept for the next request
+_SELECTIONS = 32  # choices of outputs whose functions are cached; each is a small object
 
 
 def load(
@@ -53,29 +53,36 @@ def load(
     """The servable of the SavedModel in `path`, restored as TensorFlow Serving restores it.
 
     `tags` choose the meta graph; `session_config` is a serialized `tensorflow.ConfigProto`.
-    `warm_up` runs the export's warm-up requests, each `warm_up_iterations` times, and tells
-    `warmed_up` how it went. An export that
-    only its object graph restores is made loadable first and kept in `cache` (see
-    `object_graph`). `wrap` makes the servable of `path` the one that is warmed up
-    and returned. `files_stay` says that nobody changes files that this process cannot write, so
-    that the weights of a compiled servable may be mapped; otherwise `shared` is where other
-    processes find those that this one has read. Problems that do not hinder loading are
-    logged as warnings, with their fix.
+    `warm_up` runs the export's warm-up requests, each `warm_up_iterations` times, and reports to
+    `warmed_up`. `cache` keeps loadable copies of exports that need one (`object_graph`). `wrap`
+    replaces the servable before it is warmed up. `files_stay` promises that nobody changes files
+    that this process cannot write, so that compiled weights may be mapped; otherwise `shared` is
+    where processes share the weights they read. Problems that do not prevent loading are logged as
+    warnings, with their fix.
 
-    Raises NotFound, DataLoss, InvalidArgument or what else TensorFlow says of the export, and
-    what a failing warm-up request raises.
+    Raises NotFound, DataLoss, InvalidArgument or another error that TensorFlow gives for the
+    export, and what a failing warm-up request raises.
     """
     path = Path(path)
+    with _naming(path), ExitStack() as on_failure:
+        weights = partial(_weights, path, files_stay=files_stay, shared=shared)
+        servable = _servable(_open(path, tags, session_config, cache, weights))
+        on_failure.callback(servable.close)
+        if wrap:
+            servable = wrap(servable, path)
+        if warm_up:
+            run_warm_up(servable, path, warm_up_iterations, warmed_up)
+        on_failure.pop_all()
+    for problem in servable.problems:
+        _log.warning("%s: %s", path, problem)
+    return servable
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Adds the SavedModel's path, and a hint if there is one, to errors."""
     try:
-        with ExitStack() as on_failure:
-            weights = partial(_weights, path, files_stay=files_stay, shared=shared)
-            servable = _servable(_open(path, tags, session_config, cache, weights))
-            on_failure.callback(servable.close)
-            if wrap:
-                servable = wrap(servable, path)
-            if warm_up:
-                run_warm_up(servable, path, warm_up_iterations, warmed_up)
-            on_failure.pop_all()
+        yield
     except ServingError as error:
         from lambda_serving.servables.load_failures import hint  # only a failure needs it
 
@@ -84,18 +91,15 @@ def load(
         ) from error
     except OSError as error:
         raise Unavailable(f"Could not load the SavedModel in {path}: {error}") from error
-    for problem in servable.problems:
-        _log.warning("%s: %s", path, problem)
-    return servable
 
 
 def _tensor(spec: TensorSpec) -> str:
-    """The tensor's whole name: `x` is `x:0`."""
+    """The tensor's full name: `x` means `x:0`."""
     return spec.tensor_name if ":" in spec.tensor_name else f"{spec.tensor_name}:0"
 
 
 def _problems(by_name: Mapping[str, Signature], uncallable: Mapping[str, str]) -> list[str]:
-    """What is likely to trouble callers of these signatures, each a sentence with the fix."""
+    """Likely problems for callers of these signatures, each a sentence with the fix."""
     found = [
         f"input {name!r} of signature {signature.name!r} takes only {spec.shape[0]} rows at"
         " once, often the batch size of its training. model.export(path) keeps it free"
@@ -125,10 +129,10 @@ def _problems(by_name: Mapping[str, Signature], uncallable: Mapping[str, str]) -
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """A session in which every variable that a signature reads has a value, and what is known.
+    """A session and what is known about its graph.
 
-    `definitions` are those of the signatures, `costs` what is known of the graph's, `unset` the
-    variables without a value, `problems` what had to be mended.
+    `unset` are variables that a signature reads and that have no value; `problems` are sentences
+    about what had to be repaired.
     """
 
     path: Path
@@ -177,7 +181,7 @@ def _open(
 
 
 def _open_compiled(path: Path, tags: Sequence[str], config: bytes, weights: _Weights) -> _Opened:
-    """A session over a frozen graph with its weights; optimisers have nothing to do."""
+    """A session over a frozen graph with its weights; the optimisers are off."""
     with weights() as values_of, ExitStack() as on_failure:
         if op_libraries := compiled.check(path, tensorflow_version()):
             from lambda_serving.servables.tensorflow_c.op_packages import (
@@ -197,18 +201,18 @@ def _open_compiled(path: Path, tags: Sequence[str], config: bytes, weights: _Wei
 def _weights(
     path: Path, *, files_stay: bool, shared: "Shared | None"
 ) -> Iterator[Callable[[Sequence[MappedFile]], Values]]:
-    """What gives the values of a graph's files; if they are to be read, this begins at once."""
+    """Yields a function from a graph's weight files to their values; starts reading at once."""
     if files_stay and os.statvfs(path).f_flag & os.ST_RDONLY:
         yield map_files
         return
-    from lambda_serving.servables.tensorflow_c.reading import reading  # what maps does without
+    from lambda_serving.servables.tensorflow_c.reading import reading  # mapping does not need it
 
     with reading(compiled.weights_in(path), shared) as read:
         yield lambda _: read()
 
 
 def _session(path: Path, tags: Sequence[str], config: bytes) -> tuple[Session, bytes]:
-    """As `load_session`, with the ops of installed packages where the graph has any."""
+    """As `load_session`; loads the ops of installed packages if the graph needs them."""
     try:
         return load_session(str(path), tags, config)
     except NotFound as error:

@@ -41,7 +41,7 @@ class TensorSpec:
     tensor_name: str
 
     def allows(self, shape: Sequence[int]) -> bool:
-        """Whether an array of this shape is what the signature declares."""
+        """Whether the signature declares arrays of this shape."""
         if self.shape is None:
             return True
         return len(shape) == len(self.shape) and all(
@@ -66,15 +66,15 @@ class Signature:
     defaults: Mapping[str, Array]
 
     def named(self, outputs: Sequence[Array]) -> dict[str, Array]:
-        """Outputs by name, for outputs in the order of the names."""
+        """Outputs by name, for outputs in the order of `self.outputs`."""
         return dict(zip(self.outputs, outputs, strict=True))
 
 
 class Function(Protocol):
-    """Runs one signature: arrays in the order of its inputs in, of its outputs out.
+    """Runs one signature: takes arrays in the order of its inputs, returns its outputs in order.
 
-    `is_quick` says that a run of these inputs takes so little, for sure, that a thread of its own
-    is not worth it.
+    `is_quick` says that a run of these inputs is certain to take too little time to be worth a
+    thread.
     """
 
     def is_quick(self, inputs: Sequence[Array]) -> bool: ...
@@ -83,10 +83,10 @@ class Function(Protocol):
 
 
 class JoiningFunction(Function, Protocol):
-    """A function whose concurrent runs may become one.
+    """A function whose concurrent runs may be joined into one.
 
-    `submit` gives the outputs to come, or None when this run cannot be joined with others: then
-    call it. `close` returns when everything submitted is done.
+    `submit` returns a future of the outputs, or None if this run cannot be joined with others: then
+    call the function. `close` returns when everything submitted is done.
     """
 
     def submit(self, inputs: Sequence[Array], timeout_ms: int) -> "Future[list[Array]] | None": ...
@@ -110,16 +110,16 @@ class Servable:
         select: Callable[[str, tuple[str, ...]], Function] | None = None,
         wants_values: bool = False,
     ) -> None:
-        """`select` gives the function of a signature that computes only some of its outputs.
+        """`select` returns a signature's function for only some of its outputs.
 
-        `wants_values` refuses inputs without values that have another shape than is declared.
+        With `wants_values`, empty inputs are refused unless they have the declared shape.
         """
         self.signatures = signatures
         self.definitions = definitions
-        """Serialized `SignatureDef` of every signature in the export, servable or not."""
+        """Serialized `SignatureDef` of every signature in the export, callable or not."""
         self._uncallable = uncallable or {}
         self.problems = problems
-        """What is likely to trouble callers, each a sentence with the fix."""
+        """Likely problems for callers, each a sentence with the fix."""
         self.restored_from = restored_from
         """The folder that the graph restore loaded: the export, or its loadable copy."""
         self._functions = functions
@@ -131,8 +131,8 @@ class Servable:
     def signature(self, name: str) -> Signature:
         """The signature called `name`, `serving_default` for the empty name.
 
-        Raises InvalidArgument, in TensorFlow Serving's words (util/json_tensor.cc) where there is
-        none, else with the reason why it cannot be called.
+        Raises InvalidArgument if there is none, in TensorFlow Serving's words
+        (util/json_tensor.cc), or if it cannot be called, with the reason.
         """
         if signature := self.callable_signature(name):
             return signature
@@ -141,7 +141,7 @@ class Servable:
         )
 
     def callable_signature(self, name: str) -> Signature | None:
-        """As `signature`, None where there is none."""
+        """As `signature`, but None if there is none."""
         name = name or DEFAULT_SIGNATURE
         if name in self._uncallable:
             raise InvalidArgument(self._uncallable[name])
@@ -155,14 +155,12 @@ class Servable:
         timeout_ms: int = 0,
         only: Sequence[str] = (),
     ) -> dict[str, Array]:
-        """Outputs by name for inputs by name; shapes are the graph's business, not checked here.
+        """Outputs by name for inputs by name; the graph checks shapes, this does not.
 
-        Where runs are not joined with others, outputs other than `only` are not computed, if there
-        are any names in it, each once; else all outputs are.
-
-        Strings are arrays of objects, `bytes` each. `timeout_ms` bounds the run of the graph,
-        0 is no bound. Raises InvalidArgument when inputs and signature differ in names, else
-        whatever the graph raises, with TensorFlow's message.
+        `only` names distinct outputs to compute; all are computed if it is empty, or if runs are
+        joined with others. Strings are object arrays of `bytes`. `timeout_ms` bounds the run of the
+        graph, 0 means no bound. Raises InvalidArgument when the inputs' names differ from the
+        signature's, else whatever the graph raises, with TensorFlow's message.
         """
         signature, arrays = self._matched(signature_name, inputs)
         outputs = self._function(signature, only)(arrays, timeout_ms)
@@ -173,16 +171,16 @@ class Servable:
     def submit(
         self, signature_name: str, inputs: Mapping[str, Array], *, timeout_ms: int = 0
     ) -> "Future[list[Array]] | None":
-        """As `run`, without waiting: the outputs to come, for `Signature.named`.
+        """As `run` without waiting: a future of outputs for `Signature.named`.
 
-        None when runs of the signature are not joined with others: then `run` it.
+        None if runs of the signature are not joined with others: then call `run`.
         """
         signature, arrays = self._matched(signature_name, inputs)
         function = self._joining.get(signature.name)
         return function.submit(arrays, timeout_ms) if function else None
 
     def joined(self, join: Callable[[Signature, Function], JoiningFunction | None]) -> Self:
-        """This servable, with what `join` makes of the functions of its signatures."""
+        """This servable, its functions replaced by those that `join` returns."""
         for name, signature in self.signatures.items():
             if function := join(signature, self._functions[name]):
                 self._joining[name] = function
@@ -192,7 +190,7 @@ class Servable:
     def is_quick(
         self, signature_name: str, inputs: Mapping[str, Array], *, only: Sequence[str] = ()
     ) -> bool:
-        """Whether such a `run` takes so little, for sure, that a thread is not worth it."""
+        """Whether such a `run` is certain to take too little time to be worth a thread."""
         signature, arrays = self._matched(signature_name, inputs)
         return self._function(signature, only).is_quick(arrays)
 
@@ -217,13 +215,13 @@ class Servable:
         return signature, arrays
 
     def close(self) -> None:
-        """Give back the session and its memory; the servable answers nothing after this."""
+        """Releases the session and its memory; the servable cannot be used afterwards."""
         _close(self._joining, self._close)
 
     def when_dropped(self, dropped: Callable[[Callable[[], None]], object]) -> None:
-        """Calls `dropped` with `close` of what is left when the last reference to this is gone.
+        """When the last reference to this is gone, passes `dropped` a function that closes it.
 
-        It is called by the thread that let go last, whatever that was doing: it must not block.
+        `dropped` is called on the thread that dropped the last reference: it must not block.
         """
         close = partial(_close, self._joining, self._close)
         weakref.finalize(self, dropped, close).atexit = False
@@ -236,7 +234,7 @@ class Servable:
 
 
 def _check_values(name: str, spec: TensorSpec, array: Array) -> None:
-    """XLA divides by a convolution's channels, and ends the process where there are none."""
+    """Protects XLA, which divides by a convolution's channels and crashes if there are none."""
     if array.size or spec.allows(array.shape):
         return
     wanted = ["any" if size is None else size for size in spec.shape or ()]
@@ -253,7 +251,7 @@ def _close(joining: Mapping[str, JoiningFunction], close: Callable[[], None]) ->
 
 
 def names_differ(inputs: Collection[str], signature: Signature) -> InvalidArgument:
-    """In the words of servables/tensorflow/predict_util.cc."""
+    """The error for differing names, in the words of servables/tensorflow/predict_util.cc."""
     given, wanted = sorted(inputs), sorted(signature.inputs)
     extra = ",".join(name for name in given if name not in signature.inputs)
     missing = ",".join(name for name in wanted if name not in inputs)

@@ -1,7 +1,7 @@
-"""How an export wants its session: `assets.extra/saved_model_config.pb`, a `SavedModelConfig`.
+"""The session config that an export asks for in `assets.extra/saved_model_config.pb`.
 
-Source: servables/tensorflow/saved_model_config_util.cc and saved_model_bundle_factory.cc. There, as
-here, no op rewriter is linked that the two optimisers could name: TensorFlow passes over them.
+Source: servables/tensorflow/saved_model_config_util.cc and saved_model_bundle_factory.cc. Neither
+there nor here is an op rewriter linked that the two optimisers could use: TensorFlow skips them.
 """
 
 import base64
@@ -17,14 +17,14 @@ _OPTIMISERS = {
     "remote_op_remap_config": ("remote_op_config_rewrite", "remote_op_rewrite_config"),
     "batch_op_rewriter_config": ("batch_op_rewriter", "batch_op_rewrite_config"),
 }
-"""By field of the overrides: the optimiser that it configures, and as which parameter."""
+"""For each field of the overrides, the optimiser that it configures and the parameter's name."""
 _log = logging.getLogger(__name__)
 
 
 def overridden(session_config: bytes, export_dir: Path) -> bytes:
-    """The `tensorflow.ConfigProto` of a session over an export, with what the export sets in it.
+    """The session's `tensorflow.ConfigProto` with the export's overrides.
 
-    A file that cannot be read is told in the log, and sets nothing.
+    A file that cannot be read is logged and ignored.
     """
     path = export_dir / CONFIG
     if not path.exists():

@@ -1,4 +1,4 @@
-"""Signatures out of a serialized `MetaGraphDef`."""
+"""Reads signatures from a serialized `MetaGraphDef`."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from lambda_serving.servables.servable import Signature, TensorSpec
 __all__ = ["definitions", "signatures", "uncallable"]
 
 _OPERATIONS = ("__saved_model_init_op", "__saved_model_train_op")
-"""Signatures that stand for operations of the graph and are nobody's to call."""
+"""Signatures that stand for operations of the graph; nobody may call them."""
 _COMPOSITES = {
     "RAGGED_TENSOR_SPEC": (
         "a RaggedTensor",
@@ -20,11 +20,11 @@ _COMPOSITES = {
     "SPARSE_TENSOR_SPEC": ("a SparseTensor", "{0}.indices, {0}.values and {0}.dense_shape"),
     "INDEXED_SLICES_SPEC": ("IndexedSlices", "{0}.indices and {0}.values"),
 }
-"""What is said of composite tensors, by class of their `TypeSpec`, and their parts."""
+"""For each class of `TypeSpec`, what to call a composite tensor, and its parts."""
 
 
 def definitions(meta_graph: bytes) -> dict[str, bytes]:
-    """Every `SignatureDef` of a meta graph by name, serialized, as the metadata call shows them."""
+    """Every serialized `SignatureDef` of a meta graph by name, as the metadata call shows them."""
     graph = protos.message("tensorflow.MetaGraphDef").FromString(meta_graph)
     return {
         name: definition.SerializeToString()
@@ -33,9 +33,9 @@ def definitions(meta_graph: bytes) -> dict[str, bytes]:
 
 
 def signatures(definitions: Mapping[str, bytes]) -> dict[str, Signature]:
-    """The signatures that can be called: those whose inputs and outputs are all plain tensors.
+    """The callable signatures: those whose inputs and outputs are all plain tensors.
 
-    Left out are the init and the train op, and those for which `uncallable` has a reason.
+    Omits the init and train ops, and the signatures for which `uncallable` has a reason.
     """
     found = {}
     for name, serialized, definition in _parsed(definitions):
@@ -52,7 +52,7 @@ def signatures(definitions: Mapping[str, bytes]) -> dict[str, Signature]:
 
 
 def uncallable(definitions: Mapping[str, bytes]) -> dict[str, str]:
-    """Why each signature that cannot be called cannot, by name, and what to export instead."""
+    """For each signature that cannot be called, the reason and what to export instead."""
     found = {}
     for name, _, definition in _parsed(definitions):
         if reasons := _reasons(definition):
@@ -67,7 +67,7 @@ def _parsed(definitions: Mapping[str, bytes]) -> Iterator[tuple[str, bytes, Any]
 
 
 def _reasons(definition: Any) -> list[str]:
-    """What of a signature is no tensor, each with what to do about it."""
+    """The inputs and outputs that are not tensors, each with what to do about it."""
     reasons = [
         f"its {kind} {alias!r} is {what}"
         for kind, infos in (("input", definition.inputs), ("output", definition.outputs))
@@ -78,7 +78,7 @@ def _reasons(definition: Any) -> list[str]:
 
 
 def _no_tensor(info: Any, alias: str, kind: str) -> str:
-    """What a `TensorInfo` stands for in place of a tensor, and what to do; empty for a tensor."""
+    """What a `TensorInfo` is if not a tensor, and what to do about it; empty for a tensor."""
     match info.WhichOneof("encoding"):
         case "name":
             return _unknown_dtype(info)
@@ -102,14 +102,14 @@ def _unknown_dtype(info: Any) -> str:
     try:
         known = DType.of_number(info.dtype)
     except ValueError:
-        return f"of the dtype {info.dtype}, which this version does not know"
+        return f"of dtype {info.dtype}, which this version does not know"
     if known is DType.INVALID:
         return f"the operation {info.name}, which gives no value. Export a tensor"
     return ""
 
 
 def _specs(infos: Mapping[str, Any]) -> dict[str, TensorSpec]:
-    """Specs of tensors by name, sorted."""
+    """The specs by name, sorted by name."""
     return {name: _spec(infos[name]) for name in sorted(infos)}
 
 

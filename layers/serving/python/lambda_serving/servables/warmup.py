@@ -1,4 +1,4 @@
-"""Warm-up: the requests that an export carries, run before the version is available.
+"""Warm-up: runs the requests that an export carries before the version becomes available.
 
 Source: servables/tensorflow/saved_model_warmup_util.cc. The file is a TFRecord of serialized
 `tensorflow.serving.PredictionLog`; every record must succeed, or the load fails.
@@ -24,19 +24,19 @@ __all__ = ["MAX_RECORDS", "WARMUP_FILE", "WarmUp", "recorded", "warm_up"]
 
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 MAX_RECORDS = 1000
-_SHOWN = 100  # bytes of a record that is none
+_SHOWN = 100  # bytes of an invalid record in its error
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class WarmUp:
-    """A warm-up that ended; `status` is OK or the name of a canonical code."""
+    """A finished warm-up; `status` is OK or the name of a canonical code."""
 
     path: Path
     status: str
     records: int
-    """Those that were read: none when the file is no TFRecord."""
+    """How many were read: 0 if the file is not a TFRecord."""
     seconds: float
 
 
@@ -46,12 +46,12 @@ def warm_up(
     iterations: int = 1,
     warmed_up: Callable[[WarmUp], None] | None = None,
 ) -> int:
-    """Runs each warm-up record of an export `iterations` times; the number of records.
+    """Runs each warm-up record of an export `iterations` times; returns the number of records.
 
-    `warmed_up` is told how that went, if there is a file of records. No file is no warm-up.
-    Raises what the first failing record raises, DataLoss for a file that is no TFRecord,
-    InvalidArgument for one of more than 1000 records, Unimplemented for a record of a kind that
-    is not served.
+    Calls `warmed_up` with the outcome; without a file of records, does nothing.
+    Raises what the first failing record raises, DataLoss for a file that is not a TFRecord,
+    InvalidArgument for more than 1000 records, Unimplemented for a kind of record that is not
+    served.
     """
     path = export_dir / WARMUP_FILE
     if not path.exists():
@@ -91,7 +91,7 @@ def _warm_up(servable: Servable, path: Path, logs: Sequence[Any], iterations: in
 
 
 def recorded(servable: Servable, export_dir: Path) -> list[tuple[str, dict[str, Array]]]:
-    """Signature and inputs of each run that warming up is; raises as `warm_up` does."""
+    """The signature name and inputs of each run of a warm-up; raises as `warm_up` does."""
     return [run for log in _logs(export_dir / WARMUP_FILE) for run in _runs(servable, log)]
 
 
@@ -128,7 +128,7 @@ _Infer = Callable[[Servable, str, Sequence[bytes]], object]
 
 
 def _tasks(log: Any) -> Iterator[tuple[_Infer, str, list[bytes]]]:
-    """What a log asks of examples: classify or regress, and the signature's name."""
+    """The tasks of a log: the function to call, the signature's name and the examples."""
     examples = inference.serialized_examples
     match log.WhichOneof("log_type"):
         case "classify_log":
@@ -143,7 +143,7 @@ def _tasks(log: Any) -> Iterator[tuple[_Infer, str, list[bytes]]]:
                 classifies = task.method_name == "tensorflow/serving/classify"
                 infer: _Infer = inference.classify if classifies else inference.regress
                 yield infer, task.model_spec.signature_name, examples(request.input)
-        case "predict_log" | None:  # a log of nothing is nothing to run
+        case "predict_log" | None:  # there is nothing to run
             pass
         case kind:
             number = log.DESCRIPTOR.fields_by_name[kind].number

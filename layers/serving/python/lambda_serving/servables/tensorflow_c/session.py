@@ -25,8 +25,7 @@ from lambda_serving.servables.tensorflow_c.library import (
     trim_memory,
 )
 from lambda_serving.servables.tensorflow_c.quickness import Quickness
-from lambda_serving.servables.tensorflow_c.run_options import run_options
-from lambda_serving.servables.tensorflow_c.stops import Places, Stops
+from lambda_serving.servables.tensorflow_c.stops import Places, Stops, run_options
 from lambda_serving.servables.tensorflow_c.tensors import array_of, new_tensor
 
 __all__ = ["Session", "SessionFunction", "load_session"]

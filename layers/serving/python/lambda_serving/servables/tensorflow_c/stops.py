@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from ctypes import c_void_p
+from functools import lru_cache
 from itertools import count
 from math import inf
 from queue import Empty, SimpleQueue
@@ -25,11 +26,10 @@ from lambda_serving import protos
 from lambda_serving.dtypes import DType
 from lambda_serving.errors import Cancelled, DeadlineExceeded, ServingError
 from lambda_serving.servables.cancellation import Cancellation
-from lambda_serving.servables.tensorflow_c.library import Output, buffer_of, library, status
-from lambda_serving.servables.tensorflow_c.run_options import run_options
+from lambda_serving.servables.tensorflow_c.library import Buffer, Output, buffer_of, library, status
 from lambda_serving.servables.tensorflow_c.tensors import new_tensor
 
-__all__ = ["Places", "Stops"]
+__all__ = ["Places", "Stops", "run_options"]
 
 _MOST_PLACES = 64
 _LOOK_SECONDS = 0.05
@@ -38,6 +38,16 @@ _FIRST_REFERENCE = 100  # DT_FLOAT_REF is DT_FLOAT + 100
 _LATEST = 2**31 - 1  # of the versions of two graphs the older one counts
 _CANCELLED = "The call was cancelled"
 _numbers = count()
+
+
+@lru_cache(maxsize=64)
+def run_options(timeout_ms: int, *, in_caller_thread: bool) -> Buffer:
+    """Serialized `RunOptions`; a run in the thread of the caller has no timeout."""
+    options = protos.message("tensorflow.RunOptions")(
+        timeout_in_ms=0 if in_caller_thread else max(timeout_ms, 0),
+        inter_op_thread_pool=-1 if in_caller_thread else 0,
+    )
+    return buffer_of(options.SerializeToString())
 
 
 class Places:
