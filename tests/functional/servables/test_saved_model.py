@@ -249,13 +249,16 @@ def libraries_only(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         (
             ["inspect", "{model}"],
-            "needs its object graph to restore its variables, which",
+            "needs its object graph to restore its variables. That takes Python",
         ),
         (
             ["inspect", "{model}", "--cache_dir=/proc/x"],
-            "and lambda-serving compile, and serve",
+            "then lambda-serving compile) and serve the result",
         ),
-        (["compile", "{model}", "{out}"], "Compiling takes all of Python TensorFlow, and here are"),
+        (
+            ["compile", "{model}", "{out}"],
+            "Compiling needs Python TensorFlow, and only its libraries are",
+        ),
     ],
 )
 def test_where_only_the_libraries_are_it_says_what_to_do(
