@@ -184,7 +184,7 @@ def test_unloadable_version_fails_the_start_with_its_reason(
     ("flags", "reason"),
     [
         (["--model_base_path=saved"], "absolute path or URI"),
-        (["--model_base_path=gs://bucket/m"], "Supported are absolute folders and s3://"),
+        (["--model_base_path=gs://bucket/m"], "Supported are folders and s3://"),
         (["--model_base_path=/nowhere/at/all"], "Could not read the base path"),
         (["--model_config_file=/nowhere"], "No such file"),
         ([], "Which model?"),

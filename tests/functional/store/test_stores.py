@@ -799,7 +799,7 @@ def test_wrong_settings_are_told(
 
 
 def test_base_path_without_a_bucket_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidArgument, match="The base path s3:///m names no bucket"):
+    with pytest.raises(InvalidArgument, match="Model m's base path s3:///m names no bucket"):
         open_store({"m": "s3:///m"}, tmp_path)
 
 

@@ -13,7 +13,7 @@ from lambda_serving.batch_job.run import shard_of
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import InvalidArgument
 from lambda_serving.servables.servable import Servable, Signature, TensorSpec
-from lambda_serving.store.job_files import Input
+from lambda_serving.store.patterns import Input
 
 _Shape = tuple[int | None, ...] | None
 

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from lambda_serving.errors import Aborted, DataLoss, InvalidArgument
-from lambda_serving.store.job_files import Pattern, open_inputs
+from lambda_serving.store.job_files import open_inputs
+from lambda_serving.store.patterns import Pattern
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ from lambda_serving.api import codec
 from lambda_serving.batch_job.chunks import Chunk
 from lambda_serving.batch_job.npz import Columns
 from lambda_serving.batch_job.readers import RowFormat
-from lambda_serving.store.job_files import Input
 from lambda_serving.store.manifest import File
+from lambda_serving.store.patterns import Input
 
 __all__ = [
     "Record",

@@ -24,7 +24,8 @@ from lambda_serving.batch_job.readers import RowFormat, chunks, format_of
 from lambda_serving.errors import Aborted, DataLoss, InvalidArgument
 from lambda_serving.servables.servable import Servable
 from lambda_serving.store import temporary
-from lambda_serving.store.job_files import Input, Inputs, Outputs
+from lambda_serving.store.job_files import Inputs, Outputs
+from lambda_serving.store.patterns import Input
 
 __all__ = ["Done", "Job", "TooManyBadRows", "run", "shard_of"]
 

@@ -16,7 +16,8 @@ from lambda_serving.store import temporary
 if TYPE_CHECKING:  # see cli.inspect
     from lambda_serving import batch_job
     from lambda_serving.batch_job import Done
-    from lambda_serving.store.job_files import Input, Inputs, Outputs
+    from lambda_serving.store.job_files import Inputs, Outputs
+    from lambda_serving.store.patterns import Input
 
 __all__ = ["batch"]
 

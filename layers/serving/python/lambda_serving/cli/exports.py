@@ -5,6 +5,7 @@ from pathlib import Path
 from lambda_serving.errors import NotFound
 from lambda_serving.model_spec import ServableId
 from lambda_serving.store import LocalStore, open_store
+from lambda_serving.store.address import Address
 from lambda_serving.store.local import by_version
 from lambda_serving.store.other_formats import advice
 
@@ -48,7 +49,7 @@ def newest(model: str, folder: Path) -> Path:
 
     What is fetched lies below `folder`. Raises what `exports` and the store raise.
     """
-    if "://" not in model:
+    if not Address.parse(model, "MODEL").is_bucket:
         return exports(Path(model))[-1]
     name, address = "model", model.rstrip("/")
     store = open_store({name: address}, folder)

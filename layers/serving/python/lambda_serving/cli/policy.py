@@ -11,10 +11,9 @@ import click
 from lambda_serving.errors import (
     DeadlineExceeded,
     FailedPrecondition,
-    InvalidArgument,
     NotFound,
-    Unimplemented,
 )
+from lambda_serving.store.address import Address
 
 if TYPE_CHECKING:  # see cli.inspect
     from lambda_serving.config.model_config import ModelConfig
@@ -143,14 +142,9 @@ class _Live:
 
 
 def _open(base_path: str) -> "PolicyFile":
-    if not base_path.startswith("s3://"):
-        raise InvalidArgument(f"BASE_PATH must be s3://BUCKET/PREFIX/NAME, and {base_path} is not")
-    try:
-        from lambda_serving.release.aws.policy_file import PolicyFile  # boto3 takes 0.3 s to import
-    except ModuleNotFoundError as error:
-        raise Unimplemented(
-            f"Base paths in s3:// need boto3 ({error}): pip install 'lambda-serving[s3]'"
-        ) from error
+    Address.in_bucket(base_path, "BASE_PATH")
+    from lambda_serving.release.aws.policy_file import PolicyFile  # boto3 takes 0.3 s to import
+
     return PolicyFile(base_path)
 
 

@@ -16,6 +16,7 @@ from lambda_serving.config.servable_version_policy import aspired
 from lambda_serving.core.basic_manager import no_versions
 from lambda_serving.errors import ServingError
 from lambda_serving.store import Store
+from lambda_serving.store.address import Address
 
 __all__ = ["Source", "Waits"]
 
@@ -30,7 +31,8 @@ class Waits:
     bucket: float = 30
 
     def after(self, base_path: str) -> float:
-        return max(self.folder, self.bucket) if "://" in base_path else self.folder
+        is_bucket = Address.parse(base_path).is_bucket
+        return max(self.folder, self.bucket) if is_bucket else self.folder
 
 
 @dataclass(slots=True)

@@ -21,6 +21,7 @@ from lambda_serving.server.listeners import grpc_listener, rest_listener
 from lambda_serving.server.shutdown import Stopping
 from lambda_serving.server.telemetry import Observed
 from lambda_serving.store import Store, open_store, temporary
+from lambda_serving.store.address import Address
 
 if TYPE_CHECKING:
     from lambda_serving.api.rpc.services import Reload
@@ -175,7 +176,7 @@ def _open_store(downloads: ExitStack, models: Sequence[ModelConfig]) -> Store:
 
 def _folder(models: Sequence[ModelConfig], downloads: ExitStack) -> Path:
     """A temporary folder if a model lies in a bucket; without one no writable disk is needed."""
-    if not any("://" in model.base_path for model in models):
+    if not any(Address.parse(model.base_path).is_bucket for model in models):
         return Path()
     return downloads.enter_context(temporary.folder(prefix(os.getpid())))
 

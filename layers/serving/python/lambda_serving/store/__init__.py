@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from lambda_serving.errors import Unimplemented
 from lambda_serving.model_spec import ServableId
+from lambda_serving.store.address import Address
 from lambda_serving.store.local import LocalStore
 
 __all__ = ["LocalStore", "Store", "open_store"]
@@ -44,29 +44,22 @@ class Store(Protocol):
 
 
 def open_store(base_paths: Mapping[str, str], folder: Path) -> Store:
-    """The store of these base paths, by model: folders of this machine, `s3://bucket/prefix`.
+    """The store of these base paths, by model: folders of this machine or `s3://bucket/prefix`.
 
-    What comes from buckets is kept in `folder`, which no other configuration may share. Raises
-    Unimplemented for another scheme and for s3:// without boto3, and what `S3Store` raises.
+    Versions from buckets are downloaded to `folder`, which no other configuration may share.
+    Raises what `Address.parse` and `S3Store` raise.
     """
-    schemes = {name: path.partition("://")[0] for name, path in base_paths.items() if "://" in path}
-    for name, scheme in schemes.items():
-        if scheme != "s3":
-            raise Unimplemented(
-                f"The base path {base_paths[name]} of model {name} has the scheme {scheme}://."
-                " Supported are absolute folders and s3://BUCKET/PREFIX"
-            )
-    local = LocalStore({name: path for name, path in base_paths.items() if name not in schemes})
-    if not schemes:
+    in_bucket = {
+        name: Address.parse(path, f"Model {name}'s base path").is_bucket
+        for name, path in base_paths.items()
+    }
+    local = LocalStore({name: path for name, path in base_paths.items() if not in_bucket[name]})
+    if not any(in_bucket.values()):
         return local
-    try:
-        from lambda_serving.store.s3 import S3Store  # boto3 takes 0.3 s to import
-    except ModuleNotFoundError as error:
-        raise Unimplemented(
-            f"Base paths in s3:// need boto3 ({error}): pip install 'lambda-serving[s3]'"
-        ) from error
-    buckets = S3Store({name: base_paths[name] for name in schemes}, folder)
-    return _ByModel({name: buckets if name in schemes else local for name in base_paths})
+    from lambda_serving.store.s3 import S3Store  # boto3 takes 0.3 s to import
+
+    buckets = S3Store({name: path for name, path in base_paths.items() if in_bucket[name]}, folder)
+    return _ByModel({name: buckets if in_bucket[name] else local for name in base_paths})
 
 
 class _ByModel:

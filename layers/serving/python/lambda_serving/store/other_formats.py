@@ -4,6 +4,8 @@ import posixpath
 import re
 from collections.abc import Collection
 
+from lambda_serving.store.address import Address
+
 __all__ = ["advice"]
 
 _HUB = "tfhub_module.pb"
@@ -72,8 +74,8 @@ def advice(path: str, names: Collection[str] | None = None) -> str:
             return f"{path} is a file of a SavedModel. Give its folder, {parent or '.'}"
         return _told([last], parent)
     if not names:
-        is_bucket = "://" in path
-        how = f"lambda-serving push EXPORT {path}/1" if is_bucket else f"model.export('{path}/1')"
+        push, export = f"lambda-serving push EXPORT {path}/1", f"model.export('{path}/1')"
+        how = push if Address.parse(path).is_bucket else export
         return f"Put a model into it: {how}"
     if any(name in names for name in _SAVED_MODELS):
         return _told({_HUB}.intersection(names), path) or _of_version(path, parent, last)

@@ -1,17 +1,15 @@
 """The folder of one version, in any store, as a push sees it."""
 
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from lambda_serving.errors import InvalidArgument, Unimplemented
+from lambda_serving.errors import InvalidArgument
+from lambda_serving.store.address import Address
 from lambda_serving.store.local import LocalVersion, by_version
 from lambda_serving.store.manifest import File, Found, Manifest
 
 __all__ = ["VersionFolder", "open_version"]
-
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 
 
 class VersionFolder(Protocol):
@@ -40,27 +38,18 @@ class VersionFolder(Protocol):
 def open_version(destination: str) -> VersionFolder:
     """The folder of `BASE_PATH/VERSION`, on this machine or `s3://bucket/prefix/VERSION`.
 
-    Raises InvalidArgument for a last part that is no version number, Unimplemented for another
-    scheme and for s3:// without boto3, and what reaching for AWS raises.
+    Raises what `Address.parse` raises, InvalidArgument when the last part is not a version
+    number, and what connecting to AWS raises.
     """
-    scheme = _SCHEME.match(destination)
-    if scheme and not destination.startswith("s3://"):
-        raise Unimplemented(
-            f"DESTINATION {destination} has the scheme {scheme[1]}:. Supported are folders and"
-            " s3://BUCKET/PREFIX/VERSION"
-        )
+    is_bucket = Address.parse(destination, "DESTINATION").is_bucket
     version = destination.rstrip("/").rpartition("/")[2]
     if [str(number) for number in by_version([version])] != [version]:
         raise InvalidArgument(
             f"The last part of DESTINATION must be a version number, as in"
             f" s3://bucket/models/MLP/2, and that of {destination} is not"
         )
-    if not scheme:
+    if not is_bucket:
         return LocalVersion(Path(destination))
-    try:
-        from lambda_serving.store.s3_push_target import S3Version  # boto3 takes 0.3 s to import
-    except ModuleNotFoundError as error:
-        raise Unimplemented(
-            f"A DESTINATION in s3:// needs boto3 ({error}): pip install 'lambda-serving[s3]'"
-        ) from error
+    from lambda_serving.store.s3_push_target import S3Version  # boto3 takes 0.3 s to import
+
     return S3Version(destination)

@@ -8,9 +8,9 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import boto3
 from boto3.s3.transfer import (
@@ -32,6 +32,7 @@ from lambda_serving.errors import (
 )
 from lambda_serving.model_spec import ServableId
 from lambda_serving.store import temporary
+from lambda_serving.store.address import Address
 from lambda_serving.store.completeness import check_complete, check_content
 from lambda_serving.store.local import SHOWN, by_version
 from lambda_serving.store.manifest import MANIFEST, File, Manifest, check_names
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from s3transfer.subscribers import BaseSubscriber
 
 __all__ = [
-    "Location",
     "Object",
     "S3Store",
     "connect",
@@ -84,35 +84,6 @@ _REFUSALS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Location:
-    """The keys below `s3://bucket/prefix`: their prefix is empty or ends with a slash."""
-
-    bucket: str
-    prefix: str
-
-    @classmethod
-    def of(cls, uri: str) -> Self:
-        bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-        if not bucket:
-            raise InvalidArgument(f"The base path {uri} names no bucket: s3://BUCKET/PREFIX")
-        prefix = prefix.rstrip("/")
-        return cls(bucket, f"{prefix}/" if prefix else "")
-
-    def parted(self) -> tuple[Self, str]:
-        """The folder of a base path's models, and the model's name.
-
-        Raises InvalidArgument for a base path without a name.
-        """
-        above, _, name = self.prefix.rstrip("/").rpartition("/")
-        if not name:
-            raise InvalidArgument(f"{self} names no model: s3://BUCKET/PREFIX/NAME")
-        return replace(self, prefix=f"{above}/" if above else ""), name
-
-    def __str__(self) -> str:
-        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
-
-
-@dataclass(frozen=True, slots=True)
 class Object:
     """What a listing tells of an object; `changed` in seconds since 1970.
 
@@ -134,8 +105,8 @@ class S3Store:
     def __init__(
         self, base_paths: Mapping[str, str], folder: Path, client: "S3Client | None" = None
     ) -> None:
-        """`folder` is made when needed. Raises InvalidArgument for a URI without a bucket."""
-        self._base_paths = {name: Location.of(uri) for name, uri in base_paths.items()}
+        """`folder` is made when needed. Raises what `Address.in_bucket` raises."""
+        self._base_paths = {name: Address.in_bucket(uri) for name, uri in base_paths.items()}
         self._folder = folder
         with explained(", ".join(map(str, self._base_paths.values()))):
             self._client = client or connect()
@@ -185,18 +156,15 @@ class S3Store:
     def release(self, servable: ServableId) -> None:
         shutil.rmtree(self._folder / servable.name / str(servable.version), ignore_errors=True)
 
-    def _location(self, servable: ServableId) -> Location | None:
-        base_path = self._base_paths[servable.name]
+    def _location(self, servable: ServableId) -> Address | None:
         folder = self._folders(servable.name).get(servable.version)
-        if folder is None:
-            return None
-        return replace(base_path, prefix=f"{base_path.prefix}{folder}/")
+        return None if folder is None else self._base_paths[servable.name] / folder
 
     def _folders(self, name: str) -> dict[int, str]:
         """What follows the prefix, up to the next slash, by version."""
         return by_version(folders_below(self._client, self._base_paths[name]))
 
-    def _download(self, version: Location, target: Path) -> None:
+    def _download(self, version: Address, target: Path) -> None:
         """All or nothing: written beside and renamed."""
         odd: list[str] = []
         names = set(objects_below(self._client, version, odd.append))
@@ -245,7 +213,7 @@ def sent_to(sent: Callable[[int], None]) -> "BaseSubscriber":
     return ProgressCallbackInvoker(sent)
 
 
-def folders_below(client: "S3Client", folder: Location) -> list[str]:
+def folders_below(client: "S3Client", folder: Address) -> list[str]:
     """Names of the folders right below a folder."""
     pages = client.get_paginator("list_objects_v2").paginate(
         Bucket=folder.bucket, Prefix=folder.prefix, Delimiter="/"
@@ -255,13 +223,13 @@ def folders_below(client: "S3Client", folder: Location) -> list[str]:
     return [prefix.removeprefix(folder.prefix).removesuffix("/") for prefix in prefixes]
 
 
-def sizes_below(client: "S3Client", folder: Location) -> dict[str, int]:
+def sizes_below(client: "S3Client", folder: Address) -> dict[str, int]:
     """Sizes of the objects below a folder, by name; raises as `objects_below` does."""
     return {name: found.size for name, found in objects_below(client, folder).items()}
 
 
 def objects_below(
-    client: "S3Client", folder: Location, pass_over: Callable[[str], None] | None = None
+    client: "S3Client", folder: Address, pass_over: Callable[[str], None] | None = None
 ) -> dict[str, Object]:
     """The objects below a folder, by name, without the markers of folders.
 
@@ -300,14 +268,14 @@ def _is_long(name: str) -> bool:
     return any(len(part.encode(errors="replace")) > _MAX_NAME for part in name.split("/"))
 
 
-def _no_file(folder: Location, name: str) -> InvalidArgument:
+def _no_file(folder: Address, name: str) -> InvalidArgument:
     return InvalidArgument(
         f"The key {folder.prefix}{name} in bucket {folder.bucket} is not the name of a file below"
         f" {folder}. Remove it"
     )
 
 
-def read_manifest(client: "S3Client", folder: Location, name: str) -> Manifest:
+def read_manifest(client: "S3Client", folder: Address, name: str) -> Manifest:
     with explained(folder):
         body = client.get_object(Bucket=folder.bucket, Key=folder.prefix + name)["Body"].read()
     return Manifest.of_json(body, f"{folder}/{name}")

@@ -8,10 +8,10 @@ from typing import IO, TYPE_CHECKING
 
 from lambda_serving.errors import Aborted, AlreadyExists, DataLoss, NotFound, PermissionDenied
 from lambda_serving.store import temporary
-from lambda_serving.store.job_files import Input, Pattern, no_match
+from lambda_serving.store.address import Address
 from lambda_serving.store.local import explained as explained_here
+from lambda_serving.store.patterns import Input, Pattern, no_match
 from lambda_serving.store.s3 import (
-    Location,
     connect,
     explained,
     objects_below,
@@ -34,9 +34,8 @@ class S3Inputs:
     """Objects whose keys a pattern names, as `Inputs`."""
 
     def __init__(self, pattern: Pattern, client: "S3Client | None" = None) -> None:
-        """Raises InvalidArgument for a pattern without a bucket."""
         self._pattern = pattern
-        self._folder = Location.of(pattern.folder)
+        self._folder = Address.parse(pattern.folder)
         with explained(self._folder):
             self._client = client or connect(_PATIENCE)
 
@@ -63,7 +62,7 @@ class S3Inputs:
 class _Content(io.RawIOBase):
     """An object's content, asked for in chunks, each of which must be of the listed object."""
 
-    def __init__(self, client: "S3Client", folder: Location, file: Input) -> None:
+    def __init__(self, client: "S3Client", folder: Address, file: Input) -> None:
         self._client, self._folder, self._file, self._position = client, folder, file, 0
 
     def readable(self) -> bool:
@@ -100,8 +99,8 @@ class S3Outputs:
     """Objects below `s3://bucket/prefix`, as `Outputs`; each is put when its file is finished."""
 
     def __init__(self, uri: str, client: "S3Client | None" = None) -> None:
-        """Raises InvalidArgument for a URI without a bucket."""
-        self._folder = Location.of(uri)
+        """Raises what `Address.in_bucket` raises."""
+        self._folder = Address.in_bucket(uri)
         with explained(self._folder):
             self._client = client or connect(_PATIENCE)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
 from lambda_serving.errors import AlreadyExists
+from lambda_serving.store.address import Address
 from lambda_serving.store.manifest import MANIFEST, PUSH, File, Found, Manifest, Reading
 from lambda_serving.store.s3 import (
-    Location,
     connect,
     explained,
     read_manifest,
@@ -34,8 +34,8 @@ class S3Version:
     """`s3://bucket/prefix/VERSION`, as `VersionFolder`."""
 
     def __init__(self, uri: str, client: "S3Client | None" = None) -> None:
-        """Raises InvalidArgument for a URI without a bucket."""
-        self._folder = Location.of(uri)
+        """Raises what `Address.in_bucket` raises."""
+        self._folder = Address.in_bucket(uri)
         with explained(self._folder):
             self._client = client or connect(_PATIENCE)
 

@@ -18,11 +18,11 @@ from lambda_serving.errors import AlreadyExists, DataLoss, NotFound, Unavailable
 from lambda_serving.release.aws.records import of_json, to_json
 from lambda_serving.release.deciding.model_state import Record
 from lambda_serving.release.golden import GOLDEN
+from lambda_serving.store.address import Address
 from lambda_serving.store.completeness import check_complete
 from lambda_serving.store.local import by_version
 from lambda_serving.store.manifest import MANIFEST, PUSH
 from lambda_serving.store.s3 import (
-    Location,
     Object,
     connect,
     explained,
@@ -65,9 +65,9 @@ class BucketReleases:
         client: "S3Client | None" = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._base_path = Location.of(base_path)
-        models, self.name = self._base_path.parted()
-        self._records = replace(models, prefix=f"{models.prefix}{_RECORDS}/{self.name}/")
+        self._base_path = Address.in_bucket(base_path)
+        models, self.name = self._base_path.parent_and_name()
+        self._records = models / _RECORDS / self.name
         self._clock = clock
         with explained(self._base_path):
             self._client = client or connect()
@@ -160,7 +160,7 @@ class BucketReleases:
             _log.warning("%s. It will be written anew", error)
             return None
 
-    def _get(self, folder: Location, name: str) -> bytes | None:
+    def _get(self, folder: Address, name: str) -> bytes | None:
         try:
             with explained(folder):
                 return self._client.get_object(Bucket=folder.bucket, Key=folder.prefix + name)[

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from lambda_serving.config.model_config import LABEL, ModelConfig, edited, parse
 from lambda_serving.errors import Aborted, AlreadyExists, InvalidArgument, NotFound
-from lambda_serving.store.s3 import Location, connect, explained
+from lambda_serving.store.address import Address
+from lambda_serving.store.s3 import connect, explained
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -31,14 +32,14 @@ class PolicyFile:
     """
 
     def __init__(self, base_path: str, client: "S3Client | None" = None) -> None:
-        self._base_path = Location.of(base_path)
-        models, self.name = self._base_path.parted()
-        self._key = models.prefix + _FILE
+        self._base_path = Address.in_bucket(base_path)
+        models, self.name = self._base_path.parent_and_name()
+        self._file = models / _FILE
         with explained(self):
             self._client = client or connect()
 
     def __str__(self) -> str:
-        return f"s3://{self._base_path.bucket}/{self._key}"
+        return str(self._file)
 
     def read(self) -> ModelConfig:
         """The model's policy and labels, in one request.
@@ -82,7 +83,7 @@ class PolicyFile:
         """The text and its ETag; where there is no file, that of no models and None."""
         try:
             with explained(self):
-                answer = self._client.get_object(Bucket=self._base_path.bucket, Key=self._key)
+                answer = self._client.get_object(Bucket=self._file.bucket, Key=self._file.path)
                 return answer["Body"].read(), answer["ETag"]
         except NotFound:
             return _NO_MODELS, None
@@ -91,8 +92,8 @@ class PolicyFile:
         """Whether the text with this ETag, or no file, was there until now and is replaced."""
         put = partial(
             self._client.put_object,
-            Bucket=self._base_path.bucket,
-            Key=self._key,
+            Bucket=self._file.bucket,
+            Key=self._file.path,
             Body=text.encode(),
             ContentType="text/plain",
         )

@@ -1,0 +1,76 @@
+"""Where files lie: on this machine or in an S3 bucket. Only this module tells the two apart."""
+
+import re
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from typing import Self
+
+from lambda_serving.errors import InvalidArgument, Unimplemented
+
+__all__ = ["Address"]
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """`s3://bucket/path`, without a slash at the end, or a path as given, whose bucket is empty."""
+
+    bucket: str
+    path: str
+
+    @classmethod
+    def parse(cls, text: str, what: str = "The base path") -> Self:
+        """The address that a user gave; `what` names it in errors.
+
+        Raises Unimplemented for another scheme and for a bucket when boto3 is not installed, so
+        a module that imports boto3 can be imported afterwards, and InvalidArgument for s3://
+        without a bucket.
+        """
+        scheme = _SCHEME.match(text)
+        if not scheme:
+            return cls("", text)
+        if not text.startswith("s3://"):
+            raise Unimplemented(
+                f"{what} {text} has the scheme {scheme[1]}:. Supported are folders and"
+                " s3://BUCKET/PREFIX"
+            )
+        bucket, _, path = text.removeprefix("s3://").partition("/")
+        if not bucket:
+            raise InvalidArgument(f"{what} {text} names no bucket: s3://BUCKET/PREFIX")
+        if find_spec("boto3") is None:
+            raise Unimplemented(f"{what} {text} needs boto3: pip install 'lambda-serving[s3]'")
+        return cls(bucket, path.rstrip("/"))
+
+    @classmethod
+    def in_bucket(cls, text: str, what: str = "The base path") -> Self:
+        """As `parse`; raises InvalidArgument for a path of this machine, too."""
+        address = cls.parse(text, what)
+        if not address.is_bucket:
+            raise InvalidArgument(f"{what} must be in a bucket, s3://BUCKET/PREFIX; got {text}")
+        return address
+
+    @property
+    def is_bucket(self) -> bool:
+        return bool(self.bucket)
+
+    @property
+    def prefix(self) -> str:
+        """What the keys below it begin with: empty, or it ends with a slash."""
+        return f"{self.path}/" if self.path else ""
+
+    def __truediv__(self, name: str) -> Self:
+        return replace(self, path=self.prefix + name)
+
+    def parent_and_name(self) -> tuple[Self, str]:
+        """The folder of a base path's models, and the model's name.
+
+        Raises InvalidArgument for a base path without a name.
+        """
+        parent, _, name = self.path.rpartition("/")
+        if not name:
+            raise InvalidArgument(f"{self} names no model: s3://BUCKET/PREFIX/NAME")
+        return replace(self, path=parent), name
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.path}".rstrip("/") if self.bucket else self.path
