@@ -50,7 +50,7 @@ def _number(text: str) -> int:
             "operations",
             r"40, ... (\S+) s",
             1,
-            "release/deciding/actions",
+            "release/deciding/version_step",
             r"LONGEST_PAUSE_SECONDS = (\d+)",
         ),
         ("operations", r"10, ... (\S+) s", 1, "release/handler", r"_BACKOFF_SECONDS = .*\b(\d+)\)"),

@@ -38,7 +38,7 @@ _STACK = click.option(
 @_STACK
 def status(base_path: str, stack: str) -> None:
     """Show each version of the model in BASE_PATH, s3://bucket/prefix/NAME, and what is next."""
-    from lambda_serving.release.deciding.dry_run import plan
+    from lambda_serving.release.deciding.next_action import plan
 
     seen = _gateway(base_path, stack).observe()
     plain_console().print(_table(seen))
@@ -73,7 +73,7 @@ def reconcile(
     with _builder(base_path, split(op_libraries)) if local else nullcontext() as builder:
         gateway = _gateway(base_path, stack, builder)
         if dry_run:
-            from lambda_serving.release.deciding.dry_run import plan
+            from lambda_serving.release.deciding.next_action import plan
 
             for action in plan(gateway.observe()):
                 click.echo(action)

@@ -11,20 +11,15 @@ from typing import Protocol
 from lambda_serving.errors import Aborted, ServingError, Unavailable
 from lambda_serving.release.deciding.actions import (
     Action,
-    Build,
     Expose,
-    Fail,
     Halt,
-    Publish,
-    Retry,
-    Update,
+    VersionAction,
     Wait,
     Wake,
-    Warm,
     Withdraw,
-    next_action,
 )
 from lambda_serving.release.deciding.model_state import Deployment
+from lambda_serving.release.deciding.next_action import next_action
 
 __all__ = ["Gateway", "reconcile"]
 
@@ -98,20 +93,12 @@ def _put_aside(
     stuck: dict[int, ServingError],
 ) -> None:
     """Notes what this run does not try again; raises what concerns more than one version."""
-    match action:
-        case Expose(alias):
-            refused[alias] = error
-        case (
-            Build(version)
-            | Fail(version)
-            | Publish(version)
-            | Retry(version)
-            | Update(version)
-            | Warm(version)
-        ):
-            stuck[version] = error
-        case _:
-            raise error
+    if isinstance(action, Expose):
+        refused[action.alias] = error
+    elif isinstance(action, VersionAction):
+        stuck[action.version] = error
+    else:
+        raise error
 
 
 def _tell(

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Self
 
@@ -222,6 +222,14 @@ class Deployment:
         if record and (record.content, record.base) == (self.versions.get(version), self.base):
             return record
         return None
+
+    def recorded(self, version: int, record: Record) -> Self:
+        """The same with another record of a version."""
+        return replace(self, records={**self.records, version: record})
+
+    def function_version(self, number: int) -> FunctionVersion:
+        [found] = [each for each in self.function_versions if each.number == number]
+        return found
 
     def published(self, version: int) -> FunctionVersion | None:
         """The newest function version of a model version as it was built and is set now.

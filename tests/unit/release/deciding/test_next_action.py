@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 
 from lambda_serving.errors import PermissionDenied
 from lambda_serving.release.deciding.actions import (
-    BUILD_SECONDS,
-    BUILDS,
     Action,
     Build,
     Expose,
@@ -27,9 +25,7 @@ from lambda_serving.release.deciding.actions import (
     Wake,
     Warm,
     Withdraw,
-    next_action,
 )
-from lambda_serving.release.deciding.dry_run import expected, plan
 from lambda_serving.release.deciding.model_state import (
     LIVE,
     Alias,
@@ -41,6 +37,8 @@ from lambda_serving.release.deciding.model_state import (
     Refusal,
     State,
 )
+from lambda_serving.release.deciding.next_action import next_action, plan
+from lambda_serving.release.deciding.version_step import BUILD_SECONDS, BUILDS
 
 
 def _built(version: int, warm: int | None = None, **more: Any) -> Record:
@@ -412,7 +410,7 @@ def _applied(action: Action, seen: Deployment, fates: Mapping[int, _Fate]) -> De
         case Update(version):
             return _updated(seen, version, is_refused=fates[version] is _Fate.REFUSED)
         case Publish(version):
-            [*before, made] = expected(action, seen).function_versions
+            [*before, made] = action.expected(seen).function_versions
             state = State.FAILED if fates[version] is _Fate.BROKEN else State.PENDING
             pending = replace(made, state=state, refusal=Refusal("InvalidImage", "bad"))
             return replace(seen, function_versions=[*before, pending])
@@ -423,7 +421,7 @@ def _applied(action: Action, seen: Deployment, fates: Mapping[int, _Fate]) -> De
                 records={**seen.records, version: record},
                 shifts={**seen.shifts, "d-3": Progress()},
             )
-    return _later(seen, fates) if isinstance(action, Wait) else expected(action, seen)
+    return _later(seen, fates) if isinstance(action, Wait) else action.expected(seen)
 
 
 def _recorded(seen: Deployment, version: int, **more: Any) -> Deployment:
@@ -432,7 +430,7 @@ def _recorded(seen: Deployment, version: int, **more: Any) -> Deployment:
 
 
 def _updated(seen: Deployment, version: int, *, is_refused: bool) -> Deployment:
-    after = expected(Update(version), seen)
+    after = Update(version).expected(seen)
     record = replace(after.records[version], tries=after.records[version].tries + 1)
     after = replace(after, records={**after.records, version: record})
     if is_refused:
