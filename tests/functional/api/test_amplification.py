@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 
 from lambda_serving.api import codec
-from lambda_serving.api.bodies import Bounded, Held, Room
+from lambda_serving.api.held_bytes import Held, Room
+from lambda_serving.api.http import Bounded
 from lambda_serving.api.prediction_threads import Deadline, Gone, Threads
 from lambda_serving.api.rest import RestOptions, create_app
 from lambda_serving.api.rpc.services import RpcOptions, Services

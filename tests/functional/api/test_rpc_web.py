@@ -15,6 +15,7 @@ import pytest
 from mangum.types import LambdaContext
 from starlette.types import ASGIApp
 
+from lambda_serving.api import dispatch
 from lambda_serving.api.prediction_threads import Threads
 from lambda_serving.api.rest import RestOptions, create_app
 from lambda_serving.api.rpc import grpc_web, with_grpc_web
@@ -96,7 +97,8 @@ def test_predicts_by_base64_in_one_piece_or_two(app: ASGIApp, cut: int) -> None:
 def test_large_base64_is_read_and_written_in_pieces(
     make: Callable[..., ASGIApp], count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, size in (("_SMALL", 0), ("_TEXT_PIECE", 8), ("_BINARY_PIECE", 6)):
+    monkeypatch.setattr(dispatch, "_SMALL", 0)
+    for name, size in (("_TEXT_PIECE", 8), ("_BINARY_PIECE", 6)):
         monkeypatch.setattr(grpc_web, name, size)
     request = predict_request("half_plus_two", {"x": np.ones(count, np.float32)})
     request.model_spec.signature_name = "serving_default"

@@ -10,6 +10,7 @@ from pathlib import Path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lambda_serving import protos
+from lambda_serving.api.http import Answer
 from lambda_serving.config import proto_text
 from lambda_serving.errors import InvalidArgument
 
@@ -45,18 +46,15 @@ def with_page(app: ASGIApp, path: str, render: Callable[[], str]) -> ASGIApp:
         if scope["type"] != "http" or scope["path"] != path:
             await app(scope, receive, send)
         elif query := scope["query_string"].decode("latin-1"):
-            await _send(send, 400, f"Unexpected path: {path}?{query}. Should be {path}")
+            await _text(400, f"Unexpected path: {path}?{query}. Should be {path}").send(send)
         else:
-            await _send(send, 200, await asyncio.to_thread(render))
+            await _text(200, await asyncio.to_thread(render)).send(send)
 
     return both
 
 
-async def _send(send: Send, status: int, text: str) -> None:
-    body = text.encode()
-    headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+def _text(status: int, text: str) -> Answer:
+    return Answer(status, text.encode(), ((b"content-type", b"text/plain"),))
 
 
 def _invalid(file: Path, path: str, why: str) -> InvalidArgument:

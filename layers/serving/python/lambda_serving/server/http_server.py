@@ -17,7 +17,7 @@ from typing import Protocol
 
 import uvicorn
 
-from lambda_serving.api import bodies
+from lambda_serving.api.http import Bounded
 from lambda_serving.api.prediction_threads import Threads
 from lambda_serving.api.rest import RestOptions, create_app
 from lambda_serving.api.rpc import with_grpc_web
@@ -71,7 +71,7 @@ def run(
         both = with_grpc_web(rest, manager, settings, threads, observed.observers)
         largest = _LARGEST_BODIES * settings.rest_api_max_body_bytes
         config = uvicorn.Config(
-            bodies.Bounded(observed.with_page(both), max(_ALL_BODIES, largest)),
+            Bounded(observed.with_page(both), max(_ALL_BODIES, largest)),
             http=protocol(settings.client_timeout_seconds),
             ws="none",
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,

@@ -6,6 +6,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 
+from lambda_serving.api.dispatch import UNEXPECTED
 from lambda_serving.api.rest import http_status, openapi
 from lambda_serving.core.basic_manager import Manager
 
@@ -48,7 +49,7 @@ def _refused(_: Request, error: Exception) -> Response:
 
 def _unexpected(_: Request, __: Exception) -> Response:
     """Fixed text for the client; Starlette raises the error again for the server's log."""
-    return Response(http_status.body(http_status.UNEXPECTED), 500, media_type="application/json")
+    return Response(http_status.body(UNEXPECTED), 500, media_type="application/json")
 
 
 def _openapi(pages: FastAPI, manager: Manager) -> dict[str, Any]:

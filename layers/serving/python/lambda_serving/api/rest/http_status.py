@@ -7,7 +7,7 @@ import orjson
 
 from lambda_serving.errors import Code, PayloadTooLarge, ServingError
 
-__all__ = ["UNEXPECTED", "body", "status_of"]
+__all__ = ["body", "status_of"]
 
 _STATUSES = {
     Code.CANCELLED: 499,
@@ -28,7 +28,6 @@ _STATUSES = {
     Code.UNAUTHENTICATED: 401,
 }
 _TOO_LARGE = 413
-UNEXPECTED = "The server failed on this request. Its log has the reason."
 
 
 def status_of(error: ServingError) -> int:

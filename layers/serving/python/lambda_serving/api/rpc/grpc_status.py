@@ -1,25 +1,34 @@
-"""Our errors as gRPC statuses: the only place that knows their numbers.
+"""Our errors as gRPC statuses. The canonical codes of `errors.Code` are gRPC's numbers.
 
 Source: model_servers/grpc_status_util.cc.
 """
 
+from dataclasses import dataclass
+
 from lambda_serving.errors import ServingError
 
-__all__ = ["INTERNAL", "OK", "UNEXPECTED", "code_of", "message"]
+__all__ = ["OK", "Reply", "message", "refusal"]
 
 OK = 0
-INTERNAL = 13
-UNEXPECTED = "The server failed on this request. Its log has the reason."
 _LONGEST = 1024
 
 
-def code_of(error: ServingError) -> int:
-    """The gRPC status code of an error."""
-    return int(error.code)  # the canonical codes are gRPC's numbers
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A serialized answer, or a status that is not OK and its message."""
+
+    body: bytes = b""
+    code: int = OK
+    message: str = ""
+
+
+def refusal(error: ServingError) -> Reply:
+    """The reply that tells a client of an error."""
+    return Reply(code=error.code, message=message(error))
 
 
 def message(error: ServingError) -> str:
-    """What is said of an error: at most 1024 bytes of UTF-8, and a mark where more is cut off."""
+    """The text of an error, cut off with a mark after 1024 bytes of UTF-8."""
     text = str(error).encode("utf-8", "replace")
     if len(text) <= _LONGEST:
         return text.decode()

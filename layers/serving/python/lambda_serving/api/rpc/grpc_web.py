@@ -7,7 +7,6 @@ failure, `grpc-message:...\r\n`. Under `application/grpc-web-text` both are base
 Source: grpc/grpc, doc/PROTOCOL-WEB.md.
 """
 
-import asyncio
 import binascii
 import re
 import struct
@@ -19,12 +18,15 @@ from urllib.parse import quote
 
 from starlette.types import Receive, Scope, Send
 
-from lambda_serving.api import bodies
+from lambda_serving.api import http
+from lambda_serving.api.dispatch import convert
+from lambda_serving.api.http import Answer, Header
 from lambda_serving.api.prediction_threads import Threads
 from lambda_serving.api.rpc import grpc_status
+from lambda_serving.api.rpc.grpc_status import Reply, refusal
 from lambda_serving.api.rpc.grpc_web_addresses import Address
-from lambda_serving.api.rpc.services import Circumstances, Reply, RpcOptions, Services, timeout_ms
-from lambda_serving.call_record import Observers, request_id
+from lambda_serving.api.rpc.services import Circumstances, RpcOptions, Services, timeout_ms
+from lambda_serving.call_record import Observers
 from lambda_serving.config.settings import Settings
 from lambda_serving.core.basic_manager import Manager
 from lambda_serving.errors import (
@@ -38,21 +40,14 @@ __all__ = ["Web", "create_web"]
 
 _BINARY, _TEXT = b"application/grpc-web", b"application/grpc-web-text"
 _TYPES = {form + suffix for form in (_BINARY, _TEXT) for suffix in (b"", b"+proto")}
-_REQUEST_ID = b"x-request-id"
 _HEAD = struct.Struct(">BI")
 _COMPRESSED, _TRAILERS = 1, 128
-_SMALL = 32 * 1024  # bytes of a body that the event loop takes apart itself
 _TEXT_PIECE, _BINARY_PIECE = 4 * 2**16, 3 * 2**16
 _QUANTUM = re.compile(rb"[^=]*=*")  # base64 may be padded wherever a writer stopped
 _TIMEOUT = re.compile(rb"(\d{1,8})([HMSmun])")
 _SECONDS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
-_CORS = (
-    (b"access-control-allow-origin", b"*"),
-    (b"access-control-allow-methods", b"POST"),
-    (b"access-control-allow-headers", b"content-type, grpc-timeout, x-grpc-web, x-user-agent"),
-)
+_CORS = http.cors(b"POST", b"content-type, grpc-timeout, x-grpc-web, x-user-agent")
 
-Header = tuple[bytes, bytes]
 Web = Callable[[Address, Scope, Receive, Send], Awaitable[None]]
 """An ASGI application, told besides which method of what is called."""
 
@@ -77,10 +72,10 @@ def create_web(
         options = replace(options, timeout_ms=timeout_ms)
     return _Web(
         Services(manager, options, threads, observers=observers),
+        threads,
         settings.rest_api_max_body_bytes,
         _CORS if settings.rest_api_enable_cors_support else (),
         max_answer,
-        has_threads=threads is not None,
     )
 
 
@@ -88,66 +83,64 @@ class _Web:
     def __init__(
         self,
         services: Services,
+        threads: Threads | None,
         max_body: int,
         headers: Sequence[Header],
         max_answer: int | None,
-        *,
-        has_threads: bool,
     ) -> None:
         self._services = services
-        self._has_threads = has_threads
+        self._threads = threads
         self._max_body = max_body
         self._headers = headers
         self._max_answer = max_answer
 
     async def __call__(self, address: Address, scope: Scope, receive: Receive, send: Send) -> None:
-        content_type = _header(scope, b"content-type").lower()
+        content_type = http.header(scope, b"content-type").lower()
+        status, body, headers = HTTPStatus.OK, b"", [*self._headers]
         if scope["method"] == "OPTIONS":
-            await self._send(send, HTTPStatus.OK)
+            pass
         elif scope["method"] != "POST":
-            await self._send(send, HTTPStatus.METHOD_NOT_ALLOWED)
+            status = HTTPStatus.METHOD_NOT_ALLOWED
         elif content_type not in _TYPES:
-            await self._send(send, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+            status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
         else:
             text = content_type.startswith(_TEXT)
             known_as = self._identify(address, scope)
             reply = await self._answer(address, scope, receive, known_as, text=text)
-            body = await self._worked_out(partial(self._body, reply, text=text), len(reply.body))
-            await self._send(send, HTTPStatus.OK, body, content_type, known_as)
+            writing = partial(self._body, reply, text=text)
+            body = await convert(self._threads, writing, len(reply.body))
+            headers.append((b"content-type", content_type))
+            if known_as:
+                headers.append(http.id_header(known_as))
+        await Answer(status, body, headers).send(send)
 
     def _identify(self, address: Address, scope: Scope) -> str:
-        """The id of a call that is answered with one, else nothing."""
+        """The id of a call, empty if its answers carry none."""
         method = address.method
         if method not in self._services.methods or not self._services.wants_id(method):
             return ""
-        return request_id(_header(scope, _REQUEST_ID).decode("latin-1"))
+        return http.request_id_of(scope)
 
     async def _answer(
         self, address: Address, scope: Scope, receive: Receive, known_as: str, *, text: bool
     ) -> Reply:
         try:
-            body = await bodies.read(receive, scope["headers"], self._max_body)
+            body = await http.read_body(scope, receive, self._max_body)
             read = partial(_read, body, text=text)
-            message = await self._worked_out(read, len(body))
+            message = await convert(self._threads, read, len(body))
             if address.method not in self._services.methods:
                 raise Unimplemented(f"Unknown method {address.method}")
-            asked_ms = timeout_ms(_seconds(_header(scope, b"grpc-timeout")))
+            asked_ms = timeout_ms(_seconds(http.header(scope, b"grpc-timeout")))
         except ServingError as error:
-            return Reply(grpc_status.code_of(error), grpc_status.message(error), b"")
+            return refusal(error)
         how = Circumstances(
             timeouts_ms=[asked_ms, scope.get("timeout_ms", 0)],
             model=address.model,
             entrypoint="GRPC-WEB",
             request_id=known_as,
-            gone=partial(bodies.abandoned, receive),
+            gone=partial(http.wait_for_disconnect, receive),
         )
         return await self._services.answer(address.method, message, how)
-
-    async def _worked_out(self, work: Callable[[], bytes], size: int) -> bytes:
-        """What `work` over so many bytes returns, in a thread if others would wait long for it."""
-        if size <= _SMALL or not self._has_threads:
-            return work()
-        return await asyncio.to_thread(work)
 
     def _body(self, reply: Reply, *, text: bool) -> bytes:
         answer = self._fitting(_framed(reply))
@@ -160,24 +153,7 @@ class _Web:
             f"The answer has {len(frames)} bytes; a function can return {self._max_answer}."
             " Send fewer rows in a request, or use a server."
         )
-        return _framed(Reply(grpc_status.code_of(error), grpc_status.message(error), b""))
-
-    async def _send(
-        self,
-        send: Send,
-        status: HTTPStatus,
-        body: bytes = b"",
-        content_type: bytes = b"",
-        known_as: str = "",
-    ) -> None:
-        headers = [*self._headers, (b"content-length", b"%d" % len(body))]
-        if content_type:
-            headers.append((b"content-type", content_type))
-        if known_as:
-            headers.append((_REQUEST_ID, known_as.encode()))
-        start = {"type": "http.response.start", "status": int(status), "headers": headers}
-        await send(start)
-        await send({"type": "http.response.body", "body": body})
+        return _framed(refusal(error))
 
 
 def _message(body: bytes) -> bytes:
@@ -247,7 +223,3 @@ def _seconds(header: bytes) -> float | None:
     if (match := _TIMEOUT.fullmatch(header)) is None:
         raise InvalidArgument(f"grpc-timeout is {header.decode('latin-1')!r}")
     return int(match[1]) * _SECONDS[match[2]]
-
-
-def _header(scope: Scope, name: bytes) -> bytes:
-    return next((value for key, value in scope["headers"] if key == name), b"")

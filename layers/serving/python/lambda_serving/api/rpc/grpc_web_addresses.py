@@ -10,21 +10,17 @@ read no message.
 
 import re
 from dataclasses import dataclass
-from urllib.parse import unquote
 
 from starlette.types import Scope
 
+from lambda_serving.api.model_urls import NAME, VERSION_OR_LABEL, model_spec
+from lambda_serving.errors import InvalidArgument
 from lambda_serving.model_spec import ModelSpec
 
 __all__ = ["Address", "read"]
 
 _OWN = "/tensorflow.serving."
-_BELOW = re.compile(
-    r"/v1/models/(?P<name>[^/:]+)"
-    r"(?:/versions/(?P<version>[0-9]{1,19})|/labels/(?P<label>[^/:]+))?"
-    r"/grpc-web(?P<method>/[^/]+/[^/]+)"
-)
-_MAX_VERSION = 2**63 - 1
+_BELOW = re.compile(rf"/v1/models/{NAME}{VERSION_OR_LABEL}/grpc-web(?P<method>/[^/]+/[^/]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +40,11 @@ def read(scope: Scope) -> Address | None:
 
 
 def _below_model(scope: Scope) -> Address | None:
-    """Names are percent-decoded after the path as sent is matched, as those of REST are."""
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
     match = _BELOW.fullmatch(raw.decode("latin-1"))
     if match is None:
         return None
-    version, label = match["version"], match["label"]
-    if version and int(version) > _MAX_VERSION:
+    try:
+        return Address(match["method"], model_spec(match))
+    except InvalidArgument:
         return None
-    return Address(
-        match["method"],
-        ModelSpec(
-            unquote(match["name"]),
-            int(version) if version else None,
-            unquote(label) if label else None,
-        ),
-    )

@@ -1,29 +1,22 @@
 """PredictionService and ModelService: from a request's bytes to the answer's, on any transport."""
 
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Self
 
 from lambda_serving import protos
-from lambda_serving.api.bodies import Held, Room
-from lambda_serving.api.dispatch import Prediction
+from lambda_serving.api.dispatch import Place, Prediction, failure, is_small
+from lambda_serving.api.held_bytes import Held, Room
 from lambda_serving.api.prediction_threads import Deadline, Gone, Threads
 from lambda_serving.api.rpc import examples, grpc_status, large_requests, model_service, predict
+from lambda_serving.api.rpc.grpc_status import Reply, refusal
 from lambda_serving.api.rpc.large_answers import serialized
 from lambda_serving.call_record import OK, UNRECORDED, CallRecord, Observers
 from lambda_serving.config.model_config import ModelConfig
 from lambda_serving.config.settings import Settings
 from lambda_serving.core.basic_manager import Loaded, Manager
-from lambda_serving.errors import (
-    NO_MEMORY,
-    Code,
-    InvalidArgument,
-    ResourceExhausted,
-    ServingError,
-    Unimplemented,
-)
+from lambda_serving.errors import Code, InvalidArgument, ResourceExhausted, Unimplemented
 from lambda_serving.model_spec import ModelSpec
 from lambda_serving.servables.inference import Run
 
@@ -31,19 +24,16 @@ __all__ = [
     "Circumstances",
     "Counters",
     "Reload",
-    "Reply",
     "RpcOptions",
     "Services",
     "no_reload",
     "timeout_ms",
 ]
 
-_log = logging.getLogger(__name__)
 _ALL_MESSAGES = 256 * 2**20  # bytes of all at once,
 _LARGEST_MESSAGES = 4  # or of so many of the largest
 _FEW_ELEMENTS = 64 * 1024  # of inputs, which a small message may repeat
 _NO_DEADLINE_SECONDS = 365 * 24 * 3600
-_SMALL_MESSAGE = 32 * 1024
 _NO_MODEL = ""  # whose threads reload, and read the messages that do not yet say which model
 
 Counters = Callable[[], Mapping[str, int]]
@@ -82,15 +72,6 @@ class RpcOptions:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A serialized answer, or a status that is not OK and its message."""
-
-    code: int
-    message: str
-    body: bytes
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
     """How a call came, beside its method and its message.
@@ -114,9 +95,8 @@ class _Call:
     request: Any
     small: bool
     """Whether it came in few bytes."""
-    deadline: Deadline
+    place: Place
     record: CallRecord
-    gone: Gone | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,18 +108,21 @@ class _Method:
     api: str = ""
     """Its name if it is a prediction, of which observers are told."""
 
-    def parse(self, body: bytes) -> Any:
+    def read(self, body: bytes, hold: Callable[[int], None] | None) -> Any:
+        """The message in a body; with `hold`, read in pieces as `large_requests` does.
+
+        Raises InvalidArgument for a body that is no such message, and what `hold` raises.
+        """
         from google.protobuf.message import DecodeError
 
+        request = protos.message(f"tensorflow.serving.{self.request}")()
+        if hold:
+            large_requests.read(request, body, hold)
+            return request
         try:
-            return protos.message(f"tensorflow.serving.{self.request}").FromString(body)
+            request.MergeFromString(body)
         except DecodeError as error:
             raise InvalidArgument(f"The request is not a {self.request}") from error
-
-    def read(self, body: bytes, hold: Callable[[int], None]) -> Any:
-        """As `parse`; `hold` is told what the fields take, and others may go on meanwhile."""
-        request = protos.message(f"tensorflow.serving.{self.request}")()
-        large_requests.read(request, body, hold)
         return request
 
 
@@ -213,33 +196,26 @@ class Services:
         how: Circumstances,
         record: CallRecord,
     ) -> Reply:
+        deadline = Deadline.after(self._options.timeout_ms, *how.timeouts_ms)
+        place = Place(self._threads, _NO_MODEL, deadline, how.gone)
         try:
             with Held(self.room) as message, Held(self.room) as held:
-                deadline = Deadline.after(self._options.timeout_ms, *how.timeouts_ms)
-                small = len(body) < _SMALL_MESSAGE
+                small = is_small(len(body))
                 if not small:
-                    message.add(len(body))  # so that its fields are not let have all they want
+                    message.add(len(body))  # so that its fields cannot take the whole room
 
                 def read() -> Any:
-                    request = method.parse(body) if small else method.read(body, held.add)
+                    request = method.read(body, None if small else held.add)
                     if how.model:
                         model_service.narrow(request, how.model)
                     return request
 
-                if small or self._threads is None:
-                    request = read()
-                else:
-                    request = await self._threads.call(_NO_MODEL, read, deadline, how.gone)
-                record.model = _model(request)
-                call = _Call(request, small, deadline, record, how.gone)
-                return Reply(grpc_status.OK, "", await method.perform(call))
-        except ServingError as error:
-            return Reply(grpc_status.code_of(error), grpc_status.message(error), b"")
-        except MemoryError:
-            return Reply(grpc_status.code_of(ResourceExhausted(NO_MEMORY)), NO_MEMORY, b"")
-        except Exception:  # noqa: BLE001 - the one place for what nobody foresaw
-            _log.exception("%s failed", path)
-            return Reply(grpc_status.INTERNAL, grpc_status.UNEXPECTED, b"")
+                request = await place.do(read, here=small)
+                record.model = name = _model(request)
+                call = _Call(request, small, replace(place, model=name), record)
+                return Reply(await method.perform(call))
+        except Exception as error:  # noqa: BLE001 - `failure` logs what nobody foresaw
+            return refusal(failure(error, path))
 
     async def _predict(self, call: _Call) -> bytes:
         def run_of(loaded: Loaded, admit: Callable[[int], None]) -> Run[bytes]:
@@ -278,14 +254,7 @@ class Services:
                 return loaded, run
 
             return await Prediction(
-                _model(call.request),
-                prepare,
-                call.deadline,
-                call.record,
-                self._threads,
-                small=small,
-                joins=self._options.batching,
-                gone=call.gone,
+                call.place, prepare, call.record, small, self._options.batching
             ).answer()
 
     async def _multi_inference(self, call: _Call) -> bytes:
@@ -294,7 +263,7 @@ class Services:
             def perform() -> Any:
                 admit = partial(self._admit, held)
                 return examples.multi_inference(
-                    self._manager, call.request, admit, call.deadline, call.record
+                    self._manager, call.request, admit, call.place.deadline, call.record
                 )
 
             return await self._in_thread(call, perform)
@@ -309,18 +278,12 @@ class Services:
 
     async def _replace(self, call: _Call) -> bytes:
         """Goes on whatever becomes of its client, and for as long as loading takes."""
-        replace = partial(model_service.replace, self._reload, call.request, self._counters)
-        if self._threads is None:
-            return serialized(replace())
-        return serialized(await self._threads.call(_NO_MODEL, replace, Deadline(None)))
+        use = partial(model_service.replace, self._reload, call.request, self._counters)
+        place = Place(self._threads, _NO_MODEL, Deadline(None))
+        return await place.do(lambda: serialized(use()))
 
     async def _in_thread(self, call: _Call, work: Callable[[], Any]) -> bytes:
-        def answer() -> bytes:
-            return serialized(work())
-
-        if self._threads is None:
-            return answer()
-        return await self._threads.call(_model(call.request), answer, call.deadline, call.gone)
+        return await call.place.do(lambda: serialized(work()))
 
     def _admit(self, held: Held, size: int) -> None:
         """Raises where the inputs of a request take too much, alone or beside those of others."""

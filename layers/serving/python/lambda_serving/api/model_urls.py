@@ -1,0 +1,38 @@
+"""The part of a URL that names a model, as REST and gRPC-Web have it.
+
+    /v1/models/NAME[/versions/N|/labels/L]
+
+Patterns match the path as sent; the name and the label are percent-decoded afterwards.
+"""
+
+import re
+from urllib.parse import unquote
+
+from lambda_serving.errors import InvalidArgument
+from lambda_serving.model_spec import ModelSpec
+
+__all__ = ["NAME", "VERSION_OR_LABEL", "model_spec"]
+
+NAME = r"(?P<name>[^/:]+)"
+VERSION_OR_LABEL = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
+_LARGEST_VERSION = 2**63 - 1
+
+
+def model_spec(match: re.Match[str]) -> ModelSpec:
+    """The model that a match of `NAME` and `VERSION_OR_LABEL` names, by an empty name if by none.
+
+    Raises InvalidArgument for a version that is no int64, in TensorFlow Serving's words.
+    """
+    version, label = _version(match["version"]), match["label"]
+    return ModelSpec(
+        unquote(match["name"] or ""), version, None if label is None else unquote(label)
+    )
+
+
+def _version(text: str | None) -> int | None:
+    if text is None:
+        return None
+    digits = text.lstrip("0") or "0"
+    if len(digits) > len(str(_LARGEST_VERSION)) or int(digits) > _LARGEST_VERSION:
+        raise InvalidArgument(f"Failed to convert version: {text} to numeric.")
+    return int(digits)
