@@ -1,19 +1,23 @@
-"""What Lambda calls: an event in, an answer out, a metric and no traceback beside."""
+"""What Lambda calls: an event in, an answer out, and a metric written to the log."""
 
+from functools import partial
 from time import perf_counter
 from typing import Any
 
+from mangum import Mangum
 from mangum.types import LambdaContext
 
-from lambda_serving.api.rest import RestOptions, create_app
+from lambda_serving.api.rest import RestOptions, create_app, http_status
 from lambda_serving.api.rpc import with_grpc_web
 from lambda_serving.config.settings import Settings
 from lambda_serving.core.basic_manager import Manager
-from lambda_serving.function.event_kinds import MAX_BYTES, Event
-from lambda_serving.function.events import Adapter
+from lambda_serving.errors import ServingError
+from lambda_serving.function.event_kinds import KINDS, MAX_BYTES, TEXT, Event
+from lambda_serving.function.paths import Placed
 from lambda_serving.function.pings import is_ping
 from lambda_serving.function.snapstart import renew_after_restore
 from lambda_serving.function.telemetry import Telemetry
+from lambda_serving.function.time_budget import InTime, answer_seconds
 from lambda_serving.model_spec import ModelSpec
 
 __all__ = ["Handler"]
@@ -40,16 +44,36 @@ class Handler:
             max_answer=MAX_BYTES,
             timeout_ms=max(0, settings.rest_api_timeout_in_ms),
         )
-        self._adapter = Adapter(app, served, base_path)
+        self._mangum = Mangum(
+            Placed(app, served, base_path),
+            lifespan="off",  # Lambda does not tell of a start and an end
+            custom_handlers=KINDS,
+            text_mime_types=TEXT,
+        )
+        self._in_time = InTime()
         self._warm = {"status": "warm", "model": served.name, "version": served.version}
         self._telemetry = Telemetry(served, stack)
         renew_after_restore()
 
     def __call__(self, event: Event, context: LambdaContext) -> Any:
+        """The answer in the form that the event's sender can read, also if the event is broken."""
         if is_ping(event):
             self._telemetry.warmed_up()
             return self._warm
         start = perf_counter()
-        status, answer = self._adapter(event, context)
-        self._telemetry.record(1000 * (perf_counter() - start), failed=status >= _SERVER_ERROR)
-        return answer
+        returned = self._returned(event, context)
+        failed = returned["status"] >= _SERVER_ERROR
+        self._telemetry.record(1000 * (perf_counter() - start), failed=failed)
+        return returned["answer"]
+
+    def _returned(self, event: Event, context: LambdaContext) -> dict[str, Any]:
+        try:
+            return self._in_time(partial(self._mangum, event, context), answer_seconds(context))
+        except ServingError as error:
+            return self._mangum.infer(event, context)(
+                {
+                    "status": http_status.status_of(error),
+                    "headers": [[b"content-type", b"application/json"]],
+                    "body": http_status.body(str(error)),
+                }
+            )

@@ -1,9 +1,9 @@
 """Answers before Lambda's time is up, whatever the graph does.
 
-Lambda ends the process of a function that is late, and the next request waits for a new one to load
-the model. So a run gets what is left of the time, less a margin to tell of its end. What even then
-does not end, as it is one long operation or the encoding of an answer, is left alone: its worker
-goes on in a thread of its own, and the next request gets another one.
+Lambda kills the process of a function that is late, and the next request waits for a new process to
+load the model. So a run may take the time that is left, less a margin for answering that it took
+too long. A run that does not end even then, in one long operation for instance, is left alone: its
+worker thread goes on, and the next request gets a new one.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import closing
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Any
+from typing import Any, TypeVar
 
 from mangum.types import LambdaContext
 
@@ -20,18 +20,19 @@ from lambda_serving.servables.cancellation import Cancellation
 
 __all__ = ["InTime", "answer_seconds", "run_ms"]
 
+_Result = TypeVar("_Result")
 _MOST_MARGIN_MS, _LEAST_MARGIN_MS, _SHARE = 2000, 200, 10
-_LONGEST_MS = 24 * 3600 * 1000  # beyond what Lambda gives anybody; test doubles may say more
+_LONGEST_MS = 24 * 3600 * 1000  # more than Lambda ever gives; a test's context may say more
 
 
 def run_ms(context: LambdaContext | None) -> int:
-    """The milliseconds that a run may take, at least 1; 0, no bound, where there is no context."""
+    """The milliseconds that a run may take, at least 1; 0, no bound, without a context."""
     left = _left_ms(context)
     return 0 if left is None else max(1, left - _margin_ms(left))
 
 
 def answer_seconds(context: LambdaContext | None) -> float | None:
-    """The seconds after which an answer is due; half of a run's margin is for writing it."""
+    """The seconds until the answer is due; half of a run's margin is for writing it."""
     left = _left_ms(context)
     return None if left is None else max(1, left - _margin_ms(left) // 2) / 1000
 
@@ -48,7 +49,7 @@ def _margin_ms(left: int) -> int:
 
 _Done = SimpleQueue[tuple[Any, BaseException | None]]
 _Asked = tuple[Callable[[], Any], _Done]
-"""Work, and where its own end is told: nobody can be told another's."""
+"""Work, and a queue for its outcome alone."""
 
 
 class _Worker:
@@ -70,17 +71,18 @@ class _Worker:
 
 
 class InTime:
-    """Does work in a thread, as long as it may take."""
+    """Does work in a thread, and waits for it only as long as it may take."""
 
     def __init__(self) -> None:
         self._worker = _Worker()
 
-    def __call__(self, work: Callable[[], Any], seconds: float | None) -> Any:
+    def __call__(self, work: Callable[[], _Result], seconds: float | None) -> _Result:
         """What `work` returns or raises.
 
-        Raises DeadlineExceeded when it has not ended in time. It is cancelled then, and whatever
-        becomes of it, the next work does not wait for it.
+        Raises DeadlineExceeded if it has not ended in time. Then it is cancelled, and the next work
+        does not wait for it, even if it cannot be stopped.
         """
+        result: _Result
         worker, cancellation, done = self._worker, Cancellation(), _Done()
         worker.asked.put((lambda: cancellation.run(work), done))
         try:
@@ -88,7 +90,7 @@ class InTime:
         except Empty:
             worker.asked.put(None)
             self._worker = _Worker()
-            Thread(target=cancellation.cancel, daemon=True).start()  # which may wait, too
+            Thread(target=cancellation.cancel, daemon=True).start()  # as this may wait, too
             raise DeadlineExceeded("The time is up, and what runs cannot be cut off") from None
         if error is not None:
             raise error
