@@ -35,7 +35,7 @@ def _row(name: str, late: Late, size: int, runs: int) -> Row:
     specs = {each: TensorSpec(dtype, None, each) for each, dtype in late.inputs.items()}
     signature = Signature("serving_default", specs, {}, "", b"", {})
     what = f"{name}, {len(body) / 2**20:.2g} MiB"
-    with _COLLECTOR.rests_for(b" " * _BYTES):
+    with _COLLECTOR.off_for(b" " * _BYTES):
         if late.early:
             ours = [_milliseconds(lambda: _answer(body, signature)) for _ in range(runs)]
             return Row.alone(what, Unit.MILLISECONDS, ours)

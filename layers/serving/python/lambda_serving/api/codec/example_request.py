@@ -33,8 +33,8 @@ class ExamplesRequest:
 def parse_examples(body: bytes, limits: Limits = _DEFAULT_LIMITS) -> ExamplesRequest:
     """The examples in the body of a classify or regress request.
 
-    The context, where there is one, stands in front of each example: protobuf merges the two.
-    Raises InvalidArgument in TensorFlow Serving's words, which speak of classify for both.
+    A context is written in front of each example: protobuf merges the two.
+    Raises InvalidArgument in TensorFlow Serving's words, which say classify for regress as well.
     """
     members = parse_object(body, limits)
     name = signature_name(members)
@@ -57,8 +57,8 @@ def parse_examples(body: bytes, limits: Limits = _DEFAULT_LIMITS) -> ExamplesReq
 def _in_context(context: bytes, examples: list[Json], limit: int) -> list[bytes]:
     if (size := len(context) * len(examples)) > limit:
         raise PayloadTooLarge(
-            f"The context takes {size} bytes beside {len(examples)} examples, and {limit} are the"
-            " most. Send fewer examples in a request"
+            f"The context repeated for {len(examples)} examples takes {size} bytes, over the limit"
+            f" of {limit}. Send fewer examples in a request"
         )
     return [context + _example(example) for example in examples]
 
@@ -109,7 +109,7 @@ def _kind(name: str, element: Json) -> int:
 
 
 def _item(name: str, element: Json) -> bytes:
-    """An element as it stands in its list."""
+    """An element as it is encoded in its list."""
     if isinstance(element, float):
         with np.errstate(over="ignore"):
             return bytes(np.float64(element).astype("<f4").tobytes())

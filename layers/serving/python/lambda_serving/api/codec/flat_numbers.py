@@ -1,7 +1,6 @@
-"""Long nested lists of numbers, parsed some at a time, so that others need not wait for long.
+"""Long nested lists of numbers, parsed in pieces so that other threads need not wait for long.
 
-A parser in C lets no other thread run before it is done. Numbers, brackets and commas may be cut
-at any comma.
+A parser in C lets no other thread run until it is done. Lists of numbers may be cut at any comma.
 """
 
 from contextlib import suppress
@@ -15,11 +14,11 @@ from lambda_serving.dtypes import MOST_DIMENSIONS, Array
 __all__ = ["FlatNumbers", "places", "regular_shape", "without_numbers"]
 
 _PIECE = 2**18
-"""Bytes that are parsed at once, within some milliseconds."""
+"""Bytes parsed at once, within some milliseconds."""
 _LEAST = 2**8
-"""Bytes between two quotation marks, on average, below which there is nothing to be gained."""
+"""With fewer bytes between two quotation marks, on average, pieces gain nothing."""
 _LONGEST_END = 64
-"""Bytes behind the last list in a list of objects."""
+"""Most bytes between the last list and the bracket that closes a list of objects."""
 _COMMA = ord(",")
 _SPACES = b" \t\r\n"
 _NUMBER_TEXT = b"0123456789+-.eE" + _SPACES
@@ -29,7 +28,8 @@ _TYPES = {"d": np.float64, "i": np.int64, "u": np.uint64}
 class FlatNumbers:
     """The numbers of nested lists in a part of a body; read like a `simdjson.Array`.
 
-    `text` is what it is without them. Raises ValueError, RuntimeError or TypeError for any other.
+    `text` is the part without its numbers. Raises ValueError, RuntimeError or TypeError for a part
+    that is anything else.
     """
 
     def __init__(self, body: bytes, start: int, end: int, parser: simdjson.Parser) -> None:
@@ -66,10 +66,10 @@ def _as_type(numbers: Array, of_type: str) -> bytes:
 
 
 def places(body: bytes) -> list[tuple[int, int]]:
-    """Where in an object of objects and numbers each list of lists and numbers begins and ends.
+    """The start and end of each list of lists and numbers in an object of such lists.
 
-    Such a list stands between two names. None is told where there are many for such a body, or
-    where something else shows.
+    Such a list is between two names. Empty if the body has many names for its size, or anything
+    else in it.
     """
     if body.count(b'"') * _LEAST > len(body) or b"\\" in body:
         return []
@@ -84,7 +84,7 @@ def places(body: bytes) -> list[tuple[int, int]]:
 
 
 def _place(body: bytes, start: int, end: int) -> tuple[int, int] | None:
-    """What is in brackets between two names, but for one that closes a list of objects."""
+    """The list between two names, without a bracket that closes a list of objects."""
     start, last = body.find(b"[", start, end), body.rfind(b"]", start, end)
     if not 0 <= start < last:
         return None
@@ -99,10 +99,11 @@ def without_numbers(text: bytes) -> bytes:
 
 
 def regular_shape(remains: bytes) -> tuple[int, ...] | None:
-    """The shape of the array whose text without numbers this is, None if it is that of none.
+    """The shape of the array whose text without numbers this is; None if no array has this text.
 
-    A list is regular if it repeats its first element, which the turn before has looked at: it
-    ends where as many brackets as it has levels close at once for the first time.
+    `[[,,],[,,]]` has the shape (2, 3). From the innermost lists outwards: a list is regular if it
+    repeats its first element, which the turn before has checked. A list of n levels ends at the
+    first n closing brackets in a row: `[[,,],[,,]]` at its `]]`.
     """
     rank = len(remains) - len(remains.lstrip(b"["))
     if not 0 < rank <= MOST_DIMENSIONS:

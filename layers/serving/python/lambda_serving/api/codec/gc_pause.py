@@ -1,7 +1,7 @@
-"""Python's collector of cycles rests while large requests are read.
+"""Python's garbage collector is off while large requests are read.
 
-JSON has no cycles. The collector would look at all its lists again and again as they grow in
-number, which doubles the time, and lets no other thread run meanwhile.
+JSON has no cycles. As its lists grow in number, the collector would go through all of them again
+and again: reading would take twice as long, and no other thread could run meanwhile.
 """
 
 import gc
@@ -17,9 +17,9 @@ _LONGEST_SECONDS = 30
 
 
 class Collector:
-    """The collector, and how many large texts are being read; safe to use from several threads.
+    """Switches the collector off while large texts are read; safe to use from several threads.
 
-    One text after another may keep it at rest, but for no longer than half a minute.
+    If one text after another keeps it off, it runs once every half minute.
     """
 
     def __init__(self) -> None:
@@ -28,25 +28,25 @@ class Collector:
         self._since = 0.0
 
     @contextmanager
-    def rests_for(self, text: bytes) -> Iterator[None]:
-        """It rests inside the block if the text is large."""
+    def off_for(self, text: bytes) -> Iterator[None]:
+        """Off inside the block if the text is large."""
         if len(text) < _LARGE:
             yield
             return
-        self._rest()
+        self._switch_off()
         try:
             yield
         finally:
-            self._go_on()
+            self._switch_on()
 
-    def _rest(self) -> None:
+    def _switch_off(self) -> None:
         with self._lock:
             if not self._reading:
                 self._since = monotonic()
                 gc.disable()
             self._reading += 1
 
-    def _go_on(self) -> None:
+    def _switch_on(self) -> None:
         with self._lock:
             self._reading -= 1
             overdue = monotonic() - self._since > _LONGEST_SECONDS

@@ -1,7 +1,7 @@
-"""JSON at the speed of parsers written in C, which say that a text is wrong, not where.
+"""JSON read by parsers written in C, which are fast but do not tell where a text is wrong.
 
-orjson reads strict JSON. Python's own parser reads the rest of the dialect, after a few tokens are
-put in its words; it hands out the numbers of a text that may be out of range.
+orjson reads strict JSON. Python's own parser reads the rest of the dialect, after a few tokens have
+been replaced by its own; it calls us for each number if a text may hold numbers out of range.
 """
 
 import json
@@ -18,13 +18,13 @@ from lambda_serving.dtypes import Array
 __all__ = ["container", "head", "loose", "strict"]
 
 Lasts = Mapping[int, tuple[Json, Json]]
-"""By its id, each object that repeats a name, with the list or object that ends it in the text."""
+"""Objects that repeat a name, by id, each with the list or object that is last in its text."""
 
 _BYTE_ORDER_MARK = re.compile(rb"\xef?\xbb?\xbf?")
 _SPACES = re.compile(r"[ \t\n\r]*")
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 _TWO_BACKSLASHES, _QUOTE_INSIDE = b"\1\1", b"\2\2"
-"""Bytes that no correct JSON has stand for these two escapes."""
+"""Stand-ins for two escapes: bytes that no correct JSON has."""
 _HEX_DIGITS = np.full(256, 2**16, np.int32)
 _HEX_DIGITS[list(b"0123456789abcdef")] = range(16)
 _HEX_DIGITS[list(b"ABCDEF")] = range(10, 16)
@@ -32,12 +32,12 @@ _HIGH, _LOW = 0xD800 >> 10, 0xDC00 >> 10
 """The first six bits of halves of surrogate pairs."""
 _DIGITS = bytes.maketrans(b"123456789E", b"000000000e")
 _BIG = (b"0" * 19, b"e000", b"e+000")
-"""With `_DIGITS`, what integers over 64 bits and numbers over a double have somewhere."""
+"""After `_DIGITS`, every integer over 64 bits and every number over a double has one of these."""
 _INTEGERS = range(-(2**63), 2**64)
 
 
 def strict(text: bytes) -> Json:
-    """The value of strict JSON; ValueError for what is not, or may repeat a name."""
+    """The value of strict JSON. Raises ValueError for other text, and if a name may be repeated."""
     value: Json = orjson.loads(text)
     colons = text.count(b":")
     if not colons or (isinstance(value, dict) and len(value) == colons):
@@ -49,12 +49,12 @@ def strict(text: bytes) -> Json:
     except TypeError:  # nested too deeply for that
         raise ValueError from None
     if kept != colons:
-        raise ValueError  # of members with one name the first counts, not the last
+        raise ValueError  # a name is repeated: the first counts, but orjson kept the last
     return value
 
 
 def container(text: bytes) -> tuple[Container, Lasts]:
-    """The list or object that a text is. Raises ValueError as `loose` does."""
+    """The list or object in a text. Raises ValueError as `loose` does."""
     try:
         value = strict(text)
     except ValueError:
@@ -67,7 +67,7 @@ def container(text: bytes) -> tuple[Container, Lasts]:
 def loose(text: bytes) -> tuple[Container, Lasts]:
     """The list or object that a text of the dialect begins with.
 
-    Raises ValueError for any other text, and for what is nested beyond Python's recursion.
+    Raises ValueError for any other text, and for nesting beyond Python's recursion limit.
     """
     text = text[head(text) :]
     if b"Inf" in text or b"-NaN" in text or _HALF.search(text):
@@ -78,7 +78,7 @@ def loose(text: bytes) -> tuple[Container, Lasts]:
     lasts: dict[int, tuple[Json, Json]] = {}
 
     def members(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-        """Of members with one name the first counts."""
+        """An object in which the first of several members with one name counts."""
         members = dict(pairs)
         if len(members) < len(pairs):
             members.update(reversed(pairs))
@@ -102,7 +102,7 @@ def loose(text: bytes) -> tuple[Container, Lasts]:
 
 
 def head(text: bytes) -> int:
-    """The bytes of a byte order mark, or of what rapidjson takes for one."""
+    """The length of a byte order mark, or of bytes that rapidjson takes for one."""
     mark = _BYTE_ORDER_MARK.match(text)
     return mark.end() if mark else 0
 
@@ -123,7 +123,7 @@ def _float(digits: str) -> float:
 def _in_words_of_python(text: bytes) -> bytes:
     """The text with `Infinity` for `Inf`, `NaN` for `-NaN`, and without halves of surrogate pairs.
 
-    May raise ValueError if it is wrong.
+    May raise ValueError if the text is wrong.
     """
     if b"\1" in text or b"\2" in text:
         raise ValueError
@@ -137,9 +137,9 @@ def _in_words_of_python(text: bytes) -> bytes:
 
 
 def _without_halves(text: bytes) -> bytes:
-    """The text with the bytes of each second half of a surrogate pair that stands alone.
+    """The text with each lone second half of a surrogate pair as bytes instead of an escape.
 
-    This is how rapidjson reads it. Raises ValueError for a first half that stands alone.
+    This is how rapidjson reads it. Raises ValueError for a first half that is alone.
     """
     codes: Array = np.frombuffer(text, np.uint8)
     at = np.flatnonzero(codes[:-5] == ord("\\"))

@@ -1,8 +1,10 @@
 """JSON values as TensorFlow Serving's error messages show them.
 
-Pretty-printed with four spaces, lists on one line, and cut at the token that passes 256 bytes, so
-the text may end unclosed. Source: tensorflow_serving/util/json_tensor.cc (`JsonValueToString`)
-and rapidjson 1.1.0's prettywriter.h and internal/dtoa.h.
+Pretty-printed with four spaces and lists on one line, and cut off after the token that passes 256
+bytes, so brackets may stay open.
+
+Source: tensorflow_serving/util/json_tensor.cc (`JsonValueToString`) and rapidjson 1.1.0's
+prettywriter.h and internal/dtoa.h.
 """
 
 import re
@@ -16,7 +18,7 @@ __all__ = ["echo", "plain", "quote", "type_name"]
 _LIMIT = 256
 _INDENT = b"    "
 _LONGEST_PLAIN = 21
-"""Numbers of more digits before the point than this are written with an exponent."""
+"""Numbers with more digits than this before the point are written with an exponent."""
 _MOST_ZEROS = 6
 """Numbers below one are written with an exponent if this many zeros would follow the point."""
 _ESCAPED = re.compile(rb'["\\\x00-\x1f]')
@@ -32,7 +34,7 @@ _SHORT_ESCAPES = {
 
 
 def echo(value: Json) -> str:
-    """The text of a value, U+FFFD where it holds bytes that are not UTF-8."""
+    """The text of a value, with U+FFFD for bytes that are not UTF-8."""
     text = bytearray()
     for token in _tokens(value, 1):
         text += token
@@ -42,7 +44,7 @@ def echo(value: Json) -> str:
 
 
 def plain(string: str) -> str:
-    """A string of a request as a message can hold it, U+FFFD for bytes that are not UTF-8."""
+    """A string of a request for use in a message, with U+FFFD for bytes that are not UTF-8."""
     return _raw(string).decode(errors="replace")
 
 
@@ -73,9 +75,9 @@ def _escape(match: re.Match[bytes]) -> bytes:
 
 
 def _tokens(value: Json, level: int) -> Iterator[bytes]:
-    """The text of a value by rapidjson's tokens, each with the layout in front of it.
+    """The text of a value in rapidjson's tokens, each with the layout in front of it.
 
-    Recurses once for each level, but `echo` stops before it is 256 levels deep.
+    Recurses once for each level; `echo` stops before level 256.
     """
     match value:
         case list():

@@ -1,9 +1,9 @@
 """JSON read in pieces: other threads need not wait for long, and an error is found in its piece.
 
-A piece ends before a comma or a closing bracket, or behind an opening one, at any depth. With the
-brackets that are open around it, it is a text of its own, which a parser in C reads; what it holds
-then goes where the pieces before have left off. A piece that is refused is read in smaller ones,
-and only the smallest is left to the parser that tells what is wrong.
+A piece ends before a comma or a closing bracket, or behind an opening one, at any depth. Within the
+brackets that are open around it, it is a text of its own, which a parser in C reads. Its content is
+then added to the containers that earlier pieces left open. A piece that the parser rejects is read
+in smaller pieces; only the smallest is left to the slow parser, which tells what is wrong.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,17 +22,17 @@ from lambda_serving.errors import InvalidArgument
 __all__ = ["parse"]
 
 _SIZES = (2**17, 2**13, 700)
-"""Bytes of a piece, and of what it is read in when it is refused. The first are read within a
-millisecond or so, the last are not nested beyond the recursion of a parser in C."""
+"""Bytes of a piece, and of the smaller pieces after a rejection. The first are read within about a
+millisecond; the last cannot be nested beyond the recursion of a parser in C."""
 _SPACES = b" \t\n\r"
 _BEFORE = "".join(chr(ord("a") + byte % 26) for byte in urandom(20))
-"""The name that stands for what an object had before the piece. No client can know it."""
+"""The name of a member that stands for all before the piece. No client can know it."""
 _NAMED = b'{"%b":' % _BEFORE.encode()
 _CLOSE = bytes.maketrans(b"[{", b"]}")
 
 
 class _Open:
-    """The containers that are open, from a list around the root on, and their brackets."""
+    """The open containers, beginning with a list around the root, and their brackets."""
 
     def __init__(self) -> None:
         self.root: list[Json] = []
@@ -42,10 +42,10 @@ class _Open:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A piece of a text from where the last one ended.
+    """A piece of a text, from the end of the piece before it.
 
-    It closes so many of the containers that were open, and leaves those brackets open. It is not
-    `complete` where the text ends inside of containers, and too deep where its last one is.
+    It closes `closed` of the containers that were open, and leaves the brackets `opened` open. It
+    is not `complete` if the text ends inside of containers, and too deep if its last container is.
     """
 
     content: bytes
@@ -61,9 +61,9 @@ def parse(
     sizes: Sequence[int] = _SIZES,
     hold: Callable[[int], None] = lambda _: None,
 ) -> Json:
-    """As `json_dialect.parse`, of no more than so many bytes at once, except for long strings.
+    """As `rapidjson_dialect.parse`, but reads at most `sizes[0]` bytes at once, long strings aside.
 
-    `hold` is told of no bytes before each piece, and may raise.
+    `hold` is called with 0 before each piece, and may raise.
     """
     is_open = _Open()
     try:
@@ -78,7 +78,7 @@ def _parse(
 ) -> Json:
     content = text.partition(b"\0")[0]
     position = _skip(content, json_fast.head(content))
-    refused: list[int] = []  # where those end that are read in smaller pieces
+    refused: list[int] = []  # the ends of pieces that are being read in smaller ones
     while content[position : position + 1] in {b"[", b"{"} or len(is_open.brackets) > 1:
         hold(0)
         depth = len(is_open.brackets) - 1
@@ -102,7 +102,7 @@ def _parse(
 
 
 def _skip(content: bytes, position: int) -> int:
-    """Where the next byte is that is no space."""
+    """The position of the next byte that is not white space."""
     step = 64
     while piece := content[position : position + step]:
         if left := piece.lstrip(_SPACES):
@@ -112,7 +112,7 @@ def _skip(content: bytes, position: int) -> int:
 
 
 def _cut(content: bytes, start: int, size: int, depth: int, nesting: int) -> _Piece:
-    """The piece at `start`, inside of `depth` containers."""
+    """The piece at `start`, which is inside of `depth` containers."""
     while True:
         window = content[start : start + size]
         places, kinds = marks(window)
@@ -139,12 +139,12 @@ def _cut(content: bytes, start: int, size: int, depth: int, nesting: int) -> _Pi
 def _brackets(
     window: bytes, depth: int, places: Array, depths: Array, kinds: Array
 ) -> tuple[bytes, int, int]:
-    """The brackets that stay open, how many are closed of those around, and the deepest level."""
+    """The brackets that stay open, how many of those around are closed, and the deepest level."""
     if not len(depths):
         return b"", 0, depth
     lowest, deepest = min(depth, int(depths.min())), max(depth, int(depths.max()))
     opens = np.flatnonzero(kinds[: len(depths)] == OPENING)
-    # the last bracket that opens a level stays open if the end is as deep
+    # the last bracket that opens a level stays open if the end is at least as deep
     last = np.zeros(deepest - lowest + 1, np.int64)
     last[depths[opens] - lowest] = places[opens]
     stay = last[1 : int(depths[-1]) - lowest + 1]
@@ -152,7 +152,7 @@ def _brackets(
 
 
 def _join(is_open: _Open, piece: _Piece) -> None:
-    """Adds what is in a piece to the containers that are open, and those that it leaves open.
+    """Adds the content of a piece to the open containers, and the containers that it leaves open.
 
     Raises ValueError if the piece is wrong.
     """
@@ -174,7 +174,10 @@ def _join(is_open: _Open, piece: _Piece) -> None:
 
 
 def _read(piece: _Piece, around: bytes, *, is_empty: bool) -> tuple[Container, json_fast.Lasts]:
-    """What is in a piece inside of those brackets, each behind what it had, if it had anything."""
+    """The content of a piece within the brackets around it.
+
+    In each container that is not empty, a first element or member stands for all before the piece.
+    """
     if not piece.complete:
         raise ValueError
     outer, innermost = around[:-1].replace(b"{", _NAMED), around[-1:]
@@ -185,7 +188,7 @@ def _read(piece: _Piece, around: bytes, *, is_empty: bool) -> tuple[Container, j
 
 
 def _add(target: Json, inner: Json, *, has_before: bool) -> Json:
-    """Adds elements or members but the first if that stands for those before, which it returns."""
+    """Adds elements or members, but returns a first one that stands for all before."""
     before = None
     if isinstance(target, list) and isinstance(inner, list):
         if has_before:

@@ -1,4 +1,4 @@
-"""Where brackets and commas are in a text of JSON, by numpy, which looks at all bytes at once."""
+"""The positions of brackets and commas in JSON, found by numpy in all bytes at once."""
 
 import numpy as np
 
@@ -15,9 +15,9 @@ for _marks, _kind in ((b"[{", OPENING), (b"]}", CLOSING), (b",", COMMA), (b'"', 
 
 
 def marks(text: bytes) -> tuple[Array, Array]:
-    """The places and the kinds, of uint8, of the brackets and commas that are in no string.
+    """The positions and the kinds (uint8) of the brackets and commas outside of strings.
 
-    `text` begins outside of strings. Where it is wrong, what follows is wrong too.
+    `text` begins outside of strings. If it is not correct JSON, results behind the error are wrong.
     """
     if b"\\" in text:
         text = text.replace(rb"\\", b"__").replace(rb"\"", b"__")
@@ -40,6 +40,6 @@ def steps(kinds: Array) -> Array:
 
 
 def deepest(text: bytes) -> int:
-    """How many brackets are open at most, anywhere in correct JSON."""
+    """The most brackets that are open anywhere in correct JSON."""
     _, kinds = marks(text)
     return int(np.cumsum(steps(kinds), dtype=np.int32).max(initial=0))

@@ -1,6 +1,7 @@
-"""JSON of requests, as TensorFlow Serving reads it (`json_dialect`), and quickly where it can be.
+"""JSON of requests, as TensorFlow Serving reads it, by the fastest parser that can.
 
-`json_quick` reads what is small and right, `json_pieces` all else, with equal values.
+`json_fast` reads small texts that are right, `json_pieces` all others; the values are equal.
+`rapidjson_dialect` describes the dialect.
 """
 
 from collections.abc import Callable
@@ -13,31 +14,31 @@ from lambda_serving.api.codec.rapidjson_dialect import Json
 __all__ = ["LARGE", "Json", "Limits", "parse"]
 
 _STRICT_NESTING = 1024
-"""The parsers in C refuse what is nested deeper, and know no lower limit."""
+"""The nesting that parsers in C accept; they have no lower limit."""
 _WEIGHTS = {b"[": 72, b"{": 240, b'"': 30, b",": 40}
-"""What a list, an object, each end of a string and an element or member add."""
+"""Bytes of memory for a list, an object, each end of a string, and an element or member."""
 LARGE = 2**18
-"""Bytes of a text that is read in pieces."""
+"""Longer texts, in bytes, are read in pieces."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds that keep a request from exhausting memory or time.
 
-    `nesting` is how many lists and objects may stand inside one another. TensorFlow Serving has
-    no such bound; its own tests nest two thousand.
+    `nesting` is how many lists and objects may be inside one another. TensorFlow Serving has no
+    such bound; its own tests nest two thousand.
     """
 
     nesting: int = 10_000
     examples: int = 256 * 2**20
-    """Bytes that the examples of a request may take together, each with the context."""
+    """Most bytes of all examples of a request, each with the context."""
     hold: Callable[[int], None] = lambda _: None
-    """Is told how many bytes the objects take that a large text becomes, and of none for each piece
-    that is read; it may raise."""
+    """Is called with the bytes of memory that a large text becomes, then with 0 before each piece;
+    it may raise."""
 
 
 def parse(text: bytes, limits: Limits) -> Json:
-    """The first JSON value in `text`. Raises InvalidArgument, as `json_dialect.parse` does."""
+    """The first JSON value in `text`. Raises InvalidArgument, as `rapidjson_dialect.parse` does."""
     if len(text) > LARGE:
         limits.hold(_weight(text))
         return json_pieces.parse(text, limits.nesting, hold=limits.hold)
@@ -56,5 +57,5 @@ def parse(text: bytes, limits: Limits) -> Json:
 
 
 def _weight(text: bytes) -> int:
-    """The bytes of Python's objects, about: `[1],` becomes twenty times as many as it is."""
+    """The approximate bytes of the Python objects: `[1],` takes twenty times its own size."""
     return len(text) + sum(text.count(mark) * size for mark, size in _WEIGHTS.items())

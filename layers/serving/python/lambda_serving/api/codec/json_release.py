@@ -1,7 +1,7 @@
-"""Large JSON values given back some at a time.
+"""Large JSON values freed in pieces.
 
-Python frees all of a list at once, and lets no other thread run meanwhile: a tenth of a second for
-ten million numbers. What an error's traceback keeps would be freed by whoever drops the error.
+Python frees a list in one go, and no other thread runs meanwhile: for ten million numbers this
+takes a tenth of a second. Values in an error's traceback would be freed by whoever drops the error.
 """
 
 from itertools import chain
@@ -15,7 +15,7 @@ _CONTAINERS = {list, dict}  # by type, as orjson and json make them
 
 
 def release(value: Json) -> None:
-    """Empties a value and what is large in it."""
+    """Empties a value and the large containers in it."""
     waiting = [value]
     while waiting:
         container = waiting.pop()
@@ -26,7 +26,7 @@ def release(value: Json) -> None:
 
 
 def _taken(container: list[Json] | dict[str, Json]) -> list[Json]:
-    """Some of the elements or members, which the container has no more."""
+    """Some of the elements or members, which are removed from the container."""
     if isinstance(container, list):
         part = container[-_SLICE:]
         del container[-_SLICE:]
@@ -35,7 +35,7 @@ def _taken(container: list[Json] | dict[str, Json]) -> list[Json]:
 
 
 def _are_small(values: list[Json]) -> bool:
-    """Whether there is no container among these, or only short lists without any."""
+    """Whether these hold no containers, apart from short lists of scalars."""
     if _CONTAINERS.isdisjoint(map(type, values)):
         return True
     lists = [each for each in values if type(each) is list]

@@ -1,7 +1,8 @@
 """Responses: arrays to JSON.
 
-Source: `MakeJsonFromTensors` and its kin in tensorflow_serving/util/json_tensor.cc. The values are
-TensorFlow Serving's; the text is compact, and a number has the fewest digits that read back to it.
+Source: `MakeJsonFromTensors` and its kin in tensorflow_serving/util/json_tensor.cc. Values are the
+same as TensorFlow Serving's; the text is compact, and numbers have the fewest digits that read back
+to the same value.
 """
 
 import binascii
@@ -20,7 +21,7 @@ from lambda_serving.errors import InvalidArgument
 __all__ = ["encode", "encode_classifications", "encode_regressions", "encode_rows"]
 
 _PIECE = 2**16
-"""Values that are written at once, within some milliseconds."""
+"""Values written at once, within some milliseconds."""
 _MOST_DIGITS = {DType.HALF: 5, DType.BFLOAT16: 4}
 """How many decimal digits tell any two values of a dtype apart."""
 
@@ -28,9 +29,9 @@ _MOST_DIGITS = {DType.HALF: 5, DType.BFLOAT16: 4}
 def encode(outputs: Mapping[str, Array], as_format: Format) -> bytes:
     """The body of a predict response: `{"predictions": ...}` or `{"outputs": ...}`.
 
-    One output stands without its name. Strings are `{"b64": ...}` if the name of their output
-    ends in `_bytes`. Raises InvalidArgument for outputs that the row format cannot hold, and for
-    dtypes that JSON cannot.
+    A lone output has no name there. Strings are `{"b64": ...}` if the name of their output
+    ends in `_bytes`. Raises InvalidArgument for outputs that do not fit the row format, and for
+    dtypes that JSON does not have.
     """
     if not outputs:
         raise InvalidArgument("Cannot convert empty tensor map to JSON")
@@ -50,7 +51,7 @@ def encode(outputs: Mapping[str, Array], as_format: Format) -> bytes:
 
 
 def encode_rows(outputs: Mapping[str, Array]) -> list[bytes]:
-    """Each of the predictions of the row format by itself, as `encode` writes them in a list.
+    """The predictions of the row format one by one, each as `encode` writes it in its list.
 
     Raises what `encode` raises.
     """
@@ -65,8 +66,8 @@ def encode_rows(outputs: Mapping[str, Array]) -> list[bytes]:
 def encode_classifications(classes: Array | None, scores: Array | None) -> bytes:
     """The body of a classify response: for each example a list of `[label, score]`.
 
-    `classes` holds labels [examples, k], `scores` float32 [examples, k]; without the one the
-    labels are empty, without the other the scores are 0. Raises InvalidArgument for no examples.
+    `classes` holds labels [examples, k], `scores` float32 [examples, k]. Without `classes` the
+    labels are empty, without `scores` the scores are 0. Raises InvalidArgument for no examples.
     """
     given = scores if classes is None else classes
     if given is None or not len(given):
@@ -113,9 +114,9 @@ def _check_batch(outputs: Mapping[str, Array]) -> None:
 
 
 def _parts(rows: int, values: int) -> Iterator[tuple[bytes, slice]]:
-    """Which rows are written at once, and what stands before them; `values` are those of all.
+    """Rows to write at once, and the byte in front of them; `values` counts those of all rows.
 
-    orjson lets no other thread run meanwhile.
+    While orjson writes, no other thread runs.
     """
     step = max(1, _PIECE * rows // max(1, values))
     for start in range(0, rows, step):
@@ -138,7 +139,7 @@ def _pieces(name: str, array: Array) -> Iterator[bytes]:
 
 
 def _content(outputs: Mapping[str, Array], as_format: Format) -> Iterator[bytes]:
-    """What large outputs are in an answer, written in pieces."""
+    """Large outputs as they are in an answer, in pieces."""
     if len(outputs) == 1:
         [(name, array)] = outputs.items()
         return _pieces(name, array)
@@ -188,7 +189,7 @@ def _text(name: str, array: Array) -> bytes:
 
 
 def _rows(name: str, array: Array) -> Sequence[Any]:
-    """What orjson writes as the rows of an array."""
+    """The rows of an array, in a form that orjson writes."""
     array = _doubled(array)
     if _is_number(array) and _is_finite(array):
         return list(np.ascontiguousarray(array))
@@ -196,13 +197,13 @@ def _rows(name: str, array: Array) -> Sequence[Any]:
 
 
 def _rows_of(outputs: Mapping[str, Array]) -> list[dict[str, Any]]:
-    """What orjson writes as the rows of several arrays."""
+    """The rows of several arrays, in a form that orjson writes."""
     columns = [_rows(name, array) for name, array in outputs.items()]
     return [dict(zip(outputs, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def _strings(name: str, array: Array) -> Any:
-    """Strings as nested lists of what orjson writes as they are, UTF-8 or not."""
+    """Strings as nested lists of fragments, which orjson copies as they are, UTF-8 or not."""
     write = _write_base64 if name.endswith("_bytes") else quote
     strings = np.frompyfunc(lambda string: orjson.Fragment(write(string)), 1, 1)(array)
     return strings.tolist() if array.ndim else strings
@@ -213,7 +214,7 @@ def _write_base64(string: bytes) -> bytes:
 
 
 def _is_number(array: Array) -> bool:
-    """Whether orjson can write it; the kind of an 8-bit float may be that of numpy's own."""
+    """Whether orjson can write the array; 8-bit floats may look like floats of numpy's own."""
     return array.dtype.isbuiltin == 1 and array.dtype.kind in "biuf"
 
 
@@ -222,7 +223,7 @@ def _is_finite(array: Array) -> bool:
 
 
 def _name_not_finite(text: bytes, array: Array) -> bytes:
-    """The text with the bare tokens of TensorFlow Serving where orjson writes null."""
+    """The text with `NaN`, `Infinity` or `-Infinity` in place of the null that orjson writes."""
     first, *rest = text.split(b"null")
     numbers = array[~np.isfinite(array)].tolist()
     tokens = [b"NaN" if isnan(n) else b"Infinity" if n > 0 else b"-Infinity" for n in numbers]
@@ -230,7 +231,7 @@ def _name_not_finite(text: bytes, array: Array) -> bytes:
 
 
 def _doubled(array: Array) -> Array:
-    """Half and bfloat16 as doubles whose shortest text reads back to the value; else the array."""
+    """Half and bfloat16 as the doubles with the fewest digits that read back; else the array."""
     most = _MOST_DIGITS.get(DType.of(array.dtype))
     if most is None:
         return array
@@ -241,7 +242,7 @@ def _doubled(array: Array) -> Array:
 
 
 def _shortest(value: Any, most: int) -> float:
-    """The number of the fewest digits that `value` is nearest to; NaN and infinity as they are."""
+    """The double with the fewest digits that reads back to `value`; NaN and infinity unchanged."""
     for digits in range(1, most + 1):
         number = float(f"{float(value):.{digits}g}")
         if type(value)(number) == value:

@@ -1,13 +1,13 @@
-"""The quick way for requests that hold numbers only, by simdjson.
+"""The quick way to read requests that hold numbers only, with simdjson.
 
 It takes nested lists of numbers as `instances` or `inputs`, objects of such lists as `inputs` or
-as each of the `instances`, and a `signature_name` beside them. It never says why it does not take
-a request: then the general way decides, and where both give arrays, the arrays are equal.
+as each of the `instances`, and a `signature_name` beside them. It leaves any other request, right
+or wrong, to the general way. Where both give arrays, the arrays are equal.
 
-simdjson flattens nested lists without a look at their lengths. What it gives is trusted only if
+simdjson flattens nested lists without checking their lengths. So its numbers are trusted only if
 the text of the request without numbers and white space, such as `{"inputs":[[,],[,]]}`, is that
-of regular arrays. In such text whatever is not a number leaves something behind, and the count of
-the numbers tells `[]` from `[1]`.
+of regular arrays. In this text, anything that is not a number leaves something behind, and the
+count of the numbers tells `[]` from `[1]`.
 """
 
 import re
@@ -27,15 +27,15 @@ from lambda_serving.servables.servable import TensorSpec
 __all__ = ["NESTING", "Numbers", "read", "read_values"]
 
 NESTING = MOST_DIMENSIONS + 3
-"""What `read` takes is not nested deeper: an array in an object in a list in an object."""
+"""The deepest nesting that `read` takes: an array in an object in a list in an object."""
 
 _LARGE = 2**20
-"""Bytes of a text that is not parsed at once, as no other thread runs meanwhile."""
+"""Longer texts, in bytes, are parsed in pieces, because no other thread runs meanwhile."""
 _LONGEST_AROUND = 2**20
-"""Bytes around the lists in such a text."""
+"""The most bytes around the lists in such a text."""
 _SPACES = b" \t\r\n"
 _OTHERS = re.compile(rb'"in(?:stances|puts)"\s*:[\[\s]*(?:\{\s*"[^"]*"\s*:[\[\s]*)?["tfn]')
-"""What shows at once that a request holds other values. It may err: both ways answer the same."""
+"""Shows at once that a request holds other values. It may err: both ways give the same answer."""
 _BEGINNING = 256
 _SIMDJSON_TYPES = {"f": "d", "i": "i", "u": "u"}
 
@@ -47,7 +47,7 @@ _Parts = tuple[Iterable[Any], Mapping[str | None, tuple[int, ...]], bytes]
 class Numbers:
     """A request that holds numbers only, in lists or in objects that have a list for each column.
 
-    `columns` has the shapes; the one column of lists without a name is called None.
+    `columns` gives the shape of each column by its name; a lone list has the name None.
     """
 
     signature_name: str
@@ -56,7 +56,7 @@ class Numbers:
     columns: Mapping[str | None, tuple[int, ...]]
 
     def arrays(self, inputs: Mapping[str, TensorSpec]) -> dict[str, Array] | None:
-        """The arrays of the inputs, None if the general way has to decide."""
+        """The arrays of the inputs; None leaves the request to the general way."""
         if self.is_row and len(self.columns) > len(inputs):
             return None
         is_lone = len(inputs) == 1 and None in self.columns
@@ -84,7 +84,7 @@ class _NotNumbers(Exception):
 
 
 def read(body: bytes) -> Numbers | None:
-    """The numbers of a request, None if the general way has to read it."""
+    """The numbers of a request; None leaves it to the general way."""
     if _OTHERS.search(body, 0, _BEGINNING):
         return None
     return _read_large(body) if len(body) > _LARGE else _read_small(body)
@@ -96,10 +96,10 @@ def _read_small(body: bytes) -> Numbers | None:
 
 
 def _read_large(body: bytes) -> Numbers | None:
-    """As `read`, of a request whose numbers are in long lists, and parsed some at a time.
+    """As `read`, for a request whose numbers are in long lists, which are parsed in pieces.
 
     A list without its numbers must be the text of a regular array. So it may be cut at any comma:
-    a piece is parsed with the brackets that are open around it. What is around the lists is read
+    a piece is parsed within the brackets that are open around it. The text around the lists is read
     with `[0]` in their places.
     """
     places = flat_numbers.places(body)
@@ -116,7 +116,7 @@ def _read_large(body: bytes) -> Numbers | None:
 
 
 def _filled(request: Numbers, body: bytes, places: Sequence[tuple[int, int]]) -> Numbers | None:
-    """The request with lists of the body in the places of its own, which hold one number each."""
+    """The request with the lists of the body in place of its own, which hold one number each."""
     names, width = list(request.columns), len(request.columns)
     outer = () if None in names else next(iter(request.columns.values()))[:-1]
     if len(places) != width * prod(outer):
@@ -149,38 +149,45 @@ def instances(texts: Iterable[bytes]) -> bytes:
 
 
 def _read(body: bytes) -> tuple[Numbers | None, bytes]:
-    """The numbers, and the text that has to remain of the request if those are all it has."""
+    """The numbers, and the text that must remain of the request if it holds nothing else."""
     try:
         return _parsed(simdjson.Parser().parse(body), len(body))
-    except (ValueError, RuntimeError, _NotNumbers):  # the first two: not strict JSON
-        return None, b""
-    except KeyError:  # simdjson looks names up as C strings, which a zero ends
+    # not strict JSON, or a name with a zero byte, which simdjson looks up as a C string
+    except (ValueError, RuntimeError, KeyError, _NotNumbers):
         return None, b""
 
 
 def _parsed(root: Any, longest: int) -> tuple[Numbers, bytes]:
+    """The numbers of a parsed request, and the text that remains if it holds nothing else.
+
+    `{"signature_name": "two", "inputs": {"x": [[1, 2], [3, 4]]}}` has the columns `{"x": (2, 2)}`.
+    Its text without numbers is `{"signatur_nam":"two","inputs":{"x":[[,],[,]]}}`: an `e` counts
+    as a part of a number. The text is put together from what was found: the signature's name, then
+    the names and shapes of the columns. If a value was not of that shape, the texts differ.
+    """
     if not isinstance(root, simdjson.Object):
         raise _NotNumbers
-    signature_name, is_row, columns = "", False, None
+    signature_name, kind, members = "", "", []
     parts: Iterable[Any] = ()
-    members = []
+    columns: Mapping[str | None, tuple[int, ...]] = {}
     for key in root:
         value = root[key]
         if key == "signature_name" and isinstance(value, str):
             signature_name, text = value, _quoted(value)
-        elif key in ("instances", "inputs") and columns is None:
-            is_row = key == "instances"
-            parts, columns, text = (_rows if is_row else _inputs)(value, longest)
+        elif key in ("instances", "inputs") and not kind:
+            kind = key
+            parts, columns, text = (_rows if kind == "instances" else _inputs)(value, longest)
         else:
             raise _NotNumbers
         members.append(_quoted(key) + b":" + text)
     if not columns:
         raise _NotNumbers
-    return Numbers(signature_name, is_row, parts, columns), b"{%b}" % b",".join(members)
+    numbers = Numbers(signature_name, kind == "instances", parts, columns)
+    return numbers, b"{%b}" % b",".join(members)
 
 
 def _inputs(value: Any, longest: int) -> _Parts:
-    """What `inputs` is made of."""
+    """The list or the object that `inputs` is."""
     if isinstance(value, simdjson.Object):
         return [value], *_named(value, (), longest)
     shape = _shape(value)
@@ -188,7 +195,7 @@ def _inputs(value: Any, longest: int) -> _Parts:
 
 
 def _rows(value: Any, longest: int) -> _Parts:
-    """What `instances` are made of."""
+    """The lists or the objects of `instances`."""
     if not isinstance(value, simdjson.Array) or not len(value):
         raise _NotNumbers
     if not isinstance(value[0], simdjson.Object):
@@ -200,14 +207,14 @@ def _rows(value: Any, longest: int) -> _Parts:
 def _named(
     first: Any, outer: tuple[int, ...], longest: int
 ) -> tuple[Mapping[str | None, tuple[int, ...]], bytes]:
-    """The columns of objects that are like the first one, and the text of that."""
+    """The columns of objects that are like the first one, and the text of the first."""
     columns, members = {}, []
     for name in first:
         shape = _shape(first[name])
         columns[name] = outer + shape
         members.append(_quoted(name) + b":" + _text(shape, longest))
     if len({_quoted(name) for name in columns}) != len(members):
-        raise _NotNumbers  # names that differ in digits only could change places
+        raise _NotNumbers  # names that differ in digits only could be swapped unnoticed
     return columns, b"{%b}" % b",".join(members)
 
 
@@ -223,7 +230,7 @@ def _shape(value: Any) -> tuple[int, ...]:
 
 
 def _text(shape: tuple[int, ...], longest: int) -> bytes:
-    """What nested lists of numbers are without the numbers, `[[,],[,]]` for a 2 by 2 matrix."""
+    """The text of nested lists without their numbers: `[[,],[,]]` for a 2 by 2 matrix."""
     text = b""
     for size in reversed(shape):
         text = _repeat(text, size, longest)
@@ -231,7 +238,7 @@ def _text(shape: tuple[int, ...], longest: int) -> bytes:
 
 
 def _repeat(text: bytes, size: int, longest: int) -> bytes:
-    """A list of `size` times the text, unless that is longer than all of the request."""
+    """A list that repeats the text `size` times; raises _NotNumbers if the request is shorter."""
     if size * (len(text) + 1) > longest:
         raise _NotNumbers
     return b"[%b]" % ((text + b",") * size)[:-1]
@@ -242,7 +249,7 @@ def _quoted(string: str) -> bytes:
 
 
 def _array(lists: Sequence[Any], shape: tuple[int, ...], dtype: DType) -> Array | None:
-    """The array that lists of numbers make together."""
+    """The array of the numbers in all of the lists."""
     wide = values.WIDE.get(dtype)
     if wide is None:
         return None

@@ -32,7 +32,7 @@ _DEFAULT_LIMITS = Limits()
 
 
 class Format(Enum):
-    """How a request holds its inputs, and so how the response holds its outputs."""
+    """How a request holds its inputs, which is also how the response holds its outputs."""
 
     ROW = auto()
     """A list of `instances`, each with a value for every input."""
@@ -42,7 +42,7 @@ class Format(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A request that is JSON and names its signature; its values are still to be read."""
+    """A request whose JSON and signature name have been read, but not its values."""
 
     signature_name: str
     content: Numbers | dict[str, Json]
@@ -53,9 +53,9 @@ class Document:
 def parse(body: bytes, limits: Limits = _DEFAULT_LIMITS) -> Document:
     """The document in the body of a predict request.
 
-    `signature_name` is empty when the request has none.
+    `signature_name` is empty if the request has none.
     Raises InvalidArgument for a body that is not JSON, not an object, nested over the limit, or
-    with a `signature_name` that is no string.
+    has a `signature_name` that is not a string.
     """
     if limits.nesting >= numbers.NESTING and (content := numbers.read(body)):
         return Document(content.signature_name, content, body, limits)
@@ -64,7 +64,7 @@ def parse(body: bytes, limits: Limits = _DEFAULT_LIMITS) -> Document:
 
 
 def parse_object(body: bytes, limits: Limits) -> dict[str, Json]:
-    """The members of a body that is a JSON object. Raises InvalidArgument if it is none."""
+    """The members of a body that is a JSON object. Raises InvalidArgument for any other."""
     root = parse_json(body, limits)
     if not isinstance(root, dict):
         raise InvalidArgument(f"JSON Value: {echo(root)} Is not object")
@@ -85,8 +85,8 @@ def signature_name(members: dict[str, Json]) -> str:
 def decode(document: Document, signature: Signature) -> tuple[Format, dict[str, Array]]:
     """The format of the request, and the arrays of its inputs by name.
 
-    Each array is of the dtype of its input; strings are objects of `bytes`. Shapes are those of
-    the values: the signature is not asked. The values of the document are given back.
+    Each array has the dtype of its input; strings are objects of `bytes`. Shapes are those of the
+    values and are not compared with the signature. The values of the document are freed.
     Raises InvalidArgument or Unimplemented in TensorFlow Serving's words.
     """
     if not signature.inputs:
@@ -109,7 +109,7 @@ def decode(document: Document, signature: Signature) -> tuple[Format, dict[str, 
 def decode_row(value: bytes, signature: Signature) -> dict[str, Array]:
     """The arrays of the inputs by name, of shape [1, *shape of one], for one of `instances`.
 
-    Raises what `parse` and `decode` raise, and InvalidArgument when that is not one value.
+    Raises what `parse` and `decode` raise, and InvalidArgument if `value` is not one value.
     """
     _, arrays = decode(parse(numbers.instances([value])), signature)
     for array in arrays.values():
@@ -121,7 +121,7 @@ def decode_row(value: bytes, signature: Signature) -> dict[str, Array]:
 def decode_rows(values: Sequence[bytes], signature: Signature) -> dict[str, Array] | None:
     """As `decode_row` for many at once: arrays of shape [values, *shape of one].
 
-    None unless all are of numbers only and of one shape: then `decode_row` tells of each.
+    None unless all hold numbers only and have one shape; `decode_row` then reads each by itself.
     """
     content = numbers.read_values(values)
     arrays = content and content.arrays(signature.inputs)

@@ -1,9 +1,15 @@
 """JSON as TensorFlow Serving reads it: rapidjson 1.1.0 with its iterative parser.
 
-The dialect differs from the standard one. It has the bare tokens `NaN`, `Inf` and `Infinity`
-(each with a leading `-` too), stops after the first complete value, takes a zero byte for the end
-of the text, passes bytes that are not UTF-8 through, and skips a byte order mark. Of members with
-one name the first counts. Integers that fit 64 bits are integers, larger ones are doubles.
+The dialect differs from standard JSON: it has the bare tokens `NaN`, `Inf` and `Infinity` (each
+with a leading `-` too), stops after the first complete value, takes a zero byte for the end of the
+text, passes bytes through that are not UTF-8, and skips a byte order mark. The first of several
+members with one name counts. Integers that fit 64 bits are integers, larger ones are doubles.
+
+The parser goes from token to token, with one regular expression for all usual values. It keeps its
+own list of open containers, so that nesting takes no stack:
+
+    [1, {"a": [2, 3]}]     `[` opens a list, `1` is a value in it, `{` opens an object in it,
+                           `[2, 3]` is one value of it, and each bracket that follows closes one
 
 Source: rapidjson 1.1.0 reader.h, with the flags of tensorflow_serving/util/json_tensor.cc.
 """
@@ -20,32 +26,68 @@ from lambda_serving.errors import InvalidArgument
 __all__ = ["Container", "Json", "parse", "resume"]
 
 Json = str | int | float | bool | list["Json"] | dict[str, "Json"] | None
-"""A JSON value. Bytes of strings that are not UTF-8 are as `surrogateescape` has them."""
+"""A JSON value; bytes of strings that are not UTF-8 become what `surrogateescape` makes of them."""
 
 Container = list[Json] | dict[str, Json]
 
 _SPACE = rb"[ \t\n\r]*+"
-# Python 3.11.2, Debian bookworm's, stays where a possessive group broke off: hence none in numbers,
-# and after that of lists a look at what it ended with.
+# In Python 3.11.2 (Debian bookworm) a possessive group whose last repetition fails half-way ends
+# where that failed. So numbers have no such group; after that of lists, its last byte is checked.
 _NUMBER = rb"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?"
-_NUMBERS = rb"\[(?:%b%b%b,)*+(?<=[\[,])%b%b%b\]" % ((_SPACE, _NUMBER, _SPACE) * 2)
-_STRING = rb'"([^"\\\x00-\x1f]{0,256}+)"'
+_SHORT_STRING = rb'"([^"\\\x00-\x1f]{0,256}+)"'
+"""A string without escapes, such as `"abc"`; the group has its content."""
+_HIGH, _LOW = rb"[dD][89abAB][0-9a-fA-F]{2}", rb"[dD][c-fC-F][0-9a-fA-F]{2}"
+"""The hex digits of a surrogate pair, such as `\ud83d\ude00`."""
+_PARTS = {
+    b"space": _SPACE,
+    b"number": _NUMBER,
+    b"string": _SHORT_STRING,
+    b"high": _HIGH,
+    b"low": _LOW,
+}
+
+
+def _pattern(verbose: bytes) -> re.Pattern[bytes]:
+    """A pattern with spaces and comments that mean nothing, and `%(name)b` for a part."""
+    return re.compile(verbose % _PARTS, re.VERBOSE)
+
+
+_VALUE = _pattern(
+    rb"""(?:
+        ( \[ (?: %(space)b %(number)b %(space)b , )*+ (?<=[\[,])   # [1, 2.5, -3e4]
+             %(space)b %(number)b %(space)b \]
+        | %(number)b (?! [.eE] )                                   # 2.5, but not the 2 of `2.`
+        )
+        | %(string)b
+        | ( true | false | null )
+        | ( [\[{] )                                                # whose content follows
+    ) %(space)b"""
+)
+"""A usual value: a number or a list of numbers, a short string, a word, or an opening bracket."""
+_NAME = _pattern(rb"%(string)b %(space)b : %(space)b")
+"""The name of a member up to its value, such as `"a" : `."""
 _ANY_NUMBER = re.compile(_NUMBER)
 _NOT_FINITE = re.compile(rb"-?(?:NaN|Inf(?:inity|(?!i)))")
-_VALUE = re.compile(
-    rb"(?:(%b|%b(?![.eE]))|%b|(true|false|null)|([\[{]))%b" % (_NUMBERS, _NUMBER, _STRING, _SPACE)
-)
-_NAME = re.compile(rb"%b%b:%b" % (_STRING, _SPACE, _SPACE))
-_START = re.compile(rb"\xef?\xbb?\xbf?%b" % _SPACE)
+_START = re.compile(rb"\xef?\xbb?\xbf?" + _SPACE)
+"""A byte order mark, or what rapidjson takes for one, and white space."""
 _SPACES = re.compile(_SPACE)
 _HEX = re.compile(rb"[0-9A-Fa-f]{4}")
-_HIGH, _LOW = rb"[dD][89abAB][0-9a-fA-F]{2}", rb"[dD][c-fC-F][0-9a-fA-F]{2}"
 _HIGH_SURROGATE = re.compile(_HIGH)
-_RIGHT = re.compile(
-    rb'(?:[^"\\\x00-\x1f]+|\\["\\/bfnrt]|\\u(?:(?!%b)[0-9a-fA-F]{4}|%b\\u%b)){0,1000}'
-    % (_HIGH, _HIGH, _LOW)
+_CHARACTERS = _pattern(
+    rb"""(?:
+        [^"\\\x00-\x1f]+                           # characters that stand for themselves
+        | \\ ["\\/bfnrt]
+        | \\u (?! %(high)b ) [0-9a-fA-F]{4}        # also the second half of a pair, alone
+        | \\u %(high)b \\u %(low)b
+    ){0,1000}"""
 )
-_ESCAPE = re.compile(rb"\\(?:([^u])|u(....)(?:(?<=%b)\\u(%b))?)" % (_HIGH, _LOW))
+"""Characters of a string that are right, up to a thousand runs of them."""
+_ESCAPE = _pattern(
+    rb"""\\ (?:
+        ([^u])                                     # \n
+        | u (....) (?: (?<= %(high)b ) \\u ( %(low)b ) )?   # \u00e9, or a pair
+    )"""
+)
 _ESCAPES = dict(zip(b'"\\/bfnrt', b'"\\/\b\f\n\r\t', strict=True))
 _WORDS: dict[bytes, bool | None] = {b"true": True, b"false": False, b"null": None}
 _COMMA, _COLON, _MINUS, _POINT, _QUOTE = b',:-."'
@@ -55,8 +97,8 @@ _CLOSE_LIST, _CLOSE_OBJECT = b"]}"
 def parse(text: bytes, nesting: int) -> Json:
     """The first JSON value in `text`.
 
-    Takes time and memory in proportion to the length of the text, and no stack.
-    Raises InvalidArgument with rapidjson's words and the offset of the byte it stops at.
+    Time and memory grow with the length of the text, the stack does not.
+    Raises InvalidArgument with rapidjson's words and the offset of the byte where it stops.
     """
     if not text:
         raise InvalidArgument("JSON Parse error: The document is empty")
@@ -70,10 +112,10 @@ def parse(text: bytes, nesting: int) -> Json:
 
 
 def resume(text: bytes, position: int, around: Sequence[Json], nesting: int) -> None:
-    """Raises as `parse` does, and looks at no more of the text than what follows a position.
+    """Raises what `parse` raises, but reads the text only from `position` on.
 
-    `around` are the containers that are open there, the root's list before them. An element or
-    member has just ended there, or the last of them has just been opened and is empty.
+    `around` holds the containers that are open there, behind a list around the root. At `position`
+    an element or member has just ended, or the innermost container has just been opened.
     """
     text += b"\0"
     containers: list[Container] = [{} if isinstance(each, dict) else [] for each in around]
@@ -84,7 +126,7 @@ def resume(text: bytes, position: int, around: Sequence[Json], nesting: int) -> 
 def _parse(
     text: bytes, position: int, nesting: int, around: list[Container], *, is_first: bool
 ) -> None:
-    """Reads on until all containers are closed but the one at the root."""
+    """Reads on until every container is closed but the list around the root."""
     container = around.pop()
     while True:
         if not (is_first and (not around or text[position] != _closing(container))):
@@ -111,7 +153,7 @@ def _parse(
 
 
 def _comma(text: bytes, position: int, container: Container) -> int:
-    """Where the element or member after the comma starts."""
+    """The position of the element or member after the comma."""
     if text[position] != _COMMA:
         error = (
             "Missing a comma or ']' after an array element."
@@ -127,7 +169,7 @@ def _closing(container: Container) -> int:
 
 
 def _value(text: bytes, position: int) -> tuple[Json, int, Container | None]:
-    """A value, where the next token is, and the value again if it has only been opened."""
+    """A value, the position of the next token, and the value again if it is an open container."""
     match = _VALUE.match(text, position)
     if match is None:
         value, position = _unusual_value(text, position)
@@ -147,7 +189,7 @@ def _numbers(token: bytes, offset: int) -> Json:
     """The value of a number or of a list of numbers."""
     try:
         value: Json = orjson.loads(token)
-    except orjson.JSONDecodeError:  # all that can be wrong with it
+    except orjson.JSONDecodeError:  # a number is too large: nothing else can be wrong
         numbers = _ANY_NUMBER.finditer(token)
         start = next(number.start() for number in numbers if isinf(float(number[0])))
         _fail("Number too big to be stored in double.", offset + start)
@@ -155,7 +197,7 @@ def _numbers(token: bytes, offset: int) -> Json:
 
 
 def _unusual_value(text: bytes, position: int) -> tuple[Json, int]:
-    """What `_VALUE` does not match: strings long or escaped, not finite numbers, errors."""
+    """A value that `_VALUE` does not match: a long or escaped string, NaN, infinity, an error."""
     if text[position] == _QUOTE:
         return _string(text, position)
     if match := _NOT_FINITE.match(text, position):
@@ -184,7 +226,7 @@ def _same(word: bytes, text: bytes, position: int) -> int:
 
 
 def _name(text: bytes, position: int) -> tuple[str, int]:
-    """The name of a member, and where its value starts."""
+    """The name of a member, and the position of its value."""
     if match := _NAME.match(text, position):
         return match[1].decode(errors="surrogateescape"), match.end()
     if text[position] != _QUOTE:
@@ -197,10 +239,10 @@ def _name(text: bytes, position: int) -> tuple[str, int]:
 
 
 def _string(text: bytes, start: int) -> tuple[str, int]:
-    """The string whose opening quote is at `start`, and where it ends."""
+    """The string whose opening quote is at `start`, and the position behind it."""
     position, end = start, start + 1
     while end > position:
-        position, end = end, _end(_RIGHT, text, end)
+        position, end = end, _end(_CHARACTERS, text, end)
     if text[end] != _QUOTE:
         _fail(_error_in_string(text, end), end)
     try:  # quick, but refuses what is not UTF-8
@@ -226,24 +268,24 @@ def _error_in_string(text: bytes, position: int) -> str:
 
 
 def _character(escape: re.Match[bytes]) -> bytes:
-    """What an escape, or a pair of them, stands for."""
+    """The bytes that an escape, or a surrogate pair of them, stands for."""
     kind, code, low = escape[1], escape[2], escape[3]
     if kind is not None:
         return bytes([_ESCAPES[ord(kind)]])
     number = int(code, 16)
     if low is not None:
         number = 0x10000 + ((number & 0x3FF) << 10 | int(low, 16) & 0x3FF)
-    # As rapidjson does, let the second half of a pair stand alone.
+    # rapidjson, too, lets the second half of a pair stand alone
     return chr(number).encode("utf-8", "surrogatepass")
 
 
 def _skip(text: bytes, position: int) -> int:
-    """Where the next token is, at `position` or after the white space there."""
+    """The position of the next token, at `position` or behind white space there."""
     return _end(_SPACES, text, position) if text[position] in b" \t\n\r" else position
 
 
 def _end(pattern: re.Pattern[bytes], text: bytes, position: int) -> int:
-    """Where the match of a pattern that always matches ends."""
+    """The end of the match of a pattern that always matches."""
     match = pattern.match(text, position)
     return match.end() if match else position
 

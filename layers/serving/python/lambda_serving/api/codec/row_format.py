@@ -55,7 +55,7 @@ def _arrays_of(
     *,
     named: bool,
 ) -> dict[str, Array] | None:
-    """The arrays of some instances, None if they are not like the first or not right."""
+    """The arrays of some instances; None if one is wrong, or differs from the first instance."""
     if _is_named(block[0]) != named:
         return None
     arrays = _arrays(block, inputs)
@@ -107,9 +107,9 @@ def _first_error(
     *,
     named: bool,
 ) -> InvalidArgument:
-    """What TensorFlow Serving answers to some instances, of which all before are right.
+    """TensorFlow Serving's error for some instances; all instances before them are right.
 
-    What is right in them is passed over some at a time, of the shapes that the first one has.
+    Looks for the first wrong one among a few at a time, which saves time if many are right.
     """
     for part in (block[:1], *(block[at : at + _FEW] for at in range(1, len(block), _FEW))):
         if not shapes or _arrays_of(part, inputs, shapes, named=named) is None:
@@ -128,7 +128,7 @@ def _error(
     *,
     named: bool,
 ) -> InvalidArgument | None:
-    """The error of an instance, if there is one; `shapes` gets those of the first of each name."""
+    """The error of an instance, None if it is right; `shapes` gets the first shape of each name."""
     members = instance if _is_named(instance) else {next(iter(inputs)): instance}
     if _is_named(instance) != named:
         wanted, given = ("object", "list") if named else ("value/list", "object")
@@ -153,7 +153,7 @@ def _error(
 def _check(
     name: str, value: Json, inputs: Mapping[str, TensorSpec], shapes: dict[str, tuple[int, ...]]
 ) -> None:
-    """Raise if a value is wrong in itself or of another shape than the first of its name."""
+    """Raises if a value is wrong by itself, or its shape is not that of the first with its name."""
     if name not in inputs:
         raise InvalidArgument(f"JSON object: does not have named input: {plain(name)}")
     values.check(value, inputs[name].dtype)

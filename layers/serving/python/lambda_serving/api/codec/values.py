@@ -1,8 +1,8 @@
-"""JSON values to arrays: what each dtype accepts, and the words of refusal.
+"""JSON values to arrays: the values that each dtype accepts, and the errors for others.
 
 Source: `AddValueToTensor`, `GetDenseTensorShape` and `FillTensorProto` in
-tensorflow_serving/util/json_tensor.cc. Half and bfloat16 (as float) and uint16 (as uint8) are
-accepted beyond what TensorFlow Serving does.
+tensorflow_serving/util/json_tensor.cc. Unlike TensorFlow
+Serving, this also accepts half and bfloat16 (as float) and uint16 (as uint8).
 """
 
 import binascii
@@ -31,7 +31,7 @@ __all__ = [
 _FLOATS = (DType.FLOAT, DType.DOUBLE, DType.HALF, DType.BFLOAT16)
 _SLICE = 2**16
 _PADDING = ("", "", "==", "=")
-"""Of base64, by what is over four characters."""
+"""Of base64, by the characters beyond a multiple of four."""
 _INT32 = (-(2**31), 2**31 - 1)
 _RANGES = {
     DType.INT8: _INT32,  # a value in int32 wraps into the smaller types, as in TensorFlow
@@ -48,11 +48,11 @@ WIDE: Mapping[DType, np.dtype[Any]] = {
     **dict.fromkeys(_RANGES, np.dtype("i8")),
     DType.UINT64: np.dtype("u8"),
 }
-"""The 64-bit dtype that holds the JSON numbers a dtype accepts, for each that accepts any."""
+"""The 64-bit dtype that holds every JSON number that a dtype accepts, for dtypes of numbers."""
 
 
 def shape(value: Json) -> tuple[int, ...]:
-    """The lengths of the lists down the first elements."""
+    """The lengths of nested lists, following the first element of each."""
     sizes = []
     while isinstance(value, list):
         sizes.append(len(value))
@@ -65,7 +65,7 @@ def shape(value: Json) -> tuple[int, ...]:
 def array(value: Json, dtype: DType) -> Array:
     """The array of a value: nested lists are its dimensions, a scalar has none.
 
-    Raises what `check` raises, and Unimplemented for an empty list of a dtype JSON cannot give.
+    Raises what `check` raises, and Unimplemented for an empty list of a dtype that JSON lacks.
     """
     result = _read(value, dtype)
     if result is None:
@@ -76,15 +76,15 @@ def array(value: Json, dtype: DType) -> Array:
 
 
 def array_or_none(value: Json, dtype: DType) -> Array | None:
-    """As `array`, None where that raises."""
+    """As `array`, but None if that raises."""
     result = _read(value, dtype)
     return None if isinstance(result, ServingError) else result
 
 
 def check(value: Json, dtype: DType) -> None:
-    """Raise the first error that TensorFlow Serving finds in a value, depth first.
+    """Raises the first error that TensorFlow Serving finds in a value, depth first.
 
-    Raises InvalidArgument, or Unimplemented for a dtype that JSON cannot give.
+    It is InvalidArgument, or Unimplemented for a dtype that JSON lacks.
     """
     result = _read(value, dtype)
     if isinstance(result, ServingError):
@@ -92,10 +92,10 @@ def check(value: Json, dtype: DType) -> None:
 
 
 def narrow(numbers: Array, dtype: DType) -> Array | None:
-    """Numbers of the dtype's `WIDE` one as `dtype`, None if one is out of its range.
+    """Numbers of the dtype in `WIDE` as `dtype`; None if one is out of range.
 
-    As in TensorFlow Serving, floats too large become infinite, and small integer types take all
-    of int32 and wrap.
+    As in TensorFlow Serving, floats that are too large become infinite, and small integer types
+    accept any int32 and wrap it.
     """
     if dtype in _RANGES and numbers.size:
         low, high = _RANGES[dtype]
@@ -106,15 +106,15 @@ def narrow(numbers: Array, dtype: DType) -> Array | None:
 
 
 def is_base64(value: Json) -> bool:
-    """Whether a value is `{"b64": "..."}`, which stands for a string."""
+    """Whether a value is `{"b64": "..."}`, which means a string."""
     return type(value) is dict and len(value) == 1 and type(value.get("b64")) is str
 
 
 def string(value: Json) -> bytes:
     """The bytes of a JSON string or of a base64 object.
 
-    Raises InvalidArgument for text that is not base64 (absl's `Base64Unescape`: white space is
-    skipped, padding may be left out) and TypeError for any other value.
+    Raises InvalidArgument for text that is not base64 and TypeError for any other value. As in
+    absl's `Base64Unescape`, white space is skipped and padding is optional.
     """
     if type(value) is str:
         return value.encode(errors="surrogateescape")
@@ -140,10 +140,10 @@ def _loose_base64(text: str) -> bytes:
 
 
 def _read(value: Json, dtype: DType) -> Array | ServingError | None:
-    """The array of a value, its first error, or None for an empty list of another dtype.
+    """The array of a value, its first error, or None for an empty list of a dtype that JSON lacks.
 
-    Level by level, each at once: what is behind an error is not looked at further down, so that
-    the last error found is the first, depth first.
+    Goes down level by level. Elements behind an error are dropped from the levels below it, so the
+    error found last is the first one depth first.
     """
     sizes = shape(value)
     if len(sizes) > MOST_DIMENSIONS:
@@ -173,7 +173,7 @@ def _read(value: Json, dtype: DType) -> Array | ServingError | None:
 
 
 def _slices(elements: list[Json]) -> Iterator[list[Json]]:
-    """Parts that are looked at in one call of C, which lets no other thread run."""
+    """Parts short enough for one call of C, during which no other thread runs."""
     if len(elements) <= _SLICE:
         yield elements
         return
@@ -200,7 +200,7 @@ def _numbers(elements: list[Json], dtype: DType) -> Array | None:
 
 
 def _types(dtype: DType) -> set[type]:
-    """The Python types of the elements that a dtype accepts; its range may be narrower."""
+    """The Python types that a dtype accepts; its range may be narrower than theirs."""
     if dtype in _FLOATS:
         return {int, float}
     if dtype in _RANGES:
@@ -224,7 +224,7 @@ def _strings(elements: list[Json]) -> Array | None:
 
 
 def _irregular(value: Json, sizes: Sequence[int], level: int) -> InvalidArgument:
-    """The error of what is no list of the size that it should have."""
+    """The error of a value that should be a list of the size at its level."""
     if isinstance(value, list):
         return InvalidArgument(
             f"Encountered list at unexpected size: {len(value)} at level: {level}"
@@ -237,7 +237,7 @@ def _irregular(value: Json, sizes: Sequence[int], level: int) -> InvalidArgument
 
 
 def _wrong(elements: list[Json], dtype: DType, rank: int) -> ServingError | None:
-    """The error of the first element that is a list, or nothing that the dtype accepts."""
+    """The error of the first element that is a list or that the dtype does not accept."""
     if (place := _first_wrong(elements, dtype)) is None:
         return None
     value = elements[place]

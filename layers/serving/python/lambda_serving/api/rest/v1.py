@@ -151,7 +151,7 @@ class Serving:
         if zipped:
             body = http.unzip(body, self._options.max_unzipped, hold)
         limits = codec.Limits(self._options.max_nesting, hold=hold)
-        with self._collector.rests_for(body):
+        with self._collector.off_for(body):
             loaded, run = self._predictions[call.verb](call, body, limits)
         record.decoded(loaded.id.version, run.signature.name, run.inputs)
         return loaded, run
