@@ -5,7 +5,7 @@ BIN := .venv/bin
 
 SAM := AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam
 
-# Where it is set, each of hundreds of processes would compile our modules anew.
+# If it were set, each of hundreds of processes would compile our modules again.
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup demo test check e2e bench bench-image base-image build server-image gpu-image gpu-check aws-check local lock protos soak
@@ -37,7 +37,7 @@ PEERS := bentoml litserve mlserver 'tensorflow-cpu==2.21.*' 'uvloop<0.22'
 	.venv-peers/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/peers.txt
 	touch $@
 
-lock: setup ## write requirements/*.txt anew from pyproject.toml
+lock: setup ## renew requirements/*.txt from pyproject.toml
 	$(COMPILE) --upgrade --extra dev -o requirements/dev.txt pyproject.toml
 	$(COMPILE) --extra server --extra compile -c requirements/dev.txt -o requirements/server.txt pyproject.toml
 	$(COMPILE) --extra function --extra s3 -c requirements/dev.txt -o requirements/function.txt pyproject.toml
@@ -95,7 +95,7 @@ server-image: ## the server's image, in place of tensorflow/serving (BASE_IMAGE 
 gpu-image: ## the same with CUDA, gigabytes of it
 	$(SERVER_IMAGE) --target gpu --tag lambda-serving:gpu .
 
-gpu-check: gpu-image setup ## TensorFlow finds NVIDIA's libraries in it; wants gcc, no GPU
+gpu-check: gpu-image setup ## TensorFlow finds NVIDIA's libraries in it; needs gcc, no GPU
 	$(BIN)/python tests/gpu_image.py
 
 local: .venv-sam/.done ## the deployed system at http://127.0.0.1:3000
@@ -105,5 +105,5 @@ soak: setup ## 200,000 requests and 50 reloads of one server: its answers, and i
 	$(BIN)/python tests/benchmarks/run.py soak
 
 # A quick run does without the other servers, some gigabytes, if they are not there.
-bench: setup $(if $(findstring --quick,$(BENCH_FLAGS)),,.venv-peers/.done) ## ours and the peers side by side; wants wrk (Debian: apt-get install wrk)
+bench: setup $(if $(findstring --quick,$(BENCH_FLAGS)),,.venv-peers/.done) ## ours and the peers side by side; needs wrk (Debian: apt-get install wrk)
 	$(BIN)/python tests/benchmarks/run.py $(BENCH_FLAGS)
