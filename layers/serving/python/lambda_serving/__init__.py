@@ -4,8 +4,7 @@ For notebooks and programs, `lambda_serving.load(path)` loads a SavedModel as a 
 command is `lambda-serving`.
 """
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # as type checkers take it; importing `typing` would delay every start
 if TYPE_CHECKING:
     from lambda_serving.servables.saved_model import load
 
@@ -13,7 +12,7 @@ __all__ = ["load"]
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Imports `load` on first use: what shares this package with it must not pay for numpy."""
     if name == "load":
         from lambda_serving.servables.saved_model import load
