@@ -1,5 +1,6 @@
 """The shape of the code: the rooms at the package's root, their order, and names on pages."""
 
+import ast
 import re
 import tomllib
 from collections.abc import Iterator
@@ -62,14 +63,28 @@ def _named(page: str) -> Iterator[str]:
 
 
 def _exists(name: str) -> bool:
-    """Whether this is a module, or a name that occurs in one."""
+    """Whether this is a module, or what one defines or hands on."""
     parts, path = name.split("."), _PACKAGE
     while parts and (path / parts[0]).is_dir():
         path /= parts.pop(0)
     module = path / "__init__.py"
     if parts and (path / f"{parts[0]}.py").exists():
         module = path / f"{parts.pop(0)}.py"
-    return all(re.search(rf"\b{part}\b", module.read_text()) for part in parts)
+    return set(parts) <= _bound(module)
+
+
+def _bound(module: Path) -> set[str]:
+    nodes = list(ast.walk(ast.parse(module.read_text())))
+    return (
+        {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+        | {node.name for node in nodes if isinstance(node, ast.AsyncFunctionDef)}
+        | {node.asname or node.name for node in nodes if isinstance(node, ast.alias)}
+        | {
+            node.id
+            for node in nodes
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+        }
+    )
 
 
 @pytest.mark.parametrize("page", _PAGES, ids=lambda path: path.name)
