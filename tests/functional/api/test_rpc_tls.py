@@ -106,17 +106,21 @@ _OTHER_KEY = _OTHER_AUTHORITY.issue_cert("localhost").private_key_pem.bytes().de
 @pytest.mark.parametrize(
     ("fields", "error", "said"),
     [
-        ({"server_cert": _CERT}, InvalidArgument, "has no server_key, which is a text in PEM"),
-        ({"server_key": _KEY}, InvalidArgument, "has no server_cert, which is a text in PEM"),
-        ({**_TLS, "client_verify": True}, InvalidArgument, "no custom_ca to verify clients by"),
-        ({**_TLS, "server_key": "secret"}, InvalidArgument, "server_key of .*ssl.config is not"),
-        ({**_TLS, "server_key": _OTHER_KEY}, InvalidArgument, "server_key of .*ssl.config is not"),
+        ({"server_cert": _CERT}, InvalidArgument, "has no server_key. Set it to text in PEM"),
+        ({"server_key": _KEY}, InvalidArgument, "has no server_cert. Set it to text in PEM"),
+        ({**_TLS, "client_verify": True}, InvalidArgument, "no custom_ca to verify clients with"),
+        ({**_TLS, "server_key": "secret"}, InvalidArgument, "server_key in .*ssl.config is not"),
+        ({**_TLS, "server_key": _OTHER_KEY}, InvalidArgument, "server_key in .*ssl.config is not"),
         ({**_TLS, "server_key": _LOCKED_KEY}, InvalidArgument, "and without a password"),
-        ({**_TLS, "server_key": _CERT}, InvalidArgument, "server_key of .*ssl.config is not"),
-        ({**_TLS, "server_cert": "path/to/cert"}, InvalidArgument, "server_cert of .* is no cert"),
-        ({**_TLS, "server_cert": "é"}, InvalidArgument, "server_cert of .* is no cert"),
-        ({**_TLS, "server_cert": _BROKEN}, InvalidArgument, "server_cert of .* is no cert"),
-        ({**_MUTUAL, "custom_ca": "ca.pem"}, InvalidArgument, "custom_ca of .* is no cert"),
+        ({**_TLS, "server_key": _CERT}, InvalidArgument, "server_key in .*ssl.config is not"),
+        (
+            {**_TLS, "server_cert": "path/to/cert"},
+            InvalidArgument,
+            "server_cert in .* is not a cert",
+        ),
+        ({**_TLS, "server_cert": "é"}, InvalidArgument, "server_cert in .* is not a cert"),
+        ({**_TLS, "server_cert": _BROKEN}, InvalidArgument, "server_cert in .* is not a cert"),
+        ({**_MUTUAL, "custom_ca": "ca.pem"}, InvalidArgument, "custom_ca in .* is not a cert"),
     ],
 )
 def test_config_that_no_server_can_use_is_told(

@@ -219,7 +219,10 @@ _ENDLESS = predict_request("while_loop", {"x": np.array([2**63 - 1])}).Serialize
             _PREDICT,
             frame(_HALF),
             {"grpc_timeout": "soon"},
-            "grpc-status:3\r\ngrpc-message:grpc-timeout is 'soon'\r\n",
+            (
+                "grpc-status:3\r\n"
+                "grpc-message:grpc-timeout is 'soon'; it must be a number and a unit, as 100m\r\n"
+            ),
         ),
     ],
 )

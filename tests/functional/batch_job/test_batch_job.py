@@ -413,7 +413,7 @@ def test_files_that_cannot_be_read_do_not_hinder_others(folder: _Place, models_d
         [
             "b.tfrecord: Record 2 is cut short",
             "c.tfrecord: Record 1 is cut short",
-            "d.tfrecord: Record 2 has other bytes than its checksum is of",
+            "d.tfrecord: Record 2 does not match its checksum",
             "e.tfrecord: Record 1 does not start like one of a TFRecord file",
             "f.npz: This is no npz file: ",
             "g.npz: There is no array for the input inputs. There is: x. Name them as",

@@ -1,7 +1,7 @@
-"""The threads that predictions run in, shared among models so that none can take them all.
+"""The threads that predictions run in, shared among models so that no model can take them all.
 
-An event loop hands them work and waits without a thread: for one to be free, for the work to be
-done, for the client to go away. What waits longer than it may is told so, never left waiting.
+An event loop hands work to them. It waits without a thread of its own for one to be free, for the
+work to be done, and for the client to go away. Work that waits too long fails; it never hangs.
 """
 
 import asyncio
@@ -20,8 +20,8 @@ from lambda_serving.servables.cancellation import Cancellation
 __all__ = ["Deadline", "Gone", "Threads", "first"]
 
 _Result = TypeVar("_Result")
-_WATCH_SECONDS = 0.1  # for which nobody asks whether the client is still there
-_GRACE_SECONDS = 1.0  # in which a run whose time is up should have ended by itself
+_WATCH_SECONDS = 0.1  # before anybody checks whether the client is still there
+_GRACE_SECONDS = 1.0  # for a run to end by itself when its time is up
 _STUCK_SECONDS = 10.0
 
 Gone = Callable[[], Awaitable[object]]
@@ -30,29 +30,29 @@ Gone = Callable[[], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """When an answer comes too late, in seconds of `time.monotonic`; None is never."""
+    """When an answer would be too late, in seconds of `time.monotonic`; None is never."""
 
     at: float | None
 
     @classmethod
     def after(cls, *timeouts_ms: int) -> Self:
-        """So many milliseconds from now, the fewest of them; 0 or less is never."""
+        """The shortest of these timeouts from now; 0 or less is never."""
         bounds = [timeout_ms for timeout_ms in timeouts_ms if timeout_ms > 0]
         return cls(monotonic() + min(bounds) / 1000 if bounds else None)
 
     def left(self) -> float | None:
-        """The seconds that are left, None for no bound."""
+        """The seconds left, None for no bound."""
         return None if self.at is None else self.at - monotonic()
 
     def left_ms(self) -> int:
-        """What is left, at least 1; 0 stands for no bound."""
+        """The milliseconds left, at least 1; 0 means no bound."""
         return 0 if self.at is None else max(1, round(1000 * (self.at - monotonic())))
 
 
 class Threads:
     """`count` threads for one event loop; a model may take three quarters of them at once.
 
-    What has not ended after `stuck_seconds` counts as stuck.
+    Work that has not ended after `stuck_seconds` counts as stuck.
     """
 
     def __init__(self, count: int, name: str, *, stuck_seconds: float = _STUCK_SECONDS) -> None:
@@ -69,7 +69,7 @@ class Threads:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Returns when all work is done."""
+        """Waits until all work is done."""
         self._executor.shutdown()
         self._canceller.shutdown()
 
@@ -82,9 +82,9 @@ class Threads:
     ) -> _Result:
         """What `work` for this model returns or raises, in a thread.
 
-        It is cancelled when the client has gone, when this coroutine is, and when the deadline has
-        passed. Raises Cancelled or DeadlineExceeded then, without waiting for what cannot be
-        stopped: that keeps its thread.
+        Work is cancelled when the client has gone, when the deadline has passed, and when this
+        coroutine is cancelled. Raises Cancelled or DeadlineExceeded then, without waiting for work
+        that cannot be stopped: it keeps its thread.
         """
         await self._enter(model, deadline)
         cancellation = Cancellation()
@@ -99,9 +99,9 @@ class Threads:
             raise
 
     def stuck(self) -> set[str]:
-        """The models that have had all they may take, or all there are, for too long.
+        """The models that have held all threads they may take, or all threads, for too long.
 
-        Any thread may ask.
+        Any thread may call this.
         """
         before = monotonic() - self._stuck_seconds
         return {
@@ -111,7 +111,7 @@ class Threads:
         }
 
     def all_stuck(self) -> bool:
-        """Whether no thread has come free for too long; any thread may ask."""
+        """Whether no thread has become free for too long; any thread may call this."""
         moved = self._moved.copy().values()
         return not self._idle and max(moved, default=0) < monotonic() - self._stuck_seconds
 
@@ -125,7 +125,7 @@ class Threads:
             async with asyncio.timeout(deadline.left()):
                 await turn
         except BaseException as error:
-            if turn.done() and not turn.cancelled():  # its turn came all the same
+            if turn.done() and not turn.cancelled():  # the turn came nevertheless
                 self._leave(model)
             if isinstance(error, TimeoutError):
                 raise DeadlineExceeded(
@@ -141,7 +141,7 @@ class Threads:
 
     def _left(self, model: str, outcome: "asyncio.Future[object]") -> None:
         with suppress(BaseException):
-            outcome.exception()  # or asyncio tells of it, if nobody waits any more
+            outcome.exception()  # or asyncio logs it as never retrieved
         self._leave(model)
 
     def _leave(self, model: str) -> None:
@@ -154,7 +154,7 @@ class Threads:
             turn.set_result(None)
 
     def _next(self) -> "asyncio.Future[None] | None":
-        """Whose turn it is, the models in turn; the thread is taken for it."""
+        """The next in turn, for which a thread is taken; models take turns."""
         for model, turns in list(self._waiting.items()):
             while turns and turns[0].done():
                 turns.popleft()
@@ -175,10 +175,7 @@ class Threads:
 async def first(
     outcome: "asyncio.Future[_Result]", deadline: Deadline, gone: Gone | None
 ) -> _Result:
-    """The outcome, unless the client goes away or the time is up before.
-
-    Raises Cancelled or DeadlineExceeded then.
-    """
+    """The outcome; Cancelled or DeadlineExceeded if the client goes away or time runs out first."""
     if gone is not None:
         await asyncio.wait({outcome}, timeout=_WATCH_SECONDS)
     if outcome.done():

@@ -17,20 +17,22 @@ __all__ = ["start"]
 def start(settings: Settings, stack: str = "none", base_path: str = "") -> "Handler":
     """The handler of Lambda's events over the model of `settings`, loaded and warmed.
 
-    `stack` names the stack that its metrics are counted for; `base_path` may come before paths.
+    `stack` is a dimension of its metrics; paths of events may begin with `base_path`.
     Raises what loading raises: Lambda logs it, with the sentence that says what to fix, and
     tries again with the next request.
     """
     from lambda_serving.core.startup import open_manager
 
-    if not (models := settings.models()):  # nobody could name any later
+    if not (models := settings.models()):  # and none can be added later
         raise InvalidArgument(f"The config file {settings.model_config_file} has no models")
     downloads = Path(mkdtemp())
-    # the files of an image are its own: what the function cannot write, nobody writes
+    # nothing can change the files of an image that the function itself cannot write
     manager = open_manager(settings, models, downloads, files_stay=True)
     with ThreadPoolExecutor(1, "load") as loader:
         loading = loader.submit(manager.serve, models)
-        from lambda_serving.function.handler import Handler  # takes as long: side by side
+        from lambda_serving.function.handler import (
+            Handler,
+        )  # takes as long as loading, so both run at once
 
         loading.result()
     return Handler(manager, settings, stack, base_path)

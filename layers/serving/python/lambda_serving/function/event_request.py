@@ -1,7 +1,7 @@
 """The HTTP request in an event, whoever sent it.
 
-Forgiving on purpose: proxies send odd headers, and senders differ in what they leave out. Only what
-an answer depends on is read; host, port and scheme are not.
+Tolerant on purpose: proxies send odd headers, and senders leave out different things. Only what
+matters to the answer is read; host, port and scheme are not.
 
 Sources: API Gateway developer guide, Lambda proxy integrations of REST APIs and of HTTP APIs;
 Lambda developer guide, function URLs; Elastic Load Balancing and VPC Lattice user guides, Lambda
@@ -21,13 +21,13 @@ __all__ = ["Request", "read"]
 
 _Event = Mapping[str, Any]
 _AS_SENT = "".join(map(chr, range(0x21, 0x7F))).replace("?", "").replace("#", "")
-"""What stands for itself in a path. A sender that decoded the path leaves other characters."""
+"""Characters not escaped in a path. A path that its sender decoded may have others."""
 _NOTHING: _Event = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request; path and query are percent-encoded, names of headers are in lower case."""
+    """A request; path and query are percent-encoded, header names are in lower case."""
 
     method: str
     path: str
@@ -39,9 +39,9 @@ class Request:
 def read(event: _Event, *, query_in_path: bool = False, encoded: bool = False) -> Request:
     """The request of an event.
 
-    `query_in_path` says that the query follows the path there, `encoded` that parameters of the
-    query are as sent. Raises InvalidArgument for an event without a method or a path, and for a
-    body that is neither text nor base64.
+    `query_in_path` says that the query is a part of the path, `encoded` that parameters are still
+    percent-encoded. Raises InvalidArgument for an event without a method or a path, and for a body
+    that is neither text nor base64.
     """
     path, query = _path(event), None
     if query_in_path:
@@ -91,7 +91,7 @@ def _query(event: _Event, *, encoded: bool) -> str:
 
 
 def _headers(event: _Event) -> Iterator[tuple[bytes, bytes]]:
-    """Each value of each header; a header with several values is whole in `multiValueHeaders`."""
+    """Each value of each header; only `multiValueHeaders` has all values of a header."""
     headers: dict[str, Any] = {}
     for name in ("headers", "multiValueHeaders"):
         headers |= {key.lower(): value for key, value in _part(event, name).items()}
@@ -101,7 +101,7 @@ def _headers(event: _Event) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _texts(values: Any) -> Iterable[str]:
-    """One value or a list of them as texts, without those that are null."""
+    """One value, or a list of values, as text; nulls are left out."""
     for value in values if isinstance(values, list) else [values]:
         if value is not None:
             yield value if isinstance(value, str) else json.dumps(value)
@@ -115,7 +115,7 @@ def _body(event: _Event) -> bytes:
         )
     if not any(event.get(name) is True for name in ("isBase64Encoded", "is_base64_encoded")):
         return body.encode("utf-8", "surrogatepass")
-    one_line = body.replace("\r", "").replace("\n", "")  # as `base64` has lines
+    one_line = body.replace("\r", "").replace("\n", "")  # the command base64 writes lines
     try:
         return binascii.a2b_base64(one_line, strict_mode=True)
     except ValueError as error:
@@ -127,7 +127,7 @@ def _quoted(text: str, safe: str) -> str:
 
 
 def _part(event: _Event, name: str) -> _Event:
-    """An object inside an object, empty where it is null or left out."""
+    """An object in an object; empty if it is null or left out."""
     part = event.get(name)
     if part is None:
         return _NOTHING

@@ -28,8 +28,8 @@ _SERVER_ERROR = 500
 class Handler:
     """Answers events over the model that `manager` has loaded, one at a time.
 
-    `stack` names the stack that its metrics are counted for. Paths may come with `base_path` before
-    them, as an API behind a custom domain sends them.
+    `stack` is a dimension of its metrics. Paths may begin with `base_path`, as an API behind a
+    custom domain sends them.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Events that only keep a function warm, or look whether it is there: nobody wants a prediction.
+"""Events that only keep a function warm or check that it exists, without asking for anything.
 
     {}                                                       a synthetic invoke
     {"source": "aws.events", "detail-type": "Scheduled Event", ...}    a rule with a schedule

@@ -1,10 +1,9 @@
-"""What must not be alike in the environments that Lambda restores from one snapshot.
+"""Random numbers that differ between environments restored from the same SnapStart snapshot.
 
-Numbers of the kernel (`os.urandom`, `secrets`, `uuid.uuid4`, ids of requests) differ by themselves,
-as the kernel's generator is seeded anew (Lambda developer guide, "Handling uniqueness with Lambda
-SnapStart"). Generators in memory go on from where the snapshot was taken: those of Python and of
-numpy are seeded here. TensorFlow's cannot be: its C API has nothing for it, and a new session would
-have none of the variables.
+The kernel's random numbers (`os.urandom`, `secrets`, `uuid.uuid4`, request ids) differ anyway, as
+its generator is reseeded (Lambda developer guide, "Handling uniqueness with Lambda SnapStart").
+Generators in memory continue from the snapshot: those of Python and numpy are reseeded here.
+TensorFlow's C API cannot reseed its own, and a new session would lose the variables.
 """
 
 import random
@@ -16,7 +15,7 @@ __all__ = ["renew_after_restore"]
 
 
 def renew_after_restore() -> None:
-    """Has the generators of random numbers seeded in each environment that is restored."""
+    """Reseeds the random number generators in each restored environment."""
     register_after_restore(_renew)
 
 

@@ -1,4 +1,4 @@
-"""What CloudWatch learns: logs as JSON, metrics embedded in them."""
+"""Logs as JSON for CloudWatch, with metrics embedded in them."""
 
 import logging
 
@@ -25,9 +25,13 @@ class Telemetry:
 
     def __init__(self, servable: ServableId, stack: str) -> None:
         Logger(service=_LOGGER).append_keys(model=servable.name, version=servable.version)
-        logging.getLogger("mangum.http").setLevel(logging.ERROR)  # a line a request otherwise
-        self._metrics = AmazonCloudWatchEMFProvider(  # `Metrics` is one for the process
-            namespace=NAMESPACE, service=_LOGGER
+        logging.getLogger("mangum.http").setLevel(
+            logging.ERROR
+        )  # or it logs a line for every request
+        self._metrics = (
+            AmazonCloudWatchEMFProvider(  # the class Metrics shares its state within a process
+                namespace=NAMESPACE, service=_LOGGER
+            )
         )
         self._metrics.set_default_dimensions(
             stack=stack, model=servable.name, version=str(servable.version)
@@ -38,13 +42,13 @@ class Telemetry:
         self._cold = True
 
     def warmed_up(self) -> None:
-        """The next request finds the environment warm."""
+        """Notes that the next request will not be a cold start."""
         self._cold = False
 
     def record(self, milliseconds: float, *, failed: bool = False) -> None:
-        """Counts a request that took so long; the first one of an environment was a cold start.
+        """Counts a request and its latency; the first one in an environment is a cold start.
 
-        `failed` says that the fault was not the client's: it was answered with 5xx.
+        `failed` says that it was answered with 5xx: the client was not at fault.
         """
         self._metrics.add_metric("RequestCount", MetricUnit.Count, 1)
         self._metrics.add_metric("Latency", MetricUnit.Milliseconds, milliseconds)

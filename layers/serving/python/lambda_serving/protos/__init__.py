@@ -1,7 +1,7 @@
 """Classes of TensorFlow's and TensorFlow Serving's protocol messages, without importing either.
 
-They are built from the descriptors in `messages.binpb` (written by `make protos`) in a pool of
-their own, so that a process may import `tensorflow` as well.
+They are built from the descriptors in `messages.binpb` (written by `make protos`), in a pool of
+their own so that a process can import `tensorflow` as well.
 """
 
 from functools import cache
@@ -19,7 +19,7 @@ def message(name: str) -> Any:
     """The class of a message by its full name, e.g. `tensorflow.MetaGraphDef`.
 
     Classes are typed `Any`: their fields exist only at run time. Raises KeyError for a name that
-    the descriptors do not hold.
+    is not among the descriptors.
     """
     from google.protobuf.message_factory import GetMessageClass  # the first message pays
 

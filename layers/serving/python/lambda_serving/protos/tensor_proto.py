@@ -1,8 +1,9 @@
 """`TensorProto` to numpy array and back.
 
-Source: tensorflow/core/framework/tensor.cc. `Tensor::FromProto`: fewer values than elements
-repeat the last one (none at all: zeros), more are ignored. `Tensor::AsProtoField`: every value in
-the field of its dtype; `Tensor::AsProtoTensorContent`: the elements' bytes.
+Source: tensorflow/core/framework/tensor.cc. `Tensor::FromProto`: if there are fewer values than
+elements, the last one is repeated (without any, elements are zero); more are ignored.
+`Tensor::AsProtoField` writes each value to the field of its dtype, `Tensor::AsProtoTensorContent`
+the elements' bytes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,9 +31,9 @@ __all__ = [
 ]
 
 LARGEST = 2**31 - 1
-"""Bytes of the largest array that a proto may stand for: no message is larger."""
+"""Bytes of the largest array that a proto may stand for, and of the largest message."""
 STRING_BYTES = 32
-"""What a string takes beside its content: 24 in TensorFlow, 8 in an array of objects."""
+"""Memory for a string beside its content: 24 in TensorFlow, 8 in an array of objects."""
 
 _PART = 2**16  # elements
 _LONGEST_LENGTH = 5  # bytes of a varint of 32 bits
@@ -83,13 +84,13 @@ _STORED = {
     DType.INT2: "i1",
     DType.UINT2: "u1",
 }
-"""The integers that the field of a proto holds where an element is not a number to numpy."""
+"""The integers that a proto holds for elements that are not numbers to numpy."""
 _AS_IN_MEMORY = {DType.FLOAT, DType.DOUBLE, DType.COMPLEX64, DType.COMPLEX128, DType.BOOL}
-"""The dtypes whose repeated field, packed, is the elements' bytes."""
+"""The dtypes whose packed field has the same bytes as the array."""
 
 
 def fill(proto: Any, array: Array, *, as_content: bool = False) -> None:
-    """Makes an empty `TensorProto` stand for an array: by values, or by `tensor_content`."""
+    """Writes an array into an empty `TensorProto`, as values or as `tensor_content`."""
     describe(proto, array)
     if as_content:
         proto.tensor_content = content(array)
@@ -98,7 +99,7 @@ def fill(proto: Any, array: Array, *, as_content: bool = False) -> None:
 
 
 def describe(proto: Any, array: Array) -> None:
-    """Gives an empty `TensorProto` the dtype and the shape of an array."""
+    """Writes the dtype and the shape of an array into an empty `TensorProto`."""
     proto.dtype = DType.of(array.dtype)
     proto.tensor_shape.SetInParent()  # a scalar has a shape, too
     for size in array.shape:
@@ -118,7 +119,7 @@ def add_values(proto: Any, array: Array) -> None:
 
 
 def content(array: Array) -> bytes:
-    """The `tensor_content` that stands for an array."""
+    """The `tensor_content` of an array."""
     if DType.of(array.dtype) is not DType.STRING:
         return array.tobytes()
     strings: list[bytes] = array.ravel().tolist()
@@ -128,10 +129,9 @@ def content(array: Array) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a `TensorProto` claims to be: `size` bytes, strings with their content.
+    """The array that a `TensorProto` claims to be, of `size` bytes including content of strings.
 
-    Nothing of that size is in memory yet: a short proto stands for a large array by repeating its
-    last value.
+    The array does not exist yet: a short proto may stand for a large one by repeating a value.
     """
 
     proto: Any
@@ -139,10 +139,10 @@ class Claim:
     shape: tuple[int, ...]
     size: int
     strings: Sequence[bytes] = ()
-    """Those that the proto gives."""
+    """The strings in the proto."""
 
     def check(self, max_bytes: int) -> None:
-        """Raises InvalidArgument if it is more than `max_bytes`."""
+        """Raises InvalidArgument if the array takes more than `max_bytes`."""
         if self.size > max_bytes:
             raise InvalidArgument(
                 f"A tensor of shape {list(self.shape)} takes {self.size} bytes, over the limit of"
@@ -150,7 +150,7 @@ class Claim:
             )
 
     def array(self) -> Array:
-        """The array, strings as objects of `bytes`; it may be a view of the proto's bytes.
+        """The array, with strings as `bytes` objects; it may be a view of the proto's bytes.
 
         Raises InvalidArgument for content of the wrong length.
         """
@@ -164,10 +164,10 @@ class Claim:
 
 
 def claim(proto: Any, max_bytes: int = LARGEST) -> Claim:
-    """What a proto claims to be, at most `max_bytes`.
+    """The array that a proto claims to be, of at most `max_bytes`.
 
-    A size of 0 in a shape counts as 1: kernels multiply the others, and some abort on overflow.
-    Raises InvalidArgument for a larger one, and for a dtype or a shape that no array can have.
+    Sizes of 0 in a shape count as 1: kernels multiply the other sizes, and some abort on overflow.
+    Raises InvalidArgument for a larger array, and for a dtype or shape that no array can have.
     """
     dtype = _dtype(proto)
     shape = _shape(proto)
@@ -185,7 +185,7 @@ def claim(proto: Any, max_bytes: int = LARGEST) -> Claim:
 
 
 def to_array(proto: Any, max_bytes: int = LARGEST) -> Array:
-    """The array that a proto stands for, as `Claim.array` gives it; raises as `claim` does, too."""
+    """The array that a proto stands for; raises as `claim` and `Claim.array` do."""
     return claim(proto, max_bytes).array()
 
 
@@ -203,7 +203,7 @@ def _dtype(proto: Any) -> DType:
 
 
 def _shape(proto: Any) -> tuple[int, ...]:
-    """As in TensorFlow, `unknown_rank` is not looked at."""
+    """Like TensorFlow, this ignores `unknown_rank`."""
     dims = proto.tensor_shape.dim
     if len(dims) > MOST_DIMENSIONS:
         raise InvalidArgument(
@@ -232,7 +232,7 @@ def _from_content(held: bytes, dtype: DType, shape: tuple[int, ...]) -> Array:
 def _filled(
     values: Sequence[Any] | Array, blank: object, dtype: DType, shape: tuple[int, ...]
 ) -> Array:
-    """The values, the last of them as often as it takes, `blank` if there are none."""
+    """An array of the values; the last one is repeated, or `blank` if there are none."""
     array: Array = np.empty(prod(shape), dtype.numpy)
     place = 0
     for part in _parts(values):
@@ -245,13 +245,13 @@ def _filled(
 
 
 def _parts(values: Sequence[Any] | Array) -> Iterator[Any]:
-    """Those that are looked at in one call of C, which lets no other thread run."""
+    """Parts short enough for one call of C, during which no other thread runs."""
     for start in range(0, len(values), _PART):
         yield values[start : start + _PART]
 
 
 def _elements(values: Sequence[Any], dtype: DType, count: int) -> Array:
-    """At most `count` elements of `dtype`, which the repeated field of a proto holds."""
+    """At most `count` elements of `dtype` from the repeated field of a proto."""
     if isinstance(values, bytes):  # float8_val
         return np.frombuffer(values, dtype.numpy)[:count]
     given: Array = np.asarray(values)  # copies the field's memory
@@ -260,17 +260,17 @@ def _elements(values: Sequence[Any], dtype: DType, count: int) -> Array:
     given = given[:count]
     if dtype in _STORED:
         return given.astype(_STORED[dtype]).view(dtype.numpy)
-    return given.astype(dtype.numpy, copy=False)  # some are wider in the proto
+    return given.astype(dtype.numpy, copy=False)  # some dtypes are wider in the proto
 
 
 def _packed(proto: Any, field: str, values: bytes) -> bytes:
-    """A packed repeated field as it is serialized: tag, length, values."""
+    """A packed repeated field, serialized."""
     number = proto.DESCRIPTOR.fields_by_name[field].number
     return wire.field(number, values)
 
 
 def _strings(proto: Any, count: int) -> list[bytes]:
-    """The strings that a proto gives, at most `count`."""
+    """The strings in a proto, at most `count`."""
     if not (proto.tensor_content and count):
         given, few = proto.string_val, []
         for start in range(0, min(len(given), count), _PART):
@@ -283,7 +283,7 @@ def _strings(proto: Any, count: int) -> list[bytes]:
 
 
 def _from_string_content(held: bytes, count: int) -> list[bytes] | None:
-    """All lengths as varints, then all bytes (tensor_coding.cc); None if that is not so."""
+    """Strings from all lengths, then all bytes (tensor_coding.cc); None for any other content."""
     if count > len(held):
         return None
     lengths: list[int] = []

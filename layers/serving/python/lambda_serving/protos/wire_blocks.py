@@ -19,17 +19,14 @@ from lambda_serving.protos.wire import (
 
 __all__ = ["Fields", "parts"]
 
-_BLOCK = 2**15
-"""Bytes in which fields are found at once,"""
-_RUN = 2**15
-"""and those in which they are if all are alike."""
-_FEW, _SHORT = 64, 24
-"""If so many fields in a row have no more bytes each, those that follow are found at once."""
+_BLOCK = 2**15  # bytes in which fields are found at once
+_RUN = 2**15  # bytes in which equal fields are found at once
+_FEW, _SHORT = 64, 24  # after `_FEW` fields of `_SHORT` bytes on average, many are found at once
 
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """Fields that follow each other, as arrays of int64 of equal length."""
+    """Consecutive fields, as arrays of int64 of equal length."""
 
     numbers: Array
     kinds: Array
@@ -42,7 +39,7 @@ class Fields:
 
 
 def parts(body: bytes, start: int, end: int) -> Iterator[Field | Fields]:
-    """Every field of a message in turn, short ones many at a time. Raises Malformed."""
+    """Every field of a message in order, short ones many at a time. Raises Malformed."""
     are_short = False
     while start < end:
         found = (_run(body, start, end) or _block(body, start, end)) if are_short else None
@@ -59,7 +56,7 @@ def parts(body: bytes, start: int, end: int) -> Iterator[Field | Fields]:
 
 
 def _run(body: bytes, start: int, end: int) -> Fields | None:
-    """Fields from `start` on that have one number and one length; None if those are few."""
+    """The fields from `start` on with equal numbers and lengths; None if they are few."""
     number, kind, _, content, after = next(fields(body, start, end))
     size, head = after - start, content - start
     if kind == VARINT or size > _SHORT:
@@ -77,8 +74,9 @@ def _run(body: bytes, start: int, end: int) -> Fields | None:
 def _block(body: bytes, start: int, end: int) -> Fields | None:
     """The fields from `start` on that end within a block; None if the first one does not.
 
-    Looks at each byte as if a field began there, then goes from field to field: from those that
-    are known to as many more, by steps that double. What has a longer tag or length is left out.
+    Computes for each byte where a field would end if it began there. Then follows the fields: a
+    step goes from each known field to the next, then over two fields, over four, and so on, so that
+    known fields double each time. Stops at a field with a longer tag or length.
     """
     size = min(_BLOCK, end - start)
     here, nowhere = _PLACES[:size], size + 1
@@ -113,7 +111,7 @@ def _block(body: bytes, start: int, end: int) -> Fields | None:
 
 
 def _number_ends(tags: Array) -> Array:
-    """For each byte the place of the next one, from it on, that ends a number; else the size."""
+    """For each byte, the position of the first byte from there that ends a varint, or the size."""
     size = len(tags)
     places = np.where(tags <= ONE_BYTE, _PLACES[:size], size)
     ends: Array = np.minimum.accumulate(places[::-1])[::-1]
@@ -128,4 +126,4 @@ _IS_LENGTH = (_TAGS & 7 == LENGTH) & _IS_SHORT
 _IS_NUMBER = (_TAGS & 7 == VARINT) & _IS_SHORT
 _OF_KIND = np.array([_NEVER, 9, 2, _NEVER, _NEVER, 5, _NEVER, _NEVER])
 _WIDTHS = np.where(_IS_SHORT, _OF_KIND[_TAGS & 7], _NEVER)
-"""Bytes of a field by its tag, without what its length says; that of a number is not known."""
+"""Bytes of a field by its tag, without its content; those of a number are not known."""

@@ -1,4 +1,4 @@
-"""The application: TensorFlow Serving's API, and beside it health and documentation."""
+"""The application: TensorFlow Serving's API, health checks and documentation."""
 
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -30,7 +30,7 @@ def create_app(
 ) -> "Application":
     """The ASGI application over the versions that `manager` holds.
 
-    Predictions run in `threads`, without them in the thread of the caller.
+    Predictions run in `threads`, or without them in the caller's thread.
     `observers` are told of all calls below `/v1/`.
     """
     observers = Observers() if observers is None else observers
@@ -38,11 +38,11 @@ def create_app(
 
 
 class Application:
-    """An ASGI application: `PAGES` by FastAPI, everything else by TensorFlow Serving's grammar.
+    """An ASGI application: FastAPI answers `PAGES`, `Serving` everything else.
 
-    That grammar speaks of the raw path, which route templates do not see. FastAPI is imported
-    for the first of its pages: it takes as long as loading a small model, and a function on
-    Lambda is never asked for one.
+    TensorFlow Serving's grammar is about the raw path, which route templates do not see. FastAPI is
+    imported for the first of its pages: it takes as long as loading a small model, and a function
+    on Lambda is never asked for a page.
     """
 
     def __init__(

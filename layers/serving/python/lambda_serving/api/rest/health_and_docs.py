@@ -1,4 +1,4 @@
-"""What is not TensorFlow Serving's: health, and the page that documents the API, by FastAPI."""
+"""Health checks and the page that documents the API, by FastAPI; TensorFlow Serving has neither."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ def _readyz(manager: Manager) -> Response:
 
 
 def _refused(_: Request, error: Exception) -> Response:
-    """A wrong method on one of our own routes."""
+    """The answer to a wrong method on one of our own routes."""
     assert isinstance(error, HTTPException)
     return Response(
         http_status.body(error.detail), error.status_code, media_type="application/json"
@@ -53,7 +53,7 @@ def _unexpected(_: Request, __: Exception) -> Response:
 
 
 def _openapi(pages: FastAPI, manager: Manager) -> dict[str, Any]:
-    """Made anew at each request: the models may have changed."""
+    """Built for each request, because the models may have changed."""
     schema = get_openapi(
         title=pages.title, version="v1", description=pages.description, routes=pages.routes
     )

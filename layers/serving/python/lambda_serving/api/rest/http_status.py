@@ -1,4 +1,4 @@
-"""Our errors as HTTP: the only place that knows status numbers of failures.
+"""Our errors as HTTP statuses: the only place that knows the numbers of failures.
 
 Source: model_servers/http_server.cc, `ToHTTPStatusCode`.
 """

@@ -15,7 +15,7 @@ _ERROR = {
     "properties": {"error": {"type": "string"}},
     "required": ["error"],
 }
-_LARGEST_EXAMPLE = 1024  # elements; a larger tensor is shown by a shorter one
+_LARGEST_EXAMPLE = 1024  # elements; the example of a larger tensor is shorter
 
 
 def paths(models: Mapping[str, Sequence[Loaded]]) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def _predict_body(servable: Servable) -> dict[str, Any]:
 
 
 def _predict_examples(signature: Signature) -> dict[str, Any]:
-    """A row request and a columnar one that differ in nothing but form."""
+    """A row request and a columnar one with the same values."""
     named = len(signature.inputs) != 1
     rows = {name: _example(spec, batched=True) for name, spec in signature.inputs.items()}
     columns = {name: [row] for name, row in rows.items()}
@@ -125,7 +125,7 @@ def _predict_examples(signature: Signature) -> dict[str, Any]:
 
 
 def _example(spec: TensorSpec, *, batched: bool) -> Any:
-    """A value of the spec's shape without its 0-th dimension; 1 for dimensions of any size."""
+    """A value of the spec's shape, without its first dimension if batched; free sizes become 1."""
     sizes = [1 if size is None else size for size in (spec.shape or ())[1 if batched else 0 :]]
     value: Any = {DType.STRING: "text", DType.BOOL: True}.get(spec.dtype, 1)
     count = 1

@@ -1,4 +1,4 @@
-"""The ASGI application behind `/v1/`: from a request's bytes to the answer's."""
+"""The ASGI application behind `/v1/`: from the bytes of a request to those of its answer."""
 
 import gzip
 from collections.abc import Callable
@@ -39,10 +39,10 @@ class RestOptions:
     """What an operator may set; sizes in bytes."""
 
     timeout_ms: int = 30_000
-    """Bound of one run of a graph, with `batching` of waiting for it too; 0 or less is none."""
+    """Limit of a graph's run, including the wait for a batch; 0 or less is none."""
     cors: bool = False
     batching: bool = False
-    """Whether servables may join requests: then no thread waits for a run."""
+    """Whether servables may join requests; no thread waits for a run then."""
     max_body: int = 6 * 2**20
     max_unzipped: int = 32 * 2**20
     max_nesting: int = 10_000
@@ -146,7 +146,7 @@ class Serving:
     def _prepare(
         self, call: Call, body: bytes, record: CallRecord, hold: _Hold, *, zipped: bool
     ) -> _Prediction:
-        """What a prediction's body asks of which version; the body is read first."""
+        """The version and the run that a body asks for; the body is read first."""
         record.begun()
         if zipped:
             body = http.unzip(body, self._options.max_unzipped, hold)
@@ -174,13 +174,13 @@ class Serving:
     def _infer(
         self, infer: Callable[..., Run[_Result]], call: Call, body: bytes, limits: codec.Limits
     ) -> tuple[Loaded, Run[_Result]]:
-        """What is to run of the examples in a body, all of which is read first."""
+        """The run for the examples in a body; all of the body is read first."""
         request = codec.parse_examples(body, limits)
         loaded = self._manager.get(call.spec)
         return loaded, infer(loaded.servable, request.signature_name, request.examples)
 
     def _status(self, call: Call) -> bytes:
-        """A label plays no part here (servables/tensorflow/get_model_status_impl.cc)."""
+        """A label is ignored here (servables/tensorflow/get_model_status_impl.cc)."""
         return status_and_metadata.status(self._manager.statuses(call.spec.name, call.spec.version))
 
     def _with_headers(self, answer: Answer, record: CallRecord = UNRECORDED) -> Answer:
@@ -210,14 +210,14 @@ def _target(scope: Scope) -> str:
 
 
 def _preflight(scope: Scope) -> Answer:
-    """`OPTIONS` anywhere below `/v1/`, whether CORS is on or not (http_server.cc)."""
+    """The answer to `OPTIONS` anywhere below `/v1/`, with or without CORS (http_server.cc)."""
     origin = http.header(scope, b"origin")
     allowed = b"http://" in origin or b"https://" in origin
     return Answer(HTTPStatus.OK if allowed else HTTPStatus.BAD_REQUEST, headers=(_HTML,))
 
 
 def _page(status: HTTPStatus) -> Answer:
-    """What libevent answers before TensorFlow Serving is asked."""
+    """The page that libevent answers with, before TensorFlow Serving sees the request."""
     title = f"{status.value} {status.phrase}"
     page = (
         f"<HTML><HEAD>\n<TITLE>{title}</TITLE>\n</HEAD><BODY>\n<H1>{status.phrase}</H1>\n"

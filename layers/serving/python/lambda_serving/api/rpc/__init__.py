@@ -1,4 +1,4 @@
-"""TensorFlow Serving's gRPC services: over gRPC (`server`), and as gRPC-Web beside the REST API."""
+"""TensorFlow Serving's gRPC services, over gRPC (`grpc_server`) and gRPC-Web (`grpc_web`)."""
 
 from lambda_serving.api.rpc.grpc_web_mount import with_grpc_web
 

@@ -1,4 +1,4 @@
-"""Classify, Regress and MultiInference: `tf.Example`s in, labels and scores or values out.
+"""Classify, Regress and MultiInference: `tf.Example`s in; labels, scores or values out.
 
 Source: servables/tensorflow/classifier.cc, regressor.cc, multi_inference.cc.
 """
@@ -26,13 +26,13 @@ __all__ = [
 ]
 
 Admit = Callable[[int], None]
-"""Is told how many bytes the examples of a request take before they are made, and may raise."""
+"""Is called with the bytes that the examples of a request will take; it may raise."""
 _CLASSIFY = "tensorflow/serving/classify"
 _REGRESS = "tensorflow/serving/regress"
 
 
 def classification(loaded: Loaded, request: Any, admit: Admit) -> Run[Any]:
-    """The run to a `ClassificationResponse`; raises as `inference.classification` does."""
+    """The run whose result is a `ClassificationResponse`; raises as `inference.classification`."""
     examples = inference.serialized_examples(request.input, admit)
     return _classification(loaded, request.model_spec, examples).then(
         lambda result: protos.message("tensorflow.serving.ClassificationResponse")(
@@ -42,7 +42,7 @@ def classification(loaded: Loaded, request: Any, admit: Admit) -> Run[Any]:
 
 
 def regression(loaded: Loaded, request: Any, admit: Admit) -> Run[Any]:
-    """The run to a `RegressionResponse`; raises as `inference.regression` does."""
+    """The run whose result is a `RegressionResponse`; raises as `inference.regression`."""
     examples = inference.serialized_examples(request.input, admit)
     return _regression(loaded, request.model_spec, examples).then(
         lambda result: protos.message("tensorflow.serving.RegressionResponse")(
@@ -58,10 +58,10 @@ def multi_inference(
     deadline: Deadline,
     record: CallRecord = UNRECORDED,
 ) -> Any:
-    """`MultiInferenceResponse`: each task a run of its own, on the version of the first one.
+    """`MultiInferenceResponse`: each task runs by itself, all on the version of the first.
 
-    Raises InvalidArgument for tasks of several models or of one signature twice, Unimplemented
-    for what is neither classify nor regress, and what the tasks raise.
+    Raises InvalidArgument for tasks with several models or with a signature twice, Unimplemented
+    for a method that is neither classify nor regress, and what the tasks raise.
     """
     if not request.tasks:
         raise InvalidArgument("ModelSpec has no name specified.")
@@ -82,7 +82,7 @@ def multi_inference(
 
 
 def classification_result(found: Classifications) -> Any:
-    """`ClassificationResult`; a label that the model does not give is empty, a score is 0."""
+    """`ClassificationResult`; labels that the model does not give are empty, scores are 0."""
     known = found.classes if found.classes is not None else found.scores
     assert known is not None  # one of the two is there
     labels = (
@@ -102,7 +102,7 @@ def classification_result(found: Classifications) -> Any:
 
 
 def regression_result(values: Array) -> Any:
-    """`RegressionResult`: a value for each example."""
+    """`RegressionResult`, with a value for each example."""
     result = protos.message("tensorflow.serving.RegressionResult")()
     for value in values.tolist():
         result.regressions.add(value=value)
@@ -129,7 +129,7 @@ def _check(tasks: Sequence[Any], loaded: Loaded) -> None:
 
 
 def _spec(loaded: Loaded, asked: Any) -> Any:
-    """The `ModelSpec` of an answer: what was asked for, and the version that answered."""
+    """The `ModelSpec` of an answer: the one asked for, with the version that answered."""
     spec = protos.message("tensorflow.serving.ModelSpec")(
         name=asked.name, signature_name=asked.signature_name or DEFAULT_SIGNATURE
     )

@@ -1,4 +1,4 @@
-"""gRPC calls as the event loop sees them: a message read, an answer, a status."""
+"""gRPC calls in the event loop: reading the message, answering, and reporting a status."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -16,15 +16,15 @@ from lambda_serving.errors import ResourceExhausted
 __all__ = ["Calls"]
 
 _STATUSES = {status.value[0]: status for status in grpc.StatusCode}
-_SLOWEST = 2**20  # bytes a second; of a message only its end is seen, not how it grows
-_LAST_PATIENCE = 5.0  # seconds, once the server is to end
+_SLOWEST = 2**20  # bytes a second; gRPC shows a message only when it is complete
+_LAST_PATIENCE = 5.0  # seconds, once the server is stopping
 _REQUEST_ID = "x-request-id"
 
 
 class Calls:
     """Answers calls of `services`.
 
-    A message must come within `patience` seconds and what the largest one takes at `_SLOWEST`.
+    A message must arrive within `patience` seconds plus the time of the largest one at `_SLOWEST`.
     """
 
     def __init__(self, services: Services, patience: float) -> None:
@@ -36,8 +36,8 @@ class Calls:
     def add_to(self, server: grpc.aio.Server) -> None:
         """Makes a server answer every method.
 
-        They are registered as if several messages might come, which is the same on the wire: only
-        then is it left to us how long to wait for one.
+        Methods are registered as if several messages might come, which is the same on the wire:
+        only then can we decide how long to wait for a message.
         """
         for path in self._services.methods:
             _, service, method = path.split("/")
@@ -46,7 +46,7 @@ class Calls:
             server.add_generic_rpc_handlers((generic,))
 
     async def finished(self) -> None:
-        """Returns when all calls are; those whose message has not come get little time for it."""
+        """Waits until all calls are finished; messages still missing get little time to arrive."""
         soon = asyncio.get_running_loop().time() + _LAST_PATIENCE
         for reading in self._reading:
             reading.reschedule(min(reading.when() or soon, soon))
@@ -100,7 +100,7 @@ class Calls:
 
 
 async def _identify(context: "grpc.aio.ServicerContext[bytes, bytes]") -> str:
-    """The id of a call, which is told to the client."""
+    """The id of a call, which is sent to the client."""
     given = dict(context.invocation_metadata() or ()).get(_REQUEST_ID, "")
     known_as = request_id(given if isinstance(given, str) else "")
     await context.send_initial_metadata(((_REQUEST_ID, known_as),))

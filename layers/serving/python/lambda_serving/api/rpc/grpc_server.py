@@ -1,7 +1,7 @@
 """The services over gRPC: on a port, on a UNIX socket, or on both.
 
-An event loop in a thread of its own reads messages, so that a client which stalls in one holds no
-other thread; calls are answered by threads. Source: model_servers/server.cc.
+An event loop in a thread of its own reads messages, so a client that stalls blocks no other thread;
+predictions run in threads. Source: model_servers/server.cc.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 _GRACE_SECONDS = 30
 _HEALTHY = ("", "ModelService", "PredictionService")
 _MOST_STREAMS = 1000  # calls at once on a connection
-_PING_MS = 60_000  # after which a connection without traffic is asked whether it lives
+_PING_MS = 60_000  # without traffic, before a connection is probed
 
 _Result = TypeVar("_Result")
 
@@ -49,11 +49,11 @@ def serving(
     observers: Observers | None = None,
     counters: Counters | None = None,
 ) -> Iterator[None]:
-    """Answers inside the block; at its end no more calls are taken, and those in flight finish.
+    """Answers calls inside the block; at its end, calls in flight finish and no new ones start.
 
-    `observers` and `counters` are as those of `Services`. Raises Unavailable for an address that
-    cannot be listened on, what `sockets.taken` raises, and InvalidArgument for settings that make
-    no sense.
+    `observers` and `counters` are those of `Services`. Raises Unavailable for an address that
+    cannot be listened on, InvalidArgument for wrong settings, and what `unix_sockets.taken` and
+    `tls.credentials` raise.
     """
     path = settings.grpc_socket_path
     with (
@@ -86,7 +86,7 @@ def serving(
 
 @contextmanager
 def _loop() -> Iterator[_Run]:
-    """What runs a coroutine in the event loop of a thread, and waits for it."""
+    """A function that runs a coroutine in the event loop of a thread, and waits for it."""
     loop = asyncio.new_event_loop()
     thread = Thread(target=loop.run_forever, name="grpc")
     thread.start()
@@ -113,9 +113,9 @@ async def _started(calls: Calls, addresses: Sequence[str], settings: Settings) -
 
 
 async def _stopped(server: grpc.aio.Server, calls: Calls) -> None:
-    """Ends once every call has its answer; what only watches the health is cut off then."""
+    """Ends once every call is answered; streams that watch health are cut off then."""
     stopping = asyncio.create_task(server.stop(_GRACE_SECONDS))
-    await asyncio.sleep(0)  # it takes no more from here on
+    await asyncio.sleep(0)  # from here on it takes no more calls
     await calls.finished()
     await server.stop(None)
     await stopping
@@ -127,7 +127,7 @@ def _port(settings: Settings) -> list[str]:
 
 
 def _channel_arguments(settings: Settings) -> list[tuple[str, int | str]]:
-    """The operator's, whole numbers as such and all else as text, then ours: the first counts."""
+    """The operator's arguments, integers where they look so, then ours: the first counts."""
     arguments: list[tuple[str, int | str]] = []
     for argument in filter(None, settings.grpc_channel_arguments.split(",")):
         key, equals, value = argument.partition("=")
@@ -146,7 +146,7 @@ def _channel_arguments(settings: Settings) -> list[tuple[str, int | str]]:
         ("grpc.max_concurrent_streams", _MOST_STREAMS),
         ("grpc.keepalive_time_ms", _PING_MS),
         ("grpc.http2.min_ping_interval_without_data_ms", _PING_MS // 2),
-        # or two servers would share a port without a word; workers share theirs
+        # or two servers could share a port unnoticed; workers do share theirs
         ("grpc.so_reuseport", int(settings.workers > 1)),
     ]
 
@@ -172,5 +172,5 @@ def _listen(server: grpc.aio.Server, addresses: Sequence[str], settings: Setting
             raise Unavailable(
                 f"Could not serve gRPC on {address}: {error}."
                 " Choose another --port or --grpc_socket_path, or --port=0 for no gRPC"
-                + (f", or mend {settings.ssl_config_file}" if tls else "")
+                + (f", or fix {settings.ssl_config_file}" if tls else "")
             ) from error

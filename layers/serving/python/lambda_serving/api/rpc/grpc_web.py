@@ -1,9 +1,9 @@
-r"""gRPC-Web: the unary methods by HTTP/1.1, for browsers, functions and anything without HTTP/2.
+r"""gRPC-Web: the unary methods over HTTP/1.1, for browsers, functions and clients without HTTP/2.
 
-A body is frames: a byte of flags (128: trailers, 1: compressed), the length in four bytes, big end
-first, and so many bytes. A request is one frame, the message. An answer is a frame of the message,
-which is left out when the status is not OK, and one of trailers, `grpc-status:0\r\n` and, with a
-failure, `grpc-message:...\r\n`. Under `application/grpc-web-text` both are base64.
+A body is made of frames: a byte of flags (128: trailers, 1: compressed), the length in four bytes,
+big-endian, and the content. A request is one frame, the message. An answer is a frame with the
+message, which a failure does not have, and a frame with trailers: `grpc-status:0\r\n` and, for a
+failure, `grpc-message:...\r\n`. With `application/grpc-web-text` both are in base64.
 Source: grpc/grpc, doc/PROTOCOL-WEB.md.
 """
 
@@ -43,13 +43,13 @@ _TYPES = {form + suffix for form in (_BINARY, _TEXT) for suffix in (b"", b"+prot
 _HEAD = struct.Struct(">BI")
 _COMPRESSED, _TRAILERS = 1, 128
 _TEXT_PIECE, _BINARY_PIECE = 4 * 2**16, 3 * 2**16
-_QUANTUM = re.compile(rb"[^=]*=*")  # base64 may be padded wherever a writer stopped
+_QUANTUM = re.compile(rb"[^=]*=*")  # base64 may have padding wherever its writer stopped
 _TIMEOUT = re.compile(rb"(\d{1,8})([HMSmun])")
 _SECONDS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _CORS = http.cors(b"POST", b"content-type, grpc-timeout, x-grpc-web, x-user-agent")
 
 Web = Callable[[Address, Scope, Receive, Send], Awaitable[None]]
-"""An ASGI application, told besides which method of what is called."""
+"""An ASGI application that also takes the address of the method that is called."""
 
 
 def create_web(
@@ -61,11 +61,11 @@ def create_web(
     max_answer: int | None = None,
     timeout_ms: int | None = None,
 ) -> Web:
-    """What answers the methods, with requests as bounded as those of the REST API.
+    """The application that answers the methods; request bodies have the limits of the REST API.
 
-    `max_answer` bounds the frames of an answer, in bytes, `timeout_ms` calls in place of
-    `grpc_timeout_in_ms`; 0 is no bound. Models are not replaced this way: a page in a browser may
-    reach it.
+    `max_answer` is the most bytes in the frames of an answer. `timeout_ms` replaces
+    `grpc_timeout_in_ms`; 0 is no limit. Models cannot be replaced this way, because a page in a
+    browser may be able to call it.
     """
     options = RpcOptions.of(settings)
     if timeout_ms is not None:
@@ -157,7 +157,7 @@ class _Web:
 
 
 def _message(body: bytes) -> bytes:
-    """The message of a request's one frame; InvalidArgument for anything else."""
+    """The message in the only frame of a request. Raises InvalidArgument for any other body."""
     if len(body) < _HEAD.size:
         raise InvalidArgument("The body is not a gRPC-Web frame")
     flags, length = _HEAD.unpack_from(body)
@@ -176,7 +176,7 @@ def _read(body: bytes, *, text: bool) -> bytes:
 
 
 def _decoded(body: bytes) -> bytes:
-    """The bytes that base64 stands for, some at a time: C lets no other thread run meanwhile."""
+    """The bytes in base64, decoded in pieces: no other thread runs during one call of C."""
     try:
         return b"".join(
             binascii.a2b_base64(piece, strict_mode=True)
@@ -194,7 +194,7 @@ def _encoded(answer: bytes) -> bytes:
 
 
 def _pieces(body: bytes, size: int) -> Iterator[bytes]:
-    """All of it, the last piece being the largest: base64's padding is never alone."""
+    """All of the body; the last piece is the largest, so base64's padding is never by itself."""
     start = 0
     while len(body) - start > 2 * size:
         yield body[start : start + size]
@@ -213,13 +213,15 @@ def _framed(reply: Reply) -> bytes:
 
 
 _UNQUOTED = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
-"""What stands for itself in `grpc-message` (grpc/grpc, doc/PROTOCOL-HTTP2.md)."""
+"""Characters that are not escaped in `grpc-message` (grpc/grpc, doc/PROTOCOL-HTTP2.md)."""
 
 
 def _seconds(header: bytes) -> float | None:
-    """Of `grpc-timeout`, e.g. `100m`; None when there is none."""
+    """The seconds of a `grpc-timeout`, such as `100m`; None for an empty one."""
     if not header:
         return None
     if (match := _TIMEOUT.fullmatch(header)) is None:
-        raise InvalidArgument(f"grpc-timeout is {header.decode('latin-1')!r}")
+        raise InvalidArgument(
+            f"grpc-timeout is {header.decode('latin-1')!r}; it must be a number and a unit, as 100m"
+        )
     return int(match[1]) * _SECONDS[match[2]]

@@ -1,11 +1,11 @@
-"""Where a gRPC-Web call is sent: the method's own path, or that path below one of a model's.
+"""The addresses of gRPC-Web calls: the method's own path, or that path below a model's.
 
     /tensorflow.serving.PredictionService/Predict
     /v1/models/NAME[/versions/N|/labels/L]/grpc-web/tensorflow.serving.PredictionService/Predict
 
-A client's base address is `https://HOST` or `https://HOST/v1/models/NAME/grpc-web`: stubs of
-gRPC-Web append the method's path to it. What routes by URL, as API Gateway does, then needs to
-read no message.
+A client's base address is `https://HOST` or `https://HOST/v1/models/NAME/grpc-web`: gRPC-Web stubs
+append the method's path to it. With the second, a router by URL such as API Gateway need not read
+messages.
 """
 
 import re
@@ -25,7 +25,7 @@ _BELOW = re.compile(rf"/v1/models/{NAME}{VERSION_OR_LABEL}/grpc-web(?P<method>/[
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A method by its own path, and the model that the URL names, if it names one."""
+    """The path of a method, and the model that the URL names, if it names one."""
 
     method: str
     model: ModelSpec | None = None

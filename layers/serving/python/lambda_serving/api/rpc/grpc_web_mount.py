@@ -1,4 +1,4 @@
-"""Where gRPC-Web calls come in: beside another application."""
+"""gRPC-Web beside another application."""
 
 from functools import cache
 from typing import TYPE_CHECKING
@@ -27,11 +27,11 @@ def with_grpc_web(
     max_answer: int | None = None,
     timeout_ms: int | None = None,
 ) -> ASGIApp:
-    """An application that answers gRPC-Web calls, and hands all else to `app`.
+    """An application that answers gRPC-Web calls, and passes all others to `app`.
 
-    Calls run in `threads`, without them in the thread of the caller. `max_answer` bounds an
-    answer, in bytes of frames, `timeout_ms` a call, in place of `grpc_timeout_in_ms`; 0 is none.
-    What calls need is imported by the first one: few functions and servers are ever sent any.
+    Calls run in `threads`, or without them in the caller's thread. `max_answer` and `timeout_ms`
+    are those of `create_web`. The first call imports what calls need, because few functions and
+    servers ever get one.
     """
 
     @cache

@@ -1,8 +1,8 @@
-"""Large answers of Predict, written in pieces, so that others are answered meanwhile.
+"""Large answers of Predict, written in pieces so that other calls are answered meanwhile.
 
-protobuf copies a message in one go, and holds Python's lock as long. Here its large tensors are
-written beside it: a message is its fields in any order, and the values of a repeated field may
-come in several parts (https://protobuf.dev/programming-guides/encoding).
+protobuf writes a message in one go and holds Python's lock until it is done. Here large tensors are
+written apart from the message: its fields may be in any order, and the values of a repeated field
+in several parts (https://protobuf.dev/programming-guides/encoding).
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,13 +17,13 @@ from lambda_serving.protos.wire import head
 __all__ = ["predict_response", "serialized"]
 
 _LARGE = 2**16
-"""Elements of the outputs of an answer that is written in pieces, and of a piece."""
-_MOST = 2**31 - 1  # bytes, as protobuf's own bound
+"""Answers with more elements are written in pieces, of so many elements each."""
+_MOST = 2**31 - 1  # bytes, protobuf's own limit
 _TOO_LARGE = "There is no memory for the answer, or it is over 2 GiB. Send less in a request"
 
 
 def serialized(message: Any) -> bytes:
-    """A message as bytes; raises ResourceExhausted where it is too large."""
+    """A message as bytes. Raises ResourceExhausted if it is too large."""
     from google.protobuf.message import EncodeError
 
     try:
@@ -36,9 +36,9 @@ def serialized(message: Any) -> bytes:
 def predict_response(
     response: Any, outputs: Mapping[str, Array], *, as_content: bool = False
 ) -> bytes:
-    """A `PredictResponse` without outputs, as bytes with these; `as_content` is that of `fill`.
+    """The bytes of a `PredictResponse` with these outputs added; `as_content` is that of `fill`.
 
-    Raises ResourceExhausted where it is too large.
+    Raises ResourceExhausted if it is too large.
     """
     if sum(array.size for array in outputs.values()) <= _LARGE:
         for name, array in outputs.items():
@@ -78,6 +78,6 @@ def _tensor(array: Array, *, as_content: bool) -> Iterator[bytes]:
 
 
 def _in_one(proto: Any, name: str, parts: list[bytes]) -> Iterator[bytes]:
-    """A field of bytes, which is not repeated."""
+    """A field of bytes, which cannot be in several parts."""
     yield head(proto.DESCRIPTOR.fields_by_name[name].number, sum(map(len, parts)))
     yield from parts

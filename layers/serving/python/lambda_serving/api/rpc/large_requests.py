@@ -1,10 +1,10 @@
-"""Large messages read in pieces, so that others are answered meanwhile and memory is counted.
+"""Large messages read in pieces, so that other calls are answered meanwhile and memory is counted.
 
-protobuf reads a message in one go, and holds Python's lock as long: two bytes make an empty
-message of 160, so that megabytes of them take seconds and gigabytes. Here a message's fields are
-counted first, then handed to protobuf some kilobytes at a time.
+protobuf reads a message in one go and holds Python's lock until it is done. Two bytes may become an
+empty message of 160 bytes, so a few megabytes may take seconds and fill gigabytes. Here the fields
+of a message are counted first, then passed to protobuf some kilobytes at a time.
 
-Source: https://protobuf.dev/programming-guides/encoding, last one wins and merging included.
+Source: https://protobuf.dev/programming-guides/encoding, "Last One Wins" included.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -31,17 +31,17 @@ _PIECE = 2**14
 """Bytes that protobuf reads at a time, unless one string or one array of numbers is longer."""
 _LONG = 2**22
 _SMALL = 64
-"""Bytes of a message whose fields are not counted one by one."""
-_DEEPEST = 100  # as protobuf's own bound
+"""In messages up to this size, in bytes, fields are not counted one by one."""
+_DEEPEST = 100  # protobuf's own limit
 _MESSAGE_BYTES, _FIELD_BYTES = 160, 32
-"""What a message, and any other field, takes beside its content."""
+"""Memory for a message, and for any other field, beside its content."""
 
 
 def read(into: Any, body: bytes, hold: Callable[[int], None]) -> None:
     """Fills an empty message with a serialized one, as `MergeFromString` would.
 
-    `hold` is told how many bytes the fields take before they are made, and may raise. Raises
-    InvalidArgument for what is no such message, and for groups, which no service here knows.
+    `hold` is called with the bytes that the fields will take, and may raise. Raises InvalidArgument
+    for bytes that are no such message, and for groups, which no service here has.
     """
     from google.protobuf.message import DecodeError
 
@@ -55,7 +55,7 @@ def read(into: Any, body: bytes, hold: Callable[[int], None]) -> None:
 def _count(
     descriptor: Any, body: bytes, start: int, end: int, hold: Callable[[int], None], depth: int
 ) -> None:
-    """Tells `hold` of all fields of a message, some at a time."""
+    """Calls `hold` for all fields of a message, several at a time."""
     if depth > _DEEPEST:
         raise Malformed("messages inside one another")
     inner_of = {
@@ -88,7 +88,7 @@ def _count(
 
 
 def _size(some: Fields, inner_of: Mapping[int, Any]) -> int:
-    """As each of them would be counted by itself."""
+    """The sum of what each field would count by itself."""
     are_inner = _are_inner(some, inner_of)
     lengths = some.ends - some.contents
     other = lengths[~are_inner]
@@ -98,7 +98,7 @@ def _size(some: Fields, inner_of: Mapping[int, Any]) -> int:
 
 
 def _larger(some: Fields, inner_of: Mapping[int, Any]) -> Iterator[tuple[int, int, int]]:
-    """Number, begin and end of the messages whose fields are counted."""
+    """Number, start and end of each message whose fields are counted one by one."""
     there = _are_inner(some, inner_of) & (some.ends - some.contents > _SMALL)
     columns = (column[there].tolist() for column in (some.numbers, some.contents, some.ends))
     return zip(*columns, strict=True)
@@ -129,14 +129,14 @@ def _merge(into: Any, body: bytes, start: int, end: int) -> None:
 def _merge_whole(into: Any, body: bytes, start: int, end: int) -> None:
     piece = body[start:end]
     if len(piece) > _LONG:
-        sleep(0)  # the copying of so much alone holds others up
+        sleep(0)  # even copying so much holds other threads up
     into.MergeFromString(piece)
 
 
 def _merge_large(into: Any, descriptor: Any, body: bytes, first: int, field: Field) -> bool:
-    """Reads what lies from `first` to the end of a large field; False if it is to come whole.
+    """Reads from `first` to the end of a large field; False if the field cannot be read in pieces.
 
-    A large field that is not known is left out.
+    A large field that the message does not have is skipped.
     """
     inner = _message_type(descriptor)
     if descriptor is not None and inner is None and not _holds_numbers(descriptor):
@@ -159,7 +159,7 @@ def _merge_large(into: Any, descriptor: Any, body: bytes, first: int, field: Fie
 
 
 def _merge_packed(into: Any, descriptor: Any, body: bytes, start: int, end: int) -> None:
-    """Numbers in a row; they are cut where one ends, be it a varint or eight bytes wide."""
+    """Packed numbers, cut where one ends, whether varints or of fixed width."""
     is_fixed = descriptor.type in _fixed_types(descriptor)
     while start < end:
         until = min(end, start + _PIECE)
@@ -170,7 +170,7 @@ def _merge_packed(into: Any, descriptor: Any, body: bytes, start: int, end: int)
 
 
 def _merge_entry(into: Any, descriptor: Any, body: bytes, field: Field) -> None:
-    """An entry of a map: of one key the last one counts, and is no merger of all."""
+    """An entry of a map: the last entry of a key replaces earlier ones, it is not merged."""
     number, _, begin, content, end = field
     if _message_type(descriptor.message_type.fields_by_number[2]) is None:
         into.MergeFromString(body[begin:end])
@@ -184,7 +184,7 @@ def _merge_entry(into: Any, descriptor: Any, body: bytes, field: Field) -> None:
 
 
 def _key_and_value(body: bytes, start: int, end: int) -> tuple[bytes, tuple[int, int]]:
-    """As every library writes an entry; others would be read in ways that are hard to tell."""
+    """Key and value in the order in which every library writes them; others are refused."""
     found = list(islice(fields(body, start, end), 3))
     if [field[:2] for field in found] != [(1, LENGTH), (2, LENGTH)]:
         raise Malformed("an entry of a map is not a key and a value")

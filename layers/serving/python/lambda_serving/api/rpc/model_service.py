@@ -1,4 +1,4 @@
-"""What is asked of models beside predictions: which one, its state, its signatures, other ones."""
+"""Which model a request means, the states and signatures of models, and replacing them."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -20,8 +20,8 @@ _SIGNATURES = "signature_def"
 def loaded(manager: Manager, request: Any) -> Loaded:
     """The loaded version that a request's `model_spec` means.
 
-    Raises InvalidArgument for none or one without a name, in the words of
-    model_servers/server_core.cc, and as `Manager.get` does.
+    Raises InvalidArgument if it has no spec or no name, in the words of
+    model_servers/server_core.cc, and what `Manager.get` raises.
     """
     if not request.HasField("model_spec"):
         raise InvalidArgument("Missing ModelSpec")
@@ -31,10 +31,10 @@ def loaded(manager: Manager, request: Any) -> Loaded:
 
 
 def narrow(request: Any, model: ModelSpec) -> None:
-    """Writes the version or label of the model that a call's address names into its request.
+    """Writes the version or label in the address of a call into its request.
 
-    Raises InvalidArgument if the request asks for another model, version or label than that. What
-    names no model stays as it is, for `loaded` to refuse.
+    Raises InvalidArgument if the request names another model, version or label. A request that
+    names no model stays as it is, and `loaded` refuses it.
     """
     for spec in _specs(request):
         asked = _asked(spec)
@@ -55,7 +55,7 @@ def narrow(request: Any, model: ModelSpec) -> None:
 
 
 def _specs(request: Any) -> list[Any]:
-    """Those of a request's specs that name a model."""
+    """The specs of a request that name a model."""
     holders = request.tasks if hasattr(request, "tasks") else [request]
     specs = [holder.model_spec for holder in holders if hasattr(holder, "model_spec")]
     return [spec for spec in specs if spec.name]
@@ -76,7 +76,7 @@ def _words(model: ModelSpec) -> str:
 
 
 def status(manager: Manager, request: Any) -> Any:
-    """`GetModelStatusResponse`; a label plays no part (model_servers/get_model_status_impl.cc)."""
+    """`GetModelStatusResponse`; a label is ignored (model_servers/get_model_status_impl.cc)."""
     if not request.HasField("model_spec"):
         raise InvalidArgument("Missing ModelSpec")
     spec = request.model_spec
@@ -115,9 +115,9 @@ def replace(
     request: Any,
     counters: Callable[[], Mapping[str, int]] | None = None,
 ) -> Any:
-    """`ReloadConfigResponse` once `use` has made a request's models those that are served.
+    """`ReloadConfigResponse` once `use` has made the models of a request those that are served.
 
-    With `counters` it tells by how much those grew that the request names, 0 for unknown ones.
+    With `counters`, it has the increase of each counter that the request names, 0 for unknown ones.
     Raises InvalidArgument for anything but a list of models, and what `use` raises
     (model_servers/model_service_impl.cc).
     """

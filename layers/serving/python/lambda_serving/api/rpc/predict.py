@@ -31,11 +31,11 @@ def prediction(
     admit: Callable[[int], None],
     as_content: bool,
 ) -> Run[bytes]:
-    """The run of a loaded version that a request asks for, to a serialized `PredictResponse`.
+    """The run that a request asks for, whose result is a serialized `PredictResponse`.
 
-    `admit` is told how many bytes the inputs take together before they are made. Raises
-    FailedPrecondition for an unknown signature, InvalidArgument for inputs or an `output_filter`
-    that are not the signature's, and what `admit` raises.
+    `admit` is called with the bytes that all inputs will take. Raises FailedPrecondition for an
+    unknown signature, InvalidArgument for inputs or an `output_filter` that do not fit the
+    signature, and what `admit` raises.
     """
     signature = _signature(loaded.servable, request.model_spec.signature_name)
     claims = _claims(signature, request.inputs)
@@ -59,7 +59,7 @@ def prediction(
 
 
 def elements(request: Any) -> int:
-    """How many elements the inputs of a request have, by their shapes alone."""
+    """The number of elements of all inputs of a request, according to their shapes."""
     protos_of = request.inputs.values()
     return sum(prod([dim.size for dim in proto.tensor_shape.dim]) for proto in protos_of)
 
@@ -71,7 +71,7 @@ def _signature(servable: Servable, name: str) -> Signature:
 
 
 def _claims(signature: Signature, protos_by_alias: Mapping[str, Any]) -> dict[str, Claim]:
-    """What a request's protos claim to be, by alias; those it leaves out have defaults."""
+    """The claims of the protos in a request, by alias; inputs left out must have defaults."""
     given, wanted = set(protos_by_alias), signature.inputs.keys()
     fewer = len(given) < len(wanted) and not signature.defaults
     if len(given) > len(wanted) or fewer:
@@ -92,7 +92,7 @@ def _claims(signature: Signature, protos_by_alias: Mapping[str, Any]) -> dict[st
 
 
 def _claim(alias: str, position: int, proto: Any, spec: TensorSpec) -> Claim:
-    """Raises what TensorFlow's session says of another dtype, whatever else is wrong."""
+    """Raises the error of TensorFlow's session for another dtype, whatever else is wrong."""
     if proto.dtype in _DTYPES and proto.dtype != spec.dtype:
         given = DType(proto.dtype)
         raise InvalidArgument(

@@ -1,4 +1,4 @@
-"""PredictionService and ModelService: from a request's bytes to the answer's, on any transport."""
+"""PredictionService and ModelService on any transport: from a request's bytes to the answer's."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,19 +30,19 @@ __all__ = [
     "timeout_ms",
 ]
 
-_ALL_MESSAGES = 256 * 2**20  # bytes of all at once,
-_LARGEST_MESSAGES = 4  # or of so many of the largest
-_FEW_ELEMENTS = 64 * 1024  # of inputs, which a small message may repeat
+_ALL_MESSAGES = 256 * 2**20  # bytes of all messages at once,
+_LARGEST_MESSAGES = 4  # or so many of the largest, if that is more
+_FEW_ELEMENTS = 64 * 1024  # of inputs: a small message may stand for large ones
 _NO_DEADLINE_SECONDS = 365 * 24 * 3600
-_NO_MODEL = ""  # whose threads reload, and read the messages that do not yet say which model
+_NO_MODEL = ""  # for threads that reload models, or read messages whose model is not yet known
 
 Counters = Callable[[], Mapping[str, int]]
 Reload = Callable[[Sequence[ModelConfig]], None]
-"""Makes these the models that are served; raises a ServingError when it cannot."""
+"""Makes these the models that are served; raises a ServingError if it cannot."""
 
 
 def no_reload(_: Sequence[ModelConfig]) -> None:
-    """Of a server whose models stay; raises Unimplemented."""
+    """Raises Unimplemented: the models of this server cannot be replaced."""
     raise Unimplemented("The models served here cannot be replaced by a call")
 
 
@@ -51,15 +51,15 @@ class RpcOptions:
     """What an operator may set."""
 
     max_message: int = 256 * 2**20
-    """Bytes of the largest request, and of the largest array that one may stand for."""
+    """Most bytes of a request, and of the arrays that it stands for."""
     as_content: bool = False
-    """Predict answers by `tensor_content`, not by values."""
+    """Whether Predict answers with `tensor_content` instead of values."""
     request_ids: bool = False
     """Whether predictions are answered with `x-request-id`."""
     batching: bool = False
     """Whether servables may join requests."""
     timeout_ms: int = 0
-    """Bound of a call, also if its client allows it more; 0 is none."""
+    """Limit of a call, even if its client allows more; 0 is none."""
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -74,11 +74,11 @@ class RpcOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
-    """How a call came, beside its method and its message.
+    """What is known of a call besides its method and its message.
 
-    `timeouts_ms` are what its client and whoever handed it on allow, 0 for no bound. `model` is
-    what its address names: no other one may be asked for. `gone` returns when the client has gone
-    away.
+    `timeouts_ms` are the limits set by its client and by whoever passed it on, 0 for none. `model`
+    is the one in its address: the message must not ask for another. `gone` returns when the client
+    has gone away.
     """
 
     timeouts_ms: Sequence[int] = ()
@@ -94,19 +94,19 @@ class _Call:
 
     request: Any
     small: bool
-    """Whether it came in few bytes."""
+    """Whether its message is small, though what it stands for may be large."""
     place: Place
     record: CallRecord
 
 
 @dataclass(frozen=True, slots=True)
 class _Method:
-    """A method: the name of its request, and what makes its response, serialized."""
+    """A method: the name of its request, and a function that returns its serialized response."""
 
     request: str
     perform: Callable[[_Call], Awaitable[bytes]]
     api: str = ""
-    """Its name if it is a prediction, of which observers are told."""
+    """Its name if it is a prediction: observers are told of those."""
 
     def read(self, body: bytes, hold: Callable[[int], None] | None) -> Any:
         """The message in a body; with `hold`, read in pieces as `large_requests` does.
@@ -132,8 +132,8 @@ _PLAIN = Circumstances()
 class Services:
     """Every method of both services over the versions that `manager` holds.
 
-    Predictions are answered as `predictions` says, in `threads` if there are any. `observers` are
-    told of them; `counters` gives the values of counters by name.
+    Calls run in `threads`, or without them in the caller's thread. `observers` are told of
+    predictions; `counters` returns the values of counters by name.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class Services:
         self._counters = counters
         self.max_message = options.max_message
         self.room = Room(max(_ALL_MESSAGES, _LARGEST_MESSAGES * options.max_message), _too_many)
-        """Of messages, and of the inputs that they stand for."""
+        """Bounds the messages of all calls, and the inputs that they stand for."""
         prediction, model = (
             f"/tensorflow.serving.{name}Service" for name in ("Prediction", "Model")
         )
@@ -234,7 +234,7 @@ class Services:
     async def _infer(
         self, call: _Call, infer: Callable[[Loaded, Any, Callable[[int], None]], Run[Any]]
     ) -> bytes:
-        """A context may be repeated for each of many examples: then they are not few bytes."""
+        """A context may be repeated for each of many examples, so such a message is not small."""
         few = call.small and not call.request.input.example_list_with_context.HasField("context")
         return await self._run(call, partial(_examples, infer, call), small=few)
 
@@ -277,7 +277,7 @@ class Services:
         return serialized(model_service.status(self._manager, call.request))
 
     async def _replace(self, call: _Call) -> bytes:
-        """Goes on whatever becomes of its client, and for as long as loading takes."""
+        """Goes on even if the client goes away, and for as long as loading takes."""
         use = partial(model_service.replace, self._reload, call.request, self._counters)
         place = Place(self._threads, _NO_MODEL, Deadline(None))
         return await place.do(lambda: serialized(use()))
@@ -286,7 +286,7 @@ class Services:
         return await call.place.do(lambda: serialized(work()))
 
     def _admit(self, held: Held, size: int) -> None:
-        """Raises where the inputs of a request take too much, alone or beside those of others."""
+        """Raises if the inputs of a request take too much, alone or beside those of others."""
         if size > self.max_message:
             raise InvalidArgument(
                 f"The inputs take {size} bytes together, over the limit of {self.max_message}"
@@ -318,9 +318,9 @@ def _model(request: Any) -> str:
 
 
 def timeout_ms(seconds: float | None) -> int:
-    """The timeout of a run for what a client's deadline leaves; 0, no bound, where it has none.
+    """The milliseconds that a client's deadline leaves; 0, no bound, if it has none.
 
-    gRPC's own word for no deadline is one in some centuries.
+    gRPC represents no deadline as one that is centuries away.
     """
     if seconds is None or seconds > _NO_DEADLINE_SECONDS:
         return 0

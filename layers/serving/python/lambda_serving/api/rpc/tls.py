@@ -1,4 +1,4 @@
-"""TLS of the gRPC server: an `SSLConfig` file (config/ssl_config.proto)."""
+"""TLS of the gRPC server, from an `SSLConfig` file (config/ssl_config.proto)."""
 
 import ssl
 from pathlib import Path
@@ -15,21 +15,20 @@ __all__ = ["credentials"]
 
 
 def credentials(path: str) -> grpc.ServerCredentials | None:
-    """What a server shows its clients, and asks of them; None, no TLS, for no path.
+    """The certificate of a server, and what it requires of clients; None, no TLS, for no path.
 
-    Raises InvalidArgument for a file without a key or certificate, or one that wants clients to
-    have certificates and does not say of whom, naming the field that no server can use, and as
-    `proto_text.read` does.
+    Raises InvalidArgument, naming the field, for a file with a key or certificate that is missing
+    or wrong, or one that verifies clients without a `custom_ca`, and what `proto_text.read` raises.
     """
     if not path:
         return None
     config = proto_text.read(Path(path), protos.message("tensorflow.serving.SSLConfig"))
     for name in ("server_key", "server_cert"):
         if not getattr(config, name).strip():
-            raise InvalidArgument(f"The config file {path} has no {name}, which is a text in PEM")
+            raise InvalidArgument(f"The config file {path} has no {name}. Set it to text in PEM")
     if config.client_verify and not config.custom_ca:
         raise InvalidArgument(
-            f"The config file {path} has client_verify, but no custom_ca to verify clients by"
+            f"The config file {path} has client_verify, but no custom_ca to verify clients with"
         )
     _check(config, path)
     return grpc.ssl_server_credentials(
@@ -40,28 +39,30 @@ def credentials(path: str) -> grpc.ServerCredentials | None:
 
 
 def _check(config: Any, path: str) -> None:
-    """Has Python's `ssl` try what gRPC says of only that something is wrong with it.
+    """Lets Python's `ssl` load the config first: of a wrong one, gRPC does not say what is wrong.
 
-    It reads a key from a file alone, which nobody else may read and which is gone at the end.
+    `ssl` reads keys from files only: this one is private, and deleted at the end.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.set_ciphers("DEFAULT:@SECLEVEL=0")  # how long a key must be is gRPC's decision
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")  # gRPC decides how long a key must be
     for name in ("server_cert", "custom_ca"):
         if pem := getattr(config, name):
             try:
                 context.load_verify_locations(cadata=pem.encode("ascii", "replace").decode())
             except ssl.SSLError as error:
                 raise InvalidArgument(
-                    f"{name} of the config file {path} is no certificate in PEM"
+                    f"{name} in the config file {path} is not a certificate in PEM"
                 ) from error
     with temporary.folder() as folder:
         cert, key = folder / "cert", folder / "key"
         cert.write_text(config.server_cert, encoding="utf-8")
         key.write_text(config.server_key, encoding="utf-8")
         try:
-            context.load_cert_chain(cert, key, password=lambda: b"")  # it would ask at a terminal
+            context.load_cert_chain(
+                cert, key, password=lambda: b""
+            )  # or it would ask at the terminal
         except ssl.SSLError as error:
             raise InvalidArgument(
-                f"server_key of the config file {path} is not the key of server_cert, in PEM and"
+                f"server_key in the config file {path} is not the key of server_cert, in PEM and"
                 " without a password"
             ) from error

@@ -1,8 +1,8 @@
-"""The path of a UNIX socket: taken over from whoever had it, and left to whoever takes it over.
+"""The path of a UNIX socket, handed over from one server to the next without a gap.
 
-gRPC binds a path after removing the socket that is there, so that nobody listens for a moment,
-and removes whatever is there when it stops, also the socket of the server that took the path over
-(gRPC core, tcp_server_posix.cc). Here it binds a path of its own, which is then renamed.
+gRPC removes a socket before it binds the path, so that nobody listens for a moment. When it stops,
+it removes whatever is there, even the socket of the server that took the path over (gRPC core,
+tcp_server_posix.cc). Here it binds a path of its own, which is then renamed.
 """
 
 import os
@@ -18,7 +18,7 @@ _LONGEST = 107  # bytes of a path that can be bound (unix(7)), without the zero 
 
 
 class Taking:
-    """Binds by `unbound`, then puts what was bound in the place of `path`."""
+    """Moves the socket that was bound at `unbound` to `path`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -26,7 +26,7 @@ class Taking:
         self._ours: tuple[int, int] | None = None
 
     def put(self) -> None:
-        """Clients that connect from now on are this server's; raises Unavailable if it cannot."""
+        """Makes clients connect to this server from now on; raises Unavailable if that fails."""
         try:
             self._ours = _identity(self.unbound)
             self.unbound.rename(self._path)
@@ -46,10 +46,10 @@ class Taking:
 
 @contextmanager
 def taken(path: Path) -> Iterator[Taking]:
-    """What takes the path over, and leaves it at the end of the block.
+    """Takes the path over inside the block, and gives it up at the end.
 
-    Raises NotFound without a folder for it, AlreadyExists when something else than a socket is
-    there, Unavailable for a path that is too long.
+    Raises NotFound if its folder does not exist, AlreadyExists if there is a file that is not a
+    socket, Unavailable if the path is too long.
     """
     if not path.parent.is_dir():
         raise NotFound(f"The folder of --grpc_socket_path {path} is not there. Make it")
