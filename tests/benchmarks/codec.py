@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.rows import Row, Unit
 from lambda_serving.api import codec
-from lambda_serving.api.rest import RestOptions
+from lambda_serving.config.settings import Settings
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.servables.servable import Signature, TensorSpec
 
@@ -24,7 +24,7 @@ _SIGNATURE = Signature(
     defaults={},
 )
 
-_LIMITS = codec.Limits(nesting=RestOptions().max_nesting)  # as served
+_LIMITS = codec.Limits(nesting=Settings().rest_api_max_nesting)  # as served
 _IMAGE = (1, 224, 224, 3)
 _OUTPUT = (100, 1000)
 

@@ -58,10 +58,13 @@ def _make_app(manager: Manager) -> MakeApp:
     @cache
     def create(flags: tuple[str, ...]) -> httpx.ASGITransport:
         # ---- THE ONE SPOT that knows how an app is made of a manager and flags ----
-        from lambda_serving.api.rest import RestOptions, create_app
+        from lambda_serving.api.rest import create_app
+        from lambda_serving.config.settings import Settings
 
-        options = RestOptions(cors="--rest_api_enable_cors_support=true" in flags)
-        return httpx.ASGITransport(create_app(manager, options))
+        settings = Settings(
+            rest_api_enable_cors_support="--rest_api_enable_cors_support=true" in flags
+        )
+        return httpx.ASGITransport(create_app(manager, settings))
 
     return create
 

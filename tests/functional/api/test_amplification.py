@@ -22,8 +22,9 @@ from lambda_serving.api import codec
 from lambda_serving.api.held_bytes import Held, Room
 from lambda_serving.api.http import Bounded
 from lambda_serving.api.prediction_threads import Deadline, Gone, Threads
-from lambda_serving.api.rest import RestOptions, create_app
-from lambda_serving.api.rpc.services import RpcOptions, Services
+from lambda_serving.api.rest import create_app
+from lambda_serving.api.rpc.services import Services
+from lambda_serving.config.settings import Settings
 from lambda_serving.core.basic_manager import Manager
 from lambda_serving.errors import Cancelled, ResourceExhausted
 from support.asgi import ask
@@ -44,8 +45,9 @@ _CHILD = dedent(
     from lambda_serving.dtypes import DType
     from lambda_serving.core.basic_manager import Manager
     from lambda_serving.config.model_config import ModelConfig
-    from lambda_serving.api.rest import RestOptions, create_app
-    from lambda_serving.api.rpc.services import RpcOptions, Services
+    from lambda_serving.api.rest import create_app
+    from lambda_serving.config.settings import Settings
+    from lambda_serving.api.rpc.services import Services
     from lambda_serving.store import LocalStore
     from support.asgi import ask
 
@@ -56,8 +58,8 @@ _CHILD = dedent(
     store = LocalStore({model.name: model.base_path for model in models})
     manager = Manager(store, saved_model.load)
     manager.serve(models)
-    services = Services(manager, RpcOptions(max_message=64 * MEBIBYTE))
-    app = create_app(manager, RestOptions())
+    services = Services(manager, Settings(grpc_max_message_bytes=64 * MEBIBYTE))
+    app = create_app(manager, Settings())
 
 
     def predict(model, size, **fields):
@@ -185,7 +187,7 @@ def test_small_messages_that_stand_for_large_ones_cost_no_memory_and_end_nothing
 
 
 def test_messages_and_what_they_stand_for_are_bounded_all_together(manager: Manager) -> None:
-    services = Services(manager, RpcOptions(max_message=2**20))
+    services = Services(manager, Settings(grpc_max_message_bytes=2**20))
     request = predict_request("half_plus_two", {"x": [1]})
     request.inputs["x"].tensor_shape.dim[0].size = 1000
     path, body = path_of("Predict"), request.SerializeToString()
@@ -223,7 +225,7 @@ def test_small_message_that_stands_for_many_elements_is_no_matter_of_the_event_l
     path = path_of("Predict")
 
     async def main(threads: _Counting) -> None:
-        services = Services(manager, RpcOptions(), threads)
+        services = Services(manager, Settings(), threads)
 
         async def is_handed_over() -> bool:
             before = threads.handed
@@ -256,8 +258,8 @@ def test_context_that_many_examples_repeat_is_no_matter_of_the_event_loop(
     rest = json.dumps({"signature_name": "regress_x_to_y", "context": context, "examples": [{}]})
 
     async def main(threads: _Counting) -> None:
-        services = Services(manager, RpcOptions(), threads)
-        app = create_app(manager, RestOptions(), threads)
+        services = Services(manager, Settings(), threads)
+        app = create_app(manager, Settings(), threads)
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://host") as client:
             for _ in range(10):  # of which the last would be taken to be quick
@@ -275,7 +277,7 @@ def test_large_message_is_read_outside_of_the_event_loop(manager: Manager) -> No
     request = predict_request("half_plus_two", {"x": np.ones(2**16, np.float32)})
 
     async def main(threads: _Counting) -> None:
-        services = Services(manager, RpcOptions(), threads)
+        services = Services(manager, Settings(), threads)
         reply = await services.answer(path_of("Predict"), request.SerializeToString())
         assert (reply.code, threads.handed) == (_OK, 2)
 

@@ -13,8 +13,9 @@ import pytest
 from starlette.routing import Route
 
 from lambda_serving.api.prediction_threads import Threads
-from lambda_serving.api.rest import Application, RestOptions, create_app
+from lambda_serving.api.rest import Application, create_app
 from lambda_serving.api.rest.app import PAGES
+from lambda_serving.config.settings import Settings
 from lambda_serving.core.basic_manager import Loaded, Manager
 from lambda_serving.model_spec import ModelSpec
 from lambda_serving.servables import saved_model
@@ -29,8 +30,10 @@ _HALF = "/v1/models/half_plus_two:predict"
 @pytest.fixture(scope="session")
 def small(manager: Manager) -> Application:
     """An application with limits that a test can reach."""
-    options = RestOptions(max_body=1000, max_unzipped=5000, max_nesting=20)
-    return create_app(manager, options)
+    settings = Settings(
+        rest_api_max_body_bytes=1000, rest_api_max_unzipped_bytes=5000, rest_api_max_nesting=20
+    )
+    return create_app(manager, settings)
 
 
 @pytest.fixture(scope="session")
@@ -102,7 +105,7 @@ def test_nesting_over_the_limit_is_refused(small: Application, large: Applicatio
 
 
 def test_run_over_the_timeout_is_504(manager: Manager) -> None:
-    hurried = create_app(manager, RestOptions(timeout_ms=50))
+    hurried = create_app(manager, Settings(rest_api_timeout_in_ms=50))
     answer = ask(hurried, "POST", "/v1/models/while_loop:predict", json={"inputs": _ENDLESS})
     assert answer.status_code == 504
     assert answer.json()["error"]
@@ -171,7 +174,7 @@ def test_openapi_page_lists_every_route_with_bodies_that_answer(large: Applicati
 
 def test_predictions_run_in_threads(manager: Manager) -> None:
     with Threads(1, "predict") as threads:
-        app = create_app(manager, RestOptions(), threads)
+        app = create_app(manager, Settings(), threads)
         answer = ask(app, "POST", _HALF, json={"instances": [1.0]})
     assert answer.json() == {"predictions": [2.5]}
 
@@ -220,7 +223,7 @@ def test_client_that_goes_away_gets_no_answer_and_no_traceback(large: Applicatio
 
 
 def test_cors_headers_come_with_every_answer_below_v1(manager: Manager) -> None:
-    app = create_app(manager, RestOptions(cors=True))
+    app = create_app(manager, Settings(rest_api_enable_cors_support=True))
     for method, path in (("POST", _HALF), ("GET", "/v1/models/x"), ("OPTIONS", "/v1/x")):
         headers = ask(app, method, path, headers={"Origin": "https://a.example"}).headers
         assert headers["access-control-allow-origin"] == "*"

@@ -18,7 +18,7 @@ from lambda_serving import protos
 from lambda_serving.api.prediction_threads import Deadline, Threads
 from lambda_serving.api.rpc import examples
 from lambda_serving.api.rpc.grpc_server import serving
-from lambda_serving.api.rpc.services import Reload, RpcOptions, Services, no_reload
+from lambda_serving.api.rpc.services import Reload, Services, no_reload
 from lambda_serving.config.model_config import ModelConfig
 from lambda_serving.config.servable_version_policy import Specific
 from lambda_serving.config.settings import Settings
@@ -227,7 +227,7 @@ def test_event_loop_reads_and_runs_nothing_that_may_take_long(
 ) -> None:
     watched = _Watched(manager)
     with Threads(2, "predictions") as threads:
-        services = Services(watched, RpcOptions(), threads)
+        services = Services(watched, Settings(), threads)
         answer = services.answer(path_of(method), request_.SerializeToString())
         assert asyncio.run(answer).code == 0
     assert watched.threads

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 
 from lambda_serving.api import dispatch
 from lambda_serving.api.prediction_threads import Threads
-from lambda_serving.api.rest import RestOptions, create_app
+from lambda_serving.api.rest import create_app
 from lambda_serving.api.rpc import grpc_web, with_grpc_web
 from lambda_serving.config.settings import Settings
 from lambda_serving.core.basic_manager import Manager
@@ -49,7 +49,7 @@ def make(manager: Manager) -> Callable[..., ASGIApp]:
     ) -> ASGIApp:
         flags = Settings(**settings)
         return with_grpc_web(
-            create_app(manager, RestOptions.of(flags)),
+            create_app(manager, flags),
             manager,
             flags,
             threads,

@@ -12,9 +12,10 @@ import httpx
 import pytest
 
 from lambda_serving.api.prediction_threads import Threads
-from lambda_serving.api.rest import RestOptions, create_app
+from lambda_serving.api.rest import create_app
 from lambda_serving.batching import Batcher, BatchingParameters, Report
 from lambda_serving.config.model_config import ModelConfig
+from lambda_serving.config.settings import Settings
 from lambda_serving.core.basic_manager import Manager
 from lambda_serving.errors import ServingError
 from lambda_serving.servables import saved_model
@@ -30,8 +31,8 @@ class _Service:
     """An application over some models, its batches run by two threads, and what ran."""
 
     def __init__(self, manager: Manager, timeout_ms: int, threads: Threads) -> None:
-        options = RestOptions(batching=True, timeout_ms=timeout_ms)
-        self.app = create_app(manager, options, threads)
+        settings = Settings(enable_batching=True, rest_api_timeout_in_ms=timeout_ms)
+        self.app = create_app(manager, settings, threads)
         self.reports: list[Report] = []
 
     def ask(self, *requests: Request) -> list[httpx.Response]:

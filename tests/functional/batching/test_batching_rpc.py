@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 
 from lambda_serving import protos
 from lambda_serving.api.prediction_threads import Threads
-from lambda_serving.api.rest import RestOptions, create_app
+from lambda_serving.api.rest import create_app
 from lambda_serving.api.rpc.grpc_server import serving
 from lambda_serving.batching import Batcher, BatchingParameters, Report
 from lambda_serving.config.model_config import ModelConfig
@@ -69,7 +69,7 @@ def _both(models_dir: Path, folder: Path, **parameters: Any) -> Iterator[_Both]:
         load = partial(saved_model.load, wrap=batcher.joined)
         manager = Manager(LocalStore({model.name: model.base_path}), load)
         manager.serve([model])
-        app = create_app(manager, RestOptions(batching=True), threads)
+        app = create_app(manager, Settings(enable_batching=True), threads)
         with (
             serving(manager, settings),
             grpc.insecure_channel(f"unix:{settings.grpc_socket_path}") as channel,

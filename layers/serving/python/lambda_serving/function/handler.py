@@ -7,7 +7,7 @@ from typing import Any
 from mangum import Mangum
 from mangum.types import LambdaContext
 
-from lambda_serving.api.rest import RestOptions, create_app, http_status
+from lambda_serving.api.rest import create_app, http_status
 from lambda_serving.api.rpc import with_grpc_web
 from lambda_serving.config.settings import Settings
 from lambda_serving.core.basic_manager import Manager
@@ -36,7 +36,7 @@ class Handler:
         self, manager: Manager, settings: Settings, stack: str = "none", base_path: str = ""
     ) -> None:
         served = manager.get(ModelSpec(settings.model_name)).id
-        rest = create_app(manager, RestOptions.of(settings))
+        rest = create_app(manager, settings)
         app = with_grpc_web(
             rest,
             manager,

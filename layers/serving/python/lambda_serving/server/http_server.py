@@ -19,7 +19,7 @@ import uvicorn
 
 from lambda_serving.api.http import Bounded
 from lambda_serving.api.prediction_threads import Threads
-from lambda_serving.api.rest import RestOptions, create_app
+from lambda_serving.api.rest import create_app
 from lambda_serving.api.rpc import with_grpc_web
 from lambda_serving.config.settings import Settings
 from lambda_serving.core.basic_manager import Manager
@@ -66,7 +66,7 @@ def run(
         ThreadPoolExecutor(1, "pages") as first,
     ):
         manager.watch(threads)
-        rest = create_app(manager, RestOptions.of(settings), threads, observed.observers)
+        rest = create_app(manager, settings, threads, observed.observers)
         first.submit(getattr, rest, "pages")  # so that the first health check does not wait
         both = with_grpc_web(rest, manager, settings, threads, observed.observers)
         largest = _LARGEST_BODIES * settings.rest_api_max_body_bytes

@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING
 from starlette.types import Receive, Scope, Send
 
 from lambda_serving.api.prediction_threads import Threads
-from lambda_serving.api.rest.v1 import RestOptions, Serving
+from lambda_serving.api.rest.v1 import Serving
 from lambda_serving.call_record import Observers
+from lambda_serving.config.settings import Settings
 from lambda_serving.core.basic_manager import Manager
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-__all__ = ["PAGES", "Application", "RestOptions", "create_app"]
+__all__ = ["PAGES", "Application", "create_app"]
 
-_DEFAULTS = RestOptions()
+_DEFAULTS = Settings()
 PAGES = frozenset(
     ("/healthz", "/readyz", "/docs", "/docs/oauth2-redirect", "/openapi.json", "/redoc")
 )
@@ -24,7 +25,7 @@ PAGES = frozenset(
 
 def create_app(
     manager: Manager,
-    options: RestOptions = _DEFAULTS,
+    settings: Settings = _DEFAULTS,
     threads: Threads | None = None,
     observers: Observers | None = None,
 ) -> "Application":
@@ -34,7 +35,7 @@ def create_app(
     `observers` are told of all calls below `/v1/`.
     """
     observers = Observers() if observers is None else observers
-    return Application(manager, options, threads, observers)
+    return Application(manager, settings, threads, observers)
 
 
 class Application:
@@ -48,12 +49,12 @@ class Application:
     def __init__(
         self,
         manager: Manager,
-        options: RestOptions,
+        settings: Settings,
         threads: Threads | None,
         observers: Observers,
     ) -> None:
         self._manager = manager
-        self._serving = Serving(manager, options, threads, observers)
+        self._serving = Serving(manager, settings, threads, observers)
 
     @cached_property
     def pages(self) -> "FastAPI":

@@ -2,10 +2,10 @@
 
 import gzip
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from starlette.types import Receive, Scope, Send
 
@@ -21,7 +21,7 @@ from lambda_serving.core.basic_manager import Loaded, Manager
 from lambda_serving.servables import inference
 from lambda_serving.servables.inference import Run
 
-__all__ = ["RestOptions", "Serving"]
+__all__ = ["Serving"]
 
 _METHODS = {"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"}
 _WORTH_ZIPPING = 1024  # bytes
@@ -34,34 +34,6 @@ _Hold = Callable[[int], None]
 _Prediction = tuple[Loaded, Run[bytes]]
 
 
-@dataclass(frozen=True, slots=True)
-class RestOptions:
-    """What an operator may set; sizes in bytes."""
-
-    timeout_ms: int = 30_000
-    """Limit of a graph's run, including the wait for a batch; 0 or less is none."""
-    cors: bool = False
-    batching: bool = False
-    """Whether servables may join requests; no thread waits for a run then."""
-    max_body: int = 6 * 2**20
-    max_unzipped: int = 32 * 2**20
-    max_nesting: int = 10_000
-    request_ids: bool = False
-    """Whether calls are answered with `x-request-id`."""
-
-    @classmethod
-    def of(cls, settings: Settings) -> Self:
-        return cls(
-            timeout_ms=settings.rest_api_timeout_in_ms,
-            cors=settings.rest_api_enable_cors_support,
-            batching=settings.enable_batching,
-            max_body=settings.rest_api_max_body_bytes,
-            max_unzipped=settings.rest_api_max_unzipped_bytes,
-            max_nesting=settings.rest_api_max_nesting,
-            request_ids=settings.access_log,
-        )
-
-
 class Serving:
     """Every request that no other route takes, by TensorFlow Serving's grammar.
 
@@ -72,15 +44,15 @@ class Serving:
     def __init__(
         self,
         manager: Manager,
-        options: RestOptions,
+        settings: Settings,
         threads: Threads | None,
         observers: Observers,
     ) -> None:
         self._manager = manager
-        self._options = options
+        self._settings = settings
         self._threads = threads
         self._observers = observers
-        self._headers = _CORS if options.cors else ()
+        self._headers = _CORS if settings.rest_api_enable_cors_support else ()
         self._collector = codec.Collector()
         self._predictions: dict[Verb, Callable[[Call, bytes, codec.Limits], _Prediction]] = {
             Verb.PREDICT: self._predict,
@@ -97,7 +69,7 @@ class Serving:
         elif method == "OPTIONS":
             answer = self._with_headers(_preflight(scope))
         else:
-            known_as = http.request_id_of(scope) if self._options.request_ids else ""
+            known_as = http.request_id_of(scope) if self._settings.access_log else ""
             record = self._observers.record("REST", known_as)
             answer = await self._process(method, target, scope, receive, record)
             self._observers.tell(record)
@@ -111,7 +83,7 @@ class Serving:
             call = urls.parse(method, target)
             record.api = call.verb.value if call.verb in self._predictions else ""
             record.model = call.spec.name
-            body = await http.read_body(scope, receive, self._options.max_body)
+            body = await http.read_body(scope, receive, self._settings.rest_api_max_body_bytes)
             record.received(len(body))
             body = await self._answer(call, body, scope, receive, record)
             return Answer(HTTPStatus.OK, body, (_JSON,))
@@ -128,7 +100,7 @@ class Serving:
         place = Place(
             self._threads,
             call.spec.name,
-            Deadline.after(self._options.timeout_ms, scope.get("timeout_ms", 0)),
+            Deadline.after(self._settings.rest_api_timeout_in_ms, scope.get("timeout_ms", 0)),
         )
         if call.verb is Verb.METADATA:
             loaded = self._manager.get(call.spec)
@@ -140,7 +112,7 @@ class Serving:
             partial(self._prepare, call, body, record, hold, zipped=zipped),
             record,
             small=is_small(len(body), repeats=call.verb is not Verb.PREDICT) and not zipped,
-            joins=self._options.batching,
+            joins=self._settings.enable_batching,
         ).answer()
 
     def _prepare(
@@ -149,8 +121,8 @@ class Serving:
         """The version and the run that a body asks for; the body is read first."""
         record.begun()
         if zipped:
-            body = http.unzip(body, self._options.max_unzipped, hold)
-        limits = codec.Limits(self._options.max_nesting, hold=hold)
+            body = http.unzip(body, self._settings.rest_api_max_unzipped_bytes, hold)
+        limits = codec.Limits(self._settings.rest_api_max_nesting, hold=hold)
         with self._collector.off_for(body):
             loaded, run = self._predictions[call.verb](call, body, limits)
         record.decoded(loaded.id.version, run.signature.name, run.inputs)

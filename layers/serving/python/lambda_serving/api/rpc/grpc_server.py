@@ -17,7 +17,7 @@ import grpc.aio
 
 from lambda_serving.api.prediction_threads import Threads
 from lambda_serving.api.rpc.grpc_calls import Calls
-from lambda_serving.api.rpc.services import Counters, Reload, RpcOptions, Services, no_reload
+from lambda_serving.api.rpc.services import Counters, Reload, Services, no_reload
 from lambda_serving.api.rpc.tls import credentials
 from lambda_serving.api.rpc.unix_sockets import taken
 from lambda_serving.call_record import Observers
@@ -63,7 +63,7 @@ def serving(
     ):
         services = Services(
             manager,
-            RpcOptions.of(settings),
+            settings,
             threads,
             reload,
             observers=observers,

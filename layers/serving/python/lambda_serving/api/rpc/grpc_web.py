@@ -25,7 +25,7 @@ from lambda_serving.api.prediction_threads import Threads
 from lambda_serving.api.rpc import grpc_status
 from lambda_serving.api.rpc.grpc_status import Reply, refusal
 from lambda_serving.api.rpc.grpc_web_addresses import Address
-from lambda_serving.api.rpc.services import Circumstances, RpcOptions, Services, timeout_ms
+from lambda_serving.api.rpc.services import Circumstances, Services, timeout_ms
 from lambda_serving.call_record import Observers
 from lambda_serving.config.settings import Settings
 from lambda_serving.core.basic_manager import Manager
@@ -67,11 +67,10 @@ def create_web(
     `grpc_timeout_in_ms`; 0 is no limit. Models cannot be replaced this way, because a page in a
     browser may be able to call it.
     """
-    options = RpcOptions.of(settings)
     if timeout_ms is not None:
-        options = replace(options, timeout_ms=timeout_ms)
+        settings = replace(settings, grpc_timeout_in_ms=timeout_ms)
     return _Web(
-        Services(manager, options, threads, observers=observers),
+        Services(manager, settings, threads, observers=observers),
         threads,
         settings.rest_api_max_body_bytes,
         _CORS if settings.rest_api_enable_cors_support else (),

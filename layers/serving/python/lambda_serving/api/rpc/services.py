@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 from lambda_serving import protos
 from lambda_serving.api.dispatch import Place, Prediction, failure, is_small
@@ -24,7 +24,6 @@ __all__ = [
     "Circumstances",
     "Counters",
     "Reload",
-    "RpcOptions",
     "Services",
     "no_reload",
     "timeout_ms",
@@ -44,32 +43,6 @@ Reload = Callable[[Sequence[ModelConfig]], None]
 def no_reload(_: Sequence[ModelConfig]) -> None:
     """Raises Unimplemented: the models of this server cannot be replaced."""
     raise Unimplemented("The models served here cannot be replaced by a call")
-
-
-@dataclass(frozen=True, slots=True)
-class RpcOptions:
-    """What an operator may set."""
-
-    max_message: int = 256 * 2**20
-    """Most bytes of a request, and of the arrays that it stands for."""
-    as_content: bool = False
-    """Whether Predict answers with `tensor_content` instead of values."""
-    request_ids: bool = False
-    """Whether predictions are answered with `x-request-id`."""
-    batching: bool = False
-    """Whether servables may join requests."""
-    timeout_ms: int = 0
-    """Limit of a call, even if its client allows more; 0 is none."""
-
-    @classmethod
-    def of(cls, settings: Settings) -> Self:
-        return cls(
-            max_message=settings.grpc_max_message_bytes,
-            as_content=settings.enable_serialization_as_tensor_content,
-            request_ids=settings.access_log,
-            batching=settings.enable_batching,
-            timeout_ms=settings.grpc_timeout_in_ms,
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +112,7 @@ class Services:
     def __init__(
         self,
         manager: Manager,
-        options: RpcOptions,
+        settings: Settings,
         threads: Threads | None = None,
         reload: Reload = no_reload,
         *,
@@ -147,13 +120,13 @@ class Services:
         counters: Counters | None = None,
     ) -> None:
         self._manager = manager
-        self._options = options
+        self._settings = settings
         self._threads = threads
         self._reload = reload
         self._observers = Observers() if observers is None else observers
         self._counters = counters
-        self.max_message = options.max_message
-        self.room = Room(max(_ALL_MESSAGES, _LARGEST_MESSAGES * options.max_message), _too_many)
+        self.max_message = settings.grpc_max_message_bytes
+        self.room = Room(max(_ALL_MESSAGES, _LARGEST_MESSAGES * self.max_message), _too_many)
         """Bounds the messages of all calls, and the inputs that they stand for."""
         prediction, model = (
             f"/tensorflow.serving.{name}Service" for name in ("Prediction", "Model")
@@ -186,7 +159,7 @@ class Services:
     def wants_id(self, path: str) -> bool:
         """Whether calls of this method are answered with `x-request-id`."""
         observed = bool(self._observers and self.methods[path].api)
-        return observed and self._options.request_ids
+        return observed and self._settings.access_log
 
     async def _answer(
         self,
@@ -196,7 +169,7 @@ class Services:
         how: Circumstances,
         record: CallRecord,
     ) -> Reply:
-        deadline = Deadline.after(self._options.timeout_ms, *how.timeouts_ms)
+        deadline = Deadline.after(self._settings.grpc_timeout_in_ms, *how.timeouts_ms)
         place = Place(self._threads, _NO_MODEL, deadline, how.gone)
         try:
             with Held(self.room) as message, Held(self.room) as held:
@@ -219,7 +192,7 @@ class Services:
 
     async def _predict(self, call: _Call) -> bytes:
         def run_of(loaded: Loaded, admit: Callable[[int], None]) -> Run[bytes]:
-            as_content = self._options.as_content
+            as_content = self._settings.enable_serialization_as_tensor_content
             return predict.prediction(loaded, call.request, admit=admit, as_content=as_content)
 
         few = call.small and predict.elements(call.request) <= _FEW_ELEMENTS
@@ -254,7 +227,7 @@ class Services:
                 return loaded, run
 
             return await Prediction(
-                call.place, prepare, call.record, small, self._options.batching
+                call.place, prepare, call.record, small, self._settings.enable_batching
             ).answer()
 
     async def _multi_inference(self, call: _Call) -> bytes:
