@@ -458,7 +458,7 @@ def test_stopping_ends_even_if_a_request_does_not(models_dir: Path) -> None:
         assert process.wait(300) == 1
         with pytest.raises(httpx.TransportError):
             endless.result()
-    assert "Not all has ended in --drain_seconds=1: the rest is cut off" in said[-1]
+    assert "Requests are still running after --drain_seconds=1: they are cut off" in said[-1]
 
 
 def test_memory_of_unloaded_versions_is_given_back() -> None:

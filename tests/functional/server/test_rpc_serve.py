@@ -55,7 +55,7 @@ def test_busy_port_is_told_at_once() -> None:
     assert ended.returncode != 0
     assert ended.stderr.endswith(
         f"Error: Could not listen on 127.0.0.1:{port} ([Errno 98] Address already in use)."
-        " Choose another port with --port, 0 for no gRPC\n"
+        " Choose another port with --port, or use 0 to turn gRPC off\n"
     )
 
 

@@ -126,7 +126,7 @@ def test_busy_port_is_told_at_once() -> None:
         said = _refusal(f"--rest_api_port={port}", f"--model_base_path={MNIST / 'saved'}")
     assert said == (
         f"Error: Could not listen on 127.0.0.1:{port} ([Errno 98] Address already in use)."
-        " Choose another port with --rest_api_port, 0 for any free one"
+        " Choose another port with --rest_api_port, or use 0 for any free port"
     )
 
 

@@ -173,7 +173,7 @@ def test_worker_that_hangs_is_replaced(half: Path) -> None:
     with _serving(half) as served:
         hung, _ = served.workers()
         hung.suspend()
-        until(lambda: served.times_said("Worker 0 has not answered for 10 s: it is killed"))
+        until(lambda: served.times_said("Worker 0 has not answered for 10 s. It is killed"))
         assert {served.ask() for _ in range(20)} == {_ANSWER}
         until(lambda: hung not in served.workers() and _of_each(served))
         assert served.times_said("was ended by SIGKILL. It is replaced")
@@ -200,10 +200,10 @@ def test_worker_that_can_not_load_a_model_serves_the_others(half: Path, tmp_path
         os.truncate(graph, 100)
         killed, other = served.workers()
         killed.kill()
-        until(lambda: served.times_said("What has loaded is served") == 1)
+        until(lambda: served.times_said("The models that did load are served") == 1)
         assert _statuses(served, "n") == {200}  # by the one that still has it
         other.kill()
-        until(lambda: served.times_said("What has loaded is served") == 2)
+        until(lambda: served.times_said("The models that did load are served") == 2)
         until(lambda: _of_each(served))
         assert _statuses(served, "n") == {404}
         assert {served.ask() for _ in range(20)} == {_ANSWER}
@@ -526,7 +526,7 @@ def test_signal_while_loading_ends_the_process_at_once(
             process.send_signal(number)
             assert process.wait(_SECONDS) == 0
         said = process.stderr.read()
-    assert said.count("Told to stop before every model had loaded") == 1
+    assert said.count("Stopped before every model had loaded") == 1
     assert "Traceback" not in said
 
 

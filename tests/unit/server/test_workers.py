@@ -2,12 +2,14 @@ import asyncio
 import io
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lambda_serving.config.model_config import ModelConfig, of_message, to_message
 from lambda_serving.config.servable_version_policy import All, Latest, Specific
 from lambda_serving.server.workers.frames import Frame, Kind, joined, split
-from lambda_serving.server.workers.process import State, WorkerProcess
-from lambda_serving.server.workers.supervisor import pause_after
+from lambda_serving.server.workers.process import WorkerProcess, WorkerState
+from lambda_serving.server.workers.supervisor import pause_after, shared_out
 
 _FRAMES = [Frame(Kind.CALL, 2**32 - 1, "größe", b"\0" * 70_000), Frame(Kind.READY)]
 
@@ -40,6 +42,22 @@ def test_pauses_grow_and_are_bounded() -> None:
     assert pause_after(2000) == pause_after(6) == 30
 
 
+@given(st.sets(st.integers(0, 63), min_size=1), st.integers(0, 64))
+def test_each_socket_is_accepted_from_by_one_ready_worker_its_own_if_that_is_ready(
+    ready: set[int], others: int
+) -> None:
+    count = max(ready) + 1 + others
+    shares = shared_out(sorted(ready), count)
+    assert sorted(shares) == sorted(ready)
+    assert all(number in sockets for number, sockets in shares.items())
+    assert sorted(socket for sockets in shares.values() for socket in sockets) == [*range(count)]
+
+
+def test_sockets_without_a_worker_are_spread() -> None:
+    assert shared_out([0, 3], 4) == {0: {0, 2}, 3: {1, 3}}
+    assert shared_out([1], 3) == {1: {0, 1, 2}}
+
+
 def test_models_go_to_other_workers_as_they_are() -> None:
     models = [
         ModelConfig("a", "/a", All()),
@@ -60,7 +78,7 @@ def test_worker_that_misses_ten_beats_is_given_up() -> None:
     assert [worker.beat() for _ in range(10)] == [True] * 10
     worker.receive(Frame(Kind.PONG))
     assert [worker.beat() for _ in range(11)] == [True] * 10 + [False]
-    assert worker.state is State.CLOSING
+    assert worker.state is WorkerState.CLOSING
     assert worker.beat()  # once is enough
 
 
@@ -73,8 +91,8 @@ def test_worker_whose_event_loop_stands_still_for_a_minute_is_given_up() -> None
     assert not worker.beat()
 
 
-@pytest.mark.parametrize("state", [State.LOADING, State.CLOSING, State.ENDED])
-def test_worker_for_which_no_client_waits_is_not_asked(state: State) -> None:
+@pytest.mark.parametrize("state", [WorkerState.LOADING, WorkerState.CLOSING, WorkerState.ENDED])
+def test_worker_for_which_no_client_waits_is_not_asked(state: WorkerState) -> None:
     worker = _serving([])
     worker.state = state
     assert [worker.beat() for _ in range(100)] == [True] * 100

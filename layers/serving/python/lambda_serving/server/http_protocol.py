@@ -1,16 +1,19 @@
-"""HTTP/1.1 with clients that stall, drip, never read or send without end: none holds a place.
+"""HTTP/1.1 that no client can tie up by stalling, dripping, not reading or sending without end.
 
-What uvicorn leaves unbounded is bounded here. A client that the server waits for is cut off after
-`patience` seconds without a byte, or when its request arrives more slowly than `_SLOWEST`: with 408
-where an answer is still due. A request's head is at most `_LONGEST_HEAD` bytes, else 431. What
-follows a refused request is read and dropped, so that its client finds the answer, not a reset.
-Rules of that kind: Apache's mod_reqtimeout, nginx's lingering_close. Who offers another protocol,
-as Java's client offers h2c with each first request, is answered in this one (RFC 9110, 7.8).
-Requests that have come whole are answered, in turn, whatever follows them: rubbish, or the end of
-what the client sends; within `patience` seconds then, as this is also how a client goes away.
+uvicorn sets no such limits. Here, a client is cut off if it sends nothing for `patience` seconds
+while the server waits for it, or if its request arrives slower than `_SLOWEST`; it gets a 408 if
+its answer has not begun. A request head over `_LONGEST_HEAD` bytes gets a 431. Data after a refused
+request is read and discarded, so that the client sees the answer and not a reset. Apache's
+mod_reqtimeout and nginx's lingering_close do the same.
+
+A client that offers another protocol, as Java's offers h2c with each first request, is answered in
+HTTP/1.1 (RFC 9110, 7.8). Complete requests are answered in order even if invalid data or the end of
+the stream follows; after the end of the stream, for `patience` seconds at most, because a client
+that has gone away looks the same.
 """
 
 import asyncio
+from enum import Enum, auto
 from functools import partial
 from http import HTTPStatus
 from typing import Any, cast
@@ -32,18 +35,52 @@ __all__ = ["protocol"]
 
 _SLOWEST = 16 * 2**10  # bytes a second
 _LONGEST_HEAD = 64 * 2**10
-_LOOKS = 4  # within the patience
-_LAST_PATIENCE = 5.0  # seconds, once the server is to end
+_LOOKS = 4  # per patience
+_LAST_PATIENCE = 5.0  # seconds, once the server is shutting down
 _FRAMING = {b"content-length", b"transfer-encoding"}
 
 
 def protocol(patience: float) -> type[asyncio.Protocol]:
-    """What uvicorn takes as its `http`: a protocol with so many seconds of patience."""
+    """The value for uvicorn's `http` setting: a protocol with `patience` in seconds."""
     return cast("type[asyncio.Protocol]", partial(_Protocol, patience))
 
 
+class _Arrival(Enum):
+    """How much of a request has arrived, which tells whom the connection waits for.
+
+    | state   | all answers sent         | answers due                        |
+    | ------- | ------------------------ | ---------------------------------- |
+    | NEW     | client, to begin         | does not occur                     |
+    | IDLE    | nobody: it is kept alive | server                             |
+    | HEAD    | client, to send the rest | server                             |
+    | BODY    | client, to send the rest | client, unless it may not send now |
+    | REFUSED | client, to close         | server                             |
+    | ENDED   | does not occur           | server                             |
+
+    Example: POST /a, then half of the head of POST /b: HEAD with one answer due. However slow /a
+    is, the client is not cut off. Once /a is answered, the rest of /b must arrive in time.
+    """
+
+    NEW = auto()
+    """Nothing has arrived yet."""
+    IDLE = auto()
+    """The last request has arrived completely."""
+    HEAD = auto()
+    """In the request line or the headers."""
+    BODY = auto()
+    """Behind the headers."""
+    REFUSED = auto()
+    """The connection's last answer is written or due; what still arrives is discarded."""
+    ENDED = auto()
+    """The client has closed its side."""
+
+
+_UNFINISHED = {_Arrival.HEAD, _Arrival.BODY, _Arrival.REFUSED}
+_OVER = {_Arrival.REFUSED, _Arrival.ENDED}
+
+
 class _Protocol(HttpToolsProtocol):
-    """One connection; looks at itself from time to time, which costs requests nothing."""
+    """One connection, which checks its own progress by a timer: requests do not pay for it."""
 
     def __init__(
         self,
@@ -55,22 +92,22 @@ class _Protocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._patience = patience
-        self._in_head = self._in_message = self._goes_on = False
-        self._is_over = False
+        self._arrival = _Arrival.NEW
+        self._repeats_head = False
         self._last_answer = b""
         self._unanswered = 0
         self._running: RequestResponseCycle | None = None
-        self._began = 0.0
+        self._began = self._since = self.loop.time()
         self._head = self._wanted = self._received = 0
-        self._seen, self._since = (0, 0), self.loop.time()
-        self._ending: _EndingTransport
+        self._seen = (0, 0)
+        self._lingering: _LingeringTransport
         self._next_look: asyncio.TimerHandle
         self._last_wait: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn
         super().connection_made(transport)
-        self._ending = _EndingTransport(transport, self)
-        self.flow = FlowControl(cast("asyncio.Transport", self._ending))
+        self._lingering = _LingeringTransport(transport, self)
+        self.flow = FlowControl(cast("asyncio.Transport", self._lingering))
         self._look_later()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -78,78 +115,78 @@ class _Protocol(HttpToolsProtocol):
         if self._last_wait:
             self._last_wait.cancel()
         super().connection_lost(exc)
-        if self._running and not self._running.response_complete:  # others may wait behind it
+        if self._running and not self._running.response_complete:  # pipelined requests wait for it
             self._running.disconnected = True
             self._running.message_event.set()
 
     def data_received(self, data: bytes) -> None:
         self._received += len(data)
-        if self._is_over or (self._in_head and self._ending.ended):
+        if self._arrival in _OVER:
+            return
+        if self._arrival is _Arrival.HEAD and self._lingering.wrote_eof:
             return
         self._head += len(data)
         self._parse(data)
-        if self._in_message and self._head > _LONGEST_HEAD and not self._is_over:
+        if self._head > _LONGEST_HEAD and self._arrival in {_Arrival.HEAD, _Arrival.BODY}:
             status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
             self._refuse(status, f"The URL and the headers are over {_LONGEST_HEAD} bytes.")
 
     def eof_received(self) -> bool:  # type: ignore[override] # as asyncio has it
-        """Whether the connection stays open, for answers to requests that have come whole."""
-        if not self._is_over:
-            self._is_over = True
-            self._give_up_arriving()
-        self._in_message = False
+        """Whether the connection stays open, to answer requests that have arrived completely."""
+        self._abandon_arriving()
+        self._arrival = _Arrival.ENDED
         if not self._unanswered:
             return False
-        # a client that is gone for good looks the same
+        # a client that has gone away looks the same
         self._last_wait = self.loop.call_later(self._patience, self.transport.abort)
         return True
 
     def on_message_begin(self) -> None:
-        if self._goes_on:
+        if self._repeats_head:
             return
         super().on_message_begin()
-        self._in_head = self._in_message = True
+        self._arrival = _Arrival.HEAD
         self._began = self.loop.time()
         self._head = self._wanted = 0
 
     def on_url(self, url: bytes) -> None:
-        if not self._goes_on:
+        if not self._repeats_head:
             super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._goes_on:
+        if not self._repeats_head:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        if self._goes_on:
+        if self._repeats_head:
             return
         super().on_headers_complete()
-        self._in_head = False
+        self._arrival = _Arrival.BODY
         self._unanswered += 1
-        self.cycle.transport = cast("asyncio.Transport", self._ending)
+        self.cycle.transport = cast("asyncio.Transport", self._lingering)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
         super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
-        self._head = 0  # bytes that are of no body, trailers too
+        self._head = 0  # counts bytes outside bodies, trailers included
         if not self.cycle.response_complete:
             self._wanted += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         if self.parser.should_upgrade():
-            return  # so says the parser, as it would now read another protocol
-        self._in_message = False
+            return  # the parser takes what follows for another protocol
+        self._arrival = _Arrival.IDLE
         super().on_message_complete()
-        if self._ending.ended:
+        if self._lingering.wrote_eof:
             self.transport.close()
 
     def on_response_complete(self) -> None:
         self._unanswered -= 1
         super().on_response_complete()
-        if self._is_over and not self._unanswered:
+        if self._arrival in _OVER and not self._unanswered:
             self._end()
 
     def shutdown(self) -> None:
@@ -159,67 +196,74 @@ class _Protocol(HttpToolsProtocol):
 
     @property
     def expects_more(self) -> bool:
-        """Whether the client has not sent all of its request."""
-        return self._in_message
+        """Whether more data may arrive before the client closes its side."""
+        return self._arrival in _UNFINISHED
 
     @property
-    def _in_body(self) -> bool:
-        return self._in_message and not self._in_head
-
-    @property
-    def _next_waits(self) -> bool:
-        """Whether what arrives follows a request that is not answered yet."""
-        return (self._in_head or self._is_over) and self._unanswered > 0
+    def _client_must_send(self) -> bool:
+        """Whether the connection waits for the client, by the table of `_Arrival`."""
+        match self._arrival:
+            case _Arrival.NEW:
+                return True
+            case _Arrival.BODY:
+                return not self.flow.read_paused
+            case _Arrival.HEAD | _Arrival.REFUSED:
+                return not self._unanswered
+            case _Arrival.IDLE | _Arrival.ENDED:
+                return False
 
     def _parse(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
         rest: bytes | memoryview = data
-        while rest and not self._is_over:
-            rest = self._fed(rest)
+        while rest and self._arrival not in _OVER:
+            rest = self._feed(rest)
 
-    def _fed(self, data: bytes | memoryview) -> bytes | memoryview:
-        """What is left to be parsed, behind a request that offers another protocol."""
+    def _feed(self, data: bytes | memoryview) -> bytes | memoryview:
+        """Parses data; returns what follows the head of a request that offers an upgrade."""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._go_on()
+            self._ignore_upgrade()
             return memoryview(data)[upgrade.args[0] :]
         except httptools.HttpParserError:
-            self._refuse_rubbish()
+            self._refuse_invalid()
         return b""
 
-    def _go_on(self) -> None:
-        """Expects the body of a request that offers another protocol, and what follows it."""
+    def _ignore_upgrade(self) -> None:
+        """Starts a new parser, which parses the body of the request and what follows it.
+
+        The new parser gets the framing headers, again, and not the offer of an upgrade.
+        """
         framing = [name + b": " + value for name, value in self.headers if name in _FRAMING]
         self.parser = httptools.HttpRequestParser(self)
-        self._goes_on = True
+        self._repeats_head = True
         try:
             self.parser.feed_data(b"\r\n".join([b"POST / HTTP/1.1", *framing, b"", b""]))
         except httptools.HttpParserError:
-            self._refuse_rubbish()
+            self._refuse_invalid()
         finally:
-            self._goes_on = False
+            self._repeats_head = False
 
-    def _refuse_rubbish(self) -> None:
+    def _refuse_invalid(self) -> None:
         self._refuse(HTTPStatus.BAD_REQUEST, "The request is not valid HTTP/1.1.")
 
     def _refuse(self, status: HTTPStatus, message: str) -> None:
-        """Parses no more; behind the answers that are due comes the last of the connection."""
+        """Stops parsing; sends this answer once all earlier ones are sent, then closes."""
         body = http_status.body(message)
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n"
-        if not self._give_up_arriving():
+        if not self._abandon_arriving():
             self._last_answer = STATUS_LINE[status] + head % len(body) + b"\r\n" + body
-        self._is_over = self._in_message = True
+        self._arrival = _Arrival.REFUSED
         if not self._unanswered:
             self._end()
 
-    def _give_up_arriving(self) -> bool:
-        """Forgets the request that has not come whole; whether its answer has begun."""
-        if not self._in_body:
+    def _abandon_arriving(self) -> bool:
+        """Drops a request whose body is incomplete; returns whether its answer has begun."""
+        if self._arrival is not _Arrival.BODY:
             return False
         if self.cycle.response_started:
             return True
-        if self.pipeline:  # it is the last there
+        if self.pipeline:  # uvicorn adds on the left: this request
             self.pipeline.popleft()
         else:
             self.cycle.disconnected = True
@@ -228,21 +272,23 @@ class _Protocol(HttpToolsProtocol):
         return False
 
     def _end(self) -> None:
-        self._ending.write(self._last_answer)
-        self._ending.close()
+        self._lingering.write(self._last_answer)
+        self._lingering.close()
 
     def _look_later(self) -> None:
         self._next_look = self.loop.call_later(self._patience / _LOOKS, self._look)
 
     def _look(self) -> None:
+        """Cuts the client off if it stalls, or sends its request too slowly."""
         self._next_look.cancel()
         unread = self.transport.get_write_buffer_size()
-        arriving = self._in_message and not self.flow.read_paused and not self._next_waits
+        must_send = self._client_must_send
         seen, now = (self._received, unread), self.loop.time()
-        if seen != self._seen or not (unread or arriving or self.cycle is None):
+        if seen != self._seen or not (unread or must_send):
             self._seen, self._since = seen, now
+        stalls = now - self._since > self._patience
         allowed = self._patience + self._wanted / _SLOWEST
-        if now - self._since > self._patience or (arriving and now - self._began > allowed):
+        if stalls or (must_send and now - self._began > allowed):
             self._cut_off(unread)
         self._look_later()
 
@@ -250,27 +296,29 @@ class _Protocol(HttpToolsProtocol):
         if unread:
             self.transport.abort()
             return
-        answered = self._ending.ended or not self._in_message
-        if not answered and (self._in_head or not self.cycle.response_started):
+        due = self._arrival is _Arrival.HEAD or (
+            self._arrival is _Arrival.BODY and not self.cycle.response_started
+        )
+        if due and not self._lingering.wrote_eof:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The request did not arrive in time.")
         self.transport.close()
 
 
-class _EndingTransport:
-    """A connection's transport, which is closed only when all of the request has come.
+class _LingeringTransport:
+    """A transport whose `close` waits until the request has arrived completely.
 
-    Data that comes to a closed socket resets it, and takes the answer away from the client. What
-    is still done to a transport that is closed has no effect: uvloop raises RuntimeError there.
+    Data that arrives at a closed socket resets the connection, and the client loses the answer.
+    Calls on a closed transport do nothing; uvloop's would raise RuntimeError.
     """
 
     def __init__(self, transport: asyncio.Transport, connection: _Protocol) -> None:
         self.is_closing = transport.is_closing
-        self.ended = False
+        self.wrote_eof = False
         self._transport = transport
         self._connection = connection
 
     def write(self, data: bytes) -> None:
-        if not self.ended and not self._transport.is_closing():
+        if not self.wrote_eof and not self._transport.is_closing():
             self._transport.write(data)
 
     def pause_reading(self) -> None:
@@ -284,6 +332,6 @@ class _EndingTransport:
     def close(self) -> None:
         if not self._connection.expects_more:
             self._transport.close()
-        elif not self.ended and not self._transport.is_closing():
-            self.ended = True
+        elif not self.wrote_eof and not self._transport.is_closing():
+            self.wrote_eof = True
             self._transport.write_eof()

@@ -1,4 +1,4 @@
-"""The REST API, and gRPC-Web beside it, on a socket."""
+"""The REST API and gRPC-Web on one socket."""
 
 import asyncio
 import logging
@@ -24,27 +24,27 @@ from lambda_serving.api.rpc import with_grpc_web
 from lambda_serving.config.settings import Settings
 from lambda_serving.core.basic_manager import Manager
 from lambda_serving.server.http_protocol import protocol
-from lambda_serving.server.shutdown import Stopping
-from lambda_serving.server.telemetry import Observed
+from lambda_serving.server.shutdown import ShutdownSignals
+from lambda_serving.server.telemetry import Telemetry
 
 __all__ = ["Host", "Server", "run"]
 
 _log = logging.getLogger(__name__)
 _FAREWELL_TICKS, _TICK_SECONDS = 20, 0.05
-_ALL_BODIES = 256 * 2**20  # bytes, or so many of the largest body if that is more:
+_ALL_BODIES = 256 * 2**20  # bytes, or this many of the largest body if that is more:
 _LARGEST_BODIES = 4
 _KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep idle connections, commonly 60 s
 
 
 class Host(Protocol):
-    """Whom it concerns that a server's doors are open."""
+    """Is told when a server opens and closes its port."""
 
     def opened(self, server: "Server") -> None:
-        """Connections are accepted."""
+        """The server accepts connections."""
         ...
 
     def closing(self) -> None:
-        """They soon will be no more."""
+        """The server will soon refuse connections."""
         ...
 
 
@@ -52,26 +52,25 @@ def run(
     manager: Manager,
     settings: Settings,
     listener: socket.socket,
-    observed: Observed,
-    stopping: Stopping,
+    telemetry: Telemetry,
+    signals: ShutdownSignals,
     host: Host,
 ) -> None:
-    """Answers on `listener` until SIGINT, SIGTERM or SIGHUP; then requests in flight finish.
+    """Serves on `listener` until a shutdown signal, then lets requests in flight finish.
 
-    `observed` is told of all calls, and may have a page. Nothing that hangs keeps the process
-    alive: it ends `settings.drain_seconds` later.
+    Requests that hang do not keep the process alive: it ends `settings.drain_seconds` later.
     """
     with (
         Threads(settings.rest_api_num_threads, "predict") as threads,
         ThreadPoolExecutor(1, "pages") as first,
     ):
         manager.watch(threads)
-        rest = create_app(manager, settings, threads, observed.observers)
+        rest = create_app(manager, settings, threads, telemetry.observers)
         first.submit(getattr, rest, "pages")  # so that the first health check does not wait
-        both = with_grpc_web(rest, manager, settings, threads, observed.observers)
+        both = with_grpc_web(rest, manager, settings, threads, telemetry.observers)
         largest = _LARGEST_BODIES * settings.rest_api_max_body_bytes
         config = uvicorn.Config(
-            Bounded(observed.with_page(both), max(_ALL_BODIES, largest)),
+            Bounded(telemetry.with_page(both), max(_ALL_BODIES, largest)),
             http=protocol(settings.client_timeout_seconds),
             ws="none",
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
@@ -81,40 +80,40 @@ def run(
             lifespan="off",
         )
         _allow_files()
-        listener.listen()  # from here on clients wait instead of being refused
+        listener.listen()  # from now on clients wait instead of being refused
         server = Server(config, partial(_drain, manager, settings.drain_seconds), host)
-        stopping.drain_by(server.stop)
+        signals.drain_by(server.stop)
         server.run(sockets=[listener])
 
 
 class Server(uvicorn.Server):
-    """Calls `stopping` as soon as a signal comes, and takes leave of its clients."""
+    """Calls `begin_drain` at the first signal, and lets clients know before it closes."""
 
     def __init__(
         self,
         config: uvicorn.Config,
-        stopping: Callable[[], None],
+        begin_drain: Callable[[], None],
         host: Host,
     ) -> None:
         super().__init__(config)
-        self._stopping = stopping
+        self._begin_drain = begin_drain
         self._host = host
         self._loop: asyncio.AbstractEventLoop
 
     def stop(self) -> None:
-        """Makes `run` end, as a signal does, also one that comes before it has begun."""
+        """Makes `run` end as a signal does; may be called before `run`."""
         self.handle_exit(signal.SIGTERM, None)
 
     def accept_from(self, listeners: Sequence[socket.socket]) -> None:
-        """Accepts connections from these, too, in place of those named before.
+        """Also accepts connections from these sockets, in place of those of the last call.
 
-        Other threads may call this; the sockets stay the caller's.
+        Any thread may call this; the caller keeps the sockets.
         """
         asyncio.run_coroutine_threadsafe(self._accept_from(listeners), self._loop)
 
     def soon(self, call: Callable[[], None]) -> None:
-        """Has the loop call this as soon as it gets to it, if it still runs."""
-        with suppress(RuntimeError):  # it has ended
+        """Has the event loop call this soon, if it still runs; any thread may call."""
+        with suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(call)
 
     async def _accept_from(self, listeners: Sequence[socket.socket]) -> None:
@@ -128,7 +127,7 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if not self.should_exit:
-            self._stopping()
+            self._begin_drain()
         super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -137,10 +136,7 @@ class Server(uvicorn.Server):
         self._host.opened(self)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Before anything is cut off, the next answer on each connection says that it ends.
-
-        A connection on which nothing is asked for a moment ends without.
-        """
+        """Ends connections after their next answer, which says so, or after a second."""
         self._host.closing()
         await self._accept_waiting()
         for server in self.servers:
@@ -153,10 +149,10 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     async def _accept_waiting(self) -> None:
-        """Accepts who has connected already: closing the socket would reset these clients.
+        """Accepts clients that have connected already: closing the socket would reset them.
 
-        The loop accepts some in each of its rounds. Who connects within the microseconds between
-        the last look and the closing is reset: no system call closes only an empty queue.
+        The loop accepts some in each iteration. A client that connects in the microseconds between
+        the last poll and the close is reset: no system call closes only an empty queue.
         """
         waiting = select.poll()
         for server in self.servers:
@@ -169,14 +165,14 @@ class Server(uvicorn.Server):
 
 
 def _allow_files() -> None:
-    """As many open files as this process may have, as each connection is one."""
+    """Raises the limit of open files to its maximum, as each connection is a file."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # macOS has a lower limit than it says
+    with suppress(ValueError, OSError):  # macOS allows less than it says
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _drain(manager: Manager, seconds: int) -> None:
-    _log.info("Requests in flight have %d s to finish", seconds)
+    _log.info("Shutting down: requests in flight have %d s to finish", seconds)
     manager.drain()
     give_up = threading.Timer(seconds, _give_up, [seconds])
     give_up.daemon = True
@@ -184,6 +180,6 @@ def _drain(manager: Manager, seconds: int) -> None:
 
 
 def _give_up(seconds: int) -> None:
-    _log.error("Not all has ended in --drain_seconds=%d: the rest is cut off", seconds)
+    _log.error("Requests are still running after --drain_seconds=%d: they are cut off", seconds)
     logging.shutdown()
-    os._exit(1)  # what hangs in TensorFlow cannot be ended otherwise
+    os._exit(1)  # nothing else ends a thread that hangs in TensorFlow

@@ -1,4 +1,4 @@
-"""Sockets of the server's ports, taken before anything is loaded, so that a busy port is told."""
+"""Sockets for the server's ports, bound before models load: a busy port is reported early."""
 
 import socket
 
@@ -9,14 +9,14 @@ __all__ = ["grpc_listener", "rest_listener"]
 
 
 def rest_listener(settings: Settings) -> socket.socket:
-    """A bound socket for the REST API; raises Unavailable when its port cannot be taken."""
-    advice = "--rest_api_port, 0 for any free one"
+    """A bound socket for the REST API; raises Unavailable if its port cannot be bound."""
+    advice = "--rest_api_port, or use 0 for any free port"
     return _bound(settings.rest_api_host, settings.rest_api_port, advice)
 
 
 def grpc_listener(settings: Settings) -> socket.socket:
     """The same for gRPC."""
-    return _bound(settings.grpc_host, settings.port, "--port, 0 for no gRPC")
+    return _bound(settings.grpc_host, settings.port, "--port, or use 0 to turn gRPC off")
 
 
 def _bound(host: str, port: int, advice: str) -> socket.socket:

@@ -1,4 +1,4 @@
-"""The long-lived server: loads the models, then opens its port."""
+"""The long-lived server: loads the models, then opens its ports."""
 
 import logging
 import os
@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,10 +17,9 @@ from lambda_serving.core.basic_manager import Manager
 from lambda_serving.core.server_core import ServerCore
 from lambda_serving.core.startup import open_manager
 from lambda_serving.errors import InvalidArgument, ServingError
-from lambda_serving.server.downloads import prefix, remove_left
 from lambda_serving.server.listeners import grpc_listener, rest_listener
-from lambda_serving.server.shutdown import Stopping
-from lambda_serving.server.telemetry import Observed
+from lambda_serving.server.shutdown import ShutdownSignals, downloads_prefix, remove_downloads
+from lambda_serving.server.telemetry import Telemetry
 from lambda_serving.store import Store, open_store, temporary
 from lambda_serving.store.address import Address
 
@@ -33,24 +33,27 @@ if TYPE_CHECKING:
 __all__ = ["Process", "run", "serve"]
 
 _log = logging.getLogger(__name__)
-_LOOK_SECONDS = 1
+_POLL_SECONDS = 1
 
 
 class Process(Protocol):
-    """What a serving process tells of itself: alone, or one of several that share the ports."""
+    """A serving process: alone, or one of several that share the ports."""
 
-    def asking(
+    def gatherer(
         self, topic: str, answer: Callable[[bytes], bytes]
     ) -> Callable[[bytes], list[bytes]]:
-        """What asks all processes, which `answer` as this one does; before `loaded`."""
+        """Returns a function that queries all processes; this one answers with `answer`.
+
+        To be called before `loaded`.
+        """
         ...
 
     def failed_to_load(self, error: ServingError) -> None:
-        """Raises the error, unless the process is to serve what did load."""
+        """Raises the error, unless the process should serve the models that did load."""
         ...
 
     def loaded(self, core: ServerCore) -> "Reload":
-        """Models have loaded. Returns when the ports may open, with what reloads models."""
+        """Waits until the ports may open; returns the function that reloads models."""
         ...
 
     def opened(self, server: "Server") -> None:
@@ -63,18 +66,18 @@ class Process(Protocol):
 
 
 def serve(settings: Settings) -> None:
-    """Serves until SIGINT, SIGTERM or SIGHUP, then lets the requests in flight finish.
+    """Serves until a shutdown signal, then lets requests in flight finish.
 
-    Busy ports are told at once, but answer only when every model has loaded. What comes from
-    buckets lies in temporary folders until it is unloaded. Raises what loading raises,
-    InvalidArgument for one port for both, and Unavailable when a port cannot be taken.
+    Ports are checked at once, and opened once every model has loaded. Files from buckets lie in
+    temporary folders until their model is unloaded. Raises what loading raises, InvalidArgument if
+    both protocols have the same port, and Unavailable if a port cannot be bound.
     """
     models = settings.models()
     if settings.port and settings.port == settings.rest_api_port:
         raise InvalidArgument(
             f"--port and --rest_api_port are both {settings.port}. Give each a port of its own"
         )
-    if settings.port:  # gRPC takes it once the models have loaded
+    if settings.port:  # gRPC binds it once the models have loaded
         grpc_listener(settings).close()
     with rest_listener(settings) as listener:
         run(settings, models, listener, _Alone(listener))
@@ -87,51 +90,59 @@ def run(
     process: Process,
     shared: "Shared | None" = None,
 ) -> None:
-    """`serve` of these models, for a process that has its REST socket, `shared` with others."""
+    """Like `serve`, for a process that has bound its REST socket and may share weights."""
     with (
         ExitStack() as downloads,
-        Observed(settings, process.asking) as observed,
-        _batcher(settings, observed.metrics) as batcher,
-        ThreadPoolExecutor(1, "load") as loader,
+        Telemetry(settings, process.gatherer) as telemetry,
+        _batcher(settings, telemetry.metrics) as batcher,
     ):
-        stopping = Stopping(partial(_end, downloads))
+        signals = ShutdownSignals(partial(_end, downloads))
         wrap = batcher.joined if batcher else None
         folder = _folder(models, downloads)
-        manager = open_manager(settings, models, folder, wrap, observed.metrics, shared=shared)
-        if observed.metrics:
-            observed.metrics.serves = manager.serves
-        observed.configure(models)
+        manager = open_manager(settings, models, folder, wrap, telemetry.metrics, shared=shared)
+        if telemetry.metrics:
+            telemetry.metrics.serves = manager.serves
+        telemetry.configure(models)
+        _load(manager, settings, models, process)
+        signals.loaded()
+        from lambda_serving.server import http_server
+
+        try:
+            opened = partial(_open_store, downloads)
+            with (
+                ServerCore(manager, models, settings, opened, telemetry.configure) as core,
+                _rpc(manager, settings, process.loaded(core), telemetry),
+            ):
+                http_server.run(manager, settings, listener, telemetry, signals, process)
+        finally:
+            manager.close()
+
+
+def _load(
+    manager: Manager, settings: Settings, models: Sequence[ModelConfig], process: Process
+) -> None:
+    """Loads the models in a thread, and imports the HTTP server meanwhile."""
+    with ThreadPoolExecutor(1, "load") as loader:
         loading = loader.submit(
             manager.serve,
             models,
             labels_may_wait=settings.allow_version_labels_for_unavailable_models,
         )
-        from lambda_serving.server import http_server  # takes as long as the loading: side by side
-
-        while not loading.done():  # a signal that another thread gets does not wake this one
-            wait([loading], _LOOK_SECONDS)
+        import_module("lambda_serving.server.http_server")
+        while not loading.done():  # a signal that another thread receives does not wake this one
+            wait([loading], _POLL_SECONDS)
         try:
             loading.result()
         except ServingError as error:
             process.failed_to_load(error)
             manager.configure(models, manager.store, labels_may_wait=True)
-        stopping.loaded()
-        try:
-            opened = partial(_open_store, downloads)
-            with (
-                ServerCore(manager, models, settings, opened, observed.configure) as core,
-                _rpc(manager, settings, process.loaded(core), observed),
-            ):
-                http_server.run(manager, settings, listener, observed, stopping, process)
-        finally:
-            manager.close()
 
 
 class _Alone:
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
 
-    def asking(self, _: str, answer: Callable[[bytes], bytes]) -> Callable[[bytes], list[bytes]]:
+    def gatherer(self, _: str, answer: Callable[[bytes], bytes]) -> Callable[[bytes], list[bytes]]:
         return lambda payload: [answer(payload)]
 
     def failed_to_load(self, error: ServingError) -> None:
@@ -149,24 +160,24 @@ class _Alone:
 
 
 def _end(downloads: ExitStack) -> None:
-    """Ends the process, although a thread is loading, which may take as long as it likes."""
-    _log.info("Told to stop before every model had loaded")
+    """Ends the process at once, even if a thread is still loading."""
+    _log.info("Stopped before every model had loaded")
     downloads.close()
-    remove_left(os.getpid())  # one that was being made
+    remove_downloads(os.getpid())  # a folder that was just being created
     logging.shutdown()
     os._exit(0)
 
 
 def _rpc(
-    manager: Manager, settings: Settings, reload: "Reload", observed: Observed
+    manager: Manager, settings: Settings, reload: "Reload", telemetry: Telemetry
 ) -> AbstractContextManager[None]:
-    """Answers gRPC inside its block; without an address for it grpcio is not even imported."""
+    """Serves gRPC inside the `with` block; without an address for it, does not import grpcio."""
     if not settings.port and not settings.grpc_socket_path:
         return nullcontext()
     from lambda_serving.api.rpc.grpc_server import serving
 
-    counters = observed.counters if observed.metrics else None
-    return serving(manager, settings, reload, observers=observed.observers, counters=counters)
+    counters = telemetry.counters if telemetry.metrics else None
+    return serving(manager, settings, reload, observers=telemetry.observers, counters=counters)
 
 
 def _open_store(downloads: ExitStack, models: Sequence[ModelConfig]) -> Store:
@@ -175,16 +186,16 @@ def _open_store(downloads: ExitStack, models: Sequence[ModelConfig]) -> Store:
 
 
 def _folder(models: Sequence[ModelConfig], downloads: ExitStack) -> Path:
-    """A temporary folder if a model lies in a bucket; without one no writable disk is needed."""
+    """A temporary folder if a model lies in a bucket; otherwise no writable disk is needed."""
     if not any(Address.parse(model.base_path).is_bucket for model in models):
         return Path()
-    return downloads.enter_context(temporary.folder(prefix(os.getpid())))
+    return downloads.enter_context(temporary.folder(downloads_prefix(os.getpid())))
 
 
 def _batcher(
     settings: Settings, metrics: "ServerMetrics | None"
 ) -> "AbstractContextManager[Batcher | None]":
-    """What joins requests, if they are to be joined (model_servers/server.cc)."""
+    """What joins requests, if batching is on (model_servers/server.cc)."""
     file = settings.batching_parameters_file
     if not settings.enable_batching:
         if file:

@@ -1,6 +1,6 @@
-"""Who is told of the calls of a server, as its settings and the configs of its models want it.
+"""Metrics, access log and request log, as the settings and the models' configs ask for.
 
-What nobody wants is not even imported.
+What they do not ask for is not imported.
 """
 
 import json
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
 
     from lambda_serving.monitoring import RequestLog, ServerMetrics, Snapshot
 
-__all__ = ["Asking", "Observed"]
+__all__ = ["Gatherer", "Telemetry"]
 
-Asking = Callable[[str, Callable[[bytes], bytes]], Callable[[bytes], list[bytes]]]
-"""Of a topic and what this process answers to it: what asks all processes of the server."""
+Gatherer = Callable[[str, Callable[[bytes], bytes]], Callable[[bytes], list[bytes]]]
+"""Given a topic and this process's answer, returns a function that queries all processes."""
 
 
-class Observed:
-    """Metrics, access log and log of requests; inside a `with` block, which ends the log.
+class Telemetry:
+    """Whom a server tells about its calls; a `with` block, whose end closes the request log.
 
-    Raises what a wrong `monitoring_config_file` raises.
+    Raises what `page_path` raises for the `monitoring_config_file`.
     """
 
-    def __init__(self, settings: Settings, asking: Asking) -> None:
+    def __init__(self, settings: Settings, gatherer: Gatherer) -> None:
         self.observers = Observers()
         self.metrics: ServerMetrics | None = None
-        self._ask: Callable[[bytes], list[bytes]] = lambda _: []
+        self._gather: Callable[[bytes], list[bytes]] = lambda _: []
         self._page = ""
         self._requests: RequestLog | None = None
         self._ends = ExitStack()
         if settings.monitoring_config_file:
-            self._measure(Path(settings.monitoring_config_file), asking)
+            self._measure(Path(settings.monitoring_config_file), gatherer)
         if settings.access_log:
             from lambda_serving.monitoring import access_logger, log_access
 
@@ -52,7 +52,7 @@ class Observed:
         self._ends.close()
 
     def configure(self, models: Sequence[ModelConfig]) -> None:
-        """Logs requests as these models say, from now on."""
+        """Logs requests from now on as these models' configs say."""
         if self._requests is None:
             if not any(model.logging for model in models):
                 return
@@ -64,13 +64,13 @@ class Observed:
         self._requests.configure(models)
 
     def counters(self) -> dict[str, int]:
-        """The value of each counter, nothing without metrics."""
+        """The value of each counter; empty without metrics."""
         from lambda_serving.monitoring import counters
 
         return counters(self._snapshots())
 
     def with_page(self, app: "ASGIApp") -> "ASGIApp":
-        """The application with the page of metrics in front of it, if there is to be one."""
+        """The application, with the metrics page in front of it if the settings ask for one."""
         if self.metrics is None:
             return app
         from lambda_serving.monitoring import text, with_page
@@ -78,15 +78,15 @@ class Observed:
         return with_page(app, self._page, lambda: text(self._snapshots()))
 
     def _snapshots(self) -> "list[Snapshot]":
-        """Of all processes; one that cannot tell is left out."""
-        return [json.loads(answer) for answer in self._ask(b"") if answer]
+        """Those of all processes that can answer."""
+        return [json.loads(answer) for answer in self._gather(b"") if answer]
 
-    def _measure(self, file: Path, asking: Asking) -> None:
+    def _measure(self, file: Path, gatherer: Gatherer) -> None:
         from lambda_serving.api.rest.app import PAGES
         from lambda_serving.monitoring import ServerMetrics, page_path
 
         if path := page_path(file, PAGES):
             metrics = ServerMetrics()
             self._page, self.metrics = path, metrics
-            self._ask = asking("metrics", lambda _: json.dumps(metrics.snapshot()).encode())
+            self._gather = gatherer("metrics", lambda _: json.dumps(metrics.snapshot()).encode())
             self.observers.add(metrics.call_ended)

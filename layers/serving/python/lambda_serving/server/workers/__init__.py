@@ -1,4 +1,4 @@
-"""Several processes that serve on the same ports, and their parent, which itself serves nothing."""
+"""Several processes that serve on the same ports, and their parent, which serves nothing itself."""
 
 from lambda_serving.server.workers.supervisor import supervise
 

@@ -1,4 +1,7 @@
-"""A worker: `python -m` this package NUMBER FDS, which are control, shared memory, listeners."""
+"""A worker: `python -m lambda_serving.server.workers NUMBER CONTROL MEMORY LISTENER...`.
+
+All but NUMBER are file descriptors inherited from the parent.
+"""
 
 import logging
 import socket
@@ -18,17 +21,17 @@ def _main(number: int, control: int, register: int, *listeners: int) -> None:
         socket.socket(fileno=control), [socket.socket(fileno=each) for each in listeners], number
     )
     settings = worker.start()
-    threading.Thread(target=library, daemon=True).start()  # 0.2 s beside Python's imports
+    threading.Thread(target=library, daemon=True).start()  # takes 0.2 s, in parallel with imports
     logging.basicConfig(
         level=logging.INFO,
         format="%(asctime)s %(levelname)s [%(process)d] %(name)s: %(message)s",
     )
     from lambda_serving.server.serve import run
-    from lambda_serving.server.workers.reloading import models
+    from lambda_serving.server.workers.reloading import first_models
 
     try:
         shared = Shared(register)
-        run(settings, models(worker, settings), worker.listener, worker, shared)
+        run(settings, first_models(worker.kept, settings), worker.listener, worker, shared)
     except ServingError as error:
         worker.failed(error)
         sys.exit(1)

@@ -1,8 +1,8 @@
-"""What a worker and its parent tell one another on a UNIX socket.
+"""The messages between a worker and its parent, over a UNIX socket.
 
-A frame is a head, the topic in UTF-8 and the payload. The head, big end first: the kind (1 byte),
-a number (4), the length of the topic (2), the length of the payload (4). Several payloads are one
-as each with its length (4) before it.
+A frame is a head, the topic in UTF-8 and the payload. The head is big-endian: kind (1 byte),
+number (4), length of the topic (2), length of the payload (4). `joined` payloads are one payload
+in which each is preceded by its length (4).
 """
 
 import asyncio
@@ -19,37 +19,37 @@ _LENGTH = struct.Struct(">I")
 
 
 class Kind(IntEnum):
-    """What a frame says; its direction in brackets."""
+    """What a frame means; its sender in brackets."""
 
     START = auto()
-    """(parent) The settings as JSON; the number is 1 for a worker in place of one that served."""
+    """(parent) The settings as JSON; the number is 1 for a worker that replaces another."""
     KEPT = auto()
-    """(parent) Before START: what was gathered last under this topic to be kept."""
+    """(parent) Before START: the last payload that was gathered with `keep` under this topic."""
     READY = auto()
-    """(worker) It could answer; the number is 1 while a model is lacking."""
+    """(worker) Loading is done; the number is 1 while a model has no version that answers."""
     LISTEN = auto()
-    """(parent) The payload's bytes are the numbers of the sockets to accept from."""
+    """(parent) Accept from these sockets: each byte of the payload is a worker's number."""
     SERVING = auto()
-    """(worker) It answers."""
+    """(worker) It accepts connections."""
     CLOSING = auto()
-    """(worker) It is about to end, and accepts no more."""
+    """(worker) It is shutting down, and accepts no more connections."""
     FAILED = auto()
-    """(worker) It ends because of an error: its code is the number, its message the payload."""
+    """(worker) It ends with an error, whose code is the number and whose message the payload."""
     ASK = auto()
-    """(worker) `Worker.gather`; the number is that of its ANSWERS."""
+    """(worker) `Worker.gather`; its ANSWERS have the same number."""
     KEEP = auto()
-    """(worker) The same, to be kept for those that start later."""
+    """(worker) The same with `keep`."""
     CALL = auto()
-    """(parent) Part of a gather; the number is that of its REPLY."""
+    """(parent) Asks one worker for a gather; its REPLY has the same number."""
     REPLY = auto()
-    """(worker) The answer of one."""
+    """(worker) That worker's answer."""
     ANSWERS = auto()
-    """(parent) Those of all, joined."""
+    """(parent) The answers of all workers, joined."""
     PING = auto()
-    """(parent) A question, every second, whether it lives."""
+    """(parent) Sent every second, to see whether the worker lives."""
     PONG = auto()
-    """(worker) It does; the number counts PINGs that its event loop has not seen, the payload is
-    empty unless a model is lacking."""
+    """(worker) It lives. The number counts PINGs that its event loop has not handled; the payload
+    is empty unless a model has no version that answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Frame:
 
     @classmethod
     async def read(cls, reader: asyncio.StreamReader) -> Self | None:
-        """The next frame, None at the end, be it in the middle of one."""
+        """The next frame; None at the end of the stream, even in the middle of a frame."""
         try:
             kind, number, *lengths = _HEAD.unpack(await reader.readexactly(_HEAD.size))
             topic, payload = [await reader.readexactly(length) for length in lengths]
@@ -76,7 +76,7 @@ class Frame:
 
     @classmethod
     def read_from(cls, file: IO[bytes]) -> Self | None:
-        """The same, of a file that blocks."""
+        """The same for a blocking file."""
         head = file.read(_HEAD.size)
         if len(head) < _HEAD.size:
             return None
@@ -90,7 +90,7 @@ def joined(payloads: Iterable[bytes]) -> bytes:
 
 
 def split(payload: bytes) -> list[bytes]:
-    """The payloads of which `joined` made this one."""
+    """The payloads that `joined` put into this one."""
     found, at = [], 0
     while at < len(payload):
         (length,) = _LENGTH.unpack_from(payload, at)

@@ -11,29 +11,29 @@ from enum import Enum, auto
 from itertools import count
 
 from lambda_serving.errors import ServingError, of_code
-from lambda_serving.server import downloads
+from lambda_serving.server.shutdown import remove_downloads
 from lambda_serving.server.workers.frames import Frame, Kind
 
-__all__ = ["State", "WorkerProcess"]
+__all__ = ["WorkerProcess", "WorkerState"]
 
 _log = logging.getLogger(__name__)
 _MOST_SILENT, _MOST_BEHIND = 10, 60  # beats
 
 
-class State(Enum):
+class WorkerState(Enum):
     LOADING = auto()
     READY = auto()
-    """All is loaded; it waits to be told what to listen on, or is about to."""
+    """Its models have loaded; it waits for LISTEN, or is about to serve."""
     SERVING = auto()
     CLOSING = auto()
-    """It accepts no more."""
+    """It accepts no more connections."""
     ENDED = auto()
 
 
 class WorkerProcess:
-    """The processes, one after another, that have one number; `told` gets what they say.
+    """The processes that have one number, one after another; `told` receives their frames.
 
-    They inherit `listeners`, and the register of what they share (`sharing.Shared`).
+    They inherit `listeners` and the register of shared weights (`sharing.Shared`).
     """
 
     def __init__(
@@ -44,13 +44,13 @@ class WorkerProcess:
         told: Callable[["WorkerProcess", Frame], None],
     ) -> None:
         self.number = number
-        self.state = State.ENDED
+        self.state = WorkerState.ENDED
         self.error: ServingError | None = None
-        """What the last process ended with, if it could tell."""
+        """The error that the last process reported, if any."""
         self.is_outdated = False
-        """Whether the last one was ended because what is kept has changed since its start."""
+        """Whether the last process was killed because a kept payload changed while it loaded."""
         self.lacks_models = False
-        """Whether one of its models has no version that answers."""
+        """Whether a model has no version that answers."""
         self._silent = self._behind = 0
         self._is_over = False
         self._inherited = (register, *(listener.fileno() for listener in listeners))
@@ -62,13 +62,13 @@ class WorkerProcess:
 
     @property
     def is_ready(self) -> bool:
-        return self.state in {State.READY, State.SERVING}
+        return self.state in {WorkerState.READY, WorkerState.SERVING}
 
     async def live(self, first: Sequence[Frame]) -> str:
-        """Runs a process, which is told `first`, until it has ended; how it did, as a sentence."""
+        """Runs a process, which gets the `first` frames, until it ends; says how it ended."""
         ours, theirs = socket.socketpair()
         fds = [theirs.fileno(), *self._inherited]
-        self.state, self.error, self.is_outdated = State.LOADING, None, False
+        self.state, self.error, self.is_outdated = WorkerState.LOADING, None, False
         self._silent = self._behind = 0
         with theirs:
             self._process = process = await asyncio.create_subprocess_exec(
@@ -78,9 +78,9 @@ class WorkerProcess:
                 "lambda_serving.server.workers",
                 *map(str, (self.number, *fds)),
                 pass_fds=fds,
-                process_group=0,  # Ctrl-C is for the parent, which then tells all of them
+                process_group=0,  # only the parent gets Ctrl-C, and tells the workers
             )
-        if self.is_outdated or self._is_over:  # meanwhile
+        if self.is_outdated or self._is_over:  # while the process started
             self.kill()
         try:
             reader, self._writer = await asyncio.open_connection(sock=ours)
@@ -100,7 +100,7 @@ class WorkerProcess:
             self._writer.write(bytes(frame))
 
     async def call(self, topic: str, payload: bytes, seconds: float | None) -> bytes | None:
-        """What it answers to a part of a gather, None if it ends before, b"" if it takes longer."""
+        """Its answer to a gather: None if it ends first, b"" if it takes longer than `seconds`."""
         number = next(self._numbers)
         answer: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
         self._calls[number] = answer
@@ -115,19 +115,19 @@ class WorkerProcess:
             del self._calls[number]
 
     def beat(self) -> bool:
-        """Asks it whether it lives; False if it has not answered so often that it is killed.
+        """Sends a PING, or kills the process and returns False if it missed too many.
 
-        To be called every second. Beats are counted, not seconds, so that a machine that slept
-        blames nobody. A process is killed when none of its threads has answered for ten beats, or
-        when its event loop, which all REST clients wait for, has not got to it for sixty. One that
-        is loading, which may take as long as it likes, is not asked: no client waits for it.
+        To be called every second. A process is killed if no thread of it has answered for ten
+        beats, or if its event loop, which serves all REST clients, has not run for sixty. Beats are
+        counted, not seconds, so that a machine that slept kills no worker. A process that loads
+        is not asked: loading may take any time, and no client waits for it.
         """
         if not self.is_ready:
             return True
         if self._silent >= _MOST_SILENT or self._behind >= _MOST_BEHIND:
             beats = max(self._silent, self._behind)
-            _log.error("Worker %d has not answered for %d s: it is killed", self.number, beats)
-            self.state = State.CLOSING
+            _log.error("Worker %d has not answered for %d s. It is killed", self.number, beats)
+            self.state = WorkerState.CLOSING
             self.kill()
             return False
         self._silent += 1
@@ -135,14 +135,14 @@ class WorkerProcess:
         return True
 
     def outdate(self) -> None:
-        """Makes it end, to start anew."""
+        """Kills it, so that it starts again."""
         self.is_outdated = True
         self.kill()
 
     async def drain(self) -> bool:
-        """Makes it end for good; whether it did so well. One that has not answered is killed."""
+        """Ends it for good and returns whether it ended cleanly; kills one that does not serve."""
         self._is_over = True
-        if self.state not in {State.SERVING, State.CLOSING}:
+        if self.state not in {WorkerState.SERVING, WorkerState.CLOSING}:
             self.kill()
             return True
         self._signal(signal.SIGTERM)
@@ -157,7 +157,7 @@ class WorkerProcess:
                 self._process.send_signal(number)
 
     def receive(self, frame: Frame) -> None:
-        """Takes in what it says; what is not only for this is passed on."""
+        """Updates the state from a frame, and passes on what concerns the parent as well."""
         match frame.kind:
             case Kind.REPLY:
                 if waiting := self._calls.get(frame.number):
@@ -169,23 +169,23 @@ class WorkerProcess:
                 if lacked == self.lacks_models:
                     return
             case Kind.READY:
-                self.state, self.lacks_models = State.READY, bool(frame.number)
+                self.state, self.lacks_models = WorkerState.READY, bool(frame.number)
             case Kind.SERVING:
-                self.state = State.SERVING
+                self.state = WorkerState.SERVING
             case Kind.CLOSING:
-                self.state = State.CLOSING
+                self.state = WorkerState.CLOSING
             case Kind.FAILED:
                 self.error = of_code(frame.number, frame.payload.decode())
         self._told(self, frame)
 
     def _clear_up(self, pid: int) -> None:
-        self.state = State.ENDED
+        self.state = WorkerState.ENDED
         if self._writer:
             self._writer.close()
         for answer in self._calls.values():
             if not answer.done():
                 answer.set_result(None)
-        downloads.remove_left(pid)
+        remove_downloads(pid)
 
 
 def _ended(status: int) -> str:

@@ -1,8 +1,8 @@
-"""Other models for all workers, whichever of them was asked."""
+"""Reloading models in all workers, whichever of them got the request."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from lambda_serving import protos
 from lambda_serving.config import model_config
@@ -13,47 +13,54 @@ from lambda_serving.errors import ServingError, Unknown, of_code
 
 if TYPE_CHECKING:
     from lambda_serving.api.rpc.services import Reload
-    from lambda_serving.server.workers.worker import Worker
 
-__all__ = ["models", "reloading"]
+__all__ = ["first_models", "reloading"]
 
 _CHECK, _RELOAD = "check", "reload"
 _OK = b"\0"
 
 
-def models(worker: "Worker", settings: Settings) -> list[ModelConfig]:
-    """The models to begin with: those of the last reload, if a worker had to be replaced since.
+class Workers(Protocol):
+    """All workers, as one of them reaches them (see `worker.Worker`)."""
 
-    A config file that is read again and again has the last word in each process anyway.
+    def answer(self, topic: str, give: Callable[[bytes], bytes]) -> None: ...
+
+    def gather(self, topic: str, payload: bytes, *, keep: bool = False) -> list[bytes]: ...
+
+
+def first_models(kept: Mapping[str, bytes], settings: Settings) -> list[ModelConfig]:
+    """The models to load first: for a replaced worker, those of the last reload.
+
+    A config file that is polled overrides them, as it does in each process.
     """
-    kept = worker.kept.get(_RELOAD)
-    if kept is None or (
+    kept_models = kept.get(_RELOAD)
+    if kept_models is None or (
         settings.model_config_file and settings.model_config_file_poll_wait_seconds
     ):
         return settings.models()
-    return _parsed(kept)
+    return _parsed(kept_models)
 
 
-def reloading(worker: "Worker", core: ServerCore) -> "Reload":
-    """What does `core.reload` in every worker.
+def reloading(workers: Workers, core: ServerCore) -> "Reload":
+    """A function that does `core.reload` in every worker.
 
-    First each looks whether it could: if one refuses, nothing changes anywhere. After that only
-    loading can fail, which is tried again in each as it is in a single process. Raises the first
-    error of all workers.
+    Every worker checks the models first: if one refuses them, nothing changes anywhere. After that
+    only loading can fail, and each worker retries it as a single process does. The function raises
+    the first error of all workers.
     """
-    worker.answer(_CHECK, partial(_told, core.check))
-    worker.answer(_RELOAD, partial(_told, core.reload))
+    workers.answer(_CHECK, partial(_answer, core.check))
+    workers.answer(_RELOAD, partial(_answer, core.reload))
 
     def reload(models: Sequence[ModelConfig]) -> None:
         payload = model_config.to_message(models).SerializeToString()
-        _raise_first(worker.gather(_CHECK, payload))
-        _raise_first(worker.gather(_RELOAD, payload, keep=True))
+        _raise_first(workers.gather(_CHECK, payload))
+        _raise_first(workers.gather(_RELOAD, payload, keep=True))
 
     return reload
 
 
-def _told(use: Callable[[Sequence[ModelConfig]], None], payload: bytes) -> bytes:
-    """An error as its code, a byte, and its message."""
+def _answer(use: Callable[[Sequence[ModelConfig]], None], payload: bytes) -> bytes:
+    """Zero for success; an error as its code, one byte, and its message."""
     try:
         use(_parsed(payload))
     except ServingError as error:
@@ -64,7 +71,7 @@ def _told(use: Callable[[Sequence[ModelConfig]], None], payload: bytes) -> bytes
 def _raise_first(answers: Sequence[bytes]) -> None:
     for answer in answers:
         if not answer:
-            raise Unknown("A worker failed to reload; its log says why")
+            raise Unknown("A worker failed to reload. See the log for the reason")
         if answer != _OK:
             raise of_code(answer[0], answer[1:].decode())
 

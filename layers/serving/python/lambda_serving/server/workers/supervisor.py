@@ -1,6 +1,6 @@
-"""The parent of the workers: starts, replaces, drains them, and passes on what they ask.
+"""The parent of the workers: starts, replaces and drains them, and relays their gathers.
 
-It loads no model, and so no TensorFlow: what brings down a worker cannot bring down the parent.
+It loads no model, and so not TensorFlow: what crashes a worker cannot crash the parent.
 """
 
 import asyncio
@@ -21,9 +21,9 @@ from lambda_serving.servables.tensorflow_c.sharing import new_memory
 from lambda_serving.server.listeners import grpc_listener, rest_listener
 from lambda_serving.server.shutdown import shutdown_signals
 from lambda_serving.server.workers.frames import Frame, Kind, joined
-from lambda_serving.server.workers.process import State, WorkerProcess
+from lambda_serving.server.workers.process import WorkerProcess, WorkerState
 
-__all__ = ["pause_after", "supervise"]
+__all__ = ["pause_after", "shared_out", "supervise"]
 
 _log = logging.getLogger(__name__)
 _BACKLOG = 2048
@@ -36,15 +36,15 @@ _BEAT_SECONDS = 1
 
 
 def supervise(settings: Settings) -> None:
-    """Serves by `settings.workers` processes until SIGINT, SIGTERM or SIGHUP, then lets them drain.
+    """Serves with `settings.workers` processes until a shutdown signal, then lets them drain.
 
-    Raises what a worker's first load raises, and Unavailable when a port cannot be taken. Ends
-    with exit code 1 when a worker did not end by itself or after a second signal.
+    Raises what a worker's first load raises, and Unavailable if a port cannot be bound. The exit
+    code is 1 after a second signal, or if a worker did not end by itself.
     """
-    settings.models()  # raises here what each of the workers would
+    settings.models()  # raises once what every worker would raise
     if settings.grpc_socket_path:
         raise InvalidArgument(
-            "--grpc_socket_path is for one process: --workers share a --port, not a socket"
+            "--grpc_socket_path is for one process: --workers can share a --port, but not a socket"
         )
     settings = _with_cores_shared(settings)
     with ExitStack() as held:
@@ -59,16 +59,29 @@ def supervise(settings: Settings) -> None:
 
 
 def pause_after(failures: int) -> float:
-    """Seconds before a worker starts that has ended so many times soon after its start."""
+    """Seconds before a worker starts again that has ended soon after its start so many times."""
     return min(2.0 ** (min(failures, 10) - 1), _LONGEST_PAUSE_SECONDS) if failures else 0
 
 
-class _Supervisor:
-    """`listeners` are the REST sockets of the workers, bound to one port.
+def shared_out(ready: Sequence[int], count: int) -> dict[int, set[int]]:
+    """Which sockets each ready worker accepts from, when there are `count` workers in all.
 
-    `register` is that of the memory which they share.
-    The kernel spreads connections evenly over them. All of them stay open here, so that nobody
-    who has connected is reset when a worker ends: another one accepts in its place meanwhile.
+    It has its own socket, and its share of those whose worker is not ready:
+
+    >>> shared_out([0, 3], 4)
+    {0: {0, 2}, 3: {1, 3}}
+    """
+    shares = {number: {number} for number in ready}
+    for orphan in set(range(count)).difference(ready):
+        shares[ready[orphan % len(ready)]].add(orphan)
+    return shares
+
+
+class _Supervisor:
+    """`listeners` are the workers' REST sockets, bound to one port; `register` is that of `Shared`.
+
+    The kernel spreads connections evenly over the sockets. All of them stay open here, so that a
+    client that has connected is not reset when a worker ends: another worker accepts it meanwhile.
     """
 
     def __init__(
@@ -89,7 +102,7 @@ class _Supervisor:
         self._status = 0
 
     async def run(self) -> int:
-        """The exit status, when all workers have ended."""
+        """Returns the exit status once all workers have ended."""
         for number in shutdown_signals():
             asyncio.get_running_loop().add_signal_handler(number, self._stop)
         lives = [asyncio.create_task(self._keep_alive(worker)) for worker in self._workers]
@@ -104,7 +117,7 @@ class _Supervisor:
         return self._status
 
     async def _keep_alive(self, worker: WorkerProcess) -> None:
-        """Raises what hinders a worker from its first load; after that it is tried again."""
+        """Runs the worker again and again; raises the error of a first load that fails."""
         failures = 0
         while not self._stopping.is_set():
             began = monotonic()
@@ -122,7 +135,7 @@ class _Supervisor:
             await self._sleep(pause)
 
     async def _lived(self, worker: WorkerProcess) -> str:
-        """As `WorkerProcess.live`; once all serve, what it raises is an end like others."""
+        """Like `WorkerProcess.live`; once all workers serve, an error is an end like any other."""
         try:
             return await worker.live(self._first_frames())
         except Exception as error:
@@ -138,8 +151,8 @@ class _Supervisor:
                 silent = [worker for worker in self._workers if not worker.beat()]
                 if silent:
                     self._share_out()
-            except Exception:  # noqa: BLE001 - nobody else would replace those that hang
-                _log.exception("Could not ask the workers whether they live")
+            except Exception:  # noqa: BLE001 - nothing else would replace workers that hang
+                _log.exception("Could not check the workers")
 
     def _first_frames(self) -> list[Frame]:
         kept = [Frame(Kind.KEPT, 0, topic, payload) for topic, payload in self._kept.items()]
@@ -151,7 +164,7 @@ class _Supervisor:
             case Kind.READY | Kind.PONG | Kind.CLOSING:
                 self._share_out()
             case Kind.SERVING if not self._is_serving:
-                self._is_serving = all(each.state is State.SERVING for each in self._workers)
+                self._is_serving = all(each.state is WorkerState.SERVING for each in self._workers)
                 if self._is_serving:
                     host, port = self._listeners[0].getsockname()[:2]
                     _log.info(
@@ -162,17 +175,8 @@ class _Supervisor:
                 self._start(self._gather(worker, frame))
 
     def _share_out(self) -> None:
-        """Says to each worker what to accept from: its own socket, and those without a worker.
-
-        One that lacks a model does not begin to serve while another has all of them.
-        """
-        ready = [worker for worker in self._workers if worker.is_ready]
-        if not all(worker.lacks_models for worker in ready):
-            ready = [
-                worker
-                for worker in ready
-                if worker.state is State.SERVING or not worker.lacks_models
-            ]
+        """Tells each ready worker which sockets to accept from, once all have been ready."""
+        ready = self._may_serve()
         if self._stopping.is_set() or not ready:
             return
         if not self._are_open:
@@ -181,16 +185,24 @@ class _Supervisor:
             self._are_open = True
             for listener in self._listeners:
                 listener.listen(_BACKLOG)
-        orphans = {worker.number for worker in self._workers if worker not in ready}
-        for place, worker in enumerate(ready):
-            adopted = {number for number in orphans if number % len(ready) == place}
-            worker.send(Frame(Kind.LISTEN, payload=bytes({worker.number} | adopted)))
+        for number, sockets in shared_out(ready, len(self._workers)).items():
+            self._workers[number].send(Frame(Kind.LISTEN, payload=bytes(sockets)))
+
+    def _may_serve(self) -> list[int]:
+        """Ready workers, except new ones that lack a model while others lack none."""
+        ready = [worker for worker in self._workers if worker.is_ready]
+        all_lack = all(worker.lacks_models for worker in ready)
+        return [
+            worker.number
+            for worker in ready
+            if all_lack or worker.state is WorkerState.SERVING or not worker.lacks_models
+        ]
 
     async def _gather(self, asker: WorkerProcess, frame: Frame) -> None:
         try:
             answered = await self._answers(frame)
-        except Exception:  # noqa: BLE001 - the asker waits for an answer
-            _log.exception("Could not ask all workers for %s", frame.topic)
+        except Exception:  # noqa: BLE001 - the asking worker waits for an answer
+            _log.exception("Could not query all workers for %s", frame.topic)
             answered = joined([b""])
         asker.send(Frame(Kind.ANSWERS, frame.number, payload=answered))
 
@@ -199,9 +211,9 @@ class _Supervisor:
             if frame.kind is Kind.KEEP:
                 self._kept[frame.topic] = frame.payload
                 for worker in self._workers:
-                    if worker.state is State.LOADING:
+                    if worker.state is WorkerState.LOADING:
                         worker.outdate()
-            # what is to be kept is done, which takes as long as it takes
+            # a kept payload must be applied, however long that takes
             seconds = _ANSWER_SECONDS if frame.kind is Kind.ASK else None
             answers = await self._ask_all(frame.topic, frame.payload, seconds)
         return joined(answer for answer in answers if answer is not None)
@@ -217,12 +229,12 @@ class _Supervisor:
             self._kill("A second signal")
             return
         if not self._is_serving:
-            _log.info("Told to stop before every model had loaded")
+            _log.info("Stopped before every model had loaded")
         self._stopping.set()
         self._start(self._drain())
 
     async def _drain(self) -> None:
-        """Ends all workers; first each becomes the only one that holds its socket."""
+        """Ends all workers, after each has become the only holder of its socket."""
         await self._ask_all("release", b"", _RELEASE_SECONDS)
         for listener in self._listeners:
             listener.close()
@@ -231,12 +243,12 @@ class _Supervisor:
             async with asyncio.timeout(seconds + _PATIENCE_SECONDS):
                 ended = await asyncio.gather(*(worker.drain() for worker in self._workers))
         except TimeoutError:
-            self._kill(f"Not all has ended in --drain_seconds={seconds}")
+            self._kill(f"Workers are still running after --drain_seconds={seconds}")
         else:
             self._status = self._status or int(not all(ended))
 
     def _kill(self, why: str) -> None:
-        _log.error("%s: workers that have not ended are killed", why)
+        _log.error("%s: the remaining workers are killed", why)
         self._status = 1
         for worker in self._workers:
             worker.kill()
@@ -255,7 +267,7 @@ class _Supervisor:
 
 
 def _with_cores_shared(settings: Settings) -> Settings:
-    """Threads inside an op are as many as a worker has cores, if the operator did not choose."""
+    """Divides the cores among the workers for threads inside an op, unless the operator chose."""
     config = protos.message("tensorflow.ConfigProto").FromString(settings.session_config())
     if config.intra_op_parallelism_threads:
         return settings
@@ -264,7 +276,7 @@ def _with_cores_shared(settings: Settings) -> Settings:
 
 
 def _register() -> int:
-    """A register of shared memory; without such memory each worker finds out, and says so."""
+    """The register of shared memory; a worker reports it if the machine has none."""
     try:
         return new_memory("register")
     except OSError:
@@ -272,7 +284,7 @@ def _register() -> int:
 
 
 def _shared(listener: socket.socket) -> socket.socket:
-    """Lets others of this user share a port, which until now nobody else could have."""
+    """Lets other sockets of this user bind the same port from now on."""
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     return listener
 

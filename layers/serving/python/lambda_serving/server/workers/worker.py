@@ -1,4 +1,4 @@
-"""A worker's side of the socket to its parent: what it is told, and what it may ask."""
+"""A worker's side of the socket to its parent."""
 
 import json
 import logging
@@ -18,6 +18,7 @@ from lambda_serving.core import threads
 from lambda_serving.core.server_core import ServerCore
 from lambda_serving.errors import ServingError
 from lambda_serving.server.workers.frames import Frame, Kind, split
+from lambda_serving.server.workers.reloading import reloading
 
 if TYPE_CHECKING:
     from lambda_serving.api.rpc.services import Reload
@@ -31,11 +32,11 @@ _RELEASE = "release"
 
 
 class Worker:
-    """One of several processes on the same ports: a `server.Process`, and `gather` among all.
+    """One of several processes on the same ports: a `serve.Process` that can query the others.
 
-    `listeners` are the REST sockets of all workers, `number` is its own. Each lies in the parent,
-    too, so that what has connected is not lost with a worker: another one takes it. `end` ends the
-    process at once when its parent has ended.
+    `listeners` are the REST sockets of all workers; `number` is this worker's index. The parent
+    holds every socket too, so that connections waiting at a worker that dies go to another one.
+    `end` is called when the parent has ended.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class Worker:
         end: Callable[[int], object] = os._exit,
     ) -> None:
         self.kept: dict[str, bytes] = {}
-        """What was gathered to be kept before this process began, by topic."""
+        """By topic, the last payload gathered with `keep` before this process began."""
         self._control = control
         self._file = control.makefile("rb")
         self._sending = threading.Lock()
@@ -67,54 +68,54 @@ class Worker:
 
     @property
     def listener(self) -> socket.socket:
-        """The socket that is this worker's own."""
+        """This worker's own socket."""
         return self._listeners[self._number]
 
     def start(self) -> Settings:
-        """The settings to serve by; from then on a thread follows what the parent says."""
+        """Waits for the settings to serve by; after that a thread obeys the parent."""
         while frame := Frame.read_from(self._file):
             if frame.kind is Kind.START:
                 self._is_replacement = bool(frame.number)
-                threads.start("parent", self._follow, daemon=True)
+                threads.start("parent", self._obey, daemon=True)
                 return Settings(**json.loads(frame.payload))
             self.kept[frame.topic] = frame.payload
         sys.exit(1)
 
     def answer(self, topic: str, give: Callable[[bytes], bytes]) -> None:
-        """Makes `give` what this worker answers to a gather of that topic.
+        """Has this worker answer gathers of that topic with `give(payload)`.
 
-        It runs in a thread of its own, of which there are a few. What it does not catch is logged,
-        and b"" is the answer. To be called before `loaded`, so that no gather comes too early.
+        `give` runs in one of a few threads. If it raises, the error is logged and the answer is
+        b"". To be called before `loaded`, so that no gather comes too early.
         """
         self._answers[topic] = give
 
     def gather(self, topic: str, payload: bytes, *, keep: bool = False) -> list[bytes]:
-        """What every worker, this one among them, answers to `payload` under `topic`.
+        """The answers of all workers, this one included, to `payload` under `topic`.
 
-        Blocks until all have answered; any thread may call it but those of `answer`. A worker that
-        is not ready, or ends meanwhile, is left out; b"" is one that could not answer, or not in
-        some seconds. Gathers of one topic come one after another and reach all workers in the same
-        order. With `keep`, they get all the time they need, workers that start later find the
-        payload in `kept`, and those that are starting start anew.
+        Blocks until all have answered; any thread may call it except one that runs an `answer`. A
+        worker that is not ready, or ends meanwhile, is left out; one that fails, or takes longer
+        than five seconds, counts as b"". Gathers of one topic reach all workers in the same order,
+        one after another. With `keep` there is no time limit, workers that start later find the
+        payload in `kept`, and workers that are loading start again.
         """
         number, found = next(self._numbers), Future[list[bytes]]()
         self._asked[number] = found
         self._send(Frame(Kind.KEEP if keep else Kind.ASK, number, topic, payload))
         return found.result()
 
-    def asking(self, topic: str, give: Callable[[bytes], bytes]) -> Callable[[bytes], list[bytes]]:
+    def gatherer(
+        self, topic: str, give: Callable[[bytes], bytes]
+    ) -> Callable[[bytes], list[bytes]]:
         self.answer(topic, give)
         return partial(self.gather, topic)
 
     def failed_to_load(self, error: ServingError) -> None:
-        """Raises the error, unless others serve already: then what has loaded must do for now."""
+        """Raises the error, unless other workers serve already; then this one joins them."""
         if not self._is_replacement:
             raise error
-        _log.error("%s. What has loaded is served", error)
+        _log.error("%s. The models that did load are served", error)
 
     def loaded(self, core: ServerCore) -> "Reload":
-        from lambda_serving.server.workers.reloading import reloading
-
         reload = reloading(self, core)
         self._core = core
         self._send(Frame(Kind.READY, int(not core.is_complete())))
@@ -131,18 +132,18 @@ class Worker:
         self._send(Frame(Kind.CLOSING))
 
     def failed(self, error: ServingError) -> None:
-        """Leaves it to the parent to tell of it."""
+        """Sends the error to the parent, which reports it."""
         self._send(Frame(Kind.FAILED, error.code, payload=str(error).encode()))
 
-    def _follow(self) -> bool:
+    def _obey(self) -> bool:
         try:
             frame = Frame.read_from(self._file)
         except (OSError, ValueError, struct.error):
-            _log.exception("What the parent says cannot be understood: this worker ends")
+            _log.exception("Invalid message from the parent process: this worker ends")
             frame = None
         if frame is None:
             self._file.close()
-            self._end(1)  # its parent has been killed
+            self._end(1)  # the parent has been killed
             return False
         match frame.kind:
             case Kind.CALL:
@@ -173,7 +174,7 @@ class Worker:
     def _call(self, frame: Frame) -> None:
         try:
             answer = self._answers[frame.topic](frame.payload)
-        except Exception:  # noqa: BLE001 - the end of a thread: the asker would wait for ever
+        except Exception:  # noqa: BLE001 - the asking worker waits for an answer
             _log.exception("Could not answer %s", frame.topic)
             answer = b""
         self._send(Frame(Kind.REPLY, frame.number, payload=answer))
@@ -183,7 +184,7 @@ class Worker:
             self._server.accept_from([self._listeners[number] for number in self._others])
 
     def _release(self, _: bytes) -> bytes:
-        """Before all workers drain, the sockets of the others: each closes its own for good."""
+        """Closes the sockets of the other workers, so that each can close its own for good."""
         for number, listener in enumerate(self._listeners):
             if number != self._number:
                 listener.close()
