@@ -431,7 +431,7 @@ def test_files_that_cannot_be_read_do_not_hinder_others(folder: _Place, models_d
 @pytest.mark.parametrize(
     ("model", "pattern", "place", "flags", "reason"),
     [
-        ("/nowhere", "*.jsonl", "out", [], "/nowhere is not there. Correct the path"),
+        ("/nowhere", "*.jsonl", "out", [], "/nowhere does not exist. Correct the path"),
         (_MLP, "*.json", "out", [], "No file matches {}/in/*.json. Correct the pattern: such as"),
         (_MLP, "", "out", [], "The pattern {}/in/ names no files: such as folder/*.jsonl or s3:"),
         (_MLP, "*.txt", "out", [], "The format of a.txt is not told by its name. Give it: --form"),

@@ -64,7 +64,7 @@ def test_predict_prints_golden_pairs_that_a_push_takes(url: str) -> None:
         (["two", "[1.0]", "--label=a b"], 1, "Unrecognized servable version label: a b"),
         (["two", "[1.0"], 1, "Error: The data is not JSON"),
         (["two", "@/nowhere"], 1, "Error: Could not read /nowhere"),
-        (["two", "[1.0]", "--label=a", "--version=1"], 2, "exclude each other"),
+        (["two", "[1.0]", "--label=a", "--version=1"], 2, "Use either --version or --label"),
     ],
 )
 def test_predict_tells_what_went_wrong(
@@ -210,7 +210,7 @@ def test_inspect_names_a_batch_size_that_is_baked_in(models_dir: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "reason"),
     [
-        ([], "There is: nothing. Put a model into it: model.export("),
+        ([], "It holds: nothing. Put a model into it: model.export("),
         (["model.h5"], "model.h5 is a model in Keras's own format"),
         (["saved_model.pb"], "Could not find meta graph def"),
     ],

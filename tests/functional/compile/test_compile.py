@@ -498,7 +498,7 @@ def test_command_says_what_stays_as_it_is(models_dir: Path, tmp_path: Path) -> N
     process = _start(models_dir / "counter" / "1", tmp_path / "1")
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 0
-    assert said == f"{tmp_path}/1: left as it is, since {_STAYS['counter/1']}\n"
+    assert said == f"{tmp_path}/1: copied unchanged, because {_STAYS['counter/1']}\n"
 
 
 def test_command_tells_of_stages_that_come_late(tmp_path: Path) -> None:
@@ -512,7 +512,7 @@ def test_command_tells_of_stages_that_come_late(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["nowhere", "out"], "Error: nowhere is not there. Correct the path"),
+        (["nowhere", "out"], "Error: nowhere does not exist. Correct the path"),
         ([".", "."], "neither saved_model.pb nor folders whose names are numbers"),
     ],
 )

@@ -302,9 +302,9 @@ def test_set_policy_keeps_labels(file: PolicyFile, words: list[str], shown: str)
         (["newest"], "latest, latest N, all, or specific VERSION,VERSION, and not 'newest'"),
         (["all", "1"], "and not 'all 1'"),
         (["specific"], "and not 'specific'"),
-        (["specific", "1,x"], "'x' must be a number of at least 0"),
-        (["specific", str(2**63)], "must be a number of at least 0"),
-        (["latest", "0"], "'0' must be a number of at least 1 and at most 4294967295"),
+        (["specific", "1,x"], "'x' must be a number from 0"),
+        (["specific", str(2**63)], "must be a number from 0"),
+        (["latest", "0"], "'0' must be a number from 1 to 4294967295"),
     ],
 )
 def test_policies_that_are_none_are_refused(words: list[str], reason: str) -> None:
@@ -341,12 +341,12 @@ def test_a_label_that_is_not_there_cannot_be_removed(base_path: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["stable"], "A label is set by NAME=VERSION, and not by 'stable'"),
+        (["stable"], "Labels are set with NAME=VERSION, not with 'stable'"),
         (["a.b=1"], "The label 'a.b' must be 1 to 100 of A-Z, a-z, 0-9, _ and -"),
         (["ü=1"], "The label 'ü' must be"),
         (["=1"], "The label '' must be"),
         ([f"{'a' * 101}=1"], "must be 1 to 100 of"),
-        (["a=-1"], "'-1' must be a number of at least 0"),
+        (["a=-1"], "'-1' must be a number from 0"),
         (["a=1", "a=2"], "The label a is set twice"),
         (["a=1", "--remove", "a"], "a cannot be set and removed at once"),
     ],
@@ -405,7 +405,7 @@ def test_rollback_goes_to_the_good_version_before(four_versions: str, client: "S
         f"{four_versions}: specific {version}; labels stable=3\nBack to version {version}. {back}"
         for version in (3, 1)  # version 2 failed
     ]
-    with pytest.raises(FailedPrecondition, match="has no version before 1 that is complete and di"):
+    with pytest.raises(FailedPrecondition, match="has no version before 1 that is complete and ha"):
         _run(rollback, four_versions)
 
 

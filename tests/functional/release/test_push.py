@@ -83,7 +83,7 @@ def test_push_to_a_bucket_is_once_and_for_all(bucket: dict[str, str]) -> None:
     ]
     assert [code for code, _, _ in said] == [0, 0, 1]
     assert said[0][1] == f"{destination}: pushed 4 files, 0.6 MiB\n"
-    assert said[1][1:] == (f"{destination} has these 4 files already. Nothing to do\n", "")
+    assert said[1][1:] == (f"{destination} already has these 4 files. Nothing to do\n", "")
     assert said[2][2] == (
         f"Error: {destination} holds other files than this SavedModel: fingerprint.pb,"
         " saved_model.pb, variables/variables.data-00000-of-00001, variables/variables.index"
@@ -148,7 +148,7 @@ def test_golden_pairs_that_are_answered_are_told(models_dir: Path, tmp_path: Pat
     source = _golden(models_dir, tmp_path, "half_plus_two/123", _ROWS, _NAMED, _REFUSED)
     code, told, _ = _push(source, tmp_path / "models/1")
     assert code == 0
-    assert told.endswith(" MiB. Golden pairs checked: 3\n")
+    assert told.endswith(" MiB. Golden answers checked: 3\n")
     assert (tmp_path / "models/1/assets.extra/golden.jsonl").exists()
 
 
@@ -188,9 +188,9 @@ def test_golden_pairs_that_are_none_are_not_pushed(models_dir: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("source", "destination", "reason"),
     [
-        (MNIST / "saved", "/nowhere/1", "holds no SavedModel but versions: 1. Push one of them, "),
-        (MNIST, "/nowhere/1", "There is: README.md"),
-        (MNIST / "no", "/nowhere/1", "examples/mnist/no is not there"),
+        (MNIST / "saved", "/nowhere/1", "is a base path with versions 1. Push one of them, "),
+        (MNIST, "/nowhere/1", "It holds: README.md"),
+        (MNIST / "no", "/nowhere/1", "examples/mnist/no does not exist"),
         (_SAVED, "/nowhere/v1", "as in s3://bucket/models/MLP/2, and that of /nowhere/v1 is not"),
         (_SAVED, "s3://nowhere/m/1", "s3://nowhere/m/1: the bucket does not exist. Correct its"),
         (_SAVED, "s3:///1", "s3:///1 names no bucket: s3://BUCKET/PREFIX"),

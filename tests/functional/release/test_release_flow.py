@@ -84,7 +84,7 @@ def test_pushed_versions_go_live_one_after_the_other_and_back(
     )
     code, said, _ = _command("status", base_path, stack)
     *table, last = said.splitlines()
-    assert (code, last) == (0, "Nothing is to be done")
+    assert (code, last) == (0, "Nothing to do")
     cells = [[cell.strip() for cell in line.split("│")[1:6]] for line in table if "│" in line]
     assert cells == [
         ["2", "AVAILABLE", "", "live", "3"],

@@ -117,7 +117,7 @@ def test_flags_without_effect_are_told_and_do_not_stop_the_start() -> None:
 def test_flag_that_would_change_answers_or_safety_is_refused(flag: str) -> None:
     said = _refusal("--rest_api_port=0", "--model_base_path=/nowhere", flag)
     assert said.startswith(f"Error: {flag.partition('=')[0]}=")
-    assert " is not possible: " in said
+    assert " is not supported: " in said
 
 
 def test_busy_port_is_told_at_once() -> None:

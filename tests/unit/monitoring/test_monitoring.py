@@ -68,8 +68,8 @@ def test_page_stands_where_the_config_enables_it(
         ("prometheus_config { port: 9090 }", '1:21.*no field named "port"'),
         ('prometheus_config { path: "metrics" }', "path is 'metrics'; it must begin with /"),
         ('prometheus_config { path: "/m?x=1" }', "neither . nor #"),
-        ('prometheus_config { path: "/V1/metrics" }', "another page is there"),
-        ('prometheus_config { path: "/healthz" }', "another page is there"),
+        ('prometheus_config { path: "/V1/metrics" }', "that is another page"),
+        ('prometheus_config { path: "/healthz" }', "that is another page"),
     ],
 )
 def test_wrong_config_is_told_with_its_place(tmp_path: Path, text: str, said: str) -> None:
@@ -293,9 +293,12 @@ def test_end_of_trouble_is_told_when_it_lasts(
         shutil.rmtree(folder)
         folder.touch()
         logged(62, "UNAVAILABLE")
-    told = [record.getMessage().removesuffix(". What comes is lost") for record in caplog.records]
+    told = [
+        record.getMessage().removesuffix(". Requests are lost until this is fixed")
+        for record in caplog.records
+    ]
     lost = f"Could not log requests to {folder / 'log'}: [Errno 17] File exists: '{folder}'"
-    assert told == [lost, f"Requests are logged to {folder / 'log'} again; 2 were not", lost]
+    assert told == [lost, f"Requests are logged to {folder / 'log'} again; 2 were lost", lost]
 
 
 def test_what_comes_while_too_much_waits_is_dropped_and_counted(tmp_path: Path) -> None:

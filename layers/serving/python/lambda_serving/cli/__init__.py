@@ -1,4 +1,4 @@
-"""`lambda-serving`: serve, predict, inspect, compile, batch, push, and what is released."""
+"""The `lambda-serving` command: serving, trying, compiling and releasing models."""
 
 import signal
 import sys
@@ -24,8 +24,8 @@ __all__ = ["main"]
 @click.version_option(__version__)
 @click.pass_context
 def _commands(context: click.Context) -> None:
-    """TensorFlow Serving's API on a laptop, in a container and on AWS Lambda."""
-    if context.invoked_subcommand != serve.name:  # which drains
+    """Serve TensorFlow models with TensorFlow Serving's API, and release them to AWS Lambda."""
+    if context.invoked_subcommand != serve.name:  # serve drains instead
         _end_by_signals()
 
 
@@ -45,7 +45,7 @@ _commands.add_command(rollback)
 def _end_by_signals() -> None:
     """SIGTERM and SIGHUP end a command like Ctrl-C does, and leave nothing half-made."""
     for number in shutdown_signals():
-        if number != signal.SIGINT:  # click's
+        if number != signal.SIGINT:  # click handles Ctrl-C
             signal.signal(number, _end)
 
 
@@ -54,7 +54,7 @@ def _end(number: int, _: object) -> None:
 
 
 def main() -> None:
-    """Runs the command of `sys.argv`; a failure is one sentence and exit code 1."""
+    """Runs the command in `sys.argv`; an error is printed as one sentence, with exit code 1."""
     try:
         _commands()
     except ServingError as error:

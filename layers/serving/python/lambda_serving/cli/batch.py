@@ -1,4 +1,4 @@
-"""`lambda-serving batch`: files of rows through a model, on this machine or as AWS Batch's job."""
+"""`lambda-serving batch`: predicts files of rows, on this machine or as an AWS Batch job."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # see cli.inspect
 
 __all__ = ["batch"]
 
-_BAD_ROWS = 4  # the exit code
+_BAD_ROWS = 4  # exit code
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""`lambda-serving compile`: a SavedModel made quick to start, once and for all its starts."""
+"""`lambda-serving compile`: makes a SavedModel start faster."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,11 +24,12 @@ _SAME_SPEED = 1.1
 @click.argument("destination", type=click.Path(path_type=Path))
 @loading
 def compile_command(source: Path, destination: Path, loading: Loading) -> None:
-    """Compile the SavedModel in SOURCE into the new folder DESTINATION.
+    """Compile the SavedModel in SOURCE into a new folder, DESTINATION.
 
-    SOURCE is one version (it holds saved_model.pb), or a base path, of which every version is
-    compiled into a folder of the same number below DESTINATION. The answers of both are compared
-    first; a model that cannot be compiled is copied as it is. DESTINATION.compile.json tells more.
+    SOURCE is a version's folder (with saved_model.pb) or a base path; each version of a base path
+    is compiled into a folder with its number below DESTINATION. The compiled model is kept only if
+    it gives the same answers; a model that cannot be compiled is copied unchanged. A report is
+    written to DESTINATION.compile.json.
     """
     from rich.progress import SpinnerColumn
 
@@ -57,7 +58,7 @@ def _show(console: "Console", target: Path, report: "Report") -> None:
     seconds = sum(report.seconds.values())
     if report.reason is not None:
         console.print(
-            f"{target}: left as it is, since {report.reason}", style="yellow", soft_wrap=True
+            f"{target}: copied unchanged, because {report.reason}", style="yellow", soft_wrap=True
         )
         return
     console.print(f"{target}: compiled in {seconds:.1f} s ({report.chosen})", soft_wrap=True)
@@ -65,9 +66,9 @@ def _show(console: "Console", target: Path, report: "Report") -> None:
     for name, check in report.checks.items():
         if not check.compared:
             console.print(
-                f"Signature {name} answered none of the {check.refused} inputs that were tried, so"
-                " its answers are not compared. Warm-up requests in the export would be tried. The"
-                f" first error of the export: {check.refusal or 'there is none'}",
+                f"The answers of signature {name} were not compared: it failed on all"
+                f" {check.refused} inputs that were tried. Add warm-up requests to the export: they"
+                f" are tried too. Its first error: {check.refusal or 'none'}",
                 style="yellow",
                 soft_wrap=True,
             )
@@ -88,12 +89,12 @@ def _table(report: "Report") -> "Table":
         if old is not None and new is not None:
             made.add_row(title, f"{old:.3g} ms", f"{new:.3g} ms", _speed(old, new))
     largest = max((check.largest_error for check in report.checks.values()), default=0.0)
-    made.add_row("largest error, of the largest value", "", f"{largest:.1g}")
+    made.add_row("largest error, relative to the largest value", "", f"{largest:.1g}")
     return made
 
 
 def _speed(old: float, new: float) -> str:
-    """How much faster or slower, in words; little of either is noise."""
+    """How much faster or slower, in words; a small difference is noise."""
     times = old / new
     if times >= _SAME_SPEED:
         return f"{times:.1f}x faster"

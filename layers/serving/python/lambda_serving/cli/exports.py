@@ -1,4 +1,4 @@
-"""What a command's folder argument stands for."""
+"""Which SavedModels a command's folder argument means."""
 
 from pathlib import Path
 
@@ -15,15 +15,15 @@ _EXPORTS = ("saved_model.pb", "saved_model.pbtxt")
 
 
 def exports(directory: Path) -> list[Path]:
-    """The folder itself if it holds a SavedModel, else the versions in it.
+    """The folder itself if it holds a SavedModel, otherwise the versions in it.
 
-    Raises NotFound if there are none, with what is there instead and what to do about it.
+    Raises NotFound if there are none; the error lists what is there and what to do.
     """
     if not directory.is_dir():
         there = directory.exists()
         told = advice(str(directory)) if there else "Correct the path"
         raise NotFound(
-            f"{directory} is {'no folder' if there else 'not there'}{told and f'. {told}'}"
+            f"{directory} {'is not a folder' if there else 'does not exist'}{told and f'. {told}'}"
         )
     if any((directory / name).is_file() for name in _EXPORTS):
         return [directory]
@@ -35,19 +35,19 @@ def exports(directory: Path) -> list[Path]:
     told = advice(str(directory), contents) or _below(directory)
     raise NotFound(
         f"{directory} holds neither saved_model.pb nor folders whose names are numbers."
-        f" There is: {', '.join(contents) or 'nothing'}{told and f'. {told}'}"
+        f" It holds: {', '.join(contents) or 'nothing'}{told and f'. {told}'}"
     )
 
 
 def _below(directory: Path) -> str:
     found = sorted(path.parent for name in _EXPORTS for path in directory.glob(f"*/{name}"))
-    return f"Give one of the SavedModels in it, such as {found[0]}" if found else ""
+    return f"Use one of the SavedModels in it, such as {found[0]}" if found else ""
 
 
 def newest(model: str, folder: Path) -> Path:
-    """The folder of a version, or of the largest one below a base path; s3:// is fetched.
+    """The folder of a version, or of the largest version below a base path.
 
-    What is fetched lies below `folder`. Raises what `exports` and the store raise.
+    A model in s3:// is downloaded below `folder`. Raises what `exports` and the store raise.
     """
     if not Address.parse(model, "MODEL").is_bucket:
         return exports(Path(model))[-1]
@@ -60,7 +60,7 @@ def newest(model: str, folder: Path) -> Path:
         contents = store.contents(name)
         told = advice(address, contents)
         raise NotFound(
-            f"{model} is not the folder of a version, and there are none below it. There is:"
+            f"{model} is not the folder of a version, and holds no versions. It holds:"
             f" {', '.join(contents) or 'nothing'}{told and f'. {told}'}"
         )
     return open_store({name: base_path}, folder).fetch(ServableId(name, int(version)))

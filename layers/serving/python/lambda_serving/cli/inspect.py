@@ -1,4 +1,4 @@
-"""`lambda-serving inspect`: what is in a SavedModel, and what is wrong with it."""
+"""`lambda-serving inspect`: shows what is in a SavedModel, and what is wrong with it."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ import click
 from lambda_serving.cli.console import plain_console, printable, table
 from lambda_serving.cli.options import Loading, loading
 
-if TYPE_CHECKING:  # these bring numpy, which `serve` imports beside the loading of TensorFlow
+if TYPE_CHECKING:  # these import numpy, which `serve` imports while TensorFlow loads
     from rich.console import Console
     from rich.table import Table
 
@@ -22,23 +22,24 @@ __all__ = ["inspect"]
 
 @click.command()
 @click.argument("directory", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print the same as one JSON document")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead")
 @loading
 def inspect(
     directory: Path,
     as_json: bool,  # noqa: FBT001 - as click passes it
     loading: Loading,
 ) -> None:
-    """Show the signatures of the SavedModel in DIRECTORY, its size, and its problems.
+    """Show the signatures, size and problems of the SavedModel in DIRECTORY.
 
-    DIRECTORY is one version (it holds saved_model.pb) or a base path, of which every version is
-    shown. Each is loaded as the server loads it, warm-up included; the exit code is 1 when one
-    does not load.
+    DIRECTORY is a version's folder (with saved_model.pb) or a base path, of which every version is
+    shown. Each version is loaded like the server loads it, warm-up included; the exit code is 1 if
+    one does not load.
 
-    JSON is {"versions": [...]}; each has "path" and "error", which is null for one that loads.
-    That has "bytes", "problems" and, by its name, in "signatures" each one's "method_name",
-    "inputs" and "outputs": by name again "dtype", "shape" (null for one of any rank, null in it for
-    a size that is free) and "tensor", the name in the graph.
+    The JSON document is {"versions": [...]}. Each version has "path" and "error"; the error is null
+    for a version that loads, which also has "bytes", "problems" and "signatures". The latter maps
+    each signature's name to its "method_name", "inputs" and "outputs", which map each tensor's name
+    to its "dtype", its "shape" (null for any rank; a null size is free) and "tensor", its name in
+    the graph.
     """
     from lambda_serving.cli.exports import exports
 
@@ -55,7 +56,7 @@ def inspect(
 
 
 def _described(export_dir: Path, load: Callable[[Path], "Servable"]) -> dict[str, Any]:
-    """A version as JSON has it."""
+    """A version, in the form of the JSON document."""
     from lambda_serving.errors import ServingError
 
     try:
@@ -85,7 +86,7 @@ def _spec(spec: "TensorSpec") -> dict[str, Any]:
 
 
 def _show(console: "Console", version: dict[str, Any]) -> dict[str, Any]:
-    """Prints a version, and gives it back."""
+    """Prints a version, and returns it."""
     if version["error"]:
         lines = map(printable, f"Error: {version['error']}".splitlines())
         click.echo("\n".join(lines), err=True)

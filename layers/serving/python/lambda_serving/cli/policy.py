@@ -1,4 +1,4 @@
-"""`lambda-serving set-policy`, `label`, `rollback`: which versions of a model are released."""
+"""`lambda-serving set-policy`, `label`, `rollback`: choose which versions of a model are live."""
 
 import threading
 import time
@@ -34,11 +34,11 @@ _LOOK_SECONDS = 0.5
     "words", nargs=-1, required=True, metavar="latest [N] | all | specific VERSION,VERSION"
 )
 def set_policy(base_path: str, words: tuple[str, ...]) -> None:
-    """Set which versions of the model in BASE_PATH, s3://bucket/prefix/NAME, are released.
+    """Choose which versions of a model are released.
 
-    They are the N largest ones (1 without N), all, or those named. The policy is kept in
-    models.config beside the model, of which comments are not kept. A release function notices
-    the change by itself.
+    The policy is the N latest versions (by default 1), all versions, or the versions listed.
+    BASE_PATH is s3://BUCKET/PREFIX/NAME. The policy is saved in models.config beside the model;
+    comments in that file are lost. The stack's release function picks the change up by itself.
     """
     policy = _policy(words)
     _show(base_path, _open(base_path).change(lambda model: replace(model, policy=policy)))
@@ -47,12 +47,13 @@ def set_policy(base_path: str, words: tuple[str, ...]) -> None:
 @click.command()
 @click.argument("base_path")
 @click.argument("labels", nargs=-1, metavar="[NAME=VERSION]...")
-@click.option("--remove", multiple=True, metavar="NAME", help="Take this label away; repeatable")
+@click.option("--remove", multiple=True, metavar="NAME", help="Remove this label; may be repeated")
 def label(base_path: str, labels: tuple[str, ...], remove: tuple[str, ...]) -> None:
-    """Set labels of versions of the model in BASE_PATH, s3://bucket/prefix/NAME.
+    """Set, remove or show the labels of a model's versions.
 
-    Without any, what is set is shown. Labels are kept in models.config beside the model, of which
-    comments are not kept. A release function notices the change by itself.
+    Without arguments, shows the labels. BASE_PATH is s3://BUCKET/PREFIX/NAME. Labels are saved in
+    models.config beside the model; comments in that file are lost. The stack's release function
+    picks the change up by itself.
     """
     added = _labels(labels)
     if both := added.keys() & set(remove):
@@ -71,7 +72,8 @@ def label(base_path: str, labels: tuple[str, ...], remove: tuple[str, ...]) -> N
     for name in _unreleased(model, added):
         click.secho(
             f"Warning: version {added[name]} is not released, so the label {name} has no URL yet."
-            f" Push it, or have `set-policy {base_path} latest 2` or the like take it in",
+            f" Push the version, or include it with a policy such as"
+            f" `lambda-serving set-policy {base_path} latest 2`",
             err=True,
             fg="yellow",
         )
@@ -79,18 +81,28 @@ def label(base_path: str, labels: tuple[str, ...], remove: tuple[str, ...]) -> N
 
 @click.command()
 @click.argument("base_path")
-@click.option("--version", type=int, help="Go to this version; the one before without it")
-@click.option("--stack", help="The deployed stack, which goes back within seconds")
-@click.option("--wait", default=60, show_default=True, help="With --stack: seconds to wait for it")
+@click.option(
+    "--version", type=int, help="Version to go back to (default: the one before the live one)"
+)
+@click.option("--stack", help="Name of the deployed stack, to go back within seconds")
+@click.option(
+    "--wait",
+    default=60,
+    show_default=True,
+    help="With --stack: seconds to wait until the version is live",
+)
 def rollback(base_path: str, version: int | None, stack: str | None, wait: int) -> None:
-    """Go back to the version before the live one of the model in BASE_PATH, s3://bucket/prefix/NAME.
+    """Go back to the version before the live one.
 
-    It is the largest one below that is complete and did not fail, and stays the only one that is
-    released, whatever is pushed, until `set-policy BASE_PATH latest`. This is kept in
-    models.config beside the model, of which comments are not kept. A release function notices the
-    change by itself. With --stack, what is live is read from the alias, and the release function
-    is told past its queue, so that nothing which is built or tried meanwhile holds it up. Without,
-    the largest released version that answered is taken for the live one.
+    That is the largest version below the live one that is complete and has not failed. It stays the
+    only released version, whatever is pushed, until `set-policy BASE_PATH latest`.
+    BASE_PATH is s3://BUCKET/PREFIX/NAME. The policy is saved in models.config beside the model;
+    comments in that file are lost.
+
+    With --stack, the live version is read from the stack, and its release function is called
+    directly, ahead of any builds and trials in its queue. Without --stack, the largest released
+    version that has answered counts as live, and the release function picks the change up by
+    itself.
     """
     from lambda_serving.config.servable_version_policy import Specific
 
@@ -112,7 +124,7 @@ def rollback(base_path: str, version: int | None, stack: str | None, wait: int) 
 
 
 class _Live:
-    """What is live of a model in a deployed stack; raises what the stack's calls raise."""
+    """A model's live versions in a deployed stack; methods raise what the stack's calls raise."""
 
     def __init__(self, base_path: str, stack: str) -> None:
         from lambda_serving.release.aws.clients import connect
@@ -126,16 +138,16 @@ class _Live:
         return self._system.serving(self._model, self._functions)
 
     def move(self, version: int, seconds: float) -> None:
-        """Has the release function look, until all requests go to that version.
+        """Calls the release function, and waits until all requests go to that version.
 
-        Raises DeadlineExceeded when they do not in time.
+        Raises DeadlineExceeded if that takes longer than `seconds`.
         """
         self._system.look_now(self._model, self._functions)
         pause, end = threading.Event(), time.monotonic() + seconds
         while self.versions() != {version}:
             if time.monotonic() > end:
                 raise DeadlineExceeded(
-                    f"Version {version} is wanted, and not live after {seconds} s. See"
+                    f"Version {version} is not live after {seconds} s. See"
                     f" `lambda-serving status`, and the log of {self._system.name}_release"
                 )
             pause.wait(_LOOK_SECONDS)
@@ -162,8 +174,8 @@ def _policy(words: Sequence[str]) -> "VersionPolicy":
             return Specific(frozenset(map(_version, versions.split(","))))
         case _:
             raise click.UsageError(
-                "The policy is latest, latest N, all, or specific VERSION,VERSION,"
-                f" and not {' '.join(words)!r}."
+                "The policy must be latest, latest N, all, or specific VERSION,VERSION,"
+                f" not {' '.join(words)!r}."
             )
 
 
@@ -173,7 +185,7 @@ def _version(text: str) -> int:
 
 def _number(text: str, low: int, high: int) -> int:
     if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
-        raise click.UsageError(f"{text!r} must be a number of at least {low} and at most {high}.")
+        raise click.UsageError(f"{text!r} must be a number from {low} to {high}.")
     return int(text)
 
 
@@ -184,11 +196,11 @@ def _labels(assignments: Sequence[str]) -> dict[str, int]:
     for assignment in assignments:
         name, equals, version = assignment.partition("=")
         if not equals:
-            raise click.UsageError(f"A label is set by NAME=VERSION, and not by {assignment!r}.")
+            raise click.UsageError(f"Labels are set with NAME=VERSION, not with {assignment!r}.")
         if not LABEL.fullmatch(name):
             raise click.UsageError(
-                f"The label {name!r} must be 1 to 100 of A-Z, a-z, 0-9, _ and -: it becomes"
-                " a part of URLs and of an alias."
+                f"The label {name!r} must be 1 to 100 characters of A-Z, a-z, 0-9, _ and -:"
+                " it becomes part of URLs and of an alias."
             )
         if name in labels:
             raise click.UsageError(f"The label {name} is set twice.")
@@ -197,7 +209,7 @@ def _labels(assignments: Sequence[str]) -> dict[str, int]:
 
 
 def _unreleased(model: "ModelConfig", labels: Mapping[str, int]) -> list[str]:
-    """The labels of versions that are not complete, or that the policy does not want."""
+    """The labels of versions that are incomplete or not in the policy."""
     if not labels:
         return []
     from lambda_serving.config.servable_version_policy import aspired
@@ -207,7 +219,7 @@ def _unreleased(model: "ModelConfig", labels: Mapping[str, int]) -> list[str]:
 
 
 def _known(base_path: str) -> dict[int, "Record | None"]:
-    """Complete versions with what is recorded of them as they are."""
+    """Complete versions, each with the record of its present content."""
     from lambda_serving.release.aws.bucket import BucketReleases
 
     releases = BucketReleases(base_path)
@@ -220,10 +232,10 @@ def _known(base_path: str) -> dict[int, "Record | None"]:
 
 
 def _answering(model: "ModelConfig", known: Mapping[int, "Record | None"]) -> set[int]:
-    """Of versions up to the largest released one those that answered, the live one among them.
+    """Versions up to the largest released one that have answered; the live one is among them.
 
-    If none did, the released ones that did not fail: nobody writes records where a server reads
-    the bucket.
+    If none has, the released ones that have not failed: without a release function, with a server
+    that reads the bucket, there are no records.
     """
     from lambda_serving.config.servable_version_policy import aspired
 
@@ -231,8 +243,9 @@ def _answering(model: "ModelConfig", known: Mapping[int, "Record | None"]) -> se
     wanted = set(good).intersection(released)
     if not wanted:
         raise FailedPrecondition(
-            f"Which version of {model.base_path} is live cannot be told: of {_rule(model.policy)}"
-            f" none is complete and did not fail. Name one with --version: {_listed(good)}"
+            f"Cannot determine the live version of {model.base_path}: no version of the policy"
+            f" {_rule(model.policy)!r} is complete and has not failed. Choose one with --version:"
+            f" {_listed(good)}"
         )
     answered = {each for each in good if (record := known[each]) and record.warm is not None}
     return {each for each in answered if each <= max(wanted)} or wanted
@@ -243,13 +256,13 @@ def _good(known: Mapping[int, "Record | None"]) -> list[int]:
 
 
 def _before(base_path: str, running: set[int], known: Mapping[int, "Record | None"]) -> int:
-    """The largest version that did not fail, below the largest one that is running."""
+    """The largest version below the live one that has not failed."""
     if not running:
-        raise FailedPrecondition(f"No version of {base_path} was released yet. Push one")
+        raise FailedPrecondition(f"No version of {base_path} has been released yet. Push one")
     below = [version for version in _good(known) if version < max(running)]
     if not below:
         raise FailedPrecondition(
-            f"{base_path} has no version before {max(running)} that is complete and did not fail"
+            f"{base_path} has no version before {max(running)} that is complete and has not failed"
         )
     return below[-1]
 
@@ -270,7 +283,7 @@ def _show(base_path: str, model: "ModelConfig") -> None:
 
 
 def _rule(policy: "VersionPolicy") -> str:
-    """As `set-policy` takes it."""
+    """The policy as `set-policy` takes it."""
     from lambda_serving.config.servable_version_policy import Latest, Specific
 
     match policy:

@@ -1,4 +1,4 @@
-"""`lambda-serving predict`: a client for any server that speaks TensorFlow Serving's REST API."""
+"""`lambda-serving predict`: a client for any server with TensorFlow Serving's REST API."""
 
 import json
 import sys
@@ -16,14 +16,14 @@ __all__ = ["predict"]
 @click.command()
 @click.argument("model_name")
 @click.argument("data", default="-")
+@click.option("--url", default="http://localhost:8501", show_default=True, help="URL of the server")
+@click.option("--signature_name", default="", help="Signature to run (default: serving_default)")
+@click.option("--version", type=int, help="Version to ask (default: the latest)")
+@click.option("--label", help="Label of the version to ask")
 @click.option(
-    "--url", default="http://localhost:8501", show_default=True, help="Where the server is"
-)
-@click.option("--signature_name", default="", help="Which signature; serving_default without it")
-@click.option("--version", type=int, help="Which version; the latest without it")
-@click.option("--label", help="Which version, by its label")
-@click.option(
-    "--golden", is_flag=True, help="Print request and answer, a line for assets.extra/golden.jsonl"
+    "--golden",
+    is_flag=True,
+    help="Print request and answer as a line for assets.extra/golden.jsonl",
 )
 def predict(
     model_name: str,
@@ -35,14 +35,14 @@ def predict(
     *,
     golden: bool,
 ) -> None:
-    """Ask MODEL_NAME for a prediction and print the answer.
+    """Ask a server for a prediction by MODEL_NAME, and print the answer.
 
     DATA is a list of rows such as '[[1.0, 2.0]]', or a whole request body such as
-    '{"inputs": {...}}'; @FILE reads it from a file, - (the default) from standard input.
+    '{"inputs": {...}}'. @FILE reads it from a file, and - (the default) from standard input.
     """
     target = f"/v1/models/{quote(model_name, safe='')}"
     if version is not None and label is not None:
-        raise click.UsageError("--version and --label exclude each other.")
+        raise click.UsageError("Use either --version or --label, not both.")
     if version is not None:
         target += f"/versions/{version}"
     if label is not None:
@@ -80,7 +80,7 @@ def _pair(request: dict[str, Any], answer: str) -> str:
 
 
 def _post(url: str, body: bytes) -> str:
-    import urllib.error  # `serve` does without these
+    import urllib.error  # `serve` does not need these
     import urllib.request
 
     request = urllib.request.Request(  # noqa: S310 - the user names the server

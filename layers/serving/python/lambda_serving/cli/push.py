@@ -1,4 +1,4 @@
-"""`lambda-serving push`: a SavedModel becomes a version in a bucket or a folder."""
+"""`lambda-serving push`: copies a SavedModel to a bucket or a folder, as a new version."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,15 +19,16 @@ __all__ = ["push"]
 @click.argument("destination")
 @loading
 def push(source: Path, destination: str, loading: Loading) -> None:
-    """Push the SavedModel in SOURCE to DESTINATION, the folder of a new version.
+    """Check the SavedModel in SOURCE, and copy it to DESTINATION as a new version.
 
-    DESTINATION is s3://BUCKET/PREFIX/VERSION or a folder of this machine. The model is loaded as
-    the server loads it, warm-up included, then copied, its manifest last. A broken-off push goes
-    on where it stopped; the same files again are no change, other files are refused.
+    DESTINATION is s3://BUCKET/PREFIX/NAME/VERSION or a folder on this machine. The model is first
+    loaded like the server loads it, warm-up included; then it is copied, its manifest last. Run an
+    interrupted push again and it continues. A version's files cannot change: pushing the same files
+    again does nothing, and pushing others is refused.
 
-    A SavedModel may have requests and the answers to them in assets.extra/golden.jsonl, one
-    {"request": {...}, "response": {...}} a line; predict --golden prints such lines. A model that
-    answers otherwise is not pushed.
+    A SavedModel may hold requests with the answers it must give, in assets.extra/golden.jsonl: one
+    {"request": {...}, "response": {...}} per line, as predict --golden prints it. A model that
+    gives other answers is not pushed.
     """
     from rich.progress import BarColumn, DownloadColumn, TransferSpeedColumn
 
@@ -44,13 +45,13 @@ def push(source: Path, destination: str, loading: Loading) -> None:
 
 
 def _check(source: Path) -> None:
-    """Raises NotFound when there is no SavedModel, InvalidArgument when there are several."""
+    """Raises NotFound if there is no SavedModel, InvalidArgument for a base path."""
     from lambda_serving.cli.exports import exports
     from lambda_serving.errors import InvalidArgument
 
     if (found := exports(source)) != [source]:
         raise InvalidArgument(
-            f"SOURCE {source} holds no SavedModel but versions: {', '.join(p.name for p in found)}."
+            f"SOURCE {source} is a base path with versions {', '.join(p.name for p in found)}."
             f" Push one of them, such as {found[-1]}"
         )
 
@@ -60,9 +61,9 @@ def _show(version: str, pushed: "Pushed") -> None:
         click.secho(f"Warning: {problem}.", err=True, fg="yellow")
     count, size = len(pushed.manifest.files), pushed.manifest.size / 2**20
     if not pushed.new:
-        click.echo(f"{version} has these {count} files already. Nothing to do")
+        click.echo(f"{version} already has these {count} files. Nothing to do")
         return
     before = count - len(pushed.copied)
-    rest = f", {before} of them were there already" if before else ""
-    pairs = f". Golden pairs checked: {pushed.golden_pairs}" if pushed.golden_pairs else ""
+    rest = f", of which {before} were already there" if before else ""
+    pairs = f". Golden answers checked: {pushed.golden_pairs}" if pushed.golden_pairs else ""
     click.echo(f"{version}: pushed {count} files, {size:.1f} MiB{rest}{pairs}")

@@ -1,4 +1,4 @@
-"""`lambda-serving status` and `reconcile`: how a model's release stands, and a hand for it."""
+"""`lambda-serving status` and `reconcile`: show a model's release, and run it by hand."""
 
 import sys
 import threading
@@ -26,10 +26,10 @@ __all__ = ["reconcile", "status"]
 _PATIENCE_SECONDS = 3.0
 _SHOWN = len("sha256:") + 12
 _STILL_WAITING = 3
-"""Exit code when others need more time than `--wait` gave them."""
+"""Exit code when the release is not finished after `--wait`."""
 
 _STACK = click.option(
-    "--stack", required=True, help="The deployed stack's name, as sam deploy was given it"
+    "--stack", required=True, help="Name of the deployed stack, as given to sam deploy"
 )
 
 
@@ -37,24 +37,31 @@ _STACK = click.option(
 @click.argument("base_path")
 @_STACK
 def status(base_path: str, stack: str) -> None:
-    """Show each version of the model in BASE_PATH, s3://bucket/prefix/NAME, and what is next."""
+    """Show a model's versions, and the next step of its release.
+
+    BASE_PATH is s3://BUCKET/PREFIX/NAME.
+    """
     from lambda_serving.release.deciding.next_action import plan
 
     seen = _gateway(base_path, stack).observe()
     plain_console().print(_table(seen))
     for key in seen.odd:
-        click.echo(f"The key {key!r} is no name of a file, and counts for nothing", err=True)
+        click.echo(f"The key {key!r} is not a file name, and is ignored", err=True)
     next_one = next(iter(plan(seen)), None)
-    click.echo(f"Next: {next_one}" if next_one else "Nothing is to be done")
+    click.echo(f"Next: {next_one}" if next_one else "Nothing to do")
 
 
 @click.command()
 @click.argument("base_path")
 @_STACK
-@click.option("--local", is_flag=True, help="Compile and append images here, not in the stack")
-@click.option("--op_libraries", default="", help="With --local: custom op libraries, as of serve")
-@click.option("--wait", default=900, show_default=True, help="Seconds that all of it may take")
-@click.option("--dry-run", is_flag=True, help="Only print the actions, as if each went well")
+@click.option("--local", is_flag=True, help="Compile, and build images, on this machine")
+@click.option(
+    "--op_libraries", default="", help="With --local: comma-separated paths of custom op libraries"
+)
+@click.option(
+    "--wait", default=900, show_default=True, help="Seconds to wait until the release is finished"
+)
+@click.option("--dry-run", is_flag=True, help="Only print the actions, assuming that each succeeds")
 def reconcile(
     base_path: str,
     stack: str,
@@ -63,11 +70,11 @@ def reconcile(
     wait: int,
     dry_run: bool,  # noqa: FBT001 - as click passes it
 ) -> None:
-    """Do now what the stack's release function does for BASE_PATH, s3://bucket/prefix/NAME.
+    """Release a model now, as the stack's release function does.
 
-    Each version that the policy wants is compiled, put on the base image, published, asked
-    whether it answers, and only then made live. One that fails is recorded under _releases and
-    never sees traffic. Run it again after a failure: it goes on where things stand.
+    BASE_PATH is s3://BUCKET/PREFIX/NAME. Each version in the policy is compiled, added to the base
+    image, published and tried, and only then made live. A version that fails is recorded under
+    _releases and never gets traffic. After a failure, run the command again: it continues.
     """
     quiet()
     with _builder(base_path, split(op_libraries)) if local else nullcontext() as builder:
@@ -78,12 +85,12 @@ def reconcile(
             for action in plan(gateway.observe()):
                 click.echo(action)
         elif not _go(gateway, wait):
-            click.echo("Not everything is ready yet. Run this again to go on", err=True)
+            click.echo("The release is not finished. Run the command again to continue", err=True)
             sys.exit(_STILL_WAITING)
 
 
 def _table(seen: "Deployment") -> "Table":
-    """A line for each version there is, the largest first."""
+    """A row for each version, the largest first."""
     made = table(
         "version", "state", "labels", "traffic", "function version", "image", "age", "error"
     )
@@ -114,7 +121,7 @@ def _state(version: int, seen: "Deployment") -> str:
 
 
 def _traffic(number: int | None, seen: "Deployment") -> str:
-    """What part of the requests that name no version goes to a function version."""
+    """Whether requests that name no version go to a function version."""
     from lambda_serving.release.deciding.model_state import LIVE
 
     live = seen.aliases[LIVE]
@@ -131,7 +138,7 @@ def _age(seconds: float) -> str:
 
 
 def _go(gateway: "AwsGateway", wait: int) -> bool:
-    """Whether the model is where it should be, after as many looks as the time allows."""
+    """Reconciles until the model is released or `wait` seconds are over; whether it is."""
     from lambda_serving.release.reconcile import reconcile
 
     pause, end = threading.Event(), time.monotonic() + wait
@@ -144,7 +151,7 @@ def _go(gateway: "AwsGateway", wait: int) -> bool:
 
 
 def _gateway(base_path: str, stack: str, builder: "Builder | None" = None) -> "AwsGateway":
-    """To the model of the base path; raises InvalidArgument if it is not one of the stack's."""
+    """The gateway to the model; raises InvalidArgument for a model that is not in the stack."""
     with _needed_packages():
         from lambda_serving.release.aws.stack import Clients, System
 
@@ -155,13 +162,13 @@ def _gateway(base_path: str, stack: str, builder: "Builder | None" = None) -> "A
         clients,
         lambda servable, error: click.secho(f"{servable} failed: {error}", err=True, fg="red"),
         builder,
-        lambda _, alias, error: click.secho(f"{alias} has no address: {error}", err=True, fg="red"),
+        lambda _, alias, error: click.secho(f"{alias} has no URL: {error}", err=True, fg="red"),
     )
 
 
 @contextmanager
 def _builder(base_path: str, op_libraries: Sequence[str]) -> Iterator["Builder"]:
-    """Builds here, with this machine's rights in the registry."""
+    """Builds images on this machine, with its own rights in the registry."""
     with _needed_packages():
         from lambda_serving.image import Registry, open_client
         from lambda_serving.release.aws import images
@@ -181,6 +188,6 @@ def _needed_packages() -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise Unimplemented(
-            f"A release needs more than is installed ({error}):"
+            f"Packages for releases are missing ({error}). Install them:"
             " pip install 'lambda-serving[compile,release]'"
         ) from error

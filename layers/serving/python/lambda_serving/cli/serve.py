@@ -1,4 +1,4 @@
-"""`lambda-serving serve`: what `tensorflow_model_server` is, by the same flags."""
+"""`lambda-serving serve`: a server with the flags of `tensorflow_model_server`."""
 
 import logging
 import os
@@ -24,7 +24,7 @@ _RANGES: dict[type, Callable[..., click.ParamType[Any]]] = {
 
 
 def _option(flag: Flag) -> click.Option:
-    """Takes `--flag=value` and `--flag value`; a bare `--flag` is true for a boolean one."""
+    """An option for `--flag=value` and `--flag value`; a bare boolean `--flag` means true."""
     boolean = {"is_flag": False, "flag_value": True} if flag.type is bool else {}
     return click.Option(
         [f"--{flag.name}"],
@@ -53,16 +53,18 @@ _VERSION = click.Option(
     is_eager=True,
     expose_value=False,
     callback=_print_version,
-    help="Print the versions and exit",
+    help="Print the versions of lambda-serving and TensorFlow, and exit",
 )
 
 
 def _serve(**values: Any) -> None:
-    """Serve SavedModels over HTTP, with the flags of tensorflow_model_server.
+    """Serve SavedModels over HTTP and gRPC, with the flags of tensorflow_model_server.
 
-    Flags marked [ours] are not of tensorflow_model_server.
+    tensorflow_model_server does not have the flags marked [ours].
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # TensorFlow's INFO lines say nothing here
+    os.environ.setdefault(
+        "TF_CPP_MIN_LOG_LEVEL", "1"
+    )  # TensorFlow's INFO lines say nothing useful here
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
@@ -73,7 +75,7 @@ def _serve(**values: Any) -> None:
 
         supervise(Settings(**values))
         return
-    threading.Thread(target=library, daemon=True).start()  # 0.2 s beside Python's imports
+    threading.Thread(target=library, daemon=True).start()  # takes 0.2 s, in parallel with imports
     from lambda_serving.server.serve import serve
 
     serve(Settings(**values))

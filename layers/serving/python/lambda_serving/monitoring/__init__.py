@@ -1,4 +1,4 @@
-"""What the long-lived server tells of its calls: metrics, access log, log of requests."""
+"""What the long-lived server reports about its calls: metrics, access log, request log."""
 
 from lambda_serving.monitoring.access_log import access_logger, log_access
 from lambda_serving.monitoring.metrics import Snapshot, counters, text

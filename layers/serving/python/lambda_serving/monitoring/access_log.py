@@ -1,4 +1,4 @@
-"""A line of JSON for each prediction, and for each other call that failed."""
+"""A line of JSON for each prediction, and for each other call that fails."""
 
 import logging
 import sys
@@ -16,7 +16,7 @@ _log = logging.getLogger("access")
 
 
 def access_logger() -> None:
-    """Lets the logger `access` write bare lines to stderr, and nowhere else."""
+    """Makes the logger `access` write bare lines to stderr only."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     _log.addHandler(handler)
@@ -25,7 +25,7 @@ def access_logger() -> None:
 
 
 def log_access(record: CallRecord) -> None:
-    """Logs a call that ended; status and metadata calls only when they failed."""
+    """Logs a call that has ended; status and metadata calls only if they failed."""
     if not record.api and record.status == OK:
         return
     line = {

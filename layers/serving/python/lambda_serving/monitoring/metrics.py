@@ -1,14 +1,14 @@
 """Counters and histograms with labels, and their text as TensorFlow Serving's Prometheus page.
 
-Names are TensorFlow's, paths like `/tensorflow/serving/request_count`. A snapshot is plain JSON,
-so that those of several processes can be gathered and summed by `text`:
+Names are paths like TensorFlow's `/tensorflow/serving/request_count`. A snapshot is plain JSON, so
+that `text` can sum those of several processes:
 
     {"/a/counter": {"labels": ["model"], "points": [[["m"], 3]]},
      "/a/histogram": {"labels": [], "limits": [1, 2], "points": [[[], {"buckets": [0, 1, 0],
       "sum": 1.5}]]}}
 
-A bucket counts the values below its limit, as TensorFlow has it, that are not below the limit
-before; one more bucket counts all others.
+A bucket counts the values below its limit and not below the previous limit, as TensorFlow's do;
+one more bucket counts all larger values.
 Source: util/prometheus_exporter.cc, tsl/lib/monitoring/sampler.cc.
 """
 
@@ -27,9 +27,9 @@ _NO_NAME = re.compile(r"[^a-zA-Z0-9_]")
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
-@dataclass(frozen=True, slots=True, eq=False)  # one is a key, and limits take long to hash
+@dataclass(frozen=True, slots=True, eq=False)  # metrics are keys, and hashing the limits is slow
 class Metric:
-    """A counter or, with limits of buckets, a histogram; it has a point for all its labels."""
+    """A counter or, with bucket limits, a histogram; each combination of labels has a point."""
 
     name: str
     labels: tuple[str, ...] = ()
@@ -37,12 +37,12 @@ class Metric:
 
 
 def exponential(scale: float, growth: float, count: int) -> tuple[float, ...]:
-    """So many limits of buckets, each `growth` times the one before."""
+    """`count` bucket limits from `scale` on, each `growth` times the previous one."""
     return tuple(accumulate(range(count - 1), lambda limit, _: limit * growth, initial=scale))
 
 
 class Metrics:
-    """The values of `metrics` in this process; any thread may call."""
+    """The values of `metrics` in this process; any thread may call the methods."""
 
     def __init__(self, metrics: Iterable[Metric]) -> None:
         self._lock = threading.Lock()
@@ -55,7 +55,7 @@ class Metrics:
                 self._counts[metric] = {}
 
     def add(self, metric: Metric, *labels: str, amount: int = 1) -> None:
-        """Lets a counter grow."""
+        """Increases a counter."""
         with self._lock:
             points = self._counts[metric]
             points[labels] = points.get(labels, 0) + amount
@@ -72,7 +72,7 @@ class Metrics:
             total[0] += value
 
     def snapshot(self) -> Snapshot:
-        """All values as they are now."""
+        """All current values."""
         with self._lock:
             counts: Snapshot = {
                 metric.name: {
@@ -96,7 +96,7 @@ class Metrics:
 
 
 def text(snapshots: Sequence[Snapshot]) -> str:
-    """The page of the sum of some snapshots, of one program each."""
+    """The Prometheus page of the sum of some processes' snapshots."""
     lines: list[str] = []
     for name in sorted({name for snapshot in snapshots for name in snapshot}):
         found = [snapshot[name] for snapshot in snapshots if name in snapshot]
@@ -110,7 +110,7 @@ def text(snapshots: Sequence[Snapshot]) -> str:
 
 
 def counters(snapshots: Iterable[Snapshot]) -> dict[str, int]:
-    """The sum of each counter's points by its name."""
+    """The sum of each counter's points, by the counter's name."""
     sums: dict[str, int] = {}
     for name, metric in (item for snapshot in snapshots for item in snapshot.items()):
         if "limits" not in metric:
@@ -171,5 +171,5 @@ def _labelled(labels: Sequence[str], values: Sequence[str]) -> str:
 
 
 def _number(value: float) -> str:
-    """All its digits; TensorFlow Serving rounds to six, and rates of that jump."""
+    """The value with all its digits; TensorFlow Serving rounds to six, so that rates jump."""
     return str(int(value)) if value.is_integer() else repr(value)

@@ -1,4 +1,4 @@
-"""What is logged of a request: `PredictionLog`, as a warm-up file holds it.
+"""The logged form of a request: a `PredictionLog`, as in warm-up files.
 
 Source: apis/prediction_log.proto, core/logging.proto.
 """
@@ -19,7 +19,7 @@ LOGGED = frozenset(("predict", "classify", "regress"))
 
 
 def prediction_log(record: CallRecord, sampling_rate: float) -> Any:
-    """The log of a call that succeeded, made of the arrays that ran."""
+    """The `PredictionLog` of a call that succeeded, from the arrays that ran."""
     log = protos.message("tensorflow.serving.PredictionLog")()
     log.log_metadata.sampling_config.sampling_rate = sampling_rate
     log.log_metadata.timestamp_secs = int(time.time())

@@ -1,4 +1,4 @@
-"""The page for Prometheus: `MonitoringConfig`, and where the page stands.
+"""The Prometheus page, and the `MonitoringConfig` that sets its path.
 
 Source: config/monitoring_config.proto, model_servers/http_server.cc.
 """
@@ -21,25 +21,25 @@ _TAKEN = ("/v1/", "/tensorflow.serving.")
 
 
 def page_path(file: Path, taken: Collection[str]) -> str | None:
-    """The path that a `MonitoringConfig` in protobuf text enables, None for none.
+    """The page's path by a `MonitoringConfig` in protobuf text; None if it enables no page.
 
-    Raises what `proto_text.read` raises, and InvalidArgument for a path that is none or is that of
-    another page: one of `taken`, or one of the API.
+    Raises what `proto_text.read` raises, and InvalidArgument for an invalid path and for that of
+    another page: one in `taken`, or one of the API.
     """
     message = proto_text.read(file, protos.message("tensorflow.serving.MonitoringConfig"))
     config = message.prometheus_config
     path: str = config.path or _DEFAULT_PATH
     if not path.startswith("/") or "?" in path or "#" in path:
-        raise _invalid(file, path, "it must begin with / and have neither ? nor #")
+        raise _invalid(file, path, "it must begin with / and must not contain ? or #")
     if path in taken or path.lower().startswith(_TAKEN):
-        raise _invalid(file, path, f"another page is there. The usual one is {_DEFAULT_PATH}")
+        raise _invalid(file, path, f"that is another page. The usual path is {_DEFAULT_PATH}")
     return path if config.enable else None
 
 
 def with_page(app: ASGIApp, path: str, render: Callable[[], str]) -> ASGIApp:
-    """An application that answers `path`, by any method, with what `render` gives, in a thread.
+    """An application that answers `path`, for any method, with `render()`, called in a thread.
 
-    A query is refused in TensorFlow Serving's words; all else goes to `app`.
+    A query string is refused in TensorFlow Serving's words; other paths go to `app`.
     """
 
     async def both(scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,7 +1,7 @@
-"""Sampled requests of models whose config says so, written by a thread of its own.
+"""Logs sampled requests to files, in a thread of its own, for models whose config says so.
 
-Source of what a config says: config/logging_config.proto, core/request_logger.cc. TensorFlow
-Serving's own server has nothing that writes them.
+Source: config/logging_config.proto, core/request_logger.cc. TensorFlow Serving's own server can
+only read such configs: it has no code that writes the files.
 """
 
 import logging
@@ -24,11 +24,11 @@ __all__ = ["RequestLog"]
 _log = logging.getLogger(__name__)
 _MOST_WAITING = 256
 _MOST_WAITING_BYTES = 64 * 2**20
-_CALM_SECONDS = 60  # so that a disk that is almost full is not told of again and again
+_CALM_SECONDS = 60  # so that a disk that is almost full is not reported again and again
 
 _Sampled = tuple[Logging, CallRecord]
 _Work = _Sampled | frozenset[str] | None
-"""A sampled call, the prefixes that stay, or the end."""
+"""A sampled call, the file prefixes to keep, or None to end."""
 
 
 def _uncounted(_: str, __: str) -> None:
@@ -36,10 +36,10 @@ def _uncounted(_: str, __: str) -> None:
 
 
 class RequestLog:
-    """An observer of calls that samples those that succeeded.
+    """An observer of calls that logs a sample of those that succeeded.
 
-    Never waits for the files: what comes while too much waits is dropped. `count` is told model
-    and status code of each sampled request. At the end of its `with` block all is written.
+    Callers never wait for files: requests are dropped while too many wait. `count` gets the model
+    and the status code of each sampled request. The end of the `with` block writes what waits.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class RequestLog:
             self._thread.join()
 
     def configure(self, models: Sequence[ModelConfig]) -> None:
-        """From now on these models are logged as they say; files of others are closed."""
+        """Logs these models from now on as their configs say, and closes the files of others."""
         self._models = {model.name: model.logging for model in models if model.logging}
         self._queue.put(frozenset(each.filename_prefix for each in self._models.values()))
 
@@ -76,7 +76,7 @@ class RequestLog:
         config = self._models.get(record.model)
         if config is None or record.status != OK or record.api.lower() not in LOGGED:
             return
-        if random.random() >= config.sampling_rate:  # noqa: S311 - a sample is no secret
+        if random.random() >= config.sampling_rate:  # noqa: S311 - a sample need not be secret
             return
         size = _size(record)
         with self._lock:
@@ -97,7 +97,7 @@ class RequestLog:
             self._waiting_bytes -= size
 
     def _step(self) -> bool:
-        """Waits for work and does it; False at the end."""
+        """Waits for work and does it; returns False at the end."""
         match self._queue.get():
             case None:
                 self._keep(frozenset())
@@ -113,14 +113,14 @@ class RequestLog:
             self._losses.pop(prefix, None)
             try:
                 self._files.pop(prefix).close()
-            except OSError as error:  # of what was written to a network's file system
+            except OSError as error:  # network file systems report late
                 self._tell_of_loss(prefix, error)
 
     def _write(self, config: Logging, record: CallRecord) -> None:
         files = self._files.setdefault(config.filename_prefix, LogFiles(config.filename_prefix))
         try:
             files.append(prediction_log(record, config.sampling_rate).SerializeToString())
-        except Exception as error:  # noqa: BLE001 - a log that fails must not end all logging
+        except Exception as error:  # noqa: BLE001 - one failure must not end all logging
             self._count(record.model, Code.UNAVAILABLE.name)
             self._tell_of_loss(config.filename_prefix, error)
         else:
@@ -133,17 +133,21 @@ class RequestLog:
         lost, _ = self._losses.get(prefix, (0, 0.0))
         self._losses[prefix] = (lost + 1, self._clock())
         if not lost:
-            _log.error("Could not log requests to %s: %s. What comes is lost", prefix, error)
+            _log.error(
+                "Could not log requests to %s: %s. Requests are lost until this is fixed",
+                prefix,
+                error,
+            )
 
     def _tell_of_end(self, prefix: str) -> None:
-        """Says that requests are logged again, once they have been for a while."""
+        """Reports that logging works again, once it has for a while."""
         lost, last = self._losses.get(prefix, (0, 0.0))
         if lost and self._clock() - last >= _CALM_SECONDS:
             del self._losses[prefix]
-            _log.info("Requests are logged to %s again; %d were not", prefix, lost)
+            _log.info("Requests are logged to %s again; %d were lost", prefix, lost)
 
 
 def _size(record: CallRecord) -> int:
-    """About the bytes that a record holds; strings are counted by the request that had them."""
+    """About the bytes that a record holds; strings count as the body they came in."""
     arrays = (*record.inputs.values(), *record.outputs.values())
     return record.body_bytes + sum(array.nbytes for array in arrays)

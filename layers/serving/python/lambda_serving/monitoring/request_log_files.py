@@ -1,4 +1,4 @@
-"""TFRecord files of a prefix, a new one when one is full, the oldest gone when there are many."""
+"""TFRecord files with a prefix: a full one is followed by another, and old ones are removed."""
 
 import errno
 import os
@@ -17,21 +17,21 @@ __all__ = ["MOST_BYTES", "MOST_FILES", "MOST_RECORDS", "LogFiles"]
 
 MOST_BYTES = 64 * 2**20
 MOST_RECORDS = MAX_RECORDS
-"""So that each file will do for a warm-up."""
+"""So that each file can be used for warm-up."""
 MOST_FILES = 32
-"""Of a prefix, whoever wrote them."""
+"""Per prefix, whichever process wrote them."""
 
 _NUMBERS = count()
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class LogFiles:
-    """Appends to `PREFIX-TIME-PROCESS-NUMBER.tfrecord`; for one thread.
+    """Appends to `PREFIX-TIME-PROCESS-NUMBER.tfrecord`; for use by one thread.
 
-    What was appended is in the file, whole, whatever happens to the process. Raises OSError where
-    a record cannot be written, of which nothing is left in the file then. After a full disk the
-    next record is tried in the same file, else in a new one. Old files go only when a record is
-    in the one that is too many. `create` makes a file that is not there yet.
+    An appended record is complete in the file even if the process is killed. Raises OSError if a
+    record cannot be written; nothing of it is left in the file then. After a full disk the next
+    record is tried in the same file, after other errors in a new one. Old files are removed once
+    the newest has a record. `create` creates a new file.
     """
 
     def __init__(self, prefix: str, create: Callable[[Path, str], FileIO] | None = None) -> None:
@@ -72,7 +72,7 @@ class LogFiles:
         return self._file
 
     def _undo(self, file: FileIO, *, keep: bool) -> None:
-        """Takes away what there is of a record, with the file if that has no other."""
+        """Removes a partly written record, and the file if it holds no other."""
         try:
             file.truncate(file.seek(self._bytes))
             if not self._records:
@@ -92,7 +92,7 @@ class LogFiles:
 
 
 def _private(path: Path, mode: str) -> FileIO:
-    """Only the owner may read it: it holds what clients sent."""
+    """A file that only its owner may read, as it holds what clients sent."""
     return FileIO(path, mode, opener=partial(os.open, mode=0o600))
 
 

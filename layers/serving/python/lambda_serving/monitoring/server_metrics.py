@@ -1,4 +1,4 @@
-"""TensorFlow Serving's metrics, and ours, of what a server does.
+"""A server's metrics: TensorFlow Serving's, and our own.
 
 Sources of names, labels and buckets: servables/tensorflow/util.cc and saved_model_warmup_util.cc,
 core/request_logger.cc, batching/batching_session.cc and batching_util.h,
@@ -80,9 +80,9 @@ _BY_EXAMPLES = {"Classify", "Regress", "MultiInference"}
 
 
 class ServerMetrics:
-    """What is counted; `serves` tells names of models from what else clients ask for.
+    """A server's metrics; `serves` tells whether a name is that of a served model.
 
-    Labels must not grow with what clients send: names that are not served count as "".
+    Clients must not be able to add labels, so names that are not served count as "".
     """
 
     def __init__(self) -> None:
@@ -93,7 +93,7 @@ class ServerMetrics:
         return self._metrics.snapshot()
 
     def call_ended(self, record: CallRecord) -> None:
-        """Of a call; latencies are those of calls that succeeded."""
+        """Counts a call; latencies only of calls that succeeded."""
         model = record.model if self.serves(record.model) else ""
         metrics = self._metrics
         metrics.add(_REQUEST_COUNT, model, record.status)
@@ -108,7 +108,7 @@ class ServerMetrics:
             metrics.observe(_REQUEST_LATENCY, micros, model, record.api, record.entrypoint)
 
     def batch_ran(self, report: "Report") -> None:
-        """Of a run of a batch."""
+        """Counts a run of a batch."""
         metrics = self._metrics
         metrics.add(_WRAPPED_RUNS)
         metrics.observe(_PROCESSED_SIZE, report.size)
@@ -118,17 +118,17 @@ class ServerMetrics:
             metrics.observe(_INPUT_SIZE, size)
 
     def warmed_up(self, warm_up: WarmUp) -> None:
-        """Of the warm-up of an export that has records for it."""
+        """Counts the warm-up of an export that has warm-up records."""
         labels = (str(warm_up.path), warm_up.status)
         self._metrics.observe(_WARMUP_LATENCY, _micros(warm_up.seconds), *labels)
         self._metrics.add(_WARMUP_RECORDS, *labels, amount=warm_up.records)
 
     def logged(self, model: str, status: str) -> None:
-        """Of a request that was sampled for the log of its model."""
+        """Counts a request that was sampled for its model's log."""
         self._metrics.add(_LOG_COUNT, model, status)
 
     def counting(self, load: Callable[[Path], Servable]) -> Callable[[Path], Servable]:
-        """`load`, its calls counted."""
+        """`load`, with its calls counted."""
 
         def counted(path: Path) -> Servable:
             began = perf_counter()
@@ -153,5 +153,5 @@ class ServerMetrics:
 
 
 def _micros(seconds: float) -> int:
-    """Whole ones, as TensorFlow Serving counts."""
+    """Whole microseconds, as TensorFlow Serving counts."""
     return int(1e6 * seconds)
