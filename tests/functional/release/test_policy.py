@@ -299,9 +299,9 @@ def test_set_policy_keeps_labels(file: PolicyFile, words: list[str], shown: str)
     ("words", "reason"),
     [
         ([], "Missing argument"),
-        (["newest"], "latest, latest N, all, or specific VERSION,VERSION, and not 'newest'"),
-        (["all", "1"], "and not 'all 1'"),
-        (["specific"], "and not 'specific'"),
+        (["newest"], "latest, latest N, all, or specific VERSION,VERSION, not 'newest'"),
+        (["all", "1"], "not 'all 1'"),
+        (["specific"], "not 'specific'"),
         (["specific", "1,x"], "'x' must be a number from 0"),
         (["specific", str(2**63)], "must be a number from 0"),
         (["latest", "0"], "'0' must be a number from 1 to 4294967295"),
@@ -342,10 +342,10 @@ def test_a_label_that_is_not_there_cannot_be_removed(base_path: str) -> None:
     ("arguments", "reason"),
     [
         (["stable"], "Labels are set with NAME=VERSION, not with 'stable'"),
-        (["a.b=1"], "The label 'a.b' must be 1 to 100 of A-Z, a-z, 0-9, _ and -"),
+        (["a.b=1"], "The label 'a.b' must be 1 to 100 characters of A-Z, a-z, 0-9, _ and -"),
         (["ü=1"], "The label 'ü' must be"),
         (["=1"], "The label '' must be"),
-        ([f"{'a' * 101}=1"], "must be 1 to 100 of"),
+        ([f"{'a' * 101}=1"], "must be 1 to 100 characters of"),
         (["a=-1"], "'-1' must be a number from 0"),
         (["a=1", "a=2"], "The label a is set twice"),
         (["a=1", "--remove", "a"], "a cannot be set and removed at once"),
@@ -442,7 +442,7 @@ def test_rollback_refuses_what_cannot_be_served(
 def test_rollback_tells_when_it_cannot_know_what_is_live(four_versions: str) -> None:
     _run(set_policy, four_versions, "specific", "2,9")
     with pytest.raises(
-        FailedPrecondition, match="of specific 2,9 none is complete .* with --version: 1, 3, 4$"
+        FailedPrecondition, match="'specific 2,9' is complete .* with --version: 1, 3, 4$"
     ):
         _run(rollback, four_versions)
 
@@ -465,5 +465,5 @@ def test_without_boto3_it_is_told_what_to_install(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("command", [set_policy, label, rollback])
 def test_help_tells_what_happens_to_a_change(command: Command) -> None:
     said = " ".join(_run(command, "--help").split())
-    assert "A release function notices the change by itself." in said
-    assert "comments are not kept" in said
+    assert "release function picks the change up by itself." in said
+    assert "comments in that file are lost" in said

@@ -67,7 +67,7 @@ def test_page_stands_where_the_config_enables_it(
         ("prometheus_config {\n  enable: maybe }", "2:11.*maybe"),
         ("prometheus_config { port: 9090 }", '1:21.*no field named "port"'),
         ('prometheus_config { path: "metrics" }', "path is 'metrics'; it must begin with /"),
-        ('prometheus_config { path: "/m?x=1" }', "neither . nor #"),
+        ('prometheus_config { path: "/m?x=1" }', "must not contain . or #"),
         ('prometheus_config { path: "/V1/metrics" }', "that is another page"),
         ('prometheus_config { path: "/healthz" }', "that is another page"),
     ],

@@ -172,7 +172,7 @@ def _allow_files() -> None:
 
 
 def _drain(manager: Manager, seconds: int) -> None:
-    _log.info("Shutting down: requests in flight have %d s to finish", seconds)
+    _log.info("Requests in flight have %d s to finish", seconds)
     manager.drain()
     give_up = threading.Timer(seconds, _give_up, [seconds])
     give_up.daemon = True
