@@ -1,8 +1,7 @@
 """The ASGI application behind `/v1/`: from the bytes of a request to those of its answer."""
 
 import gzip
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import TypeVar
@@ -11,11 +10,11 @@ from starlette.types import Receive, Scope, Send
 
 from lambda_serving.api import codec, http
 from lambda_serving.api.dispatch import Place, Prediction, convert, failure, is_small
-from lambda_serving.api.http import Answer
+from lambda_serving.api.http import Answer, Header
 from lambda_serving.api.prediction_threads import Deadline, Threads
 from lambda_serving.api.rest import http_status, status_and_metadata, urls
 from lambda_serving.api.rest.urls import Call, Verb
-from lambda_serving.call_record import UNRECORDED, CallRecord, Observers
+from lambda_serving.call_record import CallRecord, Observers
 from lambda_serving.config.settings import Settings
 from lambda_serving.core.basic_manager import Loaded, Manager
 from lambda_serving.servables import inference
@@ -67,30 +66,32 @@ class Serving:
         elif not target.lower().startswith("/v1/"):
             answer = _page(HTTPStatus.NOT_FOUND)
         elif method == "OPTIONS":
-            answer = self._with_headers(_preflight(scope))
+            answer = _preflight(scope, self._headers)
         else:
             known_as = http.request_id_of(scope) if self._settings.access_log else ""
             record = self._observers.record("REST", known_as)
-            answer = await self._process(method, target, scope, receive, record)
+            status, body = await self._process(method, target, scope, receive, record)
             self._observers.tell(record)
-            answer = await self._zipped(self._with_headers(answer, record), scope)
+            headers = [_JSON, *self._headers]
+            if record.request_id:
+                headers.append(http.id_header(record.request_id))
+            answer = Answer(status, await self._zipped(body, scope, headers), headers)
         await answer.send(send)
 
     async def _process(
         self, method: str, target: str, scope: Scope, receive: Receive, record: CallRecord
-    ) -> Answer:
+    ) -> tuple[int, bytes]:
         try:
             call = urls.parse(method, target)
             record.api = call.verb.value if call.verb in self._predictions else ""
             record.model = call.spec.name
             body = await http.read_body(scope, receive, self._settings.rest_api_max_body_bytes)
             record.received(len(body))
-            body = await self._answer(call, body, scope, receive, record)
-            return Answer(HTTPStatus.OK, body, (_JSON,))
+            return HTTPStatus.OK, await self._answer(call, body, scope, receive, record)
         except Exception as error:  # noqa: BLE001 - `failure` logs what nobody foresaw
             told = failure(error, f"{method} {target}")
             record.status = told.code.name
-            return Answer(http_status.status_of(told), http_status.body(str(told)), (_JSON,))
+            return http_status.status_of(told), http_status.body(str(told))
 
     async def _answer(
         self, call: Call, body: bytes, scope: Scope, receive: Receive, record: CallRecord
@@ -101,6 +102,7 @@ class Serving:
             self._threads,
             call.spec.name,
             Deadline.after(self._settings.rest_api_timeout_in_ms, scope.get("timeout_ms", 0)),
+            partial(http.wait_for_disconnect, receive),
         )
         if call.verb is Verb.METADATA:
             loaded = self._manager.get(call.spec)
@@ -108,7 +110,7 @@ class Serving:
         zipped = b"gzip" in http.header(scope, b"content-encoding")
         hold = scope.get("hold", _no_bound)
         return await Prediction(
-            replace(place, gone=partial(http.wait_for_disconnect, receive)),
+            place,
             partial(self._prepare, call, body, record, hold, zipped=zipped),
             record,
             small=is_small(len(body), repeats=call.verb is not Verb.PREDICT) and not zipped,
@@ -155,19 +157,13 @@ class Serving:
         """A label is ignored here (servables/tensorflow/get_model_status_impl.cc)."""
         return status_and_metadata.status(self._manager.statuses(call.spec.name, call.spec.version))
 
-    def _with_headers(self, answer: Answer, record: CallRecord = UNRECORDED) -> Answer:
-        known = (http.id_header(record.request_id),) if record.request_id else ()
-        return replace(answer, headers=(*answer.headers, *self._headers, *known))
-
-    async def _zipped(self, answer: Answer, scope: Scope) -> Answer:
-        """The answer as the client accepts it: compressed if it is large enough for that."""
-        body = answer.body
+    async def _zipped(self, body: bytes, scope: Scope, headers: list[Header]) -> bytes:
+        """The body, compressed if large and accepted so by the client; `headers` then say so."""
         if len(body) < _WORTH_ZIPPING or b"gzip" not in http.header(scope, b"accept-encoding"):
-            return answer
+            return body
+        headers += [(b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding")]
         zipping = partial(gzip.compress, body, 1, mtime=0)
-        body = await convert(self._threads, zipping, len(body))
-        headers = (*answer.headers, (b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding"))
-        return Answer(answer.status, body, headers)
+        return await convert(self._threads, zipping, len(body))
 
 
 def _no_bound(_: int) -> None:
@@ -181,11 +177,12 @@ def _target(scope: Scope) -> str:
     return (path + b"?" + query if query else path).decode("latin-1")
 
 
-def _preflight(scope: Scope) -> Answer:
+def _preflight(scope: Scope, headers: Sequence[Header]) -> Answer:
     """The answer to `OPTIONS` anywhere below `/v1/`, with or without CORS (http_server.cc)."""
     origin = http.header(scope, b"origin")
     allowed = b"http://" in origin or b"https://" in origin
-    return Answer(HTTPStatus.OK if allowed else HTTPStatus.BAD_REQUEST, headers=(_HTML,))
+    status = HTTPStatus.OK if allowed else HTTPStatus.BAD_REQUEST
+    return Answer(status, headers=(_HTML, *headers))
 
 
 def _page(status: HTTPStatus) -> Answer:

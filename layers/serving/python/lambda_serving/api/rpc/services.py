@@ -1,7 +1,7 @@
 """PredictionService and ModelService on any transport: from a request's bytes to the answer's."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -185,7 +185,8 @@ class Services:
 
                 request = await place.do(read, here=small)
                 record.model = name = _model(request)
-                call = _Call(request, small, replace(place, model=name), record)
+                place = Place(self._threads, name, deadline, how.gone)
+                call = _Call(request, small, place, record)
                 return Reply(await method.perform(call))
         except Exception as error:  # noqa: BLE001 - `failure` logs what nobody foresaw
             return refusal(failure(error, path))
