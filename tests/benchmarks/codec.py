@@ -64,7 +64,7 @@ def _decode(body: bytes) -> tuple[codec.Format, Array]:
 
 
 def _check(ours: Array, wanted: Array) -> None:
-    """A quick codec that is wrong is no result."""
+    """A codec must be correct for its speed to count."""
     if not np.array_equal(ours, wanted):
         raise click.ClickException("Our codec does not keep the numbers")
 

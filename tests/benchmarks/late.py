@@ -1,4 +1,4 @@
-"""Bodies that are wrong late: the time until our answer beside that of `json.loads` alone."""
+"""Bodies that are invalid near the end: the time until our answer, and of `json.loads` alone."""
 
 import json
 import re
@@ -63,7 +63,7 @@ def _loads(text: str) -> None:
 
 
 def _milliseconds(call: Callable[[], object]) -> float:
-    """Of the processor, so that what else runs on the machine counts less."""
+    """CPU time, so that other programs on the machine count less."""
     start = process_time()
     call()
     return 1000 * (process_time() - start)

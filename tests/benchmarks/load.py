@@ -73,7 +73,7 @@ def listening(
 
 
 def address(server: subprocess.Popen[str]) -> str:
-    """Where a server says that it listens, once it does."""
+    """The address that a server says it listens on, once it does."""
     said = []
     for line in server.stderr or ():
         said.append(line)
@@ -84,7 +84,7 @@ def address(server: subprocess.Popen[str]) -> str:
 
 
 def wait_for(probe: Callable[[], object]) -> None:
-    """Returns once `probe` does without an error of a connection, tried again and again."""
+    """Retries `probe` until it raises no connection error."""
     deadline, pause = monotonic() + SECONDS, threading.Event()
     while True:
         try:

@@ -24,7 +24,7 @@ _MODEL = "tiny"
 
 
 class _Target:
-    """Asks a server by one connection, and remembers the longest that it took."""
+    """Asks a server on one connection, and keeps the longest time that an answer took."""
 
     def __init__(self, ask: Callable[[], object]) -> None:
         self._ask = ask
@@ -73,7 +73,7 @@ _PROTOCOLS = {"http": _http, "grpc": _grpc}
 
 
 def main(targets: list[str]) -> None:
-    """Asks until nobody listens."""
+    """Asks until the server is gone."""
     asked = {}
     for target in targets:
         name, _, rest = target.partition("=")

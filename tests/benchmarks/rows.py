@@ -1,4 +1,4 @@
-"""What a benchmark finds: a figure of ours beside the peer's, if there is a peer."""
+"""The result of a benchmark: our figure, and the peer's if there is one."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -80,7 +80,7 @@ class Row:
         return self.ratio <= self.wanted if self.is_share else self.ratio >= self.wanted
 
     def document(self) -> dict[str, Any]:
-        """The row as JSON takes it."""
+        """The row in a form for JSON."""
         return {**asdict(self), "unit": self.unit.value, "ratio": self.ratio}
 
 

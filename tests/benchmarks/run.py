@@ -64,8 +64,16 @@ _JSON = Path(__file__).parents[2] / "build/bench.json"
 
 @click.command(help=__doc__)
 @click.argument("names", nargs=-1, type=click.Choice(list(_BENCHMARKS)))
-@click.option("--quick", is_flag=True, help="Only see that they run: the figures mean little")
-@click.option("--json", "path", default=_JSON, type=click.Path(path_type=Path), help="Report here")
+@click.option(
+    "--quick", is_flag=True, help="Only check that the benchmarks run: the figures mean little"
+)
+@click.option(
+    "--json",
+    "path",
+    default=_JSON,
+    type=click.Path(path_type=Path),
+    help="Where to write the report",
+)
 def _main(names: Sequence[str], path: Path, *, quick: bool) -> None:
     console = Console()
     rows: list[Row] = []

@@ -189,7 +189,7 @@ def _prediction(server: _Server) -> Any:
 
 
 def _started(server: _Server, workers: int, stack: ExitStack) -> str:
-    """Where a server is asked, once it has answered; what it says goes to nobody."""
+    """The URL of a server, once it has answered; its output is discarded."""
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lambda-serving-bench-"))
     port = free_port()
     command = server.command(port, workers, Path(folder))

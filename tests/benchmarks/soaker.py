@@ -1,4 +1,4 @@
-"""A client that asks for all kinds of things: `python soaker.py REST_PORT GRPC_PORT SEED`.
+"""A client that sends all kinds of requests: `python soaker.py REST_PORT GRPC_PORT SEED`.
 
 Each line of standard input is a number of requests, of which a twentieth is broken. What each
 must get is known; the answer is a line of JSON, the list of what got something else.
@@ -103,7 +103,7 @@ def _rpc(channel: grpc.Channel, model: str) -> str:
 
 
 def _gone(port: int) -> str:
-    """Half a request, and the end of the connection."""
+    """Sends half a request, and closes the connection."""
     with socket.create_connection(("127.0.0.1", port)) as connection:
         head = f"POST {_MODEL}:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
         connection.sendall(head.encode() + b'{"instances"')

@@ -10,7 +10,7 @@ __all__ = ["ask"]
 
 
 def ask(app: ASGIApp, method: str, path: str, **request: Any) -> httpx.Response:
-    """The answer to one request; what the application lets escape is a 500, as on a server."""
+    """The answer to one request; an uncaught error is a 500, as on a server."""
 
     async def send() -> httpx.Response:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)

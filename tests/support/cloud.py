@@ -169,7 +169,7 @@ class Cloud:
         return {"AuthorizationType": "JWT", "AuthorizerId": self.authorizer}
 
     def repair(self, name: str) -> None:
-        """What the schedule does once an hour."""
+        """Does what the schedule does once an hour."""
         self.sqs.send_message(
             QueueUrl=self.queue_url,
             MessageBody=json.dumps({"id": str(uuid4()), "source": "aws.events"}),
@@ -215,7 +215,7 @@ class Cloud:
         return True
 
     def call(self, event: Any) -> Any:
-        """What the release function returns for an event."""
+        """The release function's answer to an event."""
         end = monotonic() + _FUNCTION_SECONDS
         context = SimpleNamespace(
             get_remaining_time_in_millis=lambda: int(1000 * (end - monotonic()))
@@ -238,7 +238,7 @@ class Cloud:
 
     @contextmanager
     def pumping(self) -> Iterator[None]:
-        """Messages are handed over by a thread beside, as they come."""
+        """Delivers messages in a background thread as they arrive."""
         stopped = threading.Event()
 
         def pump() -> None:
@@ -433,7 +433,7 @@ def _client(name: Any) -> Iterator[Any]:
 
 @contextmanager
 def _environment(**settings: str) -> Iterator[None]:
-    """These settings of AWS and no others."""
+    """Sets these AWS environment variables, and removes all others."""
     before = dict(os.environ)
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]

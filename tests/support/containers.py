@@ -94,7 +94,7 @@ class Environments:
         return returned
 
     def close(self) -> None:
-        """Nothing of it is left, the images neither."""
+        """Removes everything it created, images included."""
         with ThreadPoolExecutor() as pool:
             list(pool.map(ExitStack.close, self._stacks.values()))
         if self._images:
@@ -144,14 +144,14 @@ def scaled(most: int) -> Iterator[Environments]:
 
 
 def config(image: str) -> dict[str, Any]:
-    """What the image says of itself: `Entrypoint`, `Cmd`, `Labels`, `User`, ..."""
+    """The image's configuration: `Entrypoint`, `Cmd`, `Labels`, `User`, ..."""
     found: dict[str, Any] = json.loads(docker("image", "inspect", "-f", "{{json .Config}}", image))
     return found
 
 
 @contextmanager
 def running(image: str, environment: Mapping[str, str] | None = None) -> Iterator[Function]:
-    """The function of an image, from an environment as cold as it gets; removed afterwards."""
+    """The function of an image in a new, cold container, which is removed afterwards."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     about = config(image)

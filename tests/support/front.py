@@ -89,7 +89,7 @@ def _is_cors(name: str) -> bool:
 
 
 def _cors(rules: Any, headers: _Headers) -> dict[str, str]:
-    """What pages of allowed origins are told, and nothing for others."""
+    """The CORS headers for allowed origins; none for others."""
     origin = headers.get("origin", "")
     if not {origin, "*"} & {*rules["allowOrigins"]}:
         return {}
@@ -101,7 +101,7 @@ def _cors(rules: Any, headers: _Headers) -> dict[str, str]:
 
 
 def _refused(api: Any, route: Any, headers: _Headers) -> HTTPStatus | None:
-    """The status for who lacks what the route's authorization asks for."""
+    """The status for callers without the authorization that the route requires."""
     given = headers.get("authorization", "")
     match route.authorization_type or "NONE":
         case "NONE":

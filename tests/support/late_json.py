@@ -1,4 +1,4 @@
-"""Bodies that are wrong late, or odd all along, of every kind that parsers may be slow to read."""
+"""Bodies that parsers may read slowly: invalid only near the end, or odd throughout."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

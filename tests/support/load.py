@@ -1,4 +1,4 @@
-"""Requests that are sent at a steady rate, whatever becomes of those before."""
+"""Sends requests at a steady rate, without waiting for earlier answers."""
 
 import itertools
 import threading

@@ -1,4 +1,4 @@
-"""A store and a loader without files: what a test says is there, loads as it says."""
+"""A store and a loader in memory, which tests control."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

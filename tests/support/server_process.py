@@ -43,7 +43,7 @@ def _address(process: subprocess.Popen[str]) -> str:
 
 
 def until(condition: Callable[[], object], seconds: float = 300) -> None:
-    """Returns once `condition` holds, looked at again and again."""
+    """Polls until `condition` holds."""
     deadline, pause = monotonic() + seconds, Event()
     while not condition():
         assert monotonic() < deadline, f"it does not hold after {seconds} s"

@@ -1,4 +1,4 @@
-"""A proxy of TCP that breaks connections off, as networks do."""
+"""A TCP proxy that breaks connections, as networks do."""
 
 import socket
 import threading

@@ -1,4 +1,4 @@
-"""Programs on a terminal, which say more there than into a pipe."""
+"""Runs programs on a terminal, where they print more than into a pipe."""
 
 import os
 import pty
@@ -10,7 +10,7 @@ __all__ = ["on_a_terminal"]
 
 
 def on_a_terminal(command: Sequence[str | Path], environment: Mapping[str, str]) -> bytes:
-    """What a program writes to the terminal that it runs on; it must succeed."""
+    """What a program writes to its terminal; it must succeed."""
     ours, theirs = pty.openpty()
     with subprocess.Popen(command, stderr=theirs, stdout=theirs, env=environment) as process:
         os.close(theirs)

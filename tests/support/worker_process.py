@@ -1,4 +1,4 @@
-"""The release function's handler in a process of its own, which can be killed as it works."""
+"""The release function's handler in a process of its own, which can be killed while it works."""
 
 import json
 import os

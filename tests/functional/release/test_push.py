@@ -148,7 +148,7 @@ def test_golden_pairs_that_are_answered_are_told(models_dir: Path, tmp_path: Pat
     source = _golden(models_dir, tmp_path, "half_plus_two/123", _ROWS, _NAMED, _REFUSED)
     code, told, _ = _push(source, tmp_path / "models/1")
     assert code == 0
-    assert told.endswith(" MiB. Golden answers checked: 3\n")
+    assert told.endswith(" MiB. Golden pairs checked: 3\n")
     assert (tmp_path / "models/1/assets.extra/golden.jsonl").exists()
 
 

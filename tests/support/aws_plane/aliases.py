@@ -38,7 +38,7 @@ def _get(plane: Plane, given: Given) -> Given:
 
 
 def _list(plane: Plane, given: Given) -> Given:
-    """Of one version: the aliases whose first it is."""
+    """The aliases of one version, as their main version."""
     function, asked = named(plane, given), given.get("FunctionVersion")
     for name in function.provisioned:
         function.look_at(name)
@@ -63,7 +63,7 @@ def _update(plane: Plane, given: Given) -> Given:
 
 
 def _delete(plane: Plane, given: Given) -> Given:
-    """Gone afterwards, whether it was there or not, and its policy with it."""
+    """Deletes an alias, if it exists, and its policy."""
     function = named(plane, given)
     function.aliases.pop(given["Name"], None)
     function.policies.pop(given["Name"], None)
@@ -83,7 +83,7 @@ def _number(function: Function, asked: str) -> int:
 
 
 def _weights(function: Function, given: Given) -> dict[int, float] | None:
-    """The weights that are asked for, None if nothing is said of them."""
+    """The requested weights; None if the request has none."""
     asked = given.get("RoutingConfig", {}).get("AdditionalVersionWeights")
     if asked is None:
         return {} if "RoutingConfig" in given else None
@@ -168,7 +168,7 @@ def _get_policy(plane: Plane, given: Given) -> Given:
 
 
 def _holder(function: Function, qualifier: str) -> Alias | Version:
-    """Whose policy it is: its revision is that of the policy."""
+    """The owner of the policy, whose revision is the policy's."""
     if qualifier == "$LATEST":
         raise invalid("We currently do not support adding policies for $LATEST.")
     return function.aliases.get(qualifier) or function.find(qualifier or "$LATEST")[1]

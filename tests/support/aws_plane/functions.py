@@ -48,7 +48,7 @@ def named(plane: Plane, given: Given) -> Function:
 
 
 def page(given: Given, member: str, every: list[dict[str, Any]]) -> Given:
-    """Two at a time, and where to go on."""
+    """Pages of two, with a marker for the next."""
     start = int(given.get("Marker", "0"))
     stop = start + min(_PAGE, given.get("MaxItems", _PAGE))
     more = {"NextMarker": str(stop)} if stop < len(every) else {}
@@ -224,7 +224,7 @@ def _configuration(function: Function, number: str, version: Version) -> dict[st
 
 
 def _state(number: str, version: Version, *, ready: bool) -> dict[str, str]:
-    """That of a version, and of the last update of the function."""
+    """The state of a version, and of the function's last update."""
     failure = version.failure if ready else None
     if number == "$LATEST":
         status = "Failed" if failure else "Successful" if ready else "InProgress"

@@ -1,4 +1,4 @@
-"""All that the stand-in knows, and what a test does to it that no client of AWS can."""
+"""The state of the stand-in, and what tests can do to it but clients cannot."""
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
@@ -81,7 +81,7 @@ class Plane:
     _clock: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def now(self) -> int:
-        """Another millisecond for each thing that happens."""
+        """Advances the clock by a millisecond per event."""
         return next(self._clock)
 
     def add(
@@ -94,7 +94,7 @@ class Plane:
         run: Run | None = None,
         alias: bool = True,
     ) -> Function:
-        """A function as a template leaves it: version 1, to which the alias `live` points."""
+        """Adds a function as a template creates it: version 1, and the alias `live` on it."""
         latest = Version(image, environment=environment or {}, memory=memory, modified=self.now())
         function = Function(name, latest, run or self.run, self.random, self.lock)
         function.publish("the template's", now=self.now())
@@ -123,11 +123,11 @@ class Plane:
             self._point(deployment, deployment.target, {})
 
     def alarm(self, deployment_id: str) -> None:
-        """An alarm goes off: CodeDeploy stops, and everything is as it was."""
+        """An alarm goes off: CodeDeploy stops and rolls back."""
         self.end(deployment_id, "Stopped", "ALARM_ACTIVE", _ALARM)
 
     def ring(self, name: str) -> None:
-        """An alarm rings from now on, and ends the deployments under way that heed it."""
+        """An alarm goes off from now on, and ends running deployments that watch it."""
         with self.lock:
             self.ringing.add(name)
             for deployment_id, deployment in self.deployments.items():
@@ -135,13 +135,13 @@ class Plane:
                     self.alarm(deployment_id)
 
     def fail(self, deployment_id: str, code: str, message: str) -> None:
-        """A hook or CodeDeploy itself fails, and everything is as it was."""
+        """A hook or CodeDeploy itself fails; the deployment is rolled back."""
         self.end(deployment_id, "Failed", code, message)
 
     def end(
         self, deployment_id: str, status: str, code: str, message: str, *, roll_back: bool = True
     ) -> None:
-        """The deployment ends early; not rolled back, the alias stays where it has come to."""
+        """Ends the deployment early; without a rollback the alias keeps its weights."""
         with self.lock:
             deployment = self._unfinished(deployment_id)
             deployment.status, deployment.error = status, {"code": code, "message": message}

@@ -1,4 +1,4 @@
-"""What AWS answers to who cannot have what they ask for."""
+"""Errors that AWS answers with."""
 
 __all__ = ["BUSY", "Refused", "conflict", "invalid", "not_found", "outdated"]
 
@@ -8,7 +8,7 @@ BUSY = (
     f"{_NOT_NOW} The function is currently in the following state: Pending",
     "The resource already exists, or another operation is in progress.",
 )
-"""What a ResourceConflictException says of a resource that Lambda is at."""
+"""The message of ResourceConflictException while Lambda is updating the resource."""
 
 
 class Refused(Exception):

@@ -65,5 +65,5 @@ def _show(version: str, pushed: "Pushed") -> None:
         return
     before = count - len(pushed.copied)
     rest = f", of which {before} were already there" if before else ""
-    pairs = f". Golden answers checked: {pushed.golden_pairs}" if pushed.golden_pairs else ""
+    pairs = f". Golden pairs checked: {pushed.golden_pairs}" if pushed.golden_pairs else ""
     click.echo(f"{version}: pushed {count} files, {size:.1f} MiB{rest}{pairs}")

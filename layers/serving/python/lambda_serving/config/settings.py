@@ -73,108 +73,119 @@ def _flag(
 class Settings:
     """The settings of a server or a function; sizes in bytes."""
 
-    rest_api_port: int = _flag(8501, "Port of the REST API; 0 is any free one", 0, 65535)
-    rest_api_host: str = _flag("127.0.0.1", "Address to listen on; 0.0.0.0 for all [ours]")
-    rest_api_num_threads: int = _flag(4 * (os.cpu_count() or 1), "Threads that run predictions", 1)
-    rest_api_timeout_in_ms: int = _flag(30_000, "Bound of one run of a model; 0 is none")
-    rest_api_enable_cors_support: bool = _flag(
-        default=False, help="Let pages of any origin call the API"
+    rest_api_port: int = _flag(8501, "Port of the REST API; 0 for any free port", 0, 65535)
+    rest_api_host: str = _flag(
+        "127.0.0.1", "Address to listen on; 0.0.0.0 for all addresses [ours]"
     )
-    rest_api_max_body_bytes: int = _flag(6 * 2**20, "Largest request body [ours]", 1)
-    rest_api_max_unzipped_bytes: int = _flag(32 * 2**20, "Largest unzipped request body [ours]", 1)
-    rest_api_max_nesting: int = _flag(10_000, "Deepest nesting of a JSON body [ours]", 1)
-    port: int = _flag(8500, "Port of the gRPC services; 0 is none", 0, 65535)
-    grpc_host: str = _flag("127.0.0.1", "Address of --port; 0.0.0.0 for all [ours]")
-    grpc_socket_path: str = _flag("", "UNIX socket of the gRPC services, with --port or without")
+    rest_api_num_threads: int = _flag(4 * (os.cpu_count() or 1), "Threads that run predictions", 1)
+    rest_api_timeout_in_ms: int = _flag(30_000, "Timeout of one request; 0 for none")
+    rest_api_enable_cors_support: bool = _flag(
+        default=False, help="Let web pages of any origin call the API"
+    )
+    rest_api_max_body_bytes: int = _flag(6 * 2**20, "Maximum size of a request body [ours]", 1)
+    rest_api_max_unzipped_bytes: int = _flag(
+        32 * 2**20, "Maximum size of a request body after decompression [ours]", 1
+    )
+    rest_api_max_nesting: int = _flag(10_000, "Maximum nesting depth of a JSON body [ours]", 1)
+    port: int = _flag(8500, "Port of the gRPC services; 0 for none", 0, 65535)
+    grpc_host: str = _flag("127.0.0.1", "Address of --port; 0.0.0.0 for all addresses [ours]")
+    grpc_socket_path: str = _flag("", "UNIX socket of the gRPC services, with or without --port")
     grpc_max_threads: int = _flag(4 * (os.cpu_count() or 1), "Threads that answer gRPC calls", 1)
     grpc_timeout_in_ms: int = _flag(
-        600_000, "Bound of a gRPC call, also if its client allows it more; 0 is none [ours]"
+        600_000, "Maximum time of a gRPC call, even if its client allows more; 0 for none [ours]"
     )
     grpc_max_message_bytes: int = _flag(
-        256 * 2**20, "Largest gRPC request, also unzipped [ours]", 1, 2**31 - 1
+        256 * 2**20, "Maximum size of a gRPC request, also after decompression [ours]", 1, 2**31 - 1
     )
-    grpc_channel_arguments: str = _flag("", "Arguments of the gRPC server, key=value,key=value")
-    ssl_config_file: str = _flag("", "SSLConfig in protobuf text: TLS for gRPC")
+    grpc_channel_arguments: str = _flag(
+        "", "Channel arguments of the gRPC server: key=value,key=value"
+    )
+    ssl_config_file: str = _flag("", "File with an SSLConfig in protobuf text: TLS for gRPC")
     enable_grpc_healthcheck_service: bool = _flag(
-        default=False, help="Answer grpc.health.v1.Health, too"
+        default=False, help="Also serve grpc.health.v1.Health"
     )
     enable_serialization_as_tensor_content: bool = _flag(
-        default=False, help="Answer Predict calls of gRPC by tensor_content"
+        default=False, help="Use tensor_content in answers of gRPC's Predict"
     )
-    model_name: str = _flag("default", "Name of the model, without --model_config_file")
+    model_name: str = _flag("default", "Name of the model (without --model_config_file)")
     model_base_path: str = _flag(
         "", "Folder of the model's versions (PATH/1, PATH/2, ...), absolute or s3://bucket/prefix"
     )
-    model_version: int = _flag(0, "Serve this version only; 0 is the largest [ours]", 0)
-    model_config_file: str = _flag("", "ModelServerConfig in protobuf text, for several models")
+    model_version: int = _flag(0, "Serve only this version; 0 for the largest [ours]", 0)
+    model_config_file: str = _flag(
+        "", "File with a ModelServerConfig in protobuf text, for several models"
+    )
     model_config_file_poll_wait_seconds: int = _flag(
-        0, "Seconds after which that file is read again; 0 is never", 0
+        0, "Seconds between reads of that file; 0 to read it once", 0
     )
     file_system_poll_wait_seconds: int = _flag(
-        1, "Seconds after which versions are looked for again; 0 or less is never"
+        1, "Seconds between searches for new versions; 0 or less to search once"
     )
     bucket_poll_wait_seconds: int = _flag(
-        30, "The same in buckets, where each look is a request, if it is longer [ours]", 1
+        30, "The same for buckets, if longer, as each search is a request [ours]", 1
     )
-    max_num_load_retries: int = _flag(
-        5, "Times the load of a new version is tried again after it failed", 0
-    )
+    max_num_load_retries: int = _flag(5, "Number of retries after a new version fails to load", 0)
     load_retry_interval_micros: int = _flag(
-        60_000_000, "Microseconds between those; 0 or less is none"
+        60_000_000, "Microseconds between those retries; 0 or less for none"
     )
-    num_load_threads: int = _flag(0, "Versions that are loaded at once while serving; 0 is one", 0)
-    num_unload_threads: int = _flag(0, "Versions that are unloaded at once; 0 is one", 0)
+    num_load_threads: int = _flag(
+        0, "Number of versions loaded in parallel while serving; 0 for one", 0
+    )
+    num_unload_threads: int = _flag(0, "Number of versions unloaded in parallel; 0 for one", 0)
     workers: int = _flag(
-        1, "Processes that serve, for more cores than one uses [ours]", 1, _MAX_WORKERS
+        1, "Number of serving processes, to use more cores [ours]", 1, _MAX_WORKERS
     )
     drain_seconds: int = _flag(
-        30, "Seconds that requests in flight may take after SIGTERM [ours]", 1
+        30, "Seconds for requests in flight to finish after SIGTERM [ours]", 1
     )
     client_timeout_seconds: int = _flag(
-        30, "Seconds that a client may stall in a request or leave its answer unread [ours]", 1
+        30, "Seconds that a client may stall while it sends a request or reads the answer [ours]", 1
     )
     allow_version_labels_for_unavailable_models: bool = _flag(
-        default=False, help="A label may name a version that is not loaded"
+        default=False, help="Allow labels of versions that are not loaded"
     )
     enable_batching: bool = _flag(
-        default=False, help="Join requests that come at the same time; a server's, not a function's"
+        default=False,
+        help="Join requests that arrive at the same time (server only, not functions)",
     )
-    batching_parameters_file: str = _flag("", "BatchingParameters in protobuf text")
+    batching_parameters_file: str = _flag("", "File with BatchingParameters in protobuf text")
     enable_per_model_batching_parameters: bool = _flag(
         default=False,
-        help="Take all but the threads from batching_params.pbtxt in the SavedModel's folder",
+        help="Read all but the threads from batching_params.pbtxt in the SavedModel's folder",
     )
     monitoring_config_file: str = _flag(
-        "", "MonitoringConfig in protobuf text: Prometheus metrics on the REST port"
+        "", "File with a MonitoringConfig in protobuf text: Prometheus metrics on the REST port"
     )
     access_log: bool = _flag(
-        default=False, help="Log a line of JSON for each prediction, and answer x-request-id [ours]"
+        default=False, help="Log a JSON line per prediction, and return x-request-id [ours]"
     )
-    saved_model_tags: str = _flag("serve", "Tags of the meta graph to load, comma-separated")
+    saved_model_tags: str = _flag("serve", "Comma-separated tags of the meta graph to load")
     enable_model_warmup: bool = _flag(
-        default=True, help="Run the warm-up requests of assets.extra before a version answers"
+        default=True, help="Run the warm-up requests in assets.extra before a version serves"
     )
     num_request_iterations_for_warmup: int = _flag(
-        0, "Times each warm-up request runs; 0 is once", 0
+        0, "Number of times to run each warm-up request; 0 for once", 0
     )
     tensorflow_session_parallelism: int = _flag(
-        0, "Threads of a session, both kinds together; 0 leaves it to TensorFlow", 0
+        0, "Threads of a session, inside and between ops; 0 for TensorFlow's choice", 0
     )
     tensorflow_intra_op_parallelism: int = _flag(
-        0, "Threads inside an op; 0 leaves it to TensorFlow", 0
+        0, "Threads inside an op; 0 for TensorFlow's choice", 0
     )
     tensorflow_inter_op_parallelism: int = _flag(
-        0, "Threads between ops; 0 leaves it to TensorFlow", 0
+        0, "Threads between ops; 0 for TensorFlow's choice", 0
     )
-    tensorflow_session_config_file: str = _flag("", "ConfigProto in protobuf text")
+    tensorflow_session_config_file: str = _flag("", "File with a ConfigProto in protobuf text")
     per_process_gpu_memory_fraction: float = _flag(
-        0.0, "Share of a GPU's memory for this process; 0 leaves it to TensorFlow", 0
+        0.0, "Fraction of GPU memory for this process; 0 for TensorFlow's choice", 0
     )
     mixed_precision: str = _flag(
-        "", "bfloat16 lets oneDNN compute in it where it finds it safe; not in compiled models"
+        "", "bfloat16 to let oneDNN use it where it is safe; ignored for compiled models"
     )
-    op_libraries: str = _flag("", "Custom op libraries to load, comma-separated paths [ours]")
-    cache_dir: str = _flag("", "Where exports made loadable are kept (default: user cache) [ours]")
+    op_libraries: str = _flag("", "Comma-separated paths of custom op libraries [ours]")
+    cache_dir: str = _flag(
+        "", "Where to keep exports that had to be made loadable (default: user cache) [ours]"
+    )
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
