@@ -22,6 +22,7 @@ from lambda_serving.model_spec import ModelSpec
         ("GET", "/v1/models/a%2Fb%3Ac+d", Call(Verb.STATUS, ModelSpec("a/b:c+d"))),
         ("GET", "/v1/models/m?x=1", Call(Verb.STATUS, ModelSpec("m?x=1"))),
         ("GET", "/v1/models/m/versions/2", Call(Verb.STATUS, ModelSpec("m", 2))),
+        ("GET", f"/v1/models/m/versions/{'0' * 5000}7", Call(Verb.STATUS, ModelSpec("m", 7))),
         ("GET", "/v1/models/m/METADATA", Call(Verb.STATUS, ModelSpec("m"))),
         ("GET", "/v1/models/m/labels/x/metadata", Call(Verb.METADATA, ModelSpec("m", label="x"))),
     ],

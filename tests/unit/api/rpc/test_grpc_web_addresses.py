@@ -26,6 +26,10 @@ def _read(path: str) -> Address | None:
             f"/v1/models/m/versions/{2**63 - 1}/grpc-web{_METHOD}",
             Address(_METHOD, ModelSpec("m", version=2**63 - 1)),
         ),
+        (
+            f"/v1/models/m/versions/{'0' * 5000}7/grpc-web{_METHOD}",
+            Address(_METHOD, ModelSpec("m", version=7)),
+        ),
         (f"/v1/models/m/versions/0/grpc-web{_METHOD}", Address(_METHOD, ModelSpec("m", version=0))),
         (
             f"/v1/models/m/labels/%C3%A9/grpc-web{_METHOD}",
