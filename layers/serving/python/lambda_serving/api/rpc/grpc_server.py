@@ -62,12 +62,7 @@ def serving(
         _loop() as run,
     ):
         services = Services(
-            manager,
-            settings,
-            threads,
-            reload,
-            observers=observers,
-            counters=counters,
+            manager, settings, threads, reload, observers=observers, counters=counters
         )
         calls = Calls(services, settings.client_timeout_seconds)
         manager.watch(threads)
