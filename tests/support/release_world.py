@@ -23,7 +23,7 @@ from support import cloud
 from support.aws_plane import Function, Plane, Refused
 from support.cloud import SYSTEM, Cloud
 
-__all__ = ["BASE", "REPOSITORY", "World", "made", "models"]
+__all__ = ["BASE", "REPOSITORY", "World", "made", "models", "run"]
 
 REPOSITORY = "registry/models"
 BASE = f"{REPOSITORY}@sha256:base"
@@ -70,7 +70,7 @@ class _Images:
         return digest
 
 
-def _run(image: str, event: Any, _: str) -> Any:
+def run(image: str, event: Any, _: str) -> Any:
     """A function that serves the version in its image; version 66 does not answer."""
     version = re.sub(r".*\D", "", image)
     if version == "66":
@@ -157,15 +157,21 @@ class World:
         """The model's block is taken out of the template, and put in again later."""
         self.function = self.plane.add(self.function.name, _TEMPLATE)
 
-    def die_at(self, operation: str, moment: str) -> None:
-        """The next call of that operation ends a run, before or after it took effect."""
+    def die_at(self, operation: str, moment: str) -> list[str]:
+        """The next call of that operation ends a run, before or after it took effect.
+
+        It is in the list then.
+        """
+        told: list[str] = []
 
         def die(called: str, when: str) -> None:
             if (called, when) == (operation, moment):
+                told.append(operation)
                 self.plane.interfere = lambda *_: None
                 raise Refused(400, "SomethingException", "try again")
 
         self.plane.interfere = die
+        return told
 
     def refuse(self, operation: str, refusal: Refused, times: int | None = None) -> None:
         """Calls of that operation are refused, the next ones or all."""
@@ -255,7 +261,7 @@ def made(moto: str) -> Iterator[World]:
 @contextmanager
 def models(moto: str) -> Iterator[Callable[[str], World]]:
     """Makes one model after the other in the same stack, each as if it were the first."""
-    plane = Plane(run=_run)
+    plane = Plane(run=run)
     with cloud.running(plane, moto) as deployed:
         with deployed.acting("ReleaseRole"):
             clients = Clients.connect()

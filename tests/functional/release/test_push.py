@@ -171,8 +171,8 @@ def test_who_answers_otherwise_is_not_pushed(
     code, told, said = _push(source, tmp_path / "models/1")
     assert (code, told) == (1, "")
     assert said.splitlines()[-1] == (
-        f"Error: The model answers otherwise than {source}/assets.extra/golden.jsonl has it, line"
-        f" 2: {reason}. Mend one of them"
+        f"Error: The model does not match its golden answers in {source}/assets.extra/golden.jsonl,"
+        f" line 2: {reason}. Fix the model or the file"
     )
     assert list(tmp_path.iterdir()) == [source]
 

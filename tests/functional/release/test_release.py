@@ -3,13 +3,12 @@
 import dataclasses
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from functools import partial
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from lambda_serving.config.servable_version_policy import Latest, Specific, VersionPolicy
+from lambda_serving.config.servable_version_policy import Latest, Specific
 from lambda_serving.errors import (
     Aborted,
     InvalidArgument,
@@ -20,9 +19,6 @@ from lambda_serving.errors import (
 )
 from lambda_serving.model_spec import ServableId
 from lambda_serving.release.aws.build_orders import Order
-from lambda_serving.release.aws.deployed_model import AwsGateway
-from lambda_serving.release.aws.policy_file import PolicyFile
-from lambda_serving.release.aws.stack import Clients, System
 from lambda_serving.release.deciding.actions import (
     Action,
     Build,
@@ -30,7 +26,6 @@ from lambda_serving.release.deciding.actions import (
     Point,
     Publish,
     Retire,
-    Shift,
     Update,
     Wait,
     Warm,
@@ -39,150 +34,21 @@ from lambda_serving.release.deciding.actions import (
 from lambda_serving.release.deciding.model_state import Record
 from lambda_serving.release.golden import GOLDEN
 from lambda_serving.release.reconcile import reconcile
-from support import cloud
-from support.aws_plane import Alias, Failure, Function, Plane, Refused
-from support.cloud import SYSTEM, Cloud
-
-_REPOSITORY = "registry/models"
-_BASE = f"{_REPOSITORY}@sha256:base"
-
-
-class _Images:
-    """An image is the model version in it."""
-
-    elsewhere = False
-
-    def __init__(self) -> None:
-        self.failures: dict[int, ServingError] = {}
-        self.built: list[int] = []
-        self.prefix = ""
-
-    def build(self, order: Order) -> str:
-        assert order.base.startswith(f"{_REPOSITORY}@sha256:")
-        self.built.append(order.version)
-        if failure := self.failures.get(order.version):
-            raise failure
-        return f"sha256:{self.prefix}{order.version}"
-
-
-def _run(image: str, event: Any, _: str) -> Any:
-    """A function that serves the version in its image; version 66 does not answer."""
-    version = image.rpartition(":")[2]
-    if version == "66":
-        raise RuntimeError("Could not load the SavedModel in /models/MLP/66")
-    if event["path"] == f"/v1/models/MLP/versions/{version}":
-        return {"statusCode": 200, "body": {"model_version_status": []}}
-    if event["path"] == f"/v1/models/MLP/versions/{version}:predict":
-        return {"statusCode": 200, "body": {"predictions": [float(version)]}}
-    return {"statusCode": 404, "body": {"error": "another version"}}
-
-
-@dataclasses.dataclass
-class _World:
-    cloud: Cloud
-    images: _Images
-    function: Function
-    gateway: AwsGateway
-    reported: list[tuple[ServableId, str]]
-
-    @property
-    def plane(self) -> Plane:
-        return self.cloud.plane
-
-    @property
-    def live(self) -> int:
-        return self.function.aliases["live"].function_version
-
-    @property
-    def live_image(self) -> str:
-        return self.function.versions[self.live].image
-
-    def push(self, version: int, content: str = "{}", **files: str) -> None:
-        """A version that is complete."""
-        for name, body in {**files, "manifest.json": content}.items():
-            key = f"models/MLP/{version}/{name}"
-            self.cloud.s3.put_object(Bucket=self.cloud.bucket, Key=key, Body=body.encode())
-
-    def wish(self, policy: VersionPolicy, **labels: int) -> None:
-        PolicyFile(f"{self.cloud.models}/MLP", self.cloud.s3).change(
-            lambda model: dataclasses.replace(model, policy=policy, labels=labels)
-        )
-
-    def update(self, version: int) -> None:
-        """Pushes a version, and gives it a label that takes the one before's place."""
-        self.push(version)
-        self.wish(Latest(2), **{f"new{version}": version})
-        self.reconcile()
-
-    def die_at(self, operation: str, moment: str) -> list[str]:
-        """The next call of that operation fails, before or after it took effect, and is told."""
-        told: list[str] = []
-
-        def die(called: str, when: str) -> None:
-            if (called, when) == (operation, moment):
-                told.append(operation)
-                self.plane.interfere = lambda *_: None
-                raise Refused(400, "SomethingException", "try again")
-
-        self.plane.interfere = die
-        return told
-
-    def reconcile(self) -> list[Action]:
-        """All actions until nothing is to be done, however often Lambda needs time."""
-        done: list[Action] = []
-        for _ in range(20):
-            if not (outcome := reconcile(self.gateway, done.append)):
-                return done
-            if outcome.seconds:  # time flies
-                later = partial(float, self.gateway.clock() + outcome.seconds)
-                self.gateway = dataclasses.replace(self.gateway, clock=later)
-        raise AssertionError(f"no end: {done}")
-
-    def begin_shift(self) -> str:
-        """CodeDeploy moves the first traffic from version 1 to 2; its deployment."""
-        self.reconcile()
-        self.plane.add_group(SYSTEM, f"{SYSTEM}-MLP")
-        self.push(2)
-        done: list[Action] = []
-        while (outcome := reconcile(self.gateway, done.append)) and outcome.seconds:
-            pass
-        assert done[-1] == Shift(2, 3)
-        [shift] = self.plane.deployments
-        self.plane.shift(shift, 0.1)
-        return shift
-
-    def record(self, version: int) -> dict[str, Any]:
-        """What a record says, but for times and what makes no difference."""
-        found = self.cloud.record("MLP", version)
-        told = {key: found[key] for key in ("state", "image", "warm", "error")}
-        return {key: value for key, value in told.items() if value is not None}
-
-
-@contextmanager
-def _world(moto: str) -> Iterator[_World]:
-    plane, images = Plane(run=_run), _Images()
-    with cloud.running(plane, moto) as deployed:
-        deployed.deploy_base(_BASE)
-        function = deployed.deploy_model("MLP", f"{_REPOSITORY}@sha256:template")
-        reported: list[tuple[ServableId, str]] = []
-        with deployed.acting("ReleaseRole"):
-            clients = Clients.connect()
-        gateway = System(SYSTEM, deployed.models, deployed.api_id).gateway(
-            "MLP", clients, lambda *told: reported.append(told), images
-        )
-        yield _World(deployed, images, function, gateway, reported)
+from support import release_world
+from support.aws_plane import Alias, Failure, Refused
+from support.release_world import REPOSITORY, World, made
 
 
 @pytest.fixture
-def world(moto: str) -> Iterator[_World]:
-    with _world(moto) as world:
+def world(moto: str) -> Iterator[World]:
+    with made(moto) as world:
         world.push(1)
         yield world
 
 
-def test_first_version_is_built_published_warmed_and_pointed_to(world: _World) -> None:
+def test_first_version_is_built_published_warmed_and_pointed_to(world: World) -> None:
     assert world.reconcile() == [Build(1), Update(1), Publish(1), Warm(1, 2), Point(2)]
-    assert world.live_image == f"{_REPOSITORY}@sha256:1"
+    assert world.live_image == f"{REPOSITORY}@sha256:1"
     assert world.record(1) == {"state": "AVAILABLE", "image": "sha256:1", "warm": 2}
     assert world.cloud.record("MLP", 1)["seconds"].keys() == {"build", "warm"}
     content = world.gateway.observe().versions[1]
@@ -191,7 +57,7 @@ def test_first_version_is_built_published_warmed_and_pointed_to(world: _World) -
     assert world.reconcile() == []
 
 
-def test_new_version_takes_over_and_the_one_before_stays_for_going_back(world: _World) -> None:
+def test_new_version_takes_over_and_the_one_before_stays_for_going_back(world: World) -> None:
     world.reconcile()
     world.push(2)
     assert world.reconcile() == [Build(2), Update(2), Publish(2), Warm(2, 3), Point(3)]
@@ -199,10 +65,10 @@ def test_new_version_takes_over_and_the_one_before_stays_for_going_back(world: _
     assert world.reconcile() == [Build(3), Update(3), Publish(3), Warm(3, 4), Point(4), Retire(2)]
     world.wish(Specific(frozenset({2})))
     assert world.reconcile() == [Point(3)]
-    assert world.live_image == f"{_REPOSITORY}@sha256:2"
+    assert world.live_image == f"{REPOSITORY}@sha256:2"
 
 
-def test_version_that_was_retired_is_built_again_when_it_is_asked_for(world: _World) -> None:
+def test_version_that_was_retired_is_built_again_when_it_is_asked_for(world: World) -> None:
     for version in (1, 2, 3):
         world.push(version)
         world.reconcile()
@@ -218,11 +84,11 @@ def test_version_that_was_retired_is_built_again_when_it_is_asked_for(world: _Wo
     ]
 
 
-def test_versions_that_are_wanted_beside_the_live_one_have_routes(world: _World) -> None:
+def test_versions_that_are_wanted_beside_the_live_one_have_routes(world: World) -> None:
     world.push(2)
     world.wish(Latest(2), stable=1)
     world.reconcile()
-    assert world.live_image == f"{_REPOSITORY}@sha256:2"
+    assert world.live_image == f"{REPOSITORY}@sha256:2"
     assert world.function.aliases["version-1"].function_version == 3
     assert world.function.aliases["label-stable"].function_version == 3
     routes = {
@@ -244,7 +110,7 @@ def test_versions_that_are_wanted_beside_the_live_one_have_routes(world: _World)
     assert world.reconcile() == []
 
 
-def test_routes_go_when_their_version_is_not_wanted_any_more(world: _World) -> None:
+def test_routes_go_when_their_version_is_not_wanted_any_more(world: World) -> None:
     before = len(world.cloud.routes())
     world.push(2)
     world.wish(Latest(2), stable=1)
@@ -256,7 +122,7 @@ def test_routes_go_when_their_version_is_not_wanted_any_more(world: _World) -> N
     assert world.function.aliases.keys() == {"live"}
 
 
-def test_label_moves_with_the_policy(world: _World) -> None:
+def test_label_moves_with_the_policy(world: World) -> None:
     world.push(2)
     world.wish(Latest(2), stable=1)
     world.reconcile()
@@ -264,24 +130,24 @@ def test_label_moves_with_the_policy(world: _World) -> None:
     assert world.reconcile() == [Expose("label-stable", 2)]
 
 
-def test_deployed_settings_go_live(world: _World) -> None:
+def test_deployed_settings_go_live(world: World) -> None:
     world.reconcile()
     world.function.latest.memory = 2048
     assert world.reconcile() == [Publish(1), Warm(1, 3), Point(3), Retire(2)]
     assert world.function.versions[world.live].memory == 2048
 
 
-def test_deployed_code_goes_live_with_the_model_in_it(world: _World) -> None:
+def test_deployed_code_goes_live_with_the_model_in_it(world: World) -> None:
     world.reconcile()
     world.images.prefix = "new"
     world.function.run = lambda _, event, __: {"statusCode": 200, "body": event}
-    world.cloud.deploy_base(f"{_REPOSITORY}@sha256:new")
-    world.function.latest.image = f"{_REPOSITORY}@sha256:template2"
+    world.cloud.deploy_base(f"{REPOSITORY}@sha256:new")
+    world.function.latest.image = f"{REPOSITORY}@sha256:template2"
     assert world.reconcile() == [Build(1), Update(1), Publish(1), Warm(1, 3), Point(3), Retire(2)]
-    assert world.live_image == f"{_REPOSITORY}@sha256:new1"
+    assert world.live_image == f"{REPOSITORY}@sha256:new1"
 
 
-def test_version_that_cannot_be_built_is_recorded_and_passed_over(world: _World) -> None:
+def test_version_that_cannot_be_built_is_recorded_and_passed_over(world: World) -> None:
     world.reconcile()
     world.push(2)
     world.images.failures[2] = InvalidArgument("corrupt")
@@ -290,20 +156,20 @@ def test_version_that_cannot_be_built_is_recorded_and_passed_over(world: _World)
     assert world.reported == [(ServableId("MLP", 2), "corrupt")]
     assert world.reconcile() == []
     assert world.images.built == [1, 2]
-    assert world.live_image == f"{_REPOSITORY}@sha256:1"
+    assert world.live_image == f"{REPOSITORY}@sha256:1"
     world.push(2, "mended")
     del world.images.failures[2]
     assert world.reconcile()[-1] == Point(3)
 
 
-def test_version_that_does_not_answer_never_sees_traffic(world: _World) -> None:
+def test_version_that_does_not_answer_never_sees_traffic(world: World) -> None:
     world.reconcile()
     world.push(66)
     assert world.reconcile() == [Build(66), Update(66), Publish(66), Warm(66, 3)]
     error = "It does not answer: Could not load the SavedModel in /models/MLP/66"
     assert world.record(66)["error"] == error
     assert world.reported == [(ServableId("MLP", 66), error)]
-    assert world.live_image == f"{_REPOSITORY}@sha256:1"
+    assert world.live_image == f"{REPOSITORY}@sha256:1"
 
 
 @pytest.mark.parametrize(
@@ -315,7 +181,7 @@ def test_version_that_does_not_answer_never_sees_traffic(world: _World) -> None:
     ],
 )
 def test_golden_answers_are_asked_for_before_traffic(
-    expected: str, error: str | None, world: _World
+    expected: str, error: str | None, world: World
 ) -> None:
     world.reconcile()
     pair = f'{{"request": {{"instances": [1.0]}}, "response": {{"predictions": [{expected}]}}}}'
@@ -325,7 +191,7 @@ def test_golden_answers_are_asked_for_before_traffic(
     assert (error or "") in world.record(2).get("error", "")
 
 
-def test_golden_answers_that_take_long_are_asked_for_once_each(world: _World) -> None:
+def test_golden_answers_that_take_long_are_asked_for_once_each(world: World) -> None:
     """A hundred of two seconds, in runs of which none has time for all, of which one dies."""
     world.reconcile()
     asks = [f'{{"instances":[ {number}.0 ]}}' for number in range(100)]
@@ -337,7 +203,7 @@ def test_golden_answers_that_take_long_are_asked_for_once_each(world: _World) ->
         if event["path"].endswith(":predict"):
             asked.append(event["body"])
             now[0] += 2
-        return _run(image, event, qualifier)
+        return release_world.run(image, event, qualifier)
 
     world.function.run = run
     gateway = dataclasses.replace(world.gateway, clock=lambda: now[0])
@@ -359,7 +225,7 @@ def test_golden_answers_that_take_long_are_asked_for_once_each(world: _World) ->
     assert world.cloud.record("MLP", 2)["seconds"]["warm"] == 200
 
 
-def test_golden_answers_in_any_folder_of_a_version_are_asked_for(world: _World) -> None:
+def test_golden_answers_in_any_folder_of_a_version_are_asked_for(world: World) -> None:
     pair = '{"request": {"instances": [1.0]}, "response": {"predictions": [3.0]}}'
     for name, body in {GOLDEN: pair, "manifest.json": "{}"}.items():
         key = f"models/MLP/00000002/{name}"
@@ -370,7 +236,7 @@ def test_golden_answers_in_any_folder_of_a_version_are_asked_for(world: _World) 
     )
 
 
-def test_key_that_is_no_file_holds_up_nothing(world: _World) -> None:
+def test_key_that_is_no_file_holds_up_nothing(world: World) -> None:
     world.reconcile()
     for key in ("models/MLP/2//x", "models/MLP/1/a\x01"):
         world.cloud.s3.put_object(Bucket=world.cloud.bucket, Key=key, Body=b"")
@@ -381,45 +247,45 @@ def test_key_that_is_no_file_holds_up_nothing(world: _World) -> None:
     assert world.gateway.observe().odd == ["models/MLP/1/a\x01", "models/MLP/2//x"]
 
 
-def test_version_that_lambda_cannot_start_is_recorded_with_its_reason(world: _World) -> None:
+def test_version_that_lambda_cannot_start_is_recorded_with_its_reason(world: World) -> None:
     world.reconcile()
     world.push(2)
-    world.plane.broken[f"{_REPOSITORY}@sha256:2"] = Failure("InvalidImage", "It is too large")
+    world.plane.broken[f"{REPOSITORY}@sha256:2"] = Failure("InvalidImage", "It is too large")
     world.reconcile()
     assert world.record(2)["error"] == ("Lambda could not start it: It is too large (InvalidImage)")
-    assert world.live_image == f"{_REPOSITORY}@sha256:1"
+    assert world.live_image == f"{REPOSITORY}@sha256:1"
 
 
-def test_image_that_lambda_does_not_take_fails_its_version(world: _World) -> None:
+def test_image_that_lambda_does_not_take_fails_its_version(world: World) -> None:
     world.reconcile()
     world.push(2)
-    world.plane.missing_images.add(f"{_REPOSITORY}@sha256:2")
+    world.images.tell = lambda _, image: world.plane.missing_images.add(image)
     assert world.reconcile() == [Build(2), Update(2)]
     assert "does not exist" in world.record(2)["error"]
-    assert world.live_image == f"{_REPOSITORY}@sha256:1"
+    assert world.live_image == f"{REPOSITORY}@sha256:1"
 
 
-def test_nothing_changes_while_the_store_is_empty(world: _World) -> None:
+def test_nothing_changes_while_the_store_is_empty(world: World) -> None:
     world.reconcile()
     world.cloud.s3.delete_object(Bucket=world.cloud.bucket, Key="models/MLP/1/manifest.json")
     assert world.reconcile() == []
-    assert world.live_image == f"{_REPOSITORY}@sha256:1"
+    assert world.live_image == f"{REPOSITORY}@sha256:1"
 
 
-def test_waits_for_lambda_without_doing_anything(world: _World) -> None:
+def test_waits_for_lambda_without_doing_anything(world: World) -> None:
     world.plane.looks = 3
     assert reconcile(world.gateway) == Wait("Lambda updates the function", 5)
     assert world.plane.calls.count("Invoke") == 0
 
 
-def test_stops_before_its_time_is_up(world: _World) -> None:
+def test_stops_before_its_time_is_up(world: World) -> None:
     left = iter([True, False])
     done: list[Action] = []
     outcome = reconcile(world.gateway, done.append, lambda: next(left))
     assert (done, outcome) == ([Build(1)], Wait("the time of this run is up", 0))
 
 
-def test_action_that_changes_nothing_is_not_repeated_for_ever(world: _World) -> None:
+def test_action_that_changes_nothing_is_not_repeated_for_ever(world: World) -> None:
     def forget(operation: str, moment: str) -> None:
         if (operation, moment) == ("PublishVersion", "after"):
             world.function.versions.pop(max(world.function.versions))
@@ -429,7 +295,7 @@ def test_action_that_changes_nothing_is_not_repeated_for_ever(world: _World) -> 
         world.reconcile()
 
 
-def test_traffic_shifts_by_code_deploy_and_goes_back_at_once(world: _World) -> None:
+def test_traffic_shifts_by_code_deploy_and_goes_back_at_once(world: World) -> None:
     shift = world.begin_shift()
     assert reconcile(world.gateway) == Wait("CodeDeploy moves traffic to version 2")
     world.plane.finish(shift)
@@ -439,7 +305,7 @@ def test_traffic_shifts_by_code_deploy_and_goes_back_at_once(world: _World) -> N
     assert world.reconcile() == [Point(2)]
 
 
-def test_shift_that_an_alarm_ends_fails_the_version(world: _World) -> None:
+def test_shift_that_an_alarm_ends_fails_the_version(world: World) -> None:
     shift = world.begin_shift()
     world.plane.alarm(shift)
     world.reconcile()
@@ -448,7 +314,7 @@ def test_shift_that_an_alarm_ends_fails_the_version(world: _World) -> None:
     assert world.reconcile() == []
 
 
-def test_shift_is_stopped_when_the_version_before_is_asked_back(world: _World) -> None:
+def test_shift_is_stopped_when_the_version_before_is_asked_back(world: World) -> None:
     shift = world.begin_shift()
     world.wish(Specific(frozenset({1})))
     world.reconcile()
@@ -473,7 +339,7 @@ _OPERATIONS = (
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_run_that_dies_at_any_call_is_made_good_by_the_next(moment: str, moto: str) -> None:
     """Of updates that also move a label, expose a version, withdraw one and retire one."""
-    with _world(moto) as world:
+    with made(moto) as world:
         for version in (1, 2, 3):
             world.update(version)
         for version, operation in enumerate(_OPERATIONS, 4):
@@ -482,17 +348,17 @@ def test_run_that_dies_at_any_call_is_made_good_by_the_next(moment: str, moto: s
                 world.update(version)
             assert died == [operation]
             assert world.live_image in {
-                f"{_REPOSITORY}@sha256:{number}" for number in (version - 1, version)
+                f"{REPOSITORY}@sha256:{number}" for number in (version - 1, version)
             }
             world.reconcile()
-            assert world.live_image == f"{_REPOSITORY}@sha256:{version}"
+            assert world.live_image == f"{REPOSITORY}@sha256:{version}"
             aliases = world.function.aliases
             assert aliases.keys() == {"live", f"version-{version - 1}", f"label-new{version}"}
             assert aliases[f"label-new{version}"].function_version == world.live
             assert [*world.function.versions][1:] == [world.live - 2, world.live - 1, world.live]
 
 
-def test_alias_that_somebody_else_moved_is_looked_at_again(world: _World) -> None:
+def test_alias_that_somebody_else_moved_is_looked_at_again(world: World) -> None:
     def move(operation: str, _: str) -> None:
         if operation == "UpdateAlias":
             world.function.aliases["live"].revision += 1
@@ -512,7 +378,7 @@ def test_alias_that_somebody_else_moved_is_looked_at_again(world: _World) -> Non
         ("SomethingException", Unavailable),
     ],
 )
-def test_refusal_of_lambda_is_told(world: _World, code: str, error: type[ServingError]) -> None:
+def test_refusal_of_lambda_is_told(world: World, code: str, error: type[ServingError]) -> None:
     def refuse(_: str, __: str) -> None:
         raise Refused(400, code, "because")
 
@@ -523,7 +389,7 @@ def test_refusal_of_lambda_is_told(world: _World, code: str, error: type[Serving
     assert str(raised.value) == f"AWS, asked about function system-MLP: because ({code})"
 
 
-def test_store_that_cannot_be_reached_is_no_failure_of_the_model(world: _World) -> None:
+def test_store_that_cannot_be_reached_is_no_failure_of_the_model(world: World) -> None:
     world.images.failures[1] = Unavailable("the registry does not answer")
     with pytest.raises(Unavailable, match="registry"):
         world.reconcile()
@@ -537,7 +403,7 @@ class _Elsewhere:
 
     elsewhere = True
 
-    def __init__(self, world: _World, failure: ServingError | None = None) -> None:
+    def __init__(self, world: World, failure: ServingError | None = None) -> None:
         self.releases = world.gateway.releases
         self.failure = failure
         self.is_quick = False
@@ -553,7 +419,7 @@ class _Elsewhere:
 
 @pytest.mark.parametrize("kind", [Unavailable, PermissionDenied, NotFound, Aborted])
 def test_build_that_cannot_be_asked_for_is_neither_recorded_nor_a_failure(
-    kind: type[ServingError], world: _World
+    kind: type[ServingError], world: World
 ) -> None:
     gateway = dataclasses.replace(world.gateway, builder=_Elsewhere(world, kind("not now")))
     with pytest.raises(kind, match="not now"):
@@ -561,7 +427,7 @@ def test_build_that_cannot_be_asked_for_is_neither_recorded_nor_a_failure(
     assert (world.gateway.observe().records, world.reported) == ({}, [])
 
 
-def test_build_that_was_asked_for_is_recorded_unless_it_is_done(world: _World) -> None:
+def test_build_that_was_asked_for_is_recorded_unless_it_is_done(world: World) -> None:
     builder = _Elsewhere(world)
     gateway = dataclasses.replace(world.gateway, builder=builder)
     assert reconcile(gateway) == Wait("the image of version 1 is being built")
@@ -572,7 +438,7 @@ def test_build_that_was_asked_for_is_recorded_unless_it_is_done(world: _World) -
     assert world.record(2)["image"] == "sha256:2"
 
 
-def test_model_without_its_alias_is_told(world: _World) -> None:
+def test_model_without_its_alias_is_told(world: World) -> None:
     del world.function.aliases["live"]
     with pytest.raises(NotFound, match="Model MLP has no alias live. Deploy the stack again"):
         world.reconcile()

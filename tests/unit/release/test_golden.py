@@ -106,7 +106,7 @@ def test_large_request_is_sent_as_it_is_or_refused() -> None:
 
 def test_too_much_is_refused() -> None:
     assert len(read(b"\n".join([_LINE] * 100), "golden")) == 100
-    with pytest.raises(InvalidArgument, match="^golden has 101 pairs, and 100 are the most"):
+    with pytest.raises(InvalidArgument, match="^golden has 101 pairs; the limit is 100"):
         read(b"\n".join([_LINE] * 101), "golden")
     assert read(b" " * MAX_BYTES, "golden") == []
     with pytest.raises(InvalidArgument, match="^golden has 5242881 bytes, and 5242880 are the m"):

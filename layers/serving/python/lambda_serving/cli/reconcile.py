@@ -112,7 +112,7 @@ def _table(seen: "Deployment") -> "Table":
 
 
 def _state(version: int, seen: "Deployment") -> str:
-    from lambda_serving.release.aws.records import state_of
+    from lambda_serving.release.aws.bucket import state_of
 
     if version in seen.settling:
         return "COPYING"

@@ -1,14 +1,13 @@
 """Golden pairs: requests of predict that a SavedModel carries, and how it must answer them.
 
 The file is JSON lines: `{"request": {"instances": [[1.0]]}, "response": {"predictions": [2.5]}}`,
-and `"tolerance": 0.01` if need be. Request and response are whole bodies; a request is sent as it
-stands there, byte for byte. Blank lines are skipped.
+optionally with `"tolerance": 0.01`. Request and response are whole bodies; a request is sent byte
+for byte as written. Blank lines are skipped.
 
-Numbers are equal when they differ by no more than `tolerance` times the largest magnitude that the
-response has in the same output; two integers, as those of int64 are written, only when they are
-the same. `NaN` and the infinities equal themselves, and null, which stands for them where JSON is
-strict, as in answers of a function's direct invoke. All else must be the same, but for the order
-of members.
+Numbers are equal when they differ by at most `tolerance` times the largest magnitude in the same
+output of the expected response; two integers, such as int64 values, must be identical. `NaN` and
+the infinities equal themselves and null, which replaces them where JSON is strict, as in a direct
+invoke's answer. Everything else must be identical, except for the order of members.
 """
 
 import json
@@ -26,11 +25,11 @@ GOLDEN = "assets.extra/golden.jsonl"
 MAX_BYTES = 5 * 2**20
 """Of the whole file."""
 MAX_REQUEST = 6 * 2**20 - 4096
-"""Of a request as a JSON string, which Lambda takes 6 MB of, with what is around it."""
+"""Of a request as a JSON string: Lambda takes 6 MB with the event around it."""
 MAX_PAIRS = 100
 _TOLERANCE = 1e-3
-"""Ten times what compiling tolerates of float32, as other processors round differently, too. It
-is one digit of half; bfloat16, with a digit of 8e-3, needs a `tolerance`."""
+"""Ten times what compiling tolerates for float32, as processors round differently too. It is the
+precision of half; bfloat16, with a precision of 8e-3, needs a `tolerance`."""
 _SHOWN = 200
 _JSON = json.JSONDecoder()
 _BLANKS = re.compile(r"[ \t\r\n]*")
@@ -39,7 +38,7 @@ _Path = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What line `line` of the file, from 1 on, says; `request` is its text."""
+    """The pair on line `line` of the file, counted from 1; `request` is its text."""
 
     line: int
     request: str
@@ -50,17 +49,17 @@ class Pair:
 def read(content: bytes, origin: object) -> list[Pair]:
     """The pairs in a file's content.
 
-    Raises InvalidArgument for what is not as said above, is over 5 MiB, has over 100 pairs or a
-    request that Lambda does not take; the message names `origin` and the line.
+    Raises InvalidArgument for content in another form, over 5 MiB or 100 pairs, or with a request
+    too large for Lambda; the message names `origin` and the line.
     """
     if len(content) > MAX_BYTES:
         raise InvalidArgument(
-            f"{origin} has {len(content)} bytes, and {MAX_BYTES} are the most. Keep fewer pairs"
+            f"{origin} has {len(content)} bytes; the limit is {MAX_BYTES}. Keep fewer pairs"
         )
     lines = [(n, line) for n, line in enumerate(content.split(b"\n"), 1) if line.strip()]
     if len(lines) > MAX_PAIRS:
         raise InvalidArgument(
-            f"{origin} has {len(lines)} pairs, and {MAX_PAIRS} are the most. Keep fewer"
+            f"{origin} has {len(lines)} pairs; the limit is {MAX_PAIRS}. Keep fewer"
         )
     return [_pair(number, line, f"{origin}, line {number}") for number, line in lines]
 
@@ -109,8 +108,8 @@ def _pair(number: int, line: bytes, origin: str) -> Pair:
     request = _member(text, "request")
     if (size := len(json.dumps(request, ensure_ascii=False).encode())) > MAX_REQUEST:
         raise InvalidArgument(
-            f"{origin}: request has {size} bytes as Lambda is sent it, and {MAX_REQUEST} are the"
-            " most. Ask for fewer rows in it"
+            f"{origin}: request has {size} bytes as sent to Lambda; the limit is"
+            f" {MAX_REQUEST}. Ask for fewer rows"
         )
     return Pair(number, request, document["response"], value)
 
@@ -134,9 +133,9 @@ def _after_blanks(text: str, position: int) -> int:
 
 
 def _walk(want: Any, got: Any) -> Iterator[tuple[_Path, Any, Any]]:
-    """Path and both values of all that has nothing inside to be compared, front to back.
+    """Path and both values of each leaf, front to back; where shapes differ, that is the leaf.
 
-    Keeps a stack of its own: a document may be nested as deeply as Python reads it.
+    It keeps a stack of its own, as a document may be nested as deeply as Python can read it.
     """
     around = [iter([(_Path(), want, got)])]
     while around:
@@ -151,7 +150,7 @@ def _walk(want: Any, got: Any) -> Iterator[tuple[_Path, Any, Any]]:
 
 
 def _inner(path: _Path, want: Any, got: Any) -> Iterator[tuple[_Path, Any, Any]] | None:
-    """What is inside two objects of the same members, or two lists of the same length."""
+    """The parts of two objects with the same members, or of two lists of the same length."""
     match want, got:
         case dict(), dict() if want.keys() == got.keys():
             return (((*path, name), value, got[name]) for name, value in want.items())
@@ -162,18 +161,24 @@ def _inner(path: _Path, want: Any, got: Any) -> Iterator[tuple[_Path, Any, Any]]
 
 
 def _output(path: _Path) -> _Path:
-    """Names an output, in rows as in columns: the members on the way to a value of it."""
+    """The members on the way to a value: they name its output, in rows and in columns alike."""
     return tuple(part for part in path if isinstance(part, str))
 
 
 def _alike(want: Any, got: Any, allowed: float) -> bool:
-    if isinstance(want, dict | list) or isinstance(got, dict | list):
-        return False
-    if not (_is_number(want) and _is_number(got)):
-        same = type(want) is type(got) and want == got
-        return same or {_strict(want), _strict(got)} == {None}
-    if isinstance(want, int) and isinstance(got, int):
-        return want == got
+    """Whether two values that `_walk` does not look into are equal, floats within `allowed`.
+
+    With `allowed` 0.1: 1.0 and 1.05, 1 and 1.05, NaN and NaN, NaN and null are alike; 1 and 2, NaN
+    and 1.0, true and 1, and a list and a list of another length are not.
+    """
+    match want, got:
+        case (dict() | list(), _) | (_, dict() | list()):
+            return False  # `_walk` yields these only when their shapes differ
+        case (bool() | str() | None, _) | (_, bool() | str() | None):
+            same = type(want) is type(got) and want == got
+            return same or {_strict(want), _strict(got)} == {None}
+        case int(), int():
+            return bool(want == got)
     some, other = _float(want), _float(got)
     if isnan(some) or isnan(other):
         return isnan(some) and isnan(other)
@@ -185,7 +190,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _float(number: float) -> float:
-    """Infinite for integers too large, as for all numbers that TensorFlow Serving reads."""
+    """The number as a float; too large an integer becomes infinite, as in TensorFlow Serving."""
     return float(str(number)) if isinstance(number, int) else number
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lambda_serving.errors import Aborted, ServingError, Unavailable
-from lambda_serving.release.aws.clients import connect, explained
+from lambda_serving.release.aws.clients import connect, translate_errors
 from lambda_serving.release.aws.events import Reporter
 from lambda_serving.release.aws.stack import Clients, System
 from lambda_serving.release.deciding.actions import Wait
@@ -105,7 +105,7 @@ class Worker:
     def _postponed(self, messages: list[_Message], seconds: float) -> list[_Message]:
         for message in messages:
             name = message["eventSourceARN"].rpartition(":")[2]
-            with explained(f"queue {name}"):
+            with translate_errors(f"queue {name}"):
                 url = self._queue.get_queue_url(QueueName=name)["QueueUrl"]
                 self._queue.change_message_visibility(
                     QueueUrl=url,

@@ -46,14 +46,14 @@ def push(
 ) -> Pushed:
     """Copies the SavedModel in `source` to the folder of `version`, its manifest last.
 
-    It is loaded first, warm-up included, and asked what its golden pairs ask. Files that a
-    broken-off push left there are not copied again. `progress` is called with what is done now,
-    how many bytes of it, and of how many.
+    The model is loaded first, with its warm-up, and must match its golden pairs. Files that an
+    interrupted push left there are not copied again. `progress` is called with the current stage,
+    bytes done and bytes in all.
 
     Raises AlreadyExists when other bytes are there or are being pushed there, Aborted when
-    `source` changes meanwhile, FailedPrecondition when the model answers otherwise than a golden
-    pair, what `Manifest.of`, `golden.read` and `load` say of it, what the store refuses. Then
-    there is no manifest: to readers, the version is not complete.
+    `source` changes meanwhile, FailedPrecondition when the model does not match a golden pair, and
+    what `Manifest.of`, `golden.read`, `load` and the store raise. Then no manifest is written: to
+    readers, the version is not complete.
     """
     progress("reading", 0, 0)
     manifest = Manifest.of(source)
@@ -81,15 +81,16 @@ def _golden(source: Path, manifest: Manifest) -> list[golden.Pair]:
 
 
 def _check_golden(servable: Servable, pairs: Sequence[golden.Pair], path: Path) -> None:
-    """Raises FailedPrecondition for an answer that is not the pair's."""
+    """Raises FailedPrecondition when an answer does not match its pair."""
     if told := golden.check(pairs, partial(_answer, servable)):
         raise FailedPrecondition(
-            f"The model answers otherwise than {path} has it, {told}. Mend one of them"
+            f"The model does not match its golden answers in {path}, {told}."
+            " Fix the model or the file"
         )
 
 
 def _answer(servable: Servable, request: str) -> Any:
-    """The body that `rest` answers a predict request by, errors included."""
+    """The body of `rest`'s answer to a predict request, errors included."""
     try:
         document = codec.parse(request.encode())
         signature = servable.signature(document.signature_name)

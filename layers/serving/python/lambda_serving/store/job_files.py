@@ -9,7 +9,7 @@ from typing import IO, Protocol
 from lambda_serving.errors import Aborted, DataLoss, NotFound
 from lambda_serving.store import temporary
 from lambda_serving.store.address import Address
-from lambda_serving.store.local import explained
+from lambda_serving.store.local import translate_os_errors
 from lambda_serving.store.patterns import Input, Pattern, no_match
 
 __all__ = ["Inputs", "Outputs", "open_inputs", "open_outputs"]
@@ -90,7 +90,7 @@ class _LocalInputs:
         return pattern.includes(str(Path(address).absolute()))
 
     def find(self) -> list[Input]:
-        with explained(f"read {self._folder}"):
+        with translate_os_errors(f"read {self._folder}"):
             paths = [path for path in self._folder.glob(self._pattern.names) if path.is_file()]
             found = [self._look(path.relative_to(self._folder).as_posix()) for path in paths]
         if not found:
@@ -134,7 +134,7 @@ class _LocalOutputs:
 
     def sizes(self) -> dict[str, int]:
         found: dict[str, int] = {}
-        with explained(f"read {self}"):
+        with translate_os_errors(f"read {self}"):
             if not self._folder.exists():
                 return found
             for root, folders, names in os.walk(self._folder, onerror=_refused):
@@ -144,13 +144,13 @@ class _LocalOutputs:
         return found
 
     def read(self, name: str) -> bytes:
-        with explained(f"read {self._folder / name}"):
+        with translate_os_errors(f"read {self._folder / name}"):
             return (self._folder / name).read_bytes()
 
     @contextmanager
     def put(self, name: str) -> Iterator[Path]:
         target = self._folder / name
-        with explained(f"write {target}"):
+        with translate_os_errors(f"write {target}"):
             target.parent.mkdir(parents=True, exist_ok=True)
             with temporary.folder(_UNFINISHED, self._folder) as beside:
                 yield beside / "unfinished"

@@ -13,7 +13,7 @@ from lambda_serving.store.completeness import check_complete, check_content
 from lambda_serving.store.manifest import MANIFEST, PUSH, File, Found, Manifest, Reading, files_in
 from lambda_serving.store.other_formats import advice
 
-__all__ = ["SHOWN", "LocalStore", "LocalVersion", "by_version", "explained"]
+__all__ = ["SHOWN", "LocalStore", "LocalVersion", "by_version", "translate_os_errors"]
 
 SHOWN = 10  # names that a message shows of what lies under a base path
 _VERSION = re.compile(r"\s*[+-]?[0-9]{1,20}\s*", re.ASCII)
@@ -56,7 +56,7 @@ class LocalStore:
             raise NotFound(
                 f"Version {servable.version} of model {servable.name} is not under {base_path}"
             ) from None
-        with explained(f"read {folder}"):
+        with translate_os_errors(f"read {folder}"):
             _check(folder)
         return folder
 
@@ -66,7 +66,7 @@ class LocalStore:
         if folder is None:
             return ""
         version = self._base_paths[servable.name] / folder
-        with explained(f"read {version}"):
+        with translate_os_errors(f"read {version}"):
             digest = hashlib.sha256(str(version.resolve()).encode())
             for path in sorted(version.rglob("*")):
                 with suppress(FileNotFoundError):  # gone meanwhile
@@ -103,7 +103,7 @@ class LocalVersion:
         return str(self._folder)
 
     def look(self) -> Found:
-        with explained(f"read {self}"):
+        with translate_os_errors(f"read {self}"):
             if not self._folder.exists():
                 return Found()
             if manifest := _manifest(self._folder, MANIFEST):
@@ -133,7 +133,7 @@ class LocalVersion:
     @contextmanager
     def _beside(self) -> Iterator[Path]:
         """The path of a file on the same disk, which is gone in the end."""
-        with explained(f"write {self}"):
+        with translate_os_errors(f"write {self}"):
             base_path = self._folder.parent
             base_path.mkdir(parents=True, exist_ok=True)
             with temporary.folder(".push-", base_path) as folder:
@@ -158,7 +158,7 @@ def _manifest(folder: Path, name: str) -> Manifest | None:
 
 
 @contextmanager
-def explained(attempt: str) -> Iterator[None]:
+def translate_os_errors(attempt: str) -> Iterator[None]:
     """Tells what the disk refuses."""
     try:
         yield

@@ -46,13 +46,13 @@ __all__ = [
     "Object",
     "S3Store",
     "connect",
-    "explained",
     "folders_below",
     "objects_below",
     "read_manifest",
     "sent_to",
     "sizes_below",
     "transfers",
+    "translate_errors",
 ]
 
 _log = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ class S3Store:
         """`folder` is made when needed. Raises what `Address.in_bucket` raises."""
         self._base_paths = {name: Address.in_bucket(uri) for name, uri in base_paths.items()}
         self._folder = folder
-        with explained(", ".join(map(str, self._base_paths.values()))):
+        with translate_errors(", ".join(map(str, self._base_paths.values()))):
             self._client = client or connect()
 
     def versions(self, name: str) -> list[int]:
@@ -116,7 +116,7 @@ class S3Store:
 
     def contents(self, name: str) -> list[str]:
         base_path = self._base_paths[name]
-        with explained(base_path):
+        with translate_errors(base_path):
             page = self._client.list_objects_v2(
                 Bucket=base_path.bucket, Prefix=base_path.prefix, Delimiter="/"
             )
@@ -181,7 +181,7 @@ class S3Store:
             made.mkdir()
             for file in files:
                 (made / file).parent.mkdir(parents=True, exist_ok=True)
-            with explained(version), transfers(self._client) as manager:
+            with translate_errors(version), transfers(self._client) as manager:
                 downloads = {
                     file: manager.download(version.bucket, version.prefix + file, str(made / file))
                     for file in files
@@ -218,7 +218,7 @@ def folders_below(client: "S3Client", folder: Address) -> list[str]:
     pages = client.get_paginator("list_objects_v2").paginate(
         Bucket=folder.bucket, Prefix=folder.prefix, Delimiter="/"
     )
-    with explained(folder):
+    with translate_errors(folder):
         prefixes = [entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", [])]
     return [prefix.removeprefix(folder.prefix).removesuffix("/") for prefix in prefixes]
 
@@ -239,7 +239,7 @@ def objects_below(
     pages = client.get_paginator("list_objects_v2").paginate(
         Bucket=folder.bucket, Prefix=folder.prefix
     )
-    with explained(folder):
+    with translate_errors(folder):
         found = {
             entry["Key"].removeprefix(folder.prefix): Object(
                 entry["Size"], entry["ETag"].strip('"'), entry["LastModified"].timestamp()
@@ -276,13 +276,13 @@ def _no_file(folder: Address, name: str) -> InvalidArgument:
 
 
 def read_manifest(client: "S3Client", folder: Address, name: str) -> Manifest:
-    with explained(folder):
+    with translate_errors(folder):
         body = client.get_object(Bucket=folder.bucket, Key=folder.prefix + name)["Body"].read()
     return Manifest.of_json(body, f"{folder}/{name}")
 
 
 @contextmanager
-def explained(place: object, *, doing: str = "read", needed: str = _READ) -> Iterator[None]:
+def translate_errors(place: object, *, doing: str = "read", needed: str = _READ) -> Iterator[None]:
     """Tells what boto3 raises as Unavailable or PermissionDenied, naming the rights needed.
 
     AlreadyExists stands for an object that should have been put only if there was none.

@@ -9,14 +9,14 @@ from typing import IO, TYPE_CHECKING
 from lambda_serving.errors import Aborted, AlreadyExists, DataLoss, NotFound, PermissionDenied
 from lambda_serving.store import temporary
 from lambda_serving.store.address import Address
-from lambda_serving.store.local import explained as explained_here
+from lambda_serving.store.local import translate_os_errors
 from lambda_serving.store.patterns import Input, Pattern, no_match
 from lambda_serving.store.s3 import (
     connect,
-    explained,
     objects_below,
     sizes_below,
     transfers,
+    translate_errors,
 )
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class S3Inputs:
     def __init__(self, pattern: Pattern, client: "S3Client | None" = None) -> None:
         self._pattern = pattern
         self._folder = Address.parse(pattern.folder)
-        with explained(self._folder):
+        with translate_errors(self._folder):
             self._client = client or connect(_PATIENCE)
 
     def includes(self, address: str) -> bool:
@@ -81,7 +81,7 @@ class _Content(io.RawIOBase):
     def _read(self, start: int, end: int) -> bytes:
         address = f"{self._folder}/{self._file.name}"
         try:
-            with explained(address):
+            with translate_errors(address):
                 answer = self._client.get_object(
                     Bucket=self._folder.bucket,
                     Key=self._folder.prefix + self._file.name,
@@ -101,7 +101,7 @@ class S3Outputs:
     def __init__(self, uri: str, client: "S3Client | None" = None) -> None:
         """Raises what `Address.in_bucket` raises."""
         self._folder = Address.in_bucket(uri)
-        with explained(self._folder):
+        with translate_errors(self._folder):
             self._client = client or connect(_PATIENCE)
 
     def __str__(self) -> str:
@@ -111,7 +111,7 @@ class S3Outputs:
         return sizes_below(self._client, self._folder)
 
     def read(self, name: str) -> bytes:
-        with explained(f"{self}/{name}"):
+        with translate_errors(f"{self}/{name}"):
             answer = self._client.get_object(
                 Bucket=self._folder.bucket, Key=self._folder.prefix + name
             )
@@ -120,13 +120,13 @@ class S3Outputs:
     @contextmanager
     def put(self, name: str) -> Iterator[Path]:
         with (
-            explained_here(f"write {self}/{name}"),
+            translate_os_errors(f"write {self}/{name}"),
             temporary.folder("batch-") as folder,
         ):
             unfinished = folder / "unfinished"
             yield unfinished
             with (
-                explained(f"{self}/{name}", doing="write", needed=_NEEDED),
+                translate_errors(f"{self}/{name}", doing="write", needed=_NEEDED),
                 transfers(self._client) as manager,
             ):
                 manager.upload(

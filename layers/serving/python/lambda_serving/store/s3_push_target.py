@@ -11,11 +11,11 @@ from lambda_serving.store.address import Address
 from lambda_serving.store.manifest import MANIFEST, PUSH, File, Found, Manifest, Reading
 from lambda_serving.store.s3 import (
     connect,
-    explained,
     read_manifest,
     sent_to,
     sizes_below,
     transfers,
+    translate_errors,
 )
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class S3Version:
     def __init__(self, uri: str, client: "S3Client | None" = None) -> None:
         """Raises what `Address.in_bucket` raises."""
         self._folder = Address.in_bucket(uri)
-        with explained(self._folder):
+        with translate_errors(self._folder):
             self._client = client or connect(_PATIENCE)
 
     def __str__(self) -> str:
@@ -56,7 +56,7 @@ class S3Version:
 
     def put(self, source: Path, files: Mapping[str, File], sent: Callable[[int], None]) -> None:
         with (
-            explained(self, doing="write", needed=_NEEDED),
+            translate_errors(self, doing="write", needed=_NEEDED),
             transfers(self._client) as manager,
         ):
             uploads = [
@@ -76,7 +76,7 @@ class S3Version:
         """A store that ignores If-None-Match, as rclone's server does, takes the last of two."""
         with (
             suppress(AlreadyExists),
-            explained(f"{self}/{name}", doing="write", needed=_NEEDED),
+            translate_errors(f"{self}/{name}", doing="write", needed=_NEEDED),
         ):
             self._client.put_object(
                 Bucket=self._folder.bucket,
@@ -89,7 +89,7 @@ class S3Version:
 
     def _digest(self, name: str) -> str:
         """The digest of an object that was pushed, else an empty string."""
-        with explained(self):
+        with translate_errors(self):
             head = self._client.head_object(
                 Bucket=self._folder.bucket, Key=self._folder.prefix + name
             )

@@ -1,4 +1,4 @@
-"""What a bucket tells of a model: its versions, and the records of their releases.
+"""What a bucket holds of a model: its versions, and the records of their releases as JSON.
 
 A version that was pushed is complete by its manifest. One that came otherwise, as by
 `aws s3 sync`, is complete when no file of the SavedModel is missing and nothing has changed for
@@ -7,15 +7,16 @@ A version that was pushed is complete by its manifest. One that came otherwise, 
 """
 
 import hashlib
+import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field, replace
+from types import UnionType
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from lambda_serving.errors import AlreadyExists, DataLoss, NotFound, Unavailable
-from lambda_serving.release.aws.records import of_json, to_json
 from lambda_serving.release.deciding.model_state import Record
 from lambda_serving.release.golden import GOLDEN
 from lambda_serving.store.address import Address
@@ -25,18 +26,19 @@ from lambda_serving.store.manifest import MANIFEST, PUSH
 from lambda_serving.store.s3 import (
     Object,
     connect,
-    explained,
     folders_below,
     objects_below,
+    translate_errors,
 )
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-__all__ = ["SETTLED_SECONDS", "BucketReleases", "Versions"]
+__all__ = ["SETTLED_SECONDS", "BucketReleases", "Versions", "state_of"]
 
 SETTLED_SECONDS = 60.0
 _RECORDS = "_releases"
+_FIELDS = get_type_hints(Record)
 _log = logging.getLogger(__name__)
 
 
@@ -69,7 +71,7 @@ class BucketReleases:
         models, self.name = self._base_path.parent_and_name()
         self._records = models / _RECORDS / self.name
         self._clock = clock
-        with explained(self._base_path):
+        with translate_errors(self._base_path):
             self._client = client or connect()
 
     def versions(self) -> Versions:
@@ -109,7 +111,7 @@ class BucketReleases:
     def tag(self, version: int) -> str | None:
         """The ETag of the record of a version, None if there is none."""
         try:
-            with explained(self._records):
+            with translate_errors(self._records):
                 return self._client.get_object(
                     Bucket=self._records.bucket, Key=f"{self._records.prefix}{version}.json"
                 )["ETag"]
@@ -131,11 +133,11 @@ class BucketReleases:
         return None if folder is None else self._get(self._base_path, f"{folder}/{GOLDEN}")
 
     def _put(self, version: int, record: Record, **conditions: str) -> None:
-        with explained(self._records, doing="write", needed="s3:PutObject on its objects"):
+        with translate_errors(self._records, doing="write", needed="s3:PutObject on its objects"):
             self._client.put_object(
                 Bucket=self._records.bucket,
                 Key=f"{self._records.prefix}{version}.json",
-                Body=to_json(replace(record, changed=self._clock())),
+                Body=_to_json(replace(record, changed=self._clock())),
                 ContentType="application/json",
                 **conditions,  # type: ignore[arg-type] # S3's, and all of them text
             )
@@ -155,14 +157,14 @@ class BucketReleases:
         if content is None:
             return None
         try:
-            return of_json(content, f"{self._records}/{name}")
+            return _of_json(content, f"{self._records}/{name}")
         except DataLoss as error:
             _log.warning("%s. It will be written anew", error)
             return None
 
     def _get(self, folder: Address, name: str) -> bytes | None:
         try:
-            with explained(folder):
+            with translate_errors(folder):
                 return self._client.get_object(Bucket=folder.bucket, Key=folder.prefix + name)[
                     "Body"
                 ].read()
@@ -179,3 +181,36 @@ def _pushed(files: Mapping[str, Object]) -> str:
 def _content(files: Mapping[str, Object]) -> str:
     told = "".join(f"{name}\0{found.size}\0{found.tag}\n" for name, found in sorted(files.items()))
     return hashlib.sha256(told.encode()).hexdigest()
+
+
+def state_of(record: Record) -> str:
+    """What the fields of a record amount to."""
+    if record.error is not None:
+        return "FAILED"
+    if record.image is None:
+        return "UNBUILT" if record.asked is None else "BUILDING"
+    return "BUILT" if record.warm is None else "AVAILABLE"
+
+
+def _to_json(record: Record) -> bytes:
+    return json.dumps({"state": state_of(record), **asdict(record)}, indent=2).encode() + b"\n"
+
+
+def _of_json(content: bytes, where: str) -> Record:
+    """The record of a document; raises DataLoss for one that is none, naming `where` it lies."""
+    try:
+        document = json.loads(content)
+        told = {key: document[key] for key in _FIELDS.keys() & document.keys()}
+        record = Record(**told)
+    except (AttributeError, RecursionError, TypeError, ValueError) as error:
+        raise DataLoss(f"{where} is no release record: {error}") from error
+    if others := [key for key, value in told.items() if not _fits(value, _FIELDS[key])]:
+        raise DataLoss(f"{where} is no release record: it has no such {min(others)}")
+    return record
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value is of the kind that a field is declared to be; floats may be written as 1."""
+    declared = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    kinds = [get_origin(each) or each for each in declared]
+    return isinstance(value, (*kinds, int) if float in kinds else tuple(kinds))

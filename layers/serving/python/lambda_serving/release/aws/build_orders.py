@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from lambda_serving.errors import InvalidArgument
 from lambda_serving.model_spec import ServableId
-from lambda_serving.release.aws.clients import explained
+from lambda_serving.release.aws.clients import translate_errors
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
@@ -71,7 +71,7 @@ class BuildFunction:
         return True
 
     def build(self, order: Order) -> None:
-        with explained(f"function {self.name}"):
+        with translate_errors(f"function {self.name}"):
             self.client.invoke(
                 FunctionName=self.name,
                 InvocationType="Event",

@@ -18,7 +18,7 @@ from lambda_serving.errors import (
     Unavailable,
 )
 
-__all__ = ["Account", "connect", "explained"]
+__all__ = ["Account", "connect", "translate_errors"]
 
 # A model may take all of its time to answer when it is warmed.
 _CONFIG = Config(
@@ -54,16 +54,16 @@ class Account:
     """Who calls AWS; by default with the settings that this process was started with."""
 
     def __init__(self, session: boto3.Session | None = None) -> None:
-        with explained("this account"):
+        with translate_errors("this account"):
             self._session = session or boto3.Session()
 
     @classmethod
     def of_model(cls, role: str, model: str, sts: Any) -> Self:
         """In that role, for what its policies allow where a session has the tag `model`.
 
-        `sts` takes it, for 20 minutes. Raises what `explained` says.
+        `sts` takes it, for 20 minutes. Raises what `translate_errors` raises.
         """
-        with explained(f"role {role}"):
+        with translate_errors(f"role {role}"):
             found = sts.assume_role(
                 RoleArn=role,
                 RoleSessionName=f"build-{model}"[:_MAX_SESSION_NAME],
@@ -75,7 +75,7 @@ class Account:
 
     def connect(self, *services: Any) -> list[Any]:
         """A client for each. Together they are made in half the time."""
-        with explained("this account"):
+        with translate_errors("this account"):
             return [self._session.client(service, config=_CONFIG) for service in services]
 
 
@@ -85,7 +85,7 @@ def connect(*services: Any) -> list[Any]:
 
 
 @contextmanager
-def explained(what: str) -> Iterator[None]:
+def translate_errors(what: str) -> Iterator[None]:
     """Tells what boto3 raises as our errors.
 
     Unavailable, PermissionDenied, NotFound for what is not there, InvalidArgument for what AWS

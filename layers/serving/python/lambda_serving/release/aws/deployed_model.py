@@ -82,7 +82,7 @@ class AwsGateway:
     `policy` reads which versions are wanted, `base` the image without a model,
     `REPOSITORY@DIGEST`; `delete_image` takes repository and digest; `report` hears why a version
     will not do, `tell_address` of model and alias for which there can be no routes, and why. Raises
-    what `aws.explained` and the releases raise.
+    what `aws.translate_errors` and the releases raise.
     """
 
     name: str

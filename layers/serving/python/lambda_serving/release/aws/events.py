@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lambda_serving.errors import Unavailable
 from lambda_serving.model_spec import ServableId
-from lambda_serving.release.aws.clients import explained
+from lambda_serving.release.aws.clients import translate_errors
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
@@ -38,7 +38,7 @@ class Reporter:
     def __call__(self, servable: ServableId, error: str) -> None:
         """A version failed.
 
-        Raises what `aws.explained` says, and Unavailable, when the event bus does not take it.
+        Raises what `translate_errors` raises, and Unavailable, when the event bus does not take it.
         """
         self.count(servable.name)
         _log.error("%s failed: %s", servable, error)
@@ -53,7 +53,7 @@ class Reporter:
     def _send(self, detail_type: str, error: str, **detail: Any) -> None:
         told = json.dumps({"system": self._system, **detail, "error": _cut(error)})
         entry = {"Source": SOURCE, "DetailType": detail_type, "Detail": told}
-        with explained("the event bus"):
+        with translate_errors("the event bus"):
             answer = self._client.put_events(
                 Entries=[entry]  # type: ignore[list-item] # keys are enough
             )

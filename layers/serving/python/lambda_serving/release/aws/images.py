@@ -3,7 +3,7 @@
 import base64
 import re
 
-from lambda_serving.release.aws.clients import Account, connect, explained
+from lambda_serving.release.aws.clients import Account, connect, translate_errors
 
 __all__ = ["delete", "passwords"]
 
@@ -15,12 +15,12 @@ def passwords(repository: str, account: Account | None = None) -> dict[str, tupl
 
     `account` is who asks for it, by default this process.
 
-    Raises what `aws.explained` says.
+    Raises what `translate_errors` raises.
     """
     match = _ECR.match(repository)
     if not match:
         return {}
-    with explained("ECR"):
+    with translate_errors("ECR"):
         [ecr] = (account or Account()).connect("ecr")
         answer = ecr.get_authorization_token()
     token = base64.b64decode(answer["authorizationData"][0]["authorizationToken"]).decode()
@@ -31,10 +31,10 @@ def passwords(repository: str, account: Account | None = None) -> dict[str, tupl
 def delete(repository: str, digest: str) -> None:
     """Deletes an image and its tags from ECR; in other registries it stays.
 
-    One that is not there is as good as deleted. Raises what `aws.explained` says.
+    One that is not there is as good as deleted. Raises what `translate_errors` raises.
     """
     if match := _ECR.match(repository):
-        with explained(f"repository {repository}"):
+        with translate_errors(f"repository {repository}"):
             [ecr] = connect("ecr")
             ecr.batch_delete_image(
                 registryId=match["account"],

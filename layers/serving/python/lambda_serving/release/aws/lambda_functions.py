@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lambda_serving.errors import Aborted, InvalidArgument, NotFound, Unavailable
-from lambda_serving.release.aws.clients import explained
+from lambda_serving.release.aws.clients import translate_errors
 from lambda_serving.release.deciding.model_state import (
     Alias,
     FunctionVersion,
@@ -20,6 +20,7 @@ from lambda_serving.release.deciding.model_state import (
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_lambda.type_defs import FunctionConfigurationResponseTypeDef
 
 __all__ = ["Latest", "ModelFunction", "image_of"]
 
@@ -30,8 +31,8 @@ _STATES = {
     "Inactive": State.INACTIVE,
     "Pending": State.PENDING,
 }
-# What UpdateFunctionCode says of an image that it will not take. What it says of anything else,
-# such as the function's role or its network, is no fault of the image.
+# How UpdateFunctionCode rejects an image. Other messages, such as those about the function's role
+# or network, do not blame the image.
 _IMAGE_REFUSALS = re.compile(
     r"Source image (?P<missing>\S+) does not exist"
     r"|Source image (?P<invalid>\S+) is not valid"
@@ -69,14 +70,14 @@ class Latest:
 
 
 class ModelFunction:
-    """The function `name`. Every method raises what `aws.explained` says."""
+    """The function `name`. Every method raises what `translate_errors` raises."""
 
     def __init__(self, name: str, client: "LambdaClient") -> None:
         self._name = name
         self._client = client
 
     def latest(self) -> Latest:
-        with self._explained():
+        with self._translate_errors():
             found = self._client.get_function(FunctionName=self._name)
         configuration = found["Configuration"]
         return Latest(
@@ -91,9 +92,9 @@ class ModelFunction:
     def published(self) -> tuple[list[FunctionVersion], set[str]]:
         """The published versions that a release made, and the images of all others.
 
-        Lambda's list tells no states, so each of them is asked for.
+        Lambda's list has no states, so each version's configuration is requested.
         """
-        with self._explained():
+        with self._translate_errors():
             pages = self._client.get_paginator("list_versions_by_function").paginate(
                 FunctionName=self._name
             )
@@ -109,26 +110,22 @@ class ModelFunction:
         return made, images
 
     def serving(self, alias: str) -> set[int]:
-        """The model versions that an alias sends requests to, be it a part of them."""
-        with self._explained():
+        """The model versions that get any of an alias's requests."""
+        with self._translate_errors():
             found = _alias(self._client.get_alias(FunctionName=self._name, Name=alias))
         origins: list[Origin | None] = []
         for number in (found.function_version, *found.shares):
-            with self._explained():
-                configuration = self._client.get_function_configuration(
-                    FunctionName=self._name, Qualifier=str(number or _LATEST)
-                )
+            configuration = self._configuration(str(number or _LATEST))
             origins.append(Origin.of(configuration.get("Description", "")))
         return {origin.model_version for origin in origins if origin}
 
     def provisioning(self, alias: str) -> bool:
-        """Whether Lambda is allocating provisioned concurrency to what the alias points to.
+        """Whether Lambda is still allocating provisioned concurrency to the alias's version.
 
-        Until that is done, it gives the alias weights of its own, as terraform-provider-aws#48116
-        found.
+        Until it has, Lambda sets weights of its own on the alias (terraform-provider-aws#48116).
         """
         try:
-            with self._explained():
+            with self._translate_errors():
                 found = self._client.get_provisioned_concurrency_config(
                     FunctionName=self._name, Qualifier=alias
                 )
@@ -137,18 +134,18 @@ class ModelFunction:
         return found["Status"] == "IN_PROGRESS"
 
     def aliases(self) -> dict[str, Alias]:
-        with self._explained():
+        with self._translate_errors():
             pages = self._client.get_paginator("list_aliases").paginate(FunctionName=self._name)
             found = [each for page in pages for each in page["Aliases"]]
         return {each["Name"]: _alias(each) for each in found}
 
     def update(self, image: str) -> str:
-        """Gives it the image, `REPOSITORY@DIGEST`; when it was modified, as `latest` has it.
+        """Gives the function an image, `REPOSITORY@DIGEST`; returns LastModified, as in `latest`.
 
-        Raises InvalidArgument only for what Lambda has against this very image.
+        Raises InvalidArgument only when Lambda rejects this very image.
         """
         try:
-            with self._explained():
+            with self._translate_errors():
                 told = self._client.update_function_code(FunctionName=self._name, ImageUri=image)
         except InvalidArgument as error:
             found = _IMAGE_REFUSALS.search(str(error))
@@ -159,27 +156,27 @@ class ModelFunction:
         return told["LastModified"]
 
     def publish(self, origin: Origin, revision: str) -> None:
-        """Only if it is still what it was with that revision."""
-        with self._explained():
+        """Publishes the function if it has not changed since that revision."""
+        with self._translate_errors():
             self._client.publish_version(
                 FunctionName=self._name, RevisionId=revision, Description=str(origin)
             )
 
     def arn(self) -> str:
-        with self._explained():
+        with self._translate_errors():
             return self._client.get_function_configuration(FunctionName=self._name)["FunctionArn"]
 
     def wake(self, function_version: int) -> None:
-        """Asks one that is asleep: Lambda refuses, and makes it ready."""
+        """Invokes an inactive version; Lambda rejects the call but reactivates it."""
         with suppress(Aborted, RuntimeError):
             self.invoke(function_version, {"method": "GET", "path": "/healthz"})
 
     def invoke(self, function_version: int, event: Any) -> Any:
-        """What it returns for an event.
+        """What the function version returns for an event.
 
-        Raises RuntimeError, with what Lambda says, when it fails.
+        Raises RuntimeError with Lambda's message when the function fails.
         """
-        with self._explained():
+        with self._translate_errors():
             answer = self._client.invoke(
                 FunctionName=self._name,
                 Qualifier=str(function_version),
@@ -187,12 +184,12 @@ class ModelFunction:
             )
             returned = json.loads(answer["Payload"].read())
         if "FunctionError" in answer:
-            raise RuntimeError(returned.get("errorMessage") or "Lambda ended it without a word")
+            raise RuntimeError(returned.get("errorMessage") or "Lambda gave no reason")
         return returned
 
     def point(self, alias: str, function_version: int, seen: Alias | None) -> None:
-        """Has an alias point there, alone; makes it if it was not seen."""
-        with self._explained():
+        """Sends all traffic of an alias to one version; creates the alias if none was seen."""
+        with self._translate_errors():
             if seen is None:
                 self._client.create_alias(
                     FunctionName=self._name, Name=alias, FunctionVersion=str(function_version)
@@ -207,20 +204,17 @@ class ModelFunction:
                 )
 
     def drop_alias(self, alias: str) -> None:
-        with self._explained():
+        with self._translate_errors():
             self._client.delete_alias(FunctionName=self._name, Name=alias)
 
     def drop_version(self, function_version: int) -> None:
-        with self._explained():
+        with self._translate_errors():
             self._client.delete_function(FunctionName=self._name, Qualifier=str(function_version))
 
     def _version(self, number: str, origin: Origin) -> FunctionVersion | None:
         """None when it was deleted meanwhile."""
         try:
-            with self._explained():
-                found = self._client.get_function_configuration(
-                    FunctionName=self._name, Qualifier=number
-                )
+            found = self._configuration(number)
         except NotFound:
             return None
         state = _STATES.get(found["State"], State.OTHER)
@@ -229,13 +223,19 @@ class ModelFunction:
         )
         return FunctionVersion(int(number), origin, state, _settings(found), refusal)
 
-    def _explained(self) -> AbstractContextManager[None]:
-        return explained(f"function {self._name}")
+    def _configuration(self, qualifier: str) -> "FunctionConfigurationResponseTypeDef":
+        with self._translate_errors():
+            return self._client.get_function_configuration(
+                FunctionName=self._name, Qualifier=qualifier
+            )
+
+    def _translate_errors(self) -> AbstractContextManager[None]:
+        return translate_errors(f"function {self._name}")
 
 
 def image_of(function_name: str, client: "LambdaClient") -> str:
-    """The image of a function, `REPOSITORY@DIGEST`; raises what `aws.explained` says."""
-    with explained(f"function {function_name}"):
+    """The image of a function, `REPOSITORY@DIGEST`; raises what `translate_errors` raises."""
+    with translate_errors(f"function {function_name}"):
         return client.get_function(FunctionName=function_name)["Code"]["ResolvedImageUri"]
 
 

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Any
 
 from lambda_serving.errors import Aborted, NotFound
-from lambda_serving.release.aws.clients import explained
+from lambda_serving.release.aws.clients import translate_errors
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
@@ -20,7 +20,7 @@ _PRINCIPAL = "apigateway.amazonaws.com"
 class Permissions:
     """Of the API `api_id`, for paths that begin in some way.
 
-    Every method raises what `aws.explained` says.
+    Every method raises what `translate_errors` raises.
     """
 
     def __init__(self, api_id: str, client: "LambdaClient") -> None:
@@ -42,12 +42,12 @@ class Permissions:
         if found is not None and _says(found, source):
             return
         if found is not None:
-            with suppress(NotFound), self._explained(alias):
+            with suppress(NotFound), self._translate_errors(alias):
                 self._client.remove_permission(
                     FunctionName=function_arn, Qualifier=alias, StatementId=_STATEMENT
                 )
         try:
-            with self._explained(alias):
+            with self._translate_errors(alias):
                 self._client.add_permission(
                     FunctionName=function_arn,
                     Qualifier=alias,
@@ -63,7 +63,7 @@ class Permissions:
     def _statement(self, function_arn: str, alias: str) -> Any:
         """What the policy says under our name, None if nothing."""
         try:
-            with self._explained(alias):
+            with self._translate_errors(alias):
                 found = self._client.get_policy(FunctionName=function_arn, Qualifier=alias)
         except NotFound:
             return None
@@ -74,8 +74,8 @@ class Permissions:
         partition, region, account = (function_arn.split(":")[index] for index in (1, 3, 4))
         return f"arn:{partition}:execute-api:{region}:{account}:{self._api_id}/*/*{path}*"
 
-    def _explained(self, alias: str) -> AbstractContextManager[None]:
-        return explained(f"the policy of alias {alias}")
+    def _translate_errors(self, alias: str) -> AbstractContextManager[None]:
+        return translate_errors(f"the policy of alias {alias}")
 
 
 def _says(statement: Any, source: str) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from lambda_serving.config.model_config import LABEL, ModelConfig, edited, parse
 from lambda_serving.errors import Aborted, AlreadyExists, InvalidArgument, NotFound
 from lambda_serving.store.address import Address
-from lambda_serving.store.s3 import connect, explained
+from lambda_serving.store.s3 import connect, translate_errors
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -35,7 +35,7 @@ class PolicyFile:
         self._base_path = Address.in_bucket(base_path)
         models, self.name = self._base_path.parent_and_name()
         self._file = models / _FILE
-        with explained(self):
+        with translate_errors(self):
             self._client = client or connect()
 
     def __str__(self) -> str:
@@ -82,7 +82,7 @@ class PolicyFile:
     def _get(self) -> tuple[bytes, str | None]:
         """The text and its ETag; where there is no file, that of no models and None."""
         try:
-            with explained(self):
+            with translate_errors(self):
                 answer = self._client.get_object(Bucket=self._file.bucket, Key=self._file.path)
                 return answer["Body"].read(), answer["ETag"]
         except NotFound:
@@ -98,7 +98,7 @@ class PolicyFile:
             ContentType="text/plain",
         )
         try:
-            with explained(self, doing="write", needed="s3:PutObject on it"):
+            with translate_errors(self, doing="write", needed="s3:PutObject on it"):
                 put(IfNoneMatch="*") if etag is None else put(IfMatch=etag)
         except (AlreadyExists, NotFound):  # changed, deleted
             return False

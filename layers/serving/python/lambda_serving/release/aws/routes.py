@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lambda_serving.errors import InvalidArgument, NotFound
-from lambda_serving.release.aws.clients import explained
+from lambda_serving.release.aws.clients import translate_errors
 from lambda_serving.release.aws.permissions import Permissions
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class _Api:
 class Routes:
     """Routes in the API `api_id` of the model `name`, to aliases of a function.
 
-    Every method raises what `aws.explained` says, and NotFound when the model has no routes of
+    Every method raises what `translate_errors` raises, and NotFound when the model has no routes of
     its own.
     """
 
@@ -116,7 +116,7 @@ class Routes:
                 self._delete(route)
         for name, integration in seen.integrations.items():
             if integration.get("IntegrationUri") == f"{function_arn}:{alias}":
-                with suppress(NotFound), self._explained():
+                with suppress(NotFound), self._translate_errors():
                     self._api.delete_integration(ApiId=self._api_id, IntegrationId=name)
 
     def _is_exposed(self, alias: str, function_arn: str, seen: _Api) -> bool:
@@ -166,7 +166,7 @@ class Routes:
             self._api.get_paginator("get_routes"),
             self._api.get_paginator("get_integrations"),
         )
-        with self._explained():
+        with self._translate_errors():
             return _Api(
                 {
                     route["RouteKey"]: route
@@ -186,12 +186,12 @@ class Routes:
         for name, integration in seen.integrations.items():
             if integration.get("IntegrationUri") == target:
                 if not _is(integration, _INTEGRATION):
-                    with self._explained():
+                    with self._translate_errors():
                         self._api.update_integration(
                             ApiId=self._api_id, IntegrationId=name, **wanted
                         )
                 return name
-        with self._explained():
+        with self._translate_errors():
             return self._api.create_integration(ApiId=self._api_id, **wanted)["IntegrationId"]
 
     def _changed(self, route: _Route, wanted: _Route) -> _Route:
@@ -199,7 +199,7 @@ class Routes:
         if _is(route, wanted):
             return route
         changed: _Route = {}
-        with suppress(InvalidArgument), self._explained():
+        with suppress(InvalidArgument), self._translate_errors():
             changed = self._api.update_route(
                 ApiId=self._api_id, RouteId=route["RouteId"], **_asked(wanted, route)
             )
@@ -211,15 +211,15 @@ class Routes:
         )
 
     def _created(self, route: _Route) -> _Route:
-        with self._explained():
+        with self._translate_errors():
             return self._api.create_route(ApiId=self._api_id, **_asked(route, {}))
 
     def _delete(self, route: _Route) -> None:
-        with suppress(NotFound), self._explained():
+        with suppress(NotFound), self._translate_errors():
             self._api.delete_route(ApiId=self._api_id, RouteId=route["RouteId"])
 
-    def _explained(self) -> AbstractContextManager[None]:
-        return explained(f"API {self._api_id}")
+    def _translate_errors(self) -> AbstractContextManager[None]:
+        return translate_errors(f"API {self._api_id}")
 
 
 def _is(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:

@@ -11,7 +11,7 @@ from lambda_serving.model_spec import ServableId
 from lambda_serving.release.aws import images
 from lambda_serving.release.aws.bucket import BucketReleases
 from lambda_serving.release.aws.build_orders import Builder, BuildFunction
-from lambda_serving.release.aws.clients import connect, explained
+from lambda_serving.release.aws.clients import connect, translate_errors
 from lambda_serving.release.aws.deployed_model import AwsGateway
 from lambda_serving.release.aws.lambda_functions import ModelFunction, image_of
 from lambda_serving.release.aws.policy_file import PolicyFile
@@ -31,7 +31,7 @@ __all__ = ["Clients", "System"]
 
 @dataclass(frozen=True, slots=True)
 class Clients:
-    """What speaks to AWS; raises what `aws.explained` says when it is made."""
+    """What speaks to AWS; raises what `translate_errors` raises when it is made."""
 
     api: "ApiGatewayV2Client"
     codedeploy: "CodeDeployClient"
@@ -40,7 +40,7 @@ class Clients:
 
     @classmethod
     def connect(cls) -> Self:
-        with explained("this account"):
+        with translate_errors("this account"):
             bucket = s3.connect()
         api, codedeploy, functions = connect("apigatewayv2", "codedeploy", "lambda")
         return cls(api, codedeploy, functions, bucket)
@@ -68,9 +68,9 @@ class System:
 
     @classmethod
     def deployed(cls, stack: str, functions: "LambdaClient") -> Self:
-        """As its release function is told; raises what `aws.explained` says."""
+        """As its release function is told; raises what `translate_errors` raises."""
         name = f"{stack}_release"
-        with explained(f"stack {stack}, function {name}"):
+        with translate_errors(f"stack {stack}, function {name}"):
             found = functions.get_function_configuration(FunctionName=name)
         return cls.of(found.get("Environment", {}).get("Variables", {}))
 
@@ -85,16 +85,16 @@ class System:
         return model
 
     def serving(self, model: str, functions: "LambdaClient") -> set[int]:
-        """The versions of a model that are live; raises what `aws.explained` says."""
+        """The versions of a model that are live; raises what `translate_errors` raises."""
         return ModelFunction(f"{self.name}-{model}", functions).serving(LIVE)
 
     def look_now(self, model: str, functions: "LambdaClient") -> None:
         """Has the release function look at a model, past its queue and without waiting for it.
 
-        Raises what `aws.explained` says.
+        Raises what `translate_errors` raises.
         """
         name = f"{self.name}_release"
-        with explained(f"function {name}"):
+        with translate_errors(f"function {name}"):
             functions.invoke(
                 FunctionName=name,
                 InvocationType="Event",

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Any
 
 from lambda_serving.errors import Aborted, NotFound
-from lambda_serving.release.aws.clients import connect, explained
+from lambda_serving.release.aws.clients import connect, translate_errors
 from lambda_serving.release.deciding.model_state import LIVE, Progress, Refusal
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _UNDER_WAY: "list[DeploymentStatusType]" = [
 class Shifts:
     """Deployments of the alias `live` of one function, in the group that has its name.
 
-    Every method raises what `aws.explained` says.
+    Every method raises what `translate_errors` raises.
     """
 
     def __init__(self, application: str, function_name: str, client: "CodeDeployClient") -> None:
@@ -38,7 +38,7 @@ class Shifts:
     def wanted(self) -> bool:
         """Whether there is such a group: the model's block asked for it."""
         try:
-            with self._explained():
+            with self._translate_errors():
                 self._client.get_deployment_group(
                     applicationName=self._application, deploymentGroupName=self._function_name
                 )
@@ -69,7 +69,7 @@ class Shifts:
         # An alarm that rings already would end it at once. It rings because of what is live, of
         # which this may be the remedy: bit by bit, then, without the alarms.
         override: dict[str, Any] = {"overrideAlarmConfiguration": {"enabled": False}}
-        with self._explained():
+        with self._translate_errors():
             made = self._client.create_deployment(
                 applicationName=self._application,
                 deploymentGroupName=self._function_name,
@@ -84,12 +84,12 @@ class Shifts:
     def stop(self) -> None:
         """Stops what is under way; CodeDeploy leaves the alias where it was before."""
         for deployment in self.under_way():
-            with suppress(Aborted), self._explained():  # Aborted: it has ended meanwhile
+            with suppress(Aborted), self._translate_errors():  # Aborted: it has ended meanwhile
                 self._client.stop_deployment(deploymentId=deployment, autoRollbackEnabled=True)
 
     def under_way(self) -> list[str]:
         """The deployments that have not ended, but for those by which CodeDeploy rolls back."""
-        with self._explained():
+        with self._translate_errors():
             pages = self._client.get_paginator("list_deployments").paginate(
                 applicationName=self._application,
                 deploymentGroupName=self._function_name,
@@ -99,12 +99,12 @@ class Shifts:
         return [each for each in found if self._look(each)["creator"] != "codeDeployRollback"]
 
     def _look(self, deployment: str) -> "DeploymentInfoTypeDef":
-        with self._explained():
+        with self._translate_errors():
             return self._client.get_deployment(deploymentId=deployment)["deploymentInfo"]
 
     def _rings(self) -> bool:
         """Whether one of the group's alarms rings now."""
-        with self._explained():
+        with self._translate_errors():
             group = self._client.get_deployment_group(
                 applicationName=self._application, deploymentGroupName=self._function_name
             )["deploymentGroupInfo"]
@@ -113,7 +113,7 @@ class Shifts:
         if not names or not configured.get("enabled"):
             return False
         [alarms] = connect("cloudwatch")
-        with self._explained():
+        with self._translate_errors():
             found = alarms.describe_alarms(AlarmNames=names, StateValue="ALARM")
         return bool(found["MetricAlarms"])
 
@@ -128,5 +128,5 @@ class Shifts:
         resource = {"Type": "AWS::Lambda::Function", "Properties": properties}
         return json.dumps({"version": 0.0, "Resources": [{LIVE: resource}]})
 
-    def _explained(self) -> AbstractContextManager[None]:
-        return explained(f"the traffic of function {self._function_name}")
+    def _translate_errors(self) -> AbstractContextManager[None]:
+        return translate_errors(f"the traffic of function {self._function_name}")
