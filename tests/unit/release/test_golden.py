@@ -100,7 +100,7 @@ def test_large_request_is_sent_as_it_is_or_refused() -> None:
     line = '{{"request":{{"instances":{}}},"response":{{}}}}'.format
     [pair] = read(line(numbers).encode(), "golden")
     assert pair.request == f'{{"instances":{numbers}}}'
-    with pytest.raises(InvalidArgument, match=r"^golden, line 1: request has 720\d{4} bytes as La"):
+    with pytest.raises(InvalidArgument, match=r"^golden, line 1: request has 720\d{4} bytes as se"):
         read(line(texts).encode(), "golden")
 
 
