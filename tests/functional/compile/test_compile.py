@@ -413,9 +413,9 @@ def test_destination_that_cannot_be_written_is_told(models_dir: Path, tmp_path: 
         ),
         (
             lambda path: path.write_bytes(bytes(path.stat().st_size)),
-            "{path} has another content than its name says",
+            "{path} does not match the digest in its name",
         ),
-        (_flip_last_bit, "{path} has another content than its name says"),
+        (_flip_last_bit, "{path} does not match the digest in its name"),
     ],
 )
 def test_weights_that_are_not_whole_are_told(

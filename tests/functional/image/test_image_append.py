@@ -480,7 +480,7 @@ def test_other_bytes_than_were_asked_for_are_data_loss(
     with pytest.raises(DataLoss) as refused:
         wire.append(base.tag("base"), folder, target.tag("MLP-3"))
     assert str(refused.value) == (
-        f"Could not read {blob['digest']} of {base.host}/{base.name}: what came has another digest"
+        f"Could not read {blob['digest']} of {base.host}/{base.name}: its digest or size is wrong"
         " or size. Push it again"
     )
     assert target.manifest("MLP-3").status_code == 404
@@ -491,7 +491,7 @@ def test_manifest_that_is_not_the_one_asked_for_is_data_loss(
 ) -> None:
     digest = base.push_manifest(base.push(_OCI), _OCI["manifest"])
     wire.after = lambda _, answer: httpx.Response(200, content=answer.read() + b" ")
-    with pytest.raises(DataLoss, match=f"{digest}: what came has the digest sha256:"):
+    with pytest.raises(DataLoss, match=f"{digest}: its digest is sha256:"):
         wire.append(f"{base.host}/{base.name}@{digest}", folder, base.tag("MLP-3"))
 
 
@@ -712,7 +712,7 @@ def test_redirect_that_leads_nowhere_is_told(
 @pytest.mark.parametrize(
     ("location", "reason"),
     [
-        ({}, "the registry does not say where to"),
+        ({}, "the registry named no place to upload to"),
         ({"Location": "http://storage.example.org/"}, "storage.example.org, which is not encrypt"),
         ({"Location": "https://a:x/"}, "the address is malformed"),
     ],

@@ -200,7 +200,8 @@ def test_package_that_does_not_fit_is_named(folder: Path, tmp_path: Path) -> Non
     library.write_bytes(b"no library, though it names ServingTestTriple")
     done = _run(tmp_path, COMMAND, "inspect", folder / "export")
     assert done.returncode == 1
-    assert "It has ops of tensorflow-decision-forests, which does not fit TensorFlow" in done.stderr
+    said = "It has ops of tensorflow-decision-forests, which is incompatible with TensorFlow"
+    assert said in done.stderr
     assert f"Could not load op library {library}: {library}: " in done.stderr
 
 

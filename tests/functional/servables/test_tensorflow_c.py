@@ -189,7 +189,7 @@ def test_str_goes_in_as_utf8(identity: Identity, array: Array) -> None:
         (np.array("1", "datetime64[Y]"), "TensorFlow has no dtype for arrays of datetime64[Y]"),
         (np.zeros(2, np.longdouble), "TensorFlow has no dtype for arrays of float128"),
         (np.zeros(2, "f4,i4"), "TensorFlow has no dtype for arrays of [('f0', '<f4'), ('f1',"),
-        (np.array(["\ud800"], object), "A str that UTF-8 cannot hold: 'utf-8' codec can't encode"),
+        (np.array(["\ud800"], object), "A str that UTF-8 cannot encode: 'utf-8' codec can't"),
         (np.array([1.0]), "Expects arg[0] to be string but double is provided"),
     ],
 )

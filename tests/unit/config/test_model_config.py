@@ -275,5 +275,5 @@ def test_log_that_cannot_be_is_refused(log: str, said: str) -> None:
 
 def test_models_may_not_share_files_of_requests() -> None:
     log = _logged("/logs/a", 1)
-    with pytest.raises(InvalidArgument, match="of model b .* which model a has, too"):
+    with pytest.raises(InvalidArgument, match="of model b .* which model a has too"):
         check(parse(_listed(("a", log), ("b", log)), _ORIGIN))

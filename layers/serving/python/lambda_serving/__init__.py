@@ -1,7 +1,7 @@
-"""TensorFlow Serving's API on functions.
+"""TensorFlow Serving's API on AWS Lambda and as a long-lived server.
 
-For notebooks and programs, `lambda_serving.load(path)` loads a SavedModel as a `Servable`. The
-command is `lambda-serving`.
+In notebooks and programs, `lambda_serving.load(path)` loads a SavedModel as a `Servable`. The
+command line is `lambda-serving`.
 """
 
 TYPE_CHECKING = False  # as type checkers take it; importing `typing` would delay every start
@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
-    """Imports `load` on first use: what shares this package with it must not pay for numpy."""
+    """Imports `load` on first use, so that importing this package does not import numpy."""
     if name == "load":
         from lambda_serving.servables.saved_model import load
 

@@ -1,4 +1,4 @@
-"""TensorFlow's dtypes: their numbers in protos and in the C API, their names, their numpy twins.
+"""TensorFlow's dtypes: their numbers in protos and the C API, their names and their numpy dtypes.
 
 Source: tensorflow/core/framework/types.proto.
 """
@@ -12,7 +12,7 @@ import numpy as np
 __all__ = ["MOST_DIMENSIONS", "Array", "DType"]
 
 MOST_DIMENSIONS = 64
-"""What numpy takes; TensorFlow takes 254."""
+"""The most that numpy supports; TensorFlow supports 254."""
 
 Array = np.ndarray[Any, np.dtype[Any]]
 """An array of any shape and of a dtype known only at run time; strings are objects of `bytes`."""
@@ -58,24 +58,24 @@ class DType(IntEnum):
 
     @property
     def label(self) -> str:
-        """The name that TensorFlow prints in its messages, e.g. `float`."""
+        """The name in TensorFlow's messages, e.g. `float`."""
         return self.name.lower()
 
     @property
     def numpy(self) -> np.dtype[Any]:
-        """The dtype of arrays that hold it: `object` (of `bytes`) for strings.
+        """The dtype of arrays with such values: `object` (of `bytes`) for strings.
 
-        Quantized dtypes have one field of their name, as in Python TensorFlow. Raises KeyError
+        Quantized dtypes have one field with their name, as in Python TensorFlow. Raises KeyError
         for a dtype that no array can hold (resource, variant).
         """
         return _numpy(self)
 
     @classmethod
     def of_number(cls, number: int) -> "DType":
-        """The dtype of values that a number in a proto stands for.
+        """The dtype for a number in a proto.
 
         `DT_FLOAT_REF`, a reference to a variable of TensorFlow 1, gives FLOAT: a run reads such a
-        variable. Raises ValueError for a number that TensorFlow has no dtype for.
+        variable. Raises ValueError for a number that is no dtype.
         """
         return cls(number - _REFERENCE if number > _REFERENCE else number)
 
@@ -86,7 +86,7 @@ class DType(IntEnum):
 
 
 _REFERENCE = 100
-"""The number of a dtype plus this is that of references to it."""
+"""Added to a dtype's number, it gives that of references to it."""
 _QUANTIZED = {
     DType.QINT8: np.dtype([("qint8", "i1")]),
     DType.QUINT8: np.dtype([("quint8", "u1")]),
@@ -117,7 +117,7 @@ _NUMPY_NAMES = {
 _BY_NUMPY_NAME = {name: dtype for dtype, name in _NUMPY_NAMES.items()}
 
 
-@lru_cache(maxsize=256)  # numpy takes microseconds to name a dtype
+@lru_cache(maxsize=256)  # numpy needs microseconds to name a dtype
 def _of(dtype: np.dtype[Any]) -> DType:
     if dtype.kind in "OSU":
         return DType.STRING
@@ -131,7 +131,7 @@ def _numpy(dtype: DType) -> np.dtype[Any]:
     if dtype in _QUANTIZED:
         return _QUANTIZED[dtype]
     if dtype in _IN_ML_DTYPES:
-        import ml_dtypes  # only models with such a dtype pay for the import
+        import ml_dtypes  # only models with such a dtype need it
 
         held: np.dtype[Any] = np.dtype(getattr(ml_dtypes, dtype.label))
         return held

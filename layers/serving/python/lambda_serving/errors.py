@@ -1,7 +1,12 @@
-"""The one tree of errors: a class for each canonical code, as in TensorFlow and gRPC.
+"""All errors: one class for each canonical code of TensorFlow and gRPC.
 
-A message names the values it speaks of and is safe to show to a client. What a code means to a
-transport (an HTTP status, a gRPC status) is that transport's table.
+    ServingError
+        Cancelled  Unknown  InvalidArgument  DeadlineExceeded  NotFound  AlreadyExists
+        PermissionDenied  ResourceExhausted (PayloadTooLarge, DiskFull)  FailedPrecondition
+        Aborted  OutOfRange  Unimplemented  Internal  Unavailable  DataLoss  Unauthenticated
+
+A message names the values concerned and is safe to show to a client. The HTTP and gRPC statuses of
+a code are in `api.rest.http_status` and `api.rpc.grpc_status`.
 """
 
 import errno
@@ -60,7 +65,7 @@ class Code(IntEnum):
 
 
 class ServingError(Exception):
-    """Every failure that a caller can cause or act on; `str(error)` is the sentence for them."""
+    """A failure that a caller can cause or act on; `str(error)` is a sentence for the caller."""
 
     code: ClassVar[Code]
 
@@ -98,11 +103,11 @@ class ResourceExhausted(ServingError):
 
 
 class PayloadTooLarge(ResourceExhausted):
-    """A request is over one of the size limits; the message names the limit and the flag."""
+    """A request exceeds a size limit; the message names the limit and the flag."""
 
 
 class DiskFull(ResourceExhausted):
-    """A disk has no room for what is to be written; the message says what and where."""
+    """A disk is full; the message says what could not be written, and where."""
 
 
 class FailedPrecondition(ServingError):
@@ -145,14 +150,14 @@ _CLASSES: dict[int, type[ServingError]] = {
 
 
 def of_code(code: int, message: str) -> ServingError:
-    """The error of a canonical code, `Unknown` for a number that is none."""
+    """The error for a canonical code; `Unknown` for any other number."""
     return _CLASSES.get(code, Unknown)(message)
 
 
 def of_disk(error: OSError, attempt: str) -> ServingError:
-    """What a disk refuses, PermissionDenied, DiskFull or Unavailable: could not `attempt`, and why.
+    """The error for an OSError: PermissionDenied, DiskFull or Unavailable.
 
-    `attempt` is as in "read /models/m".
+    Its message says "Could not `attempt`", for example "read /models/m", and why.
     """
     reason = error.strerror or str(error)
     told = f"Could not {attempt}: {reason}" + (f" ({error.filename})" if error.filename else "")

@@ -1,4 +1,4 @@
-"""Names of servables: what is loaded, and what a request asks for."""
+"""Names of servables: one loaded version, and the version that a request asks for."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ class ServableId:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """What a request asks for: a version, or the version behind a label, or the latest."""
+    """What a request asks for: a version, a label's version, or the latest."""
 
     name: str
     version: int | None = None

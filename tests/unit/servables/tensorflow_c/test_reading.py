@@ -105,7 +105,7 @@ _SPOILS: list[tuple[Callable[[Path], object], str]] = [
     (lambda path: os.truncate(path, 100), "has 100 bytes, its tensor 50000000"),
     (lambda path: os.truncate(path, 0), "has 0 bytes"),
     (lambda path: path.write_bytes(path.read_bytes() + b"\0"), "has 50000001 bytes"),
-    (lambda path: path.write_bytes(bytes(50_000_000)), "has another content than its name says"),
+    (lambda path: path.write_bytes(bytes(50_000_000)), "does not match the digest in its name"),
     (lambda path: path.unlink(), "Could not read .*: No such file"),
     (_becomes_a_folder, "Could not read .*: Is a directory"),
     (_becomes_a_pipe, "has 0 bytes"),

@@ -1,4 +1,4 @@
-"""Requests of one signature joined along the first dimension, for the long-lived server.
+"""Joins requests of one signature along the first dimension, for the long-lived server.
 
 Source: batching/batching_session.cc and TensorFlow's batching_util/shared_batch_scheduler.h.
 """

@@ -1,4 +1,4 @@
-"""The inputs of several requests as those of one, and its outputs as theirs."""
+"""Joins the inputs of several requests into one, and splits its outputs again."""
 
 from collections.abc import Hashable, Iterator, Sequence
 from itertools import accumulate, pairwise
@@ -12,7 +12,7 @@ from lambda_serving.errors import InvalidArgument, ResourceExhausted
 __all__ = ["fits", "join", "kind", "rows", "split"]
 
 Arrays = Sequence[Array]
-_MOST = 256 * 2**20  # bytes of one request, filled up
+_MOST = 256 * 2**20  # bytes of one padded request
 
 
 def rows(inputs: Arrays) -> int:
@@ -26,29 +26,29 @@ def rows(inputs: Arrays) -> int:
 
 
 def kind(inputs: Arrays, *, pad: bool) -> Hashable:
-    """Equal for requests that can be joined; with `pad` rows may differ in size."""
+    """A key that is equal for requests that can be joined; with `pad`, their rows may differ."""
     if pad and all(array.size for array in inputs):
         return tuple((array.dtype, array.ndim) for array in inputs)
     return tuple((array.dtype, array.shape[1:]) for array in inputs)
 
 
 def join(requests: Sequence[Arrays], padding: int) -> list[Array]:
-    """One array for each input: the requests' rows, then `padding` of them again.
+    """One array for each input: the rows of all requests, then `padding` more rows.
 
-    As in batching/batching_session.cc the padding is the first row of the last request, which is
-    one that the model takes. Rows of other sizes than the largest are filled up with the first
-    element of their request.
+    As in batching/batching_session.cc, the padding repeats the first row of the last request, which
+    the model is known to accept. Smaller rows are filled up with the first element of their
+    request. For example, [[1, 2]] and [[3]] with a padding of 1 give [[1, 2], [3, 3], [3, 3]].
     """
     return [_stack(_same_shape(arrays), padding) for arrays in zip(*requests, strict=True)]
 
 
 def fits(outputs: Arrays, size: int) -> bool:
-    """Whether every output has a row for each of `size` rows."""
+    """Whether every output has `size` rows."""
     return all(output.ndim and len(output) == size for output in outputs)
 
 
 def split(outputs: Arrays, sizes: Sequence[int]) -> Iterator[list[Array]]:
-    """The outputs of each request in turn; what is left over is padding."""
+    """The outputs of each request in turn; rows after them are padding and dropped."""
     for start, end in pairwise(accumulate(sizes, initial=0)):
         yield [output[start:end] for output in outputs]
 
@@ -67,13 +67,13 @@ def _same_shape(arrays: Arrays) -> Arrays:
 
 
 def _filled(array: Array, inner: tuple[int, ...]) -> Array:
-    """The array with rows of shape `inner`.
+    """The array filled up to rows of shape `inner`.
 
-    Raises ResourceExhausted for one over 256 MiB, which two small requests can ask for, a long
-    one and a wide one: alone each of them is small.
+    Raises ResourceExhausted over 256 MiB, which two small requests can cause: a long one and a wide
+    one.
     """
     if (size := prod((len(array), *inner)) * array.itemsize) > _MOST:
-        raise ResourceExhausted(f"Requests filled up to one shape take {size} bytes")
+        raise ResourceExhausted(f"Requests padded to one shape take {size} bytes")
     filled: Array = np.full((len(array), *inner), array.flat[0], array.dtype)
     filled[tuple(map(slice, array.shape))] = array
     return filled

@@ -23,17 +23,17 @@ __all__ = ["BatchContext", "BatchedFunction", "Report"]
 
 _log = logging.getLogger(__name__)
 _HANDOVER_SECONDS = 0.0001
-"""A run that takes less costs less than handing it to another thread and back."""
+"""A shorter run costs less than handing it to another thread and back."""
 
 Outputs = list[Array]
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One run of a graph for a batch: what `/tensorflow/serving/batching_session/...` is made of.
+    """One run of a batch, for the metrics `/tensorflow/serving/batching_session/...`.
 
-    `queue_seconds` and `sizes` hold the wait and the rows of each request in it; `size` is what
-    ran, padding included. A batch whose run fails is run again in parts, each with a report.
+    `queue_seconds` and `sizes` hold the wait and the rows of each request; `size` is the rows that
+    ran, padding included. After a failed run, each repeated part has its own report.
     """
 
     thread_pool_name: str
@@ -48,21 +48,21 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class BatchContext:
-    """What the functions of all servables share."""
+    """What the batched functions of all servables share."""
 
     scheduler: Scheduler
     clock: Callable[[], float]
     thread_pool_name: str
     report: Callable[[Report], None]
-    """Called for each run, from any thread; must not raise."""
+    """Called for each run, on any thread; must not raise."""
 
 
 class BatchedFunction:
     """Joins the runs of `function` that wait at the same time.
 
-    A request has what it would have alone: if a joined run fails, its halves are run again, down
-    to the one request that fails. When the outputs turn out not to have a row for each row of the
-    inputs, runs are no longer joined.
+    Every request gets what it would get alone. If a joined run fails, its halves are run again,
+    down to the request that fails: with requests a, b, c, d, of which c fails, the runs are abcd,
+    ab, cd, c, d. Once outputs lack a row for each row of the inputs, runs are no longer joined.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class BatchedFunction:
         context: BatchContext,
         owner: object,
     ) -> None:
-        """`owner` stands for the servable, which shares threads with others."""
+        """`owner` identifies the servable, so that none takes all threads from the others."""
         self._function = function
         self._signature = signature
         self._parameters = parameters
@@ -89,16 +89,16 @@ class BatchedFunction:
         return (self._is_cheap or not self._joins) and self._function.is_quick(inputs)
 
     def __call__(self, inputs: Sequence[Array], timeout_ms: int) -> Outputs:
-        """As the function; waits for the run that this becomes part of."""
+        """As `function`; waits for the joined run."""
         future = self.submit(inputs, timeout_ms)
         return self._function(inputs, timeout_ms) if future is None else future.result()
 
     def submit(self, inputs: Sequence[Array], timeout_ms: int) -> Future[Outputs] | None:
-        """The outputs to come of a run that others may join; None when none may.
+        """A future of the outputs of a joined run; None if runs are not joined.
 
-        `timeout_ms` is for waiting and running together. Raises InvalidArgument in the words of
-        batching/batching_util.h for inputs that have no rows or not as many, and for too many,
-        Unavailable when too much waits.
+        `timeout_ms` covers waiting and running. Raises InvalidArgument, in the words of
+        batching/batching_util.h, for inputs without rows, with different numbers of rows or with
+        too many, and Unavailable when the queue is full.
         """
         if not self._joins:
             return None
@@ -108,14 +108,15 @@ class BatchedFunction:
             return self._run_here(inputs, rows, timeout)
         kind: Hashable = arrays.kind(inputs, pad=self._parameters.pad_variable_length_inputs)
         scheduler = self._context.scheduler
-        # No rows have nothing to join, and may be a special case of the graph.
+        # A request without rows runs alone: there is nothing to join, and graphs may treat it
+        # specially.
         tasks = scheduler.put(self._lane, inputs, kind if rows else object(), timeout)
         if len(tasks) == 1:
             return tasks[0].outputs
         return parts.together(tasks, partial(self._function, inputs, timeout_ms))
 
     def close(self) -> None:
-        """Returns when everything that waits has run."""
+        """Waits until everything in the queue has run."""
         self._context.scheduler.close_lane(self._lane)
 
     def _run_here(
@@ -130,7 +131,7 @@ class BatchedFunction:
     def _run(self, batch: Batch) -> None:
         if self._joins:
             self._attempt(batch.tasks)
-        else:  # found out while these waited
+        else:  # joining was turned off while these waited
             self._attempt_each(batch.tasks)
 
     def _attempt_each(self, tasks: Sequence[Task]) -> None:
@@ -144,7 +145,7 @@ class BatchedFunction:
             return
         try:
             outputs, size = self._run_joined(tasks)
-        except Exception as error:  # noqa: BLE001 - goes to the one whose it is
+        except Exception as error:  # noqa: BLE001 - passed on to the task that causes it
             self._divide(tasks, error)
             return
         sizes = [task.size for task in tasks]
@@ -154,13 +155,13 @@ class BatchedFunction:
             return
         if size:
             self._stop_joining(outputs, size)
-        if sizes == [size]:
+        if sizes == [size]:  # a single task without padding: these are its outputs
             tasks[0].give(outputs)
         else:
             self._attempt_each(tasks)
 
     def _run_joined(self, tasks: Sequence[Task]) -> tuple[Outputs, int]:
-        """The outputs of all, and the rows that they are of, padding included."""
+        """The outputs of all tasks, and the number of rows that ran, padding included."""
         sizes = tuple(task.size for task in tasks)
         rows = sum(sizes)
         size = self._parameters.padded(rows) if rows and self._joins else rows
@@ -179,7 +180,7 @@ class BatchedFunction:
         return outputs, size
 
     def _divide(self, tasks: Sequence[Task], error: Exception) -> None:
-        """Finds whose error it is; time that is up is up for all."""
+        """Runs the halves again to find the task that fails; a deadline ends all of them."""
         if len(tasks) == 1 or isinstance(error, DeadlineExceeded):
             for task in tasks:
                 task.fail(error)
@@ -213,11 +214,11 @@ class BatchedFunction:
 
 
 def _cancelled_with(tasks: Sequence[Task]) -> Cancellation:
-    """What stops the run of these tasks when none is waited for any more."""
+    """A cancellation that stops the run once nobody waits for any of these tasks."""
     cancellation, left = Cancellation(), count(len(tasks) - 1, -1)
 
     def ended(outputs: Future[Outputs]) -> None:
-        if outputs.cancelled() and next(left) == 0:  # in a thread: whoever cancels does not wait
+        if outputs.cancelled() and next(left) == 0:  # on a thread, so that no canceller waits
             Thread(target=cancellation.cancel, name="cancel", daemon=True).start()
 
     for task in tasks:
@@ -226,7 +227,7 @@ def _cancelled_with(tasks: Sequence[Task]) -> Cancellation:
 
 
 def _timeout_ms(tasks: Sequence[Task], now: float) -> int:
-    """Until the last deadline; 0, no bound, if a task has none."""
+    """Milliseconds until the last deadline; 0 (no bound) if a task has none."""
     deadlines = [task.deadline for task in tasks if task.deadline is not None]
     if len(deadlines) < len(tasks):
         return 0

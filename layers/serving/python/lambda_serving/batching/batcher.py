@@ -1,4 +1,4 @@
-"""Servables whose requests are joined."""
+"""Makes servables join their requests."""
 
 import logging
 import time
@@ -16,7 +16,7 @@ __all__ = ["PER_MODEL", "Batcher"]
 _log = logging.getLogger(__name__)
 
 PER_MODEL = "batching_params.pbtxt"
-"""A model's own parameters, in the folder of its SavedModel."""
+"""The file in a SavedModel's folder with the model's own parameters."""
 
 
 def _ignored(_: Report) -> None:
@@ -24,11 +24,11 @@ def _ignored(_: Report) -> None:
 
 
 class Batcher:
-    """The threads of `parameters`, and what makes servables share them.
+    """The batching threads of `parameters`, shared by all servables passed to `joined`.
 
-    With `per_model` the other parameters come from each SavedModel's `PER_MODEL`; a model without
-    that file is served as it is (servables/tensorflow/bundle_factory_util.cc). `report` is called
-    for each run, from any thread; `clock` tells seconds.
+    With `per_model`, all other parameters come from each SavedModel's `PER_MODEL`; a model without
+    that file is not batched (servables/tensorflow/bundle_factory_util.cc). `report` is called for
+    each run, on any thread; `clock` returns seconds.
     """
 
     def __init__(
@@ -46,9 +46,9 @@ class Batcher:
         self._context = BatchContext(scheduler, clock, name, report)
 
     def joined(self, servable: Servable, export_dir: Path) -> Servable:
-        """The servable with runs of each signature joined, where its tensors have rows.
+        """The servable with joined runs for each signature whose tensors have rows.
 
-        Raises InvalidArgument for parameters of its own that are wrong.
+        Raises InvalidArgument for wrong parameters in the SavedModel's folder.
         """
         parameters = self._of(export_dir)
         if parameters is None:
@@ -67,7 +67,7 @@ class Batcher:
         return servable.joined(join)
 
     def close(self) -> None:
-        """Ends the threads; the servables must be closed."""
+        """Ends the threads; the servables must be closed first."""
         self._context.scheduler.close()
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""`BatchingParameters`, in protobuf text.
+"""`BatchingParameters`, read from protobuf text.
 
 Source: servables/tensorflow/session_bundle_config.proto; checks and their words:
 batching/batching_session.cc and TensorFlow's batching_util/shared_batch_scheduler.h.
@@ -24,13 +24,13 @@ class BatchingParameters:
     max_batch_size: int = 1000
     """The most rows of a request and, unless large ones are split, of a batch."""
     batch_timeout_micros: int = 0
-    """How long a batch may stay open for more when a thread is free. At 0 a request waits only
-    while all threads are busy, and batches are as large as load and `Sizing` make them."""
+    """How long a batch waits for more requests when a thread is free. With 0, requests wait only
+    while all threads are busy, and load and `Sizing` determine the size of batches."""
     max_enqueued_batches: int = 10
     num_batch_threads: int = field(default_factory=lambda: os.cpu_count() or 1)
     thread_pool_name: str = "batch_threads"
     allowed_batch_sizes: tuple[int, ...] = ()
-    """Batches are padded up to one of these; empty for any size."""
+    """Batches are padded to the next of these sizes; any size is allowed if empty."""
     pad_variable_length_inputs: bool = False
     enable_large_batch_splitting: bool = False
     max_execution_batch_size: int | None = None
@@ -82,10 +82,10 @@ class BatchingParameters:
 
 
 def read(path: Path) -> BatchingParameters:
-    """The parameters of a file; what it leaves out has its default.
+    """The parameters in a file, with defaults for missing ones.
 
-    Raises NotFound when it cannot be read, and InvalidArgument, with the file's name, when it is
-    not such text or contradicts itself.
+    Raises NotFound when it cannot be read, and InvalidArgument, naming the file, when it cannot be
+    parsed or contradicts itself.
     """
     message = proto_text.read(path, protos.message("tensorflow.serving.BatchingParameters"))
     try:
@@ -95,7 +95,7 @@ def read(path: Path) -> BatchingParameters:
 
 
 def _plain(given: tuple[Any, Any]) -> tuple[str, Any]:
-    """Name and value of a field, the value out of its wrapper message."""
+    """A field's name and value, taken out of its wrapper message."""
     descriptor, value = given
     if descriptor.is_repeated:
         return descriptor.name, tuple(value)

@@ -1,4 +1,4 @@
-"""A request that is split because of its size, put together again."""
+"""Puts the parts of a request together that was split because of its size."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -18,11 +18,11 @@ Outputs = list[Array]
 def together(tasks: Sequence[Task], alone: Callable[[], Outputs]) -> Future[Outputs]:
     """The outputs of a request, or the error of one of its parts, once all parts are done.
 
-    `alone` runs the whole request at once: for outputs that have not a row for each row of the
-    inputs, or rows of different sizes.
+    `alone` runs the whole request at once; it is called if the outputs do not have a row for each
+    row of the inputs.
     """
     whole: Future[Outputs] = Future()
-    whole.set_running_or_notify_cancel()  # its parts run, whoever still waits for it
+    whole.set_running_or_notify_cancel()  # cannot be cancelled: its parts run anyway
     lock, left = threading.Lock(), len(tasks)
 
     def done(_: Future[Outputs]) -> None:
@@ -45,7 +45,7 @@ def _finish(whole: Future[Outputs], tasks: Sequence[Task], alone: Callable[[], O
             arrays.fits(each, task.size) for each, task in zip(outputs, tasks, strict=True)
         )
         whole.set_result(_concatenated(outputs) if fitting else alone())
-    except Exception as error:  # noqa: BLE001 - goes to the one whose it is
+    except Exception as error:  # noqa: BLE001 - passed on to the caller
         whole.set_exception(error)
 
 

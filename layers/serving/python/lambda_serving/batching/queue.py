@@ -1,4 +1,4 @@
-"""What waits to be run, as batches. No threads and no clock: times come in.
+"""Requests that wait, as batches; without threads or a clock: the caller passes times.
 
 Source: TensorFlow's batching_util/shared_batch_scheduler.h, `internal::Queue`.
 """
@@ -18,9 +18,9 @@ __all__ = ["Batch", "Queue", "Task"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Task:
-    """A request that waits, or a part of one; times in seconds of the scheduler's clock.
+    """A waiting request, or a part of one; times are seconds of the scheduler's clock.
 
-    Tasks of one `kind` can be joined. `deadline` is None for no bound.
+    Tasks of equal `kind` can be joined. `deadline` is None for no bound.
     """
 
     inputs: list[Array]
@@ -29,7 +29,7 @@ class Task:
     enqueued: float
     deadline: float | None = None
     outputs: Future[list[Array]] = field(default_factory=Future, init=False)
-    """Can be cancelled until they are there."""
+    """May be cancelled until it has a result."""
 
     def give(self, outputs: list[Array]) -> None:
         if self.outputs.set_running_or_notify_cancel():
@@ -63,13 +63,13 @@ class Batch:
         self.size += task.size
 
     def fail(self, error: BaseException) -> None:
-        """Gives it to each task that has no outputs yet."""
+        """Fails each task that has no outputs yet."""
         for task in self.tasks:
             if not task.outputs.done():
                 task.outputs.set_exception(error)
 
     def cut(self, most: int) -> "Batch":
-        """Takes out what is over `most` rows, but never the first task."""
+        """Removes and returns the tasks beyond `most` rows, but never the first task."""
         rest = Batch()
         while self.size > most and len(self.tasks) > 1:
             task = self.tasks.pop()
@@ -80,21 +80,21 @@ class Batch:
 
 
 class Queue:
-    """The batches of one signature: the closed ones, and an open one for each kind of tasks.
+    """The batches of one signature: closed ones, and an open one for each kind of tasks.
 
-    A task joins the open batch of its kind, which is closed when it is full or the task does not
-    fit. With tasks of one kind everything is as in TensorFlow; there are no kinds there.
+    A task joins the open batch of its kind, which is closed when it is full or the next task does
+    not fit. TensorFlow has no kinds: with a single kind, this behaves as TensorFlow does.
     """
 
     def __init__(self, parameters: BatchingParameters) -> None:
         self.most = parameters.batch_limit
-        """The rows to run at once if that is less than a batch."""
+        """The most rows to run at once, if smaller than a batch."""
         self._parameters = parameters
         self._limit = parameters.batch_limit
-        self._most = max(parameters.max_enqueued_batches, 1)  # as an open batch is always there
+        self._most = max(parameters.max_enqueued_batches, 1)  # the open batch always exists
         self._wait = parameters.batch_timeout_micros / 1e6
         self._closed: deque[Batch] = deque()
-        self._open: dict[Hashable, Batch] = {}  # the longest open first
+        self._open: dict[Hashable, Batch] = {}  # the oldest first
         self._hurried = False
 
     def __bool__(self) -> bool:
@@ -103,7 +103,7 @@ class Queue:
     def put(
         self, inputs: Sequence[Array], kind: Hashable, now: float, deadline: float | None
     ) -> list[Task]:
-        """Lets a request wait; one task, or several if it is split because of its size.
+        """Enqueues a request; returns its task, or several if it is split because of its size.
 
         Raises InvalidArgument when it has too many rows, Unavailable when the queue is full.
         """
@@ -119,7 +119,7 @@ class Queue:
         return tasks
 
     def take(self, now: float) -> Batch | None:
-        """What to run now: of the closed batches and the one open for too long the older one."""
+        """The batch to run now: the older of the first closed one and an overdue open one."""
         waiting = next(iter(self._open.values()), None)
         is_due = waiting and (self._hurried or waiting.since + self._wait <= now)
         if waiting and is_due and not (self._closed and self._closed[0].since <= waiting.since):
@@ -135,13 +135,13 @@ class Queue:
         return batch
 
     def due(self) -> float | None:
-        """When the next batch is to run, None when nothing waits."""
+        """When the next batch is due, None when nothing waits."""
         if self._closed or (self._open and self._hurried):
             return 0
         return next((batch.since + self._wait for batch in self._open.values()), None)
 
     def hurry(self) -> None:
-        """From now on no batch waits for more tasks."""
+        """Makes every batch due at once, from now on."""
         self._hurried = True
 
     def _add(self, task: Task) -> None:
@@ -153,11 +153,11 @@ class Queue:
             self._closed.append(self._open.pop(task.kind))
 
     def _room(self, kind: Hashable) -> int:
-        """The rows that the open batch of this kind still takes, 0 if there is none."""
+        """The rows that still fit into the open batch of this kind, 0 if there is none."""
         return self._limit - self._open[kind].size if kind in self._open else 0
 
     def _shares(self, size: int, kind: Hashable) -> Iterator[int]:
-        """The rows of each part of a request: what fits into the open batch, then whole batches."""
+        """The rows of each part of a request: what fits the open batch, then whole batches."""
         room = self._room(kind) or self._limit
         if not self._parameters.enable_large_batch_splitting or size <= room:
             yield size
@@ -187,7 +187,7 @@ class Queue:
         )
 
     def _enqueued(self, kind: Hashable) -> int:
-        """Batches as tasks of this kind count them: the other open ones by the rows in them."""
+        """The batches ahead of a task of this kind; other kinds' open ones count by their rows."""
         rows = sum(batch.size for batch in self._open.values())
         return len(self._closed) + rows // self._limit + (kind in self._open)
 

@@ -1,7 +1,7 @@
 """The threads that run batches, shared by all signatures of all servables.
 
-Source: TensorFlow's batching_util/shared_batch_scheduler.h. A free thread looks at the queues in
-turn and runs the first batch that it finds full or waiting for as long as it may; else it waits.
+Source: TensorFlow's batching_util/shared_batch_scheduler.h. A free thread goes through the queues
+in turn and runs the first batch that is full or due; if there is none, it waits.
 """
 
 import threading
@@ -21,7 +21,7 @@ _SPARE = 4
 
 
 class Lane:
-    """A queue and what runs its batches; made by `Scheduler.lane`."""
+    """A queue and the function that runs its batches; made by `Scheduler.lane`."""
 
     def __init__(self, queue: Queue, run: Callable[[Batch], None], owner: object) -> None:
         self.queue = queue
@@ -36,11 +36,11 @@ class Lane:
 
 
 class Scheduler:
-    """Runs `threads` batches at a time; `clock` tells seconds.
+    """Runs up to `threads` batches at a time; `clock` returns seconds.
 
-    A batch that has run for a second no longer counts, so that some that do not end keep nobody
-    else waiting: but one owner of lanes never runs more than `threads`, all never more than four
-    times as many. What a lane raises is what its tasks get.
+    A batch no longer counts once it has run for a second, so that endless runs do not block others.
+    Still, one owner of lanes never runs more than `threads` batches, and all owners together never
+    more than four times as many. An exception from a lane fails the tasks of its batch.
     """
 
     def __init__(self, threads: int, name: str, clock: Callable[[], float]) -> None:
@@ -51,7 +51,7 @@ class Scheduler:
         self._work = threading.Condition(lock)
         self._idle = threading.Condition(lock)
         self._most = threads
-        self._running: list[tuple[object, float]] = []  # whose, since when
+        self._running: list[tuple[object, float]] = []  # the owner, and the start
         self._threads = [
             start(f"{name}_{i}", self._step, daemon=True) for i in range(_SPARE * threads)
         ]
@@ -59,7 +59,7 @@ class Scheduler:
     def lane(
         self, parameters: BatchingParameters, run: Callable[[Batch], None], owner: object = None
     ) -> Lane:
-        """A new queue; its batches are handed to `run`, in any of the threads."""
+        """A new queue; its batches are passed to `run`, on any of the threads."""
         lane = Lane(Queue(parameters), run, owner)
         with self._work:
             self._lanes.append(lane)
@@ -68,7 +68,7 @@ class Scheduler:
     def put(
         self, lane: Lane, inputs: Sequence[Array], kind: Hashable, timeout: float | None
     ) -> list[Task]:
-        """As `Queue.put`; `timeout` in seconds from now. FailedPrecondition when closed."""
+        """As `Queue.put`, with `timeout` in seconds; raises FailedPrecondition when closed."""
         with self._work:
             if lane.closed:
                 raise FailedPrecondition("Session has been closed.")
@@ -78,12 +78,12 @@ class Scheduler:
             due = lane.queue.due() or 0
             if due <= now:
                 self._work.notify(len(tasks))
-            elif due != before:  # those that wait look anew until when
+            elif due != before:  # waiting threads recompute how long to wait
                 self._work.notify_all()
         return tasks
 
     def close_lane(self, lane: Lane) -> None:
-        """Takes no more; returns when everything in the queue has run."""
+        """Accepts no more requests, and waits until everything in the queue has run."""
         with self._work:
             lane.closed = True
             lane.queue.hurry()
@@ -93,7 +93,7 @@ class Scheduler:
                 self._lanes.remove(lane)
 
     def close(self) -> None:
-        """Ends the threads; the lanes must be closed."""
+        """Ends the threads; the lanes must be closed first."""
         with self._work:
             self._closed = True
             self._work.notify_all()
@@ -101,7 +101,7 @@ class Scheduler:
             thread.join()
 
     def _step(self) -> bool:
-        """Waits for a batch and runs it; False when closed."""
+        """Waits for a batch and runs it; returns False when closed."""
         if not (found := self._next()):
             return False
         lane, batch, running = found
@@ -119,7 +119,10 @@ class Scheduler:
         return True
 
     def _next(self) -> tuple[Lane, Batch, tuple[object, float]] | None:
-        """The next batch to run, its lane, and what is kept of it; waits. None when closed."""
+        """Waits for the next batch; returns its lane, it, and its entry in `_running`.
+
+        None when closed.
+        """
         with self._work:
             while not self._closed:
                 now = self._clock()
@@ -131,7 +134,7 @@ class Scheduler:
                 for lane in lanes:
                     if batch := lane.queue.take(now):
                         self._lanes.remove(lane)
-                        self._lanes.append(lane)  # behind the others
+                        self._lanes.append(lane)  # to the end, so that lanes take turns
                         lane.running += 1
                         self._running.append((lane.owner, now))
                         return lane, batch, self._running[-1]

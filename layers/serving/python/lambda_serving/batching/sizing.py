@@ -1,8 +1,8 @@
-"""How many rows are worth joining, learned from what rows cost in runs of each size.
+"""Learns how many rows are worth joining, from the cost of a row in runs of each size.
 
-A matrix product of 32 rows takes hardly longer than that of one, while a convolution over 32
-images may leave the cache of a CPU and take longer than 32 over one. So a batch starts with what
-one request has, and grows as long as that makes rows cheaper. (TensorFlow's
+A matrix product of 32 rows takes hardly longer than one of a single row, but a convolution over 32
+images may overflow a CPU's cache and take longer than 32 single ones. So batches start small, and
+grow as long as that makes rows cheaper. (TensorFlow's
 batching_util/adaptive_shared_batch_scheduler.h adapts the number of threads instead.)
 """
 
@@ -20,11 +20,11 @@ _FIRST, _LONGEST = 100, 5000
 
 
 class Sizing:
-    """The most rows to run at once, `limit`, among sizes that double or the allowed ones.
+    """Chooses `limit`, the most rows to run at once, among powers of two or the allowed sizes.
 
-    What else the machine does only adds to what a run takes, as does the first run of a size: the
-    least of some runs is what counts. All of it is learned anew after 100 runs, 200, 400 and so
-    on, as early runs are slow and things change.
+    Other load and the first run of a size only make runs slower, so the quickest of a few runs
+    counts. Learning restarts after 100, 200, 400 runs and so on, because early runs are slow and
+    conditions change.
     """
 
     def __init__(self, parameters: BatchingParameters) -> None:
@@ -45,7 +45,7 @@ class Sizing:
         return self._sizes[self._at]
 
     def record(self, size: int, seconds: float) -> None:
-        """Learns what a run of `size` rows took."""
+        """Learns from a run of `size` rows."""
         level = min(bisect_left(self._sizes, size), len(self._sizes) - 1)
         with self._lock:
             self._costs[level].append(seconds / size)
@@ -57,7 +57,7 @@ class Sizing:
                 self._at = self._next()
 
     def _next(self) -> int:
-        """One size down if this one is not worth it, one up if the gain of this one was large."""
+        """Goes one size down if this one does not pay off, one up if it has gained much."""
         below, here, above = (self._cost(self._at + step) for step in (-1, 0, 1))
         if here is None:
             return self._at
@@ -68,7 +68,7 @@ class Sizing:
         return self._at + (above is None or above < _WORTH * here)
 
     def _cost(self, level: int) -> float | None:
-        """Seconds a row, None where too little is known."""
+        """Seconds per row, None if too little is known."""
         if not 0 <= level < len(self._sizes) or len(self._costs[level]) < _SAMPLES:
             return None
         return min(self._costs[level])

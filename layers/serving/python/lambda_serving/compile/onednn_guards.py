@@ -1,10 +1,10 @@
-"""Checks in front of oneDNN's kernels, which trust the shapes of their inputs.
+"""Checks before oneDNN's kernels, which trust the shapes of their inputs.
 
-They end the process over a tensor of another rank, and give a convolution without values the shape
-of its input. Requests need not have the shapes that a signature declares. Where the graph does not
-prove, for inputs of any shape, that a kernel gets what it takes, an `EnsureShape` stands before it,
-and a `Slice` of the least that its window needs. A run that fails there is answered by the plain
-copy of the graph (see `plain`), in the export's words.
+The kernels crash on a tensor of unexpected rank, and give a convolution without values the shape of
+its input. Requests may have other shapes than a signature declares. Unless the graph proves, for
+inputs of any shape, that a kernel gets what it accepts, an `EnsureShape` is put before it, and a
+`Slice` of the smallest size that its window needs. If one of them fails, the graph's plain copy
+answers (`plain_copy`), with the export's error.
 Source: tensorflow/core/kernels/mkl/mkl_conv_ops.cc and mkl_conv_ops.h.
 """
 
@@ -34,11 +34,11 @@ __all__ = [
 ]
 
 Shape = Sequence[int | None] | None
-"""As far as it is known, None for an unknown rank."""
+"""None for an unknown rank; a size is None if unknown."""
 Shapes = Callable[[str], Shape]
 """The shape of a tensor by its name."""
 Infer = Callable[..., Shapes]
-"""The shapes of a graph; with `declared=False` for inputs of any shape."""
+"""Infers the shapes of a graph; with `declared=False`, for inputs of any shape."""
 
 CONVOLUTIONS = frozenset(
     (
@@ -57,7 +57,7 @@ _RESULTS = {
     "StatelessWhile": "T",
     "While": "T",
 }
-"""Operations that call functions, and which attribute has the dtypes of their outputs."""
+"""Operations that call functions, and the attribute with the dtypes of their outputs."""
 _AS_FIRST = frozenset(
     (
         "BiasAdd",
@@ -86,24 +86,24 @@ _AS_FIRST = frozenset(
         "_MklSwish",
     )
 )
-"""Their first output has values if their first input has."""
+"""Their first output has values if their first input has any."""
 _AS_ALL = frozenset(("Add", "AddV2", "ConcatV2", "Maximum", "Minimum", "Mul", "RealDiv", "Sub"))
-"""They have values if all their inputs have."""
+"""They have values if all their inputs have any."""
 _POOLS = frozenset(("AvgPool", "MaxPool"))
 
 
 def ensure_shapes(graph: Any, infer: Infer) -> None:
-    """Gives the inputs of oneDNN's kernels shapes that the graph proves for any request."""
+    """Adds checks until the graph proves the input shapes of oneDNN's kernels for any request."""
     while unproven := dict(_unproven(graph, infer(graph, declared=False), infer(graph))):
         for tensor, shape in unproven.items():
             _ensure(graph, tensor, shape)
 
 
 def forget_shapes(graph: Any) -> None:
-    """Leaves of a graph's shapes only what its operations see to, whatever is fed.
+    """Removes the shapes that a graph declares but does not enforce.
 
-    What a loop or a branch gives has, by its attribute, the shapes that were seen when it was
-    traced, which nothing checks.
+    The attributes of a loop or a branch name the shapes seen when it was traced; nothing checks
+    them at run time.
     """
     bodies = (node for function in graph.library.function for node in function.node_def)
     for node in (*graph.node, *bodies):
@@ -120,7 +120,7 @@ def forget_shapes(graph: Any) -> None:
 def _unproven(
     graph: Any, proven: Shapes, declared: Shapes
 ) -> Iterator[tuple[str, Sequence[int | None]]]:
-    """Tensors that must be checked, and for which shape: those before which there are no others."""
+    """The first tensors on each path that must be checked, and for which shape."""
     wanted = {}
     for node in graph.node:
         if node.op in CONVOLUTIONS:
@@ -133,7 +133,7 @@ def _unproven(
 
 
 def _wanted(node: Any, proven: Shapes, declared: Shapes) -> Sequence[int | None]:
-    """What the first input must be: of any number of rows, else of the sizes that are declared."""
+    """The required shape of the first input: any number of rows, then the declared sizes."""
     shape = declared(node.input[0])
     _, height, width, depth = shape if shape is not None and len(shape) == 4 else [None] * 4
     filters = proven(node.input[1])
@@ -151,7 +151,7 @@ def _is(shape: Shape, wanted: Sequence[int | None]) -> bool:
 
 
 def _ensure(graph: Any, tensor: str, shape: Sequence[int | None]) -> None:
-    """What takes the tensor for an input of oneDNN's takes it with its shape checked."""
+    """Checks a tensor's shape on its way to oneDNN's convolutions."""
     takers = [node for node in graph.node if node.op in CONVOLUTIONS]
     checked = graph.node.add(name=f"{tensor.replace(':', '_')}/checked", op="EnsureShape")
     checked.input.append(tensor)
@@ -164,7 +164,7 @@ def _ensure(graph: Any, tensor: str, shape: Sequence[int | None]) -> None:
 
 
 def check_values(graph: Any, proven: Shapes) -> None:
-    """Lets no convolution of oneDNN's run that has no values to compute."""
+    """Adds checks so that a oneDNN convolution without values to compute fails before it runs."""
     with_values: set[str] = set()
     made: dict[tuple[str, int, int], str] = {}
     for node in in_order(graph):
@@ -196,7 +196,7 @@ def _has_values(node: Any, with_values: set[str], proven: Shapes) -> bool:
 
 
 def _window(node: Any, proven: Shapes) -> tuple[int, int]:
-    """The least height and width from which the convolution computes anything."""
+    """The smallest height and width for which the convolution has any output."""
     if node.attr["padding"].s == b"SAME":
         return 1, 1
     filters = proven(node.input[1]) or ()

@@ -1,8 +1,8 @@
-"""The plain copy of a graph, beside the one in which oneDNN's kernels stand.
+"""The plain copy of a graph, kept beside the one that uses oneDNN's kernels.
 
-It answers what those are not given: tensors of other ranks, without values or with another number
-of channels. It does so as the export does, with an error in the export's words where that has one.
-What both graphs hold alike, weights and tables above all, both use.
+It answers the inputs that those kernels must not see: tensors of other ranks, without values, or
+with other numbers of channels. It answers as the export does, including its errors. Both graphs
+share their equal nodes, above all weights and tables.
 """
 
 from collections.abc import Collection
@@ -30,16 +30,16 @@ _FUSED_DTYPES = frozenset((DType.FLOAT, DType.DOUBLE))
 
 
 def bare_convolutions(graph: Any) -> set[str]:
-    """Convolutions of an export that TensorFlow's optimiser fuses with nothing.
+    """The convolutions of an export that TensorFlow's optimiser fuses with nothing.
 
-    `graph` is the export's, before constants are folded. The other ones refuse inputs of several
-    groups of channels, which these convolve.
+    `graph` is the export's, before constants are folded. These convolutions accept inputs with
+    several groups of channels; fused ones refuse them.
     """
     users = consumers(graph)
 
     def is_fused(node: Any) -> bool:
         match users[node.name]:
-            case [user] if user.op == "Squeeze":  # of a convolution in one dimension
+            case [user] if user.op == "Squeeze":  # a one-dimensional convolution
                 return [each.op for each in users[user.name]] == ["BiasAdd"]
             case [user]:
                 return user.op in _FUSED_BY_TENSORFLOW
@@ -50,9 +50,9 @@ def bare_convolutions(graph: Any) -> set[str]:
 
 
 def fuse_as_exported(graph: Any, bare: Collection[str]) -> None:
-    """Makes a graph's convolutions, but those that are `bare`, the fused ones that they were.
+    """Fuses a graph's convolutions again that the export fuses: all but `bare`.
 
-    What was added to them has become another operation, or nothing if it was zero: they add zeros.
+    Their offset has become another operation, or has vanished if it was zero, so they add zeros.
     """
     nodes = {node.name: node for node in graph.node}
     for node in [each for each in graph.node if each.op == "Conv2D" and each.name not in bare]:
@@ -75,10 +75,10 @@ def _zeros(graph: Any, nodes: dict[str, Any], dtype: DType, count: int) -> str:
 
 
 def add_plain(graph: Any, plain: Any, inputs: Collection[str], outputs: Collection[str]) -> None:
-    """Adds to a graph the nodes of `plain`, from which it was made, below `compiled.PLAIN`.
+    """Adds nodes of `plain`, the graph before fusing, under the prefix `compiled.PLAIN`.
 
-    Those are the nodes `outputs`, unless they are `inputs`, and all before them that the graph
-    has otherwise, or has no longer.
+    It adds the nodes `outputs`, unless they are `inputs`, and all nodes before them that the graph
+    has changed or removed.
     """
     prune(plain, outputs)
     there = {node.name: node for node in graph.node}
@@ -100,7 +100,7 @@ def _is_shared(node: Any, other: Any, copied: Collection[str]) -> bool:
     if other is None or node.name in copied or other.op != node.op:
         return False
     if not node.input and node.op != "Const":
-        return True  # handles of variables and tables, which must be the same
+        return True  # handles of variables and tables must be shared
     return bool(node == other) and not any(node_name(each) in copied for each in node.input)
 
 

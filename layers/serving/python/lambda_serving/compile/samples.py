@@ -1,4 +1,4 @@
-"""Inputs to compare two servables on, drawn from their signatures; the same ones every time."""
+"""Draws inputs for comparing two servables from their signatures; the same ones every time."""
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,16 +17,16 @@ from lambda_serving.servables.servable import Signature
 __all__ = ["ROWS", "UNUSUAL", "Feature", "draw", "features", "rejects", "strings", "unusual"]
 
 ROWS = (1, 2, 7)
-"""What dimensions of any size are, one after the other."""
+"""The sizes to try for free dimensions."""
 _LENGTHS = ((1, 128), (2, 33), (1, 16))
-"""Rows and sizes where one dimension behind the first is free: sequences."""
+"""Rows and sizes if one dimension after the first is free, as for sequences."""
 _AREAS = ((1, 224), (1, 96), (1, 64), (2, 33), (1, 32))
-"""The same where several are: images, which networks halve five times and more."""
+"""Rows and sizes if several are free, as for images, which networks halve five times or more."""
 _STEP = 8
-"""By how much each free dimension is larger than the one before, so that none can be mistaken."""
+"""How much each free dimension exceeds the previous one, so that no two can be confused."""
 _MOST_ELEMENTS = 2**20
 UNUSUAL = (np.nan, np.inf, -np.inf, 1e-40)
-"""What a fused operation may lose: no numbers, and one of less than full precision in a float."""
+"""Values that a fused operation may lose: NaN, infinities and a denormal float32."""
 _REJECTING = frozenset(
     (
         "ParameterizedTruncatedNormal",
@@ -41,7 +41,7 @@ _REJECTING = frozenset(
         "StatelessRandomPoisson",
     )
 )
-"""They draw until a number fits, which none does to a parameter that is no number."""
+"""They draw until a number fits; with NaN as a parameter, none ever does."""
 _MOST_WORDS = 100
 _SPARSE_VALUES = 2
 _DECODERS = frozenset(("DecodeImage", "DecodeJpeg", "DecodePng"))
@@ -52,12 +52,12 @@ _IMAGE = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAMAAAADCAIAAADZSiLoAAAAJklEQVR42mNgMM1Sjer3qt/CED3haMPW"
     "V0tv8TNse61wW8AVKAMAsfMMGNOlnVUAAAAASUVORK5CYII="
 )
-"""A PNG of three by three pixels, which TensorFlow takes for any kind of image but BMP and GIF."""
+"""A PNG of 3 by 3 pixels, which TensorFlow decodes as any kind of image but BMP and GIF."""
 
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """What a graph parses of a `tf.Example`: so many values of a dtype under a name."""
+    """A feature that a graph parses from a `tf.Example`: its name, dtype and number of values."""
 
     name: str
     dtype: DType
@@ -67,12 +67,12 @@ class Feature:
 def draw(
     signature: Signature, examples: Sequence[Feature], vocabulary: Sequence[bytes]
 ) -> Iterator[dict[str, Array]]:
-    """Inputs of each number of `ROWS`, of one if no dimension is free.
+    """Inputs of each size in `ROWS`; of one row if no dimension is free.
 
-    Where dimensions behind the first are free, sizes as those of images or sequences come before:
-    on one of `ROWS` a graph may have nothing left to compute with. Strings are serialized
-    `tf.Example`s where the graph parses such `examples`, else of the `vocabulary`. Nothing is
-    drawn for dtypes that no array holds.
+    If dimensions after the first are free, sizes typical of images or sequences come first: with a
+    size from `ROWS`, a graph may have nothing left to compute. Strings are serialized `tf.Example`s
+    if the graph parses such `examples`, else words of the `vocabulary`. Yields nothing for dtypes
+    that no array can hold.
     """
     random = np.random.default_rng(0)
     for rows, size in _sizes([spec.shape for spec in signature.inputs.values()]):
@@ -89,7 +89,7 @@ def draw(
 
 
 def _sizes(shapes: Sequence[tuple[int | None, ...] | None]) -> list[tuple[int, int]]:
-    """Rows, and the first of the sizes of other free dimensions."""
+    """Pairs of rows and the size of the first other free dimension."""
     inner = max((shape[1:].count(None) for shape in shapes if shape), default=0)
     larger = _AREAS if inner > 1 else _LENGTHS if inner else ()
     if inner or any(shape is None or None in shape for shape in shapes):
@@ -98,7 +98,7 @@ def _sizes(shapes: Sequence[tuple[int | None, ...] | None]) -> list[tuple[int, i
 
 
 def _shape(shape: tuple[int | None, ...] | None, rows: int, size: int) -> tuple[int, ...]:
-    """Of free dimensions behind the first, each is larger than the one before, if sizes are."""
+    """Fills in free dimensions; after the first, large ones grow by `_STEP` each."""
     if shape is None:
         return (rows,)
     step = _STEP if size > max(ROWS) else 0
@@ -122,25 +122,25 @@ def unusual(inputs: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
 
 
 def rejects(graph: Any) -> bool:
-    """Whether a graph has operations that may never end on the values of `UNUSUAL`.
+    """Whether a graph has operations that may never end on values of `UNUSUAL`.
 
-    No timeout stops them, as it stops loops.
+    Unlike loops, they cannot be stopped by a timeout.
     """
     return any(node.op in _REJECTING for node in _nodes(graph))
 
 
 def _nodes(graph: Any) -> Iterator[Any]:
-    """Those of functions, too."""
+    """All nodes, including those of functions."""
     yield from graph.node
     for function in graph.library.function:
         yield from function.node_def
 
 
 def strings(export_dir: Path, graph: Any) -> list[bytes]:
-    """What strings are drawn from: images where a graph decodes any, else words.
+    """The strings to draw from: an image if the graph decodes images, else words.
 
-    Words are keys of tables in the graph, some lines of the export's text assets, which may be
-    such keys too, and others.
+    Words are keys of the graph's tables, lines of the export's text assets, which may be keys too,
+    and a few others.
     """
     if any(node.op in _DECODERS for node in _nodes(graph)):
         return [_IMAGE]
@@ -162,7 +162,7 @@ def _table_keys(graph: Any) -> Iterator[bytes]:
 
 
 def features(graph: Any, outputs: Sequence[str]) -> list[Feature]:
-    """What is parsed of examples on the way to these tensors."""
+    """The features parsed from examples to compute these tensors."""
     nodes = {node.name: node for node in graph.node}
     found: list[Feature] = []
     for name in sorted(reachable(graph, map(node_name, outputs))):
@@ -200,7 +200,7 @@ def _dense(node: Any, keys: Sequence[str]) -> Iterator[Feature]:
 
 
 def _keys(nodes: dict[str, Any], tensor: str) -> list[str]:
-    """Names of features in a constant; none where they are computed."""
+    """Names of features in a constant; none if they are computed."""
     node = nodes[node_name(tensor)]
     if node.op != "Const":
         return []
@@ -225,13 +225,13 @@ def _array(
 def _values(
     dtype: DType, shape: tuple[int, ...], vocabulary: Sequence[bytes], random: np.random.Generator
 ) -> Array:
-    """Raises KeyError for a dtype that no array holds."""
+    """Random values; raises KeyError for a dtype that no array can hold."""
     kind = "u" if dtype.numpy.names else dtype.numpy.kind  # quantized
     if dtype is DType.STRING:
         return random.choice(np.array([*vocabulary], object), shape)
     if dtype is DType.BOOL:
         return random.random(shape) < 0.5
-    if kind in "iu":  # small, as they may be indices; bytes are pixels
+    if kind in "iu":  # small, as they may be indices; uint8 are pixels
         high = 256 if dtype is DType.UINT8 else 3
         return random.integers(0, high, shape).astype(dtype.numpy)
     if kind == "c":

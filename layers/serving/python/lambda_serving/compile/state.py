@@ -1,8 +1,8 @@
-"""What a graph remembers from one call to the next, or has from a checkpoint, besides variables.
+"""Finds state, other than variables, that a graph keeps between calls or takes from a checkpoint.
 
-TensorFlow's registry tells which operations may remember something: those that are stateful, give
-out handles, or take references. The ones below are known to be carried by a compiled graph, or to
-forget when a call ends; any other, a custom one for instance, is assumed to remember.
+TensorFlow's registry shows which operations may keep state: those that are stateful, return
+handles, or take references. The ones below are known to work in a compiled graph, or to keep
+nothing when a call ends; any other, such as a custom op, is assumed to keep state.
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -14,11 +14,11 @@ from lambda_serving.dtypes import DType
 __all__ = ["MUTABLE_TABLES", "Definition", "draws_by_seed", "remembering"]
 
 Definition = Callable[[str], Any]
-"""The `OpDef` of an operation's name, None for one that is a function of the graph."""
+"""Returns the `OpDef` of an operation by name, None for a function of the graph."""
 
 MUTABLE_TABLES = frozenset(("MutableHashTableOfTensorsV2", "MutableHashTableV2"))
-"""Tables that a checkpoint may fill, and whose export can be imported. That of a dense table has
-its empty buckets too, in a shape that an import refuses."""
+"""Tables that a checkpoint may fill and whose export can be imported. The export of a dense table
+includes its empty buckets, in a shape that the import refuses."""
 
 _HELD = MUTABLE_TABLES | {"VarHandleOp", "Variable", "VariableV2"}
 _READ = frozenset(
@@ -31,7 +31,7 @@ _READ = frozenset(
         "VariableShape",
     )
 )
-_TABLES_FILLED_ONCE = frozenset(  # by the init op, which a compiled graph keeps
+_TABLES_FILLED_ONCE = frozenset(  # filled by the init op, which a compiled graph keeps
     (
         "HashTable",
         "HashTableV2",
@@ -43,7 +43,7 @@ _TABLES_FILLED_ONCE = frozenset(  # by the init op, which a compiled graph keeps
         "LookupTableSizeV2",
     )
 )
-_RANDOM = frozenset(  # those with a seed give the same sequence from the same beginning
+_RANDOM = frozenset(  # with a seed, they repeat one sequence from the start
     (
         "AllCandidateSampler",
         "FixedUnigramCandidateSampler",
@@ -116,9 +116,9 @@ _FORGETFUL = frozenset(
     )
 )
 _FORGETFUL_BEGINNINGS = ("Anonymous", "Delete", "Stack", "TensorArray")
-"""What lives no longer than a call: made anew in each, or kept with the call's own things."""
+"""Resources that live no longer than a call."""
 _CREATED_BY_CALL = "Dataset"
-"""Data sets are made anew in each call; they are stateful only so as not to be folded."""
+"""Data sets are created in each call; they are marked stateful only to prevent folding."""
 _FILLING = "InitializeTable"
 _CUSTOM = frozenset(
     (
@@ -136,10 +136,10 @@ _KNOWN = _READ | _TABLES_FILLED_ONCE | _RANDOM | _CALLS | _FORGETFUL | _CUSTOM
 def remembering(
     graph: Any, names: Iterable[str], definition: Definition, restored: Collection[str]
 ) -> list[Any]:
-    """Nodes that may keep something beyond a run of the nodes `names`, those of functions too.
+    """Nodes, also inside functions, that may keep state after a run of the nodes `names`.
 
-    Left out are variables and `MUTABLE_TABLES` that are among the nodes `restored`, which have a
-    value to read: `variables.writers` tells whether they change.
+    Omits variables and `MUTABLE_TABLES` among the nodes `restored`, which have a readable value;
+    `variables.writers` finds out whether they change.
     """
     nodes, outside = nodes_run(graph, names), len(reachable(graph, names))
     return [
@@ -153,7 +153,7 @@ def remembering(
 
 
 def draws_by_seed(graph: Any, names: Iterable[str]) -> bool:
-    """Whether a run of these nodes takes numbers from a sequence that a seed determines."""
+    """Whether a run of these nodes draws random numbers from a seeded sequence."""
     return any(
         node.op in _RANDOM and any(node.attr[key].i for key in _SEEDS if key in node.attr)
         for node in nodes_run(graph, names)

@@ -1,4 +1,4 @@
-"""Variables of a graph: what becomes a constant, and whether anything writes them."""
+"""Variables of a graph: makes them constants, and finds what writes them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -25,7 +25,7 @@ _READERS = frozenset(
 )
 _ONE_OUTPUT = frozenset(("Enter", "Exit", "Identity", "Merge", "NextIteration"))
 _BRANCHING = frozenset(("Case", "If", "RemoteCall", "StatelessCase", "StatelessIf"))
-"""Calls whose first input is none of their functions' arguments."""
+"""Calls whose first input is not an argument of their functions."""
 _OLD_WRITERS = (
     "Apply",
     "Assign",
@@ -35,14 +35,14 @@ _OLD_WRITERS = (
     "SparseApply",
     "StridedSliceAssign",
 )
-"""How the names of operations begin that change one of `OLD_VARIABLES`, or may pass it on."""
+"""How the names begin of operations that change one of `OLD_VARIABLES` or may pass it on."""
 
 
 def writers(graph: Any, names: Iterable[str], variables: Iterable[str]) -> list[str]:
-    """What may change these variables or tables when the nodes `names` are run.
+    """The operations that may change these variables or tables in a run of the nodes `names`.
 
-    That is each operation that takes one of them and is not known to only read. Handles are
-    followed through function calls, branches and loops.
+    Includes every operation that takes one of them and is not known to only read. Follows handles
+    through function calls, branches and loops.
     """
     needed = reachable(graph, names)
     nodes = [node for node in graph.node if node.name in needed]
@@ -63,9 +63,9 @@ def variables(graph: Any) -> list[Any]:
 
 
 def freeze(graph: Any, values: Mapping[str, Any]) -> None:
-    """Puts constants where variables are read; `values` are `TensorProto`s by variable.
+    """Replaces reads of variables by constants; `values` are `TensorProto`s by variable.
 
-    What takes a variable's handle for something else, a gather or a loop, goes on taking it.
+    Other users of a variable's handle, such as a gather or a loop, keep it.
     """
     nodes = {node.name: node for node in graph.node}
     for node in graph.node:
@@ -79,14 +79,14 @@ def freeze(graph: Any, values: Mapping[str, Any]) -> None:
 
 
 def _origin(nodes: Mapping[str, Any], tensor: str) -> str:
-    """The node that a handle comes from."""
+    """The node that created a handle."""
     while nodes[node_name(tensor)].op == "Identity":
         tensor = nodes[node_name(tensor)].input[0]
     return node_name(tensor)
 
 
 def _make_constant(node: Any, value: Any) -> None:
-    """Without inputs: an order among reads means nothing when nothing writes."""
+    """Makes a node a constant without inputs: reads need no order if nothing writes."""
     del node.input[:]
     node.op = "Const"
     node.attr.clear()
@@ -111,9 +111,9 @@ def _writers(
 
 
 def _arguments(node: Any, body: Any, taken: Sequence[int], offset: int) -> Iterable[str]:
-    """The arguments of a function that stand for the inputs `taken` of the node that calls it.
+    """A function's arguments for the inputs `taken` of the node that calls it.
 
-    Data sets pass elements to their functions before what these capture, so there it may be any.
+    Data sets pass elements before captured inputs, so for them it may be any resource argument.
     """
     arguments = body.signature.input_arg
     if "Dataset" in node.op:
@@ -122,9 +122,9 @@ def _arguments(node: Any, body: Any, taken: Sequence[int], offset: int) -> Itera
 
 
 def _spread(nodes: Iterable[Any], handles: set[_Tensor]) -> set[_Tensor]:
-    """The handles, and every tensor that is one of them passed on."""
+    """The handles, and every tensor that passes one of them on."""
     found, before = set(handles), -1
-    while len(found) > before:  # nodes stand in no order
+    while len(found) > before:  # nodes are in no order
         before = len(found)
         for node in filter(_carries, nodes):
             for i, each in enumerate(data_inputs(node)):
@@ -138,7 +138,7 @@ def _carries(node: Any) -> bool:
 
 
 def _outputs(node: Any, position: int) -> Iterable[int]:
-    """Where a carrier gives out what it takes in at a position."""
+    """The outputs that pass on the input at a position."""
     match node.op:
         case "IdentityN":
             return (position,)
@@ -149,13 +149,13 @@ def _outputs(node: Any, position: int) -> Iterable[int]:
 
 
 def _tensor(name: str) -> _Tensor:
-    """`x`, `x:1`, and `x:output:1` as it is inside functions."""
+    """Parses `x`, `x:1`, and the `x:output:1` of functions."""
     node, *rest = name.split(":")
     return node, int(rest[-1]) if rest else 0
 
 
 def _bodies(node: Any, functions: Mapping[str, Any]) -> Iterator[tuple[Any, int]]:
-    """The functions that a node calls, and which of its inputs is their first argument."""
+    """The functions that a node calls, and the index of the input that is their first argument."""
     offset = 1 if node.op in _BRANCHING else 0
     for name in called_functions(node):
         if name in functions:

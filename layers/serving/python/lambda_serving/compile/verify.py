@@ -1,4 +1,4 @@
-"""Whether two servables answer alike."""
+"""Checks that two servables give the same answers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,12 +24,12 @@ __all__ = [
 
 _Outcome = dict[str, Array] | ServingError
 Inputs = Mapping[str, Sequence[Mapping[str, Array]]]
-"""What the answers of each signature are compared on."""
+"""The inputs to compare, by signature."""
 Answers = Mapping[str, Sequence[_Outcome]]
-"""By signature."""
+"""The outcomes in the order of the inputs, by signature."""
 _ROUNDS = 2
 _MOST_MS = 60_000
-"""What an answer may take: some loops never end, on an infinite number for instance."""
+"""The longest wait for an answer: some loops never end, for instance on an infinite number."""
 TOLERANCES = {
     DType.HALF: 2**-8,
     DType.BFLOAT16: 2**-5,
@@ -38,7 +38,7 @@ TOLERANCES = {
     DType.COMPLEX64: 1e-4,
     DType.COMPLEX128: 1e-10,
 }
-"""The largest error that passes, as a part of the largest magnitude in the tensor. All other
+"""The largest tolerated error, relative to the largest magnitude in the tensor. Values of all other
 dtypes must be equal."""
 
 
@@ -51,12 +51,12 @@ class Differs(Exception):
 
 @dataclass(slots=True)
 class Check:
-    """What comparing the answers of one signature found.
+    """The result of comparing the answers of one signature.
 
-    `compared` inputs were answered, `refused` ones got an error of the same code from both, of
-    which `refusal` is the export's first.
-    `largest_error` is a part of the largest magnitude in its tensor. `unstable` outputs differ
-    from one load of the export to the next; of these only dtype and shape are compared.
+    `compared` inputs were answered; for `refused` ones both gave an error of the same code, and
+    `refusal` is the export's first. `largest_error` is relative to the largest magnitude in its
+    tensor. `unstable` outputs differ between two loads of the export, so only their dtype and shape
+    are compared.
     """
 
     compared: int = 0
@@ -67,10 +67,10 @@ class Check:
 
 
 def answers(servable: Servable, inputs: Inputs, most_ms: int = _MOST_MS) -> Answers:
-    """What a servable that nobody has asked anything yet answers, in the order of the inputs.
+    """The answers of a freshly loaded servable, in the order of the inputs.
 
-    Each signature is asked all its inputs, then once more, so that what it remembers shows. An
-    input that takes too long ends as DeadlineExceeded, and is not asked again.
+    Each signature gets all its inputs, then all of them again, to reveal what it remembers. An
+    input that takes too long gives DeadlineExceeded, and is not repeated.
     """
     return {name: _answers(servable, name, asked, most_ms) for name, asked in inputs.items()}
 
@@ -109,8 +109,8 @@ def in_time(inputs: Inputs, found: Answers) -> Inputs:
 def check(wanted: Answers, found: Answers, again: Callable[[], Answers]) -> dict[str, Check]:
     """Compares the answers of each signature; raises Differs.
 
-    `again` gives the answers of another load of the servable that gave those `wanted`; what
-    differs between these two is left to chance. It is called once at most, and only if needed.
+    `again` returns the answers of another load of the servable that gave `wanted`; outputs that
+    differ between those two are random. It is called at most once, and only if needed.
     """
     again = cache(again)
     return {name: _check(name, wanted[name], found[name], again) for name in wanted}
@@ -147,7 +147,7 @@ def _outcome(servable: Servable, name: str, inputs: Mapping[str, Array], most_ms
 
 
 def _difference(want: Array, got: Array) -> tuple[float, str]:
-    """The error, and what is wrong with it: nothing if it is tolerated."""
+    """The error, and a description of it that is empty if it is tolerated."""
     if (want.dtype, want.shape) != (got.dtype, got.shape):
         return np.inf, (
             f"{want.dtype} of shape {want.shape} became {got.dtype} of shape {got.shape}"
@@ -161,7 +161,7 @@ def _difference(want: Array, got: Array) -> tuple[float, str]:
 def _is_left_to_chance(
     output: str, wanted: Sequence[_Outcome], again: Sequence[_Outcome], want: Array, got: Array
 ) -> bool:
-    """Whether the values of an output, not its dtypes and shapes, differ from load to load."""
+    """Whether an output keeps its dtype and shape, but its values differ from load to load."""
     return (want.dtype, want.shape) == (got.dtype, got.shape) and any(
         bool(_difference(one[output], other[output])[1])
         for one, other in zip(wanted, again, strict=True)
@@ -174,10 +174,10 @@ def _told(outcome: _Outcome) -> str:
 
 
 def _error(want: Array, got: Array) -> float:
-    """The largest difference as a part of the largest magnitude; infinite where none makes sense.
+    """The largest difference relative to the largest magnitude; infinite if that is undefined.
 
-    Equal values, infinite and no numbers among them, differ by nothing, and so do values by less
-    than a float can say: some threads of TensorFlow make zeros of those.
+    Equal values, including infinities and NaN, do not differ. Nor do values whose difference is
+    smaller than a normal float32, as some threads of TensorFlow flush those to zero.
     """
     if want.shape != got.shape:
         return np.inf

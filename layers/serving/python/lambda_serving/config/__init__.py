@@ -1,1 +1,1 @@
-"""What operators set: flags, model config files, version policies."""
+"""What operators configure: flags, model config files, version policies."""

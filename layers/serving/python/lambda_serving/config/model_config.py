@@ -30,12 +30,12 @@ _PLATFORM = "tensorflow"
 _UNSPECIFIED, _TENSORFLOW = 0, 1  # ModelType, the deprecated field
 
 LABEL = re.compile(r"[A-Za-z0-9_-]{1,100}")
-"""What a label of a release may be: it becomes a part of URLs and of an alias."""
+"""The labels that releases accept: they become part of URLs and of aliases."""
 
 
 @dataclass(frozen=True, slots=True)
 class Logging:
-    """Which part of a model's requests is logged, and where (config/logging_config.proto)."""
+    """Which fraction of a model's requests is logged, and where (config/logging_config.proto)."""
 
     filename_prefix: str
     sampling_rate: float
@@ -44,9 +44,9 @@ class Logging:
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """One model to serve: where it lies, which versions, the labels of some, what is logged.
+    """One model to serve: its folder, versions, version labels and request log.
 
-    `check` refuses all platforms but that of TensorFlow.
+    `check` refuses all platforms but TensorFlow's.
     """
 
     name: str
@@ -58,11 +58,11 @@ class ModelConfig:
 
 
 def read(path: Path, before: Sequence[ModelConfig] = ()) -> list[ModelConfig]:
-    """The models that a server should serve, of a `ModelServerConfig` in protobuf text.
+    """The models for a server to serve, from a `ModelServerConfig` in protobuf text.
 
-    They replace those `before`, if there are any. A file without text is no models, but does not
-    replace any: it is a file that is being written, more likely than not. Raises what
-    `proto_text.read`, `of_message` and `check` raise.
+    They replace the models `before`. An empty file means no models at startup, but is refused
+    later, as it is probably still being written. Raises what `proto_text.read`, `of_message` and
+    `check` raise.
     """
     config = proto_text.read(path, _message())
     if not before and config.WhichOneof("config") is None:
@@ -73,11 +73,11 @@ def read(path: Path, before: Sequence[ModelConfig] = ()) -> list[ModelConfig]:
 
 
 def parse(text: str | bytes, origin: object) -> list[ModelConfig]:
-    """The models of a `ModelServerConfig` in protobuf text, wherever they lie.
+    """The models of a `ModelServerConfig` in protobuf text, not limited to what a server can serve.
 
-    A file that is not for a server alone need not pass `check`. Raises InvalidArgument, naming
-    `origin`, for what is no such message or has no list of models, and naming the model for one
-    without a platform or with another than TensorFlow's.
+    Most of `check` does not apply. Raises InvalidArgument, naming `origin`, for text that is not
+    such a message or has no list of models, and, naming the model, for a platform that is missing
+    or not TensorFlow's.
     """
     models = of_message(proto_text.parse(text, _message(), origin), origin)
     _check_platforms(models, origin=f" in {origin}")
@@ -87,8 +87,8 @@ def parse(text: str | bytes, origin: object) -> list[ModelConfig]:
 def of_message(config: Any, origin: object) -> list[ModelConfig]:
     """The models of a `ModelServerConfig` message.
 
-    Raises InvalidArgument for one without a list of models, and in the words of
-    model_servers/server_core.cc (GetPlatform) for a model without a platform or with two.
+    Raises InvalidArgument if it has no list of models and, in the words of
+    model_servers/server_core.cc (GetPlatform), for a model without a platform or with two.
     """
     if config.WhichOneof("config") != "model_config_list":
         raise InvalidArgument(f"The config file {origin} has no model_config_list")
@@ -96,9 +96,9 @@ def of_message(config: Any, origin: object) -> list[ModelConfig]:
 
 
 def to_message(models: Sequence[ModelConfig]) -> Any:
-    """The `ModelServerConfig` of which `of_message` gives these models."""
+    """The `ModelServerConfig` from which `of_message` reads these models."""
     config = _message()()
-    config.model_config_list.SetInParent()  # also without models
+    config.model_config_list.SetInParent()  # an empty list if there are no models
     for model in models:
         entry = config.model_config_list.config.add(
             name=model.name,
@@ -115,9 +115,9 @@ def to_message(models: Sequence[ModelConfig]) -> Any:
 
 
 def edited(text: str | bytes, origin: object, model: ModelConfig) -> str:
-    """The text with the policy and the labels of `model`; all else says what it said.
+    """The text with the policy and labels of `model`; everything else keeps its meaning.
 
-    Comments are lost. A model that is not listed is added, as a server would need it. Raises what
+    Comments are lost. A model that is not listed is added with what a server needs. Raises what
     `proto_text.parse` raises.
     """
     config = proto_text.parse(text, _message(), origin)
@@ -134,7 +134,7 @@ def edited(text: str | bytes, origin: object, model: ModelConfig) -> str:
 
 
 def check(models: Sequence[ModelConfig], before: Sequence[ModelConfig] = ()) -> None:
-    """Raises InvalidArgument for what TensorFlow Serving refuses in models that replace others."""
+    """Raises InvalidArgument for models that TensorFlow Serving refuses as successors of others."""
     seen = set()
     for model in models:
         if not model.name:
@@ -172,7 +172,7 @@ def _check_platforms(
 
 
 def _check_logging(models: Sequence[ModelConfig]) -> None:
-    """Raises InvalidArgument for logs that cannot be, each a sentence with what must be."""
+    """Raises InvalidArgument for an impossible log, and says what is allowed."""
     models_by_prefix: dict[str, str] = {}
     for model in models:
         if (logging := model.logging) is None:
@@ -180,8 +180,8 @@ def _check_logging(models: Sequence[ModelConfig]) -> None:
         of_model = f"The logging_config of model {model.name} has"
         if logging.type:
             raise InvalidArgument(
-                f"{of_model} log_collector_config.type {logging.type!r}; there is only the empty"
-                " one, which writes files"
+                f"{of_model} log_collector_config.type {logging.type!r}; only the empty type is"
+                " supported, which writes files"
             )
         if not 0 <= logging.sampling_rate <= 1:
             raise InvalidArgument(
@@ -197,7 +197,7 @@ def _check_logging(models: Sequence[ModelConfig]) -> None:
         if prefix in models_by_prefix:
             raise InvalidArgument(
                 f"{of_model} log_collector_config.filename_prefix {prefix!r}, which model"
-                f" {models_by_prefix[prefix]} has, too"
+                f" {models_by_prefix[prefix]} has too"
             )
         models_by_prefix[prefix] = model.name
 
@@ -257,7 +257,7 @@ def _policy(policy: Any) -> VersionPolicy:
 
 
 def _choice(policy: VersionPolicy) -> dict[str, dict[str, object]]:
-    """Fields of the message that `_policy` reads as this policy."""
+    """The fields of the message that `_policy` reads as this policy."""
     match policy:
         case All():
             return {"all": {}}

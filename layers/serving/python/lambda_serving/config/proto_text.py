@@ -1,4 +1,4 @@
-"""Config files in protobuf text."""
+"""Reads and writes config files in protobuf text."""
 
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,10 @@ def read(path: Path, message: Any) -> Any:
 
 
 def parse(text: str | bytes, message: Any, origin: object) -> Any:
-    """The text, UTF-8 where it is bytes, as a message of class `message`.
+    """The text, or its UTF-8 bytes, as a message of class `message`.
 
-    Raises InvalidArgument, with `origin`, line and column, when it is not such a message; it
-    begins as the line in the log of tensorflow_model_server does, for which people search.
+    Raises InvalidArgument, with `origin`, line and column, when it is not such a message. The error
+    begins like the log line of tensorflow_model_server, so that a search finds both.
     """
     from google.protobuf import text_format  # only a config file pays for the import
 

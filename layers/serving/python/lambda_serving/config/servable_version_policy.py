@@ -1,4 +1,4 @@
-"""Which versions should be loaded, and which one a request means: pure functions.
+"""Which versions to load, and which one answers a request: pure functions.
 
 Source: sources/storage_path/file_system_storage_path_source.{proto,cc}, core/manager.h.
 """
@@ -21,12 +21,12 @@ class Latest:
 
 @dataclass(frozen=True, slots=True)
 class All:
-    """Every version there is."""
+    """Every available version."""
 
 
 @dataclass(frozen=True, slots=True)
 class Specific:
-    """The versions named, as far as they are there."""
+    """The named versions, as far as they are available."""
 
     versions: frozenset[int]
 
@@ -35,7 +35,7 @@ VersionPolicy = Latest | All | Specific
 
 
 def aspired(policy: VersionPolicy, available: Collection[int]) -> list[int]:
-    """The versions to load out of those available, largest first (the order of loading)."""
+    """The versions to load of those available, largest first, which is the order of loading."""
     newest_first = sorted(set(available), reverse=True)
     match policy:
         case Latest(num_versions):
@@ -47,10 +47,10 @@ def aspired(policy: VersionPolicy, available: Collection[int]) -> list[int]:
 
 
 def resolve(spec: ModelSpec, loaded: Collection[int], labels: Mapping[str, int]) -> ServableId:
-    """The loaded version that a request means: its version, its label's, or the largest.
+    """The loaded version for a request: the version it names, its label's, or the largest.
 
-    Raises InvalidArgument for an unknown label, then NotFound when that version is not loaded,
-    in TensorFlow Serving's words and order.
+    Raises InvalidArgument for an unknown label, then NotFound when the version is not loaded, in
+    TensorFlow Serving's words and order.
     """
     version = spec.version
     if spec.label is not None:

@@ -1,6 +1,6 @@
-"""What an operator sets: the flags of `tensorflow_model_server` that are served here, and ours.
+"""The server's flags: those of `tensorflow_model_server` that are supported, and our own.
 
-One table of fields is the flags, their help and their defaults.
+One table of fields defines the flags, their help and their defaults.
 Source of names and defaults: model_servers/main.cc.
 """
 
@@ -34,7 +34,7 @@ class Flag:
     range: tuple[int | None, int | None]
 
     def parse(self, text: str) -> Any:
-        """The value that `text` stands for, the default for none; raises InvalidArgument."""
+        """The value of `text`, the default if it is empty; raises InvalidArgument."""
         if not text:
             return self.default
         if self.type is bool:
@@ -71,7 +71,7 @@ def _flag(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The settings of a server or a function; sizes in bytes."""
+    """The settings of a server or a function; sizes are in bytes."""
 
     rest_api_port: int = _flag(8501, "Port of the REST API; 0 for any free port", 0, 65535)
     rest_api_host: str = _flag(
@@ -191,16 +191,15 @@ class Settings:
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
         """Settings of a function: each flag's variable is its name in upper case.
 
-        An empty variable counts as not set. Raises InvalidArgument for a value that its flag
-        would refuse.
+        An empty variable counts as unset. Raises InvalidArgument for a value that its flag refuses.
         """
         values = {flag.name: environ.get(flag.name.upper(), "") for flag in flags()}
         return cls(**{flag.name: flag.parse(values[flag.name]) for flag in flags()})
 
     def models(self, before: Sequence[ModelConfig] = ()) -> list[ModelConfig]:
-        """The models to serve in place of those `before`, of the config file if there is one.
+        """The models to serve instead of those `before`, from the config file if there is one.
 
-        Raises as `read` does, and InvalidArgument when no flag names a model.
+        Raises what `read` raises, and InvalidArgument when no flag names a model.
         """
         if self.model_config_file:
             return read(Path(self.model_config_file), before)
@@ -254,6 +253,6 @@ def flags() -> list[Flag]:
 
 
 def _read_config(path: str) -> Any:
-    """The `ConfigProto` of a file, an empty one for no path."""
+    """The `ConfigProto` in a file, an empty one without a path."""
     message = protos.message("tensorflow.ConfigProto")
     return proto_text.read(Path(path), message) if path else message()

@@ -1,4 +1,4 @@
-"""Appends a folder to an image in a registry, as one more layer; needs no Docker.
+"""Appends a folder to an image in a registry as one more layer, without Docker.
 
 with open_client() as client:
     registry = Registry(client, {HOST: ("AWS", token)})

@@ -1,4 +1,4 @@
-"""From an image, a folder and a name: an image in a registry that holds the folder too."""
+"""Writes an image to a registry that adds a folder to an existing image."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ _DIGITS = 16
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """The image at the target: its manifest's digest, and what it took to bring it there.
+    """The image at the target: its manifest's digest, and what was uploaded.
 
-    `sent` counts the bytes of blobs and of the manifest that were uploaded; `new` is false when
-    the target was this image before.
+    `sent` counts the uploaded bytes of blobs and manifest; `new` is false if the target already was
+    this image.
     """
 
     digest: str
@@ -40,15 +40,15 @@ def append(
 ) -> Appended:
     """Writes the image `base` with `folder` at `place`, an absolute path, to the tag `target`.
 
-    `{digest}` in the target stands for the first digits of the image's own digest: such a tag
-    never means another image, so that repositories whose tags are immutable take it.
+    `{digest}` in the target becomes the first digits of the image's digest. Such a tag always means
+    the same image, so repositories with immutable tags accept it again.
 
-    `environment` and `labels` are added to those of the base or replace them. The same base,
-    files and settings give the same digest. The tag is written last: it is what it was before or
-    complete. Base layers are mounted, or copied where the registry does not mount.
+    `environment` and `labels` are added to the base's, and replace equal names. The same base,
+    files and settings give the same digest. The tag is written last, so it never names an
+    incomplete image. Base layers are mounted, or copied if the registry cannot mount them.
 
-    Raises what `Registry` and `packed` raise, and InvalidArgument for a bad reference, a list of
-    images as the base, and a base with too many layers.
+    Raises what `Registry` and `packed` raise, and InvalidArgument for a bad reference, for a list
+    of images as the base, and for a base with too many layers.
     """
     source, destination = Reference.of(base), _named(target, "0" * _DIGITS)
     if not destination.tag:
@@ -65,7 +65,7 @@ def append(
     sent += registry.put_blob(destination.repository, Blob.holding(config), partial(iter, [config]))
     try:
         registry.put_manifest(destination, manifest)
-    except AlreadyExists:  # of an answer that was lost, or another build that was quicker
+    except AlreadyExists:  # an earlier answer was lost, or another build was first
         if registry.find_manifest(destination) != manifest:
             raise
     return Appended(manifest.digest, sent + len(manifest.content), new=True)
@@ -83,7 +83,7 @@ def _read(registry: Registry, reference: Reference) -> Image:
 def _bring(
     registry: Registry, blobs: Iterable[Blob], source: Repository, target: Repository
 ) -> int:
-    """Has the target hold these blobs of the source; how many bytes had to be copied."""
+    """Mounts or copies blobs from the source to the target; returns the bytes copied."""
     mounted = source if source.host == target.host and source != target else None
     return sum(
         registry.put_blob(target, blob, partial(registry.stream, source, blob), mounted)

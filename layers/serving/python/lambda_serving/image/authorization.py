@@ -1,7 +1,7 @@
-"""Who we are to registries: nobody, a user with a password, or the bearer of a token.
+"""Authenticates to registries: anonymously, with a password, or with a token.
 
-The token of a Bearer challenge is fetched as the Docker token specification has it
-(distribution.github.io/distribution/spec/auth/token), with the user's password or without.
+The token for a Bearer challenge is fetched as in the Docker token specification
+(distribution.github.io/distribution/spec/auth/token), with or without the user's password.
 """
 
 import json
@@ -20,7 +20,7 @@ _PARAMETER = re.compile(r'(\w+)="([^"]*)"')
 
 
 class Authorization:
-    """Answers the challenges of registries and remembers the answers, by repository."""
+    """Answers the challenges of registries, and remembers the answers for each repository."""
 
     def __init__(self, client: httpx.Client, passwords: Mapping[str, tuple[str, str]]) -> None:
         self._client = client
@@ -28,15 +28,15 @@ class Authorization:
         self._headers: dict[Repository, str] = {}
 
     def headers(self, repository: Repository, url: httpx.URL) -> dict[str, str]:
-        """What a request to `url` shows; nothing outside of the repository's own registry."""
+        """The headers for a request to `url`; none outside the repository's own registry."""
         home, known = httpx.URL(repository.url), self._headers.get(repository)
         ours = (url.scheme, url.netloc) == (home.scheme, home.netloc)
         return {"Authorization": known} if known and ours else {}
 
     def answer(self, repository: Repository, refused: httpx.Response, what: str) -> None:
-        """Has the next `headers` meet the challenge of a response with status 401.
+        """Prepares `headers` for the challenge in a response with status 401.
 
-        Raises PermissionDenied when it takes a password that is not there.
+        Raises PermissionDenied when it needs a password and there is none.
         """
         challenges = refused.headers.get_list("WWW-Authenticate")
         by_scheme = {challenge.partition(" ")[0].lower(): challenge for challenge in challenges}
@@ -48,7 +48,7 @@ class Authorization:
         else:
             raise PermissionDenied(
                 f"Could not {what}: {repository.host} asks for a user and a password. Give them;"
-                " for ECR they are AWS and the token of GetAuthorizationToken"
+                " for ECR, use AWS and the token from GetAuthorizationToken"
             )
 
     def _token(self, repository: Repository, parameters: Mapping[str, str], what: str) -> str:

@@ -1,8 +1,8 @@
-"""A folder as a layer of an image (OCI image spec, layer.md): a gzip of a tar.
+"""Packs a folder as a layer of an image (OCI image spec, layer.md): a gzipped tar.
 
-The same names and bytes give the same layer: names are sorted; times, owners and the gzip
-header's time are zero; modes are 0755 and 0644. The bytes of the gzip are those of this machine's
-zlib: another build of it may compress otherwise, which gives another digest for the same tar.
+The same names and bytes give the same layer: names are sorted; times and owners, also in the gzip
+header, are zero; modes are 0755 and 0644. Another build of zlib may compress differently, which
+gives another digest for the same tar.
 """
 
 import os
@@ -21,16 +21,16 @@ from lambda_serving.image.reference import Blob
 __all__ = ["Layer", "packed"]
 
 _CHUNK = 2**20
-# Weights hold few repetitions but bytes that are more frequent than others: of random float32,
-# runs and Huffman codes leave 0.925 at twice the speed at which a search for matches leaves 0.929.
+# Weights have few repetitions, but some bytes are more frequent than others. Random float32 shrinks
+# to 0.925 with runs and Huffman codes, twice as fast as to 0.929 with a search for matches.
 _LEVEL, _STRATEGY = 1, zlib.Z_RLE
-_GZIP = 31  # zlib's window of 32 kB, with the header of a gzip that has neither name nor time
+_GZIP = 31  # zlib's 32 kB window, with a gzip header without name or time
 _WHITEOUT = ".wh."
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A layer: `diff_id` is the digest of the tar, `blob` is what a registry gets."""
+    """A layer: `diff_id` is the digest of the tar, `blob` describes its gzip."""
 
     blob: Blob
     diff_id: str
@@ -38,9 +38,9 @@ class Layer:
     parts: tuple[str, ...]
 
     def content(self) -> Iterator[bytes]:
-        """The blob's bytes, made anew from the folder by each reader, so that no disk holds them.
+        """The blob's bytes, packed again for each reader, so that they need no disk.
 
-        Raises what `packed` does, Aborted also when they are not those of the blob any more.
+        Raises what `packed` raises, and Aborted if the bytes differ from the blob's.
         """
         digest, left = sha256(), self.blob.size
         for _, compressed in _packing(self.folder, self.parts):
@@ -58,10 +58,10 @@ class Layer:
 def packed(folder: Path, place: str) -> Layer:
     """The files of `folder` as a layer that puts them at `place`, an absolute path.
 
-    What lies there in the layers below stays, unless a file has its name. Nothing is written.
-    Raises InvalidArgument for a path that is not absolute and for what no layer of ours holds:
-    links, devices, names that a layer has a meaning for; Aborted for a file that is written to
-    meanwhile; Unavailable when the folder cannot be read.
+    Files of lower layers at `place` stay, unless the folder has the same name. Writes nothing.
+    Raises InvalidArgument for a path that is not absolute, and for links, devices and names with a
+    special meaning in layers; Aborted for a file that changes meanwhile; Unavailable when the
+    folder cannot be read.
     """
     parts = _parts(place)
     diff_id, digest, size = sha256(), sha256(), 0
@@ -74,7 +74,7 @@ def packed(folder: Path, place: str) -> Layer:
 
 
 def _packing(folder: Path, parts: tuple[str, ...]) -> Iterator[tuple[bytes, bytes]]:
-    """Pieces of the tar, each with what of the gzip came out for it."""
+    """Pieces of the tar, each with the piece of the gzip that it produced."""
     compressor = zlib.compressobj(_LEVEL, wbits=_GZIP, strategy=_STRATEGY)
     with _translate_errors(folder):
         for chunk in _tar(folder, parts):
@@ -84,7 +84,7 @@ def _packing(folder: Path, parts: tuple[str, ...]) -> Iterator[tuple[bytes, byte
 
 @contextmanager
 def _translate_errors(folder: Path) -> Iterator[None]:
-    """Tells what the disk refuses."""
+    """Turns an OSError into Unavailable."""
     try:
         yield
     except OSError as error:
@@ -106,13 +106,13 @@ def _tar(folder: Path, parts: tuple[str, ...]) -> Iterator[bytes]:
 
 
 def _below(folder: Path, name: str) -> Iterator[bytes]:
-    """Entries for all in a folder, which is `name` in the tar."""
+    """Entries for the contents of a folder, which is `name` in the tar."""
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         path, entry_name = Path(entry), f"{name}/{entry.name}"
         if entry.name.startswith(_WHITEOUT):
             raise InvalidArgument(
-                f"{path} would delete files in an image, as the names that begin with {_WHITEOUT}"
-                " do. Rename it"
+                f"{path} would delete files in an image, because its name begins with {_WHITEOUT}."
+                " Rename it"
             )
         mode = entry.stat(follow_symlinks=False).st_mode
         if stat.S_ISDIR(mode):
@@ -122,8 +122,8 @@ def _below(folder: Path, name: str) -> Iterator[bytes]:
             yield from _file(path, entry_name)
         else:
             raise InvalidArgument(
-                f"{path} is neither a file nor a folder, but a link or a device. Put a copy of"
-                " what it means in its place"
+                f"{path} is neither a file nor a folder, but a link or a device. Replace it with a"
+                " copy of its content"
             )
 
 
@@ -141,7 +141,7 @@ def _file(path: Path, name: str) -> Iterator[bytes]:
 
 
 def _header(name: str, kind: bytes, size: int = 0) -> bytes:
-    """A ustar header; PAX records come before it only where it cannot hold a name or a size."""
+    """A ustar header, with PAX records only if it cannot hold the name or size."""
     entry = tarfile.TarInfo(name)
     entry.type, entry.size = kind, size
     entry.mode = 0o755 if kind == tarfile.DIRTYPE else 0o644

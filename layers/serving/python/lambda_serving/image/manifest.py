@@ -1,6 +1,6 @@
-"""Manifests and configurations of images: read, and extended by a layer. No input, no output.
+"""Parses manifests and configurations of images, and extends them by a layer; without I/O.
 
-Images stay what they are, OCI (image spec 1.1) or Docker (image manifest version 2, schema 2).
+An image keeps its format: OCI (image spec 1.1) or Docker (image manifest version 2, schema 2).
 """
 
 import json
@@ -85,7 +85,7 @@ class Image:
     ) -> tuple[Document, bytes]:
         """The manifest and the configuration of the image with one more layer.
 
-        The configuration's `created` stays, so that what is the same has the same digest.
+        The configuration's `created` stays, so that equal images have equal digests.
         """
         rootfs, settings = self.config["rootfs"], self.config.get("config") or {}
         config = _serialised(
@@ -142,6 +142,6 @@ def _serialised(document: Mapping[str, Any]) -> bytes:
 
 
 def _merged(settings: list[str], environment: Mapping[str, str]) -> list[str]:
-    """`NAME=value` of both; a name that is there keeps its place and gets its new value."""
+    """`NAME=value` of both; an existing name keeps its place and gets the new value."""
     values = {name: value for name, _, value in (text.partition("=") for text in settings)}
     return [f"{name}={value}" for name, value in {**values, **environment}.items()]

@@ -1,4 +1,4 @@
-"""What registries hold: repositories, images by their references, blobs and manifests."""
+"""Repositories, references to images, blobs and manifests."""
 
 import re
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from lambda_serving.errors import InvalidArgument
 __all__ = ["LOOPBACK", "MEDIA_TYPES", "Blob", "Document", "Reference", "Repository"]
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-# Of manifests: an image's, OCI's and Docker's, and a list's.
+# Media types of manifests: OCI's and Docker's of an image, then of a list of images.
 MEDIA_TYPES = (
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v2+json",
@@ -37,7 +37,7 @@ class Repository:
 
     @property
     def url(self) -> str:
-        """Where the registry's answers about it begin; plain http for this machine alone."""
+        """The start of the repository's URLs; plain http only for this machine."""
         scheme = "http" if urlsplit(f"//{self.host}").hostname in LOOPBACK else "https"
         return f"{scheme}://{self.host}/v2/{self.name}"
 
@@ -47,7 +47,7 @@ class Repository:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """An image: by its `tag`, or by the digest of its manifest. One of the two is empty."""
+    """An image by its `tag` or by the digest of its manifest; one of the two is empty."""
 
     repository: Repository
     tag: str
@@ -57,7 +57,7 @@ class Reference:
     def of(cls, text: str) -> Self:
         """Reads HOST/REPOSITORY:TAG or HOST/REPOSITORY@sha256:DIGEST.
 
-        There is no host by default, so the first part must look like one, as Docker has it.
+        There is no default host, so the first part must look like a host, by Docker's rule.
         Raises InvalidArgument.
         """
         match = _REFERENCE.fullmatch(text)
@@ -75,7 +75,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """Bytes that a registry keeps under their digest, `sha256:...`."""
+    """Bytes that a registry stores under their digest, `sha256:...`."""
 
     digest: str
     size: int

@@ -1,8 +1,8 @@
-"""Registries of images, by the OCI distribution specification 1.1 over HTTP.
+"""A client for image registries: the OCI distribution specification 1.1 over HTTP.
 
-A blob is uploaded by POST, which opens a session, and one PUT of all its bytes: docker-registry
-2.8 takes that, and ECR from containerd, which pushes so. Nothing is resumed: ECR refuses bytes that
-a session has (416), so another attempt opens another session.
+A blob is uploaded with a POST, which opens a session, and one PUT of all its bytes. docker-registry
+2.8 accepts that, and so does ECR, where containerd does the same. Uploads are not resumed: ECR
+refuses bytes that a session already has (416), so each attempt opens a new session.
 """
 
 import logging
@@ -36,11 +36,11 @@ _PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds before the second attempt and those af
 
 
 class Registry:
-    """The registries that references name.
+    """Reads from and writes to the registries that references name.
 
-    Unavailable means that a registry did not answer, or answered that it is broken, five times in
-    eight seconds. All methods raise it, PermissionDenied for what may not be read or written,
-    NotFound for what is not there and DataLoss for bytes that do not have their digest.
+    All methods raise Unavailable when a registry did not answer, or reported a failure, five times
+    in eight seconds; PermissionDenied when access is denied; NotFound for what does not exist; and
+    DataLoss for bytes that do not match their digest.
     """
 
     def __init__(
@@ -49,19 +49,19 @@ class Registry:
         passwords: Mapping[str, tuple[str, str]] | None = None,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        """`passwords` are pairs of user and password, by host as references have it."""
+        """`passwords` maps hosts, spelled as in references, to pairs of user and password."""
         self._client = client
         self._authorization = Authorization(client, passwords or {})
         self._sleep = sleep
 
     def digest(self, reference: str) -> str:
-        """The digest of the image that a reference names now."""
+        """The digest of the image that a reference currently names."""
         return self.manifest(Reference.of(reference)).digest
 
     def manifest(self, reference: Reference) -> Document:
         what = f"read the manifest of {reference}"
         url = f"{reference.repository.url}/manifests/{reference.digest or reference.tag}"
-        headers = {"Accept": ", ".join(MEDIA_TYPES)}  # what is not asked for is "not found"
+        headers = {"Accept": ", ".join(MEDIA_TYPES)}  # other types would be "not found"
 
         def attempt() -> Document:
             with self._answer(what, reference.repository, "GET", url, headers) as response:
@@ -70,7 +70,7 @@ class Registry:
 
         document = self._retried(attempt)
         if reference.digest and document.digest != reference.digest:
-            raise DataLoss(f"Could not {what}: what came has the digest {document.digest}")
+            raise DataLoss(f"Could not {what}: its digest is {document.digest}")
         return document
 
     def find_manifest(self, reference: Reference) -> Document | None:
@@ -81,7 +81,7 @@ class Registry:
             return None
 
     def put_manifest(self, reference: Reference, document: Document) -> None:
-        """Names an image, all blobs of which are there, in one step."""
+        """Names an image whose blobs are all there, in one step."""
         what = f"write the manifest of {reference}"
         url = f"{reference.repository.url}/manifests/{reference.tag}"
         headers = {"Content-Type": document.media_type}
@@ -91,7 +91,7 @@ class Registry:
         )
 
     def blob(self, repository: Repository, blob: Blob) -> bytes:
-        """A small blob. Raises InvalidArgument when it is larger than a document may be."""
+        """The bytes of a small blob; raises InvalidArgument if it is larger than `LIMIT`."""
         if blob.size > LIMIT:
             raise InvalidArgument(
                 f"{blob.digest} in {repository} has {blob.size} bytes; at most {LIMIT} can be read"
@@ -99,7 +99,7 @@ class Registry:
         return self._retried(lambda: b"".join(self.stream(repository, blob)))
 
     def stream(self, repository: Repository, blob: Blob) -> Iterator[bytes]:
-        """A blob of any size, tried once; DataLoss comes after the last of its bytes."""
+        """The bytes of a blob of any size, without retries; raises DataLoss only at the end."""
         what = f"read {blob.digest} of {repository}"
         digest, size = sha256(), 0
         with self._answer(
@@ -112,7 +112,7 @@ class Registry:
                     break
                 yield chunk
         if (f"sha256:{digest.hexdigest()}", size) != (blob.digest, blob.size):
-            raise DataLoss(f"Could not {what}: what came has another digest or size. Push it again")
+            raise DataLoss(f"Could not {what}: its digest or size is wrong. Push it again")
 
     def put_blob(
         self,
@@ -121,10 +121,10 @@ class Registry:
         content: Callable[[], Iterable[bytes]],
         source: Repository | None = None,
     ) -> int:
-        """Has a repository hold a blob; how many bytes had to be sent for it.
+        """Makes a repository hold a blob; returns the bytes sent.
 
-        Zero when it is there already or can be mounted from `source`, a repository of the same
-        registry. `content` is called for each attempt.
+        Sends nothing if the blob is there already, or can be mounted from `source`, a repository of
+        the same registry. Calls `content` for each attempt.
         """
 
         def attempt() -> int:
@@ -146,7 +146,7 @@ class Registry:
     def _open_upload(
         self, repository: Repository, blob: Blob, source: Repository | None
     ) -> httpx.URL | None:
-        """Where to put the blob's bytes; None when it was mounted."""
+        """The URL for the blob's bytes; None if it was mounted."""
         what = f"upload {blob.digest} to {repository}"
         url = httpx.URL(f"{repository.url}/blobs/uploads/")
         if source:
@@ -155,7 +155,7 @@ class Registry:
         if answer.status_code == 201:
             return None
         if not (location := answer.headers.get("Location", "")):
-            raise Unavailable(f"Could not {what}: the registry does not say where to")
+            raise Unavailable(f"Could not {what}: the registry named no place to upload to")
         with translate_errors(what):
             return answer.url.join(location).copy_merge_params({"digest": blob.digest})
 
@@ -182,11 +182,11 @@ class Registry:
         size: int = 0,
         expected: tuple[int, ...] = (201,),
     ) -> httpx.Response:
-        """As `_answer`, for an answer that is in its status and headers."""
+        """As `_answer`, for an answer without a body of interest."""
         with self._answer(
             what, repository, method, url, headers, content, size, expected
         ) as response:
-            read(response, what)  # or the connection could not be used again
+            read(response, what)  # so that the connection can be reused
         return response
 
     @contextmanager
@@ -201,14 +201,14 @@ class Registry:
         size: int = 0,
         expected: tuple[int, ...] = (200,),
     ) -> Iterator[httpx.Response]:
-        """An expected answer; a challenge on the way to it is met once."""
+        """An answer with an expected status; one challenge to authenticate is answered."""
         for challenged in (False, True):
             with translate_errors(what):
                 request = self._client.build_request(
                     method,
                     url,
                     headers={
-                        "Accept-Encoding": "identity",  # digests are those of bytes as they come
+                        "Accept-Encoding": "identity",  # digests are of the bytes as sent
                         **({"Content-Length": str(size)} if content else {}),
                         **(headers or {}),
                         **self._authorization.headers(repository, httpx.URL(url)),
@@ -228,7 +228,7 @@ class Registry:
             try:
                 return attempt()
             except TransientError as error:
-                _log.info("%s; once more in %s s", error, pause)
+                _log.info("%s; retrying in %s s", error, pause)
                 self._sleep(pause)
         try:
             return attempt()

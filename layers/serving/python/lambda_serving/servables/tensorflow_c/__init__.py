@@ -1,5 +1,5 @@
 """TensorFlow's C API: sessions over SavedModels, without the `tensorflow` package.
 
-Only this package knows `ctypes`. Statuses become our errors, with TensorFlow's message. Nothing is
-imported here, so that `library` can be opened before numpy is there.
+Only this package uses `ctypes`. Statuses become our errors, with TensorFlow's message. This module
+imports nothing, so that `library` can be opened before numpy is imported.
 """

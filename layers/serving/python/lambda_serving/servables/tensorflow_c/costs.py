@@ -1,8 +1,7 @@
-"""Which fetches of a graph cost what the shapes of the inputs say, whatever the values are.
+"""Decides which fetches of a graph have a cost that depends only on the shapes of the inputs.
 
-Whatever is not known to is taken not to: the ops below are those whose kernels do so many steps as
-their inputs and outputs have elements, or products of their dimensions, and that neither loop,
-branch, wait nor keep anything.
+Unknown ops are assumed to cost more. The ops below take as many steps as their inputs and outputs
+have elements, or as products of their dimensions; they do not loop, branch, wait or keep state.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -46,13 +45,13 @@ AsString DecodeRaw HashTable HashTableV2 LookupTableFind LookupTableFindV2 Parse
 ParseExampleV2 StringFormat StringJoin StringLength StringLower StringStrip StringToHashBucket
 StringToHashBucketFast StringToHashBucketStrong StringToNumber StringUpper Substr
 """
-"""One step for each byte; the bytes of what is fed are counted."""
+"""One step for each byte; the bytes of fed strings are counted."""
 _CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
 _COMPILED = "_XlaMustCompile"
 _SHAPES = {"Const", "Shape", "ShapeN", "Size", "Rank"}
-"""Ops whose values follow from shapes, even if what they are given does not."""
+"""Ops whose values depend only on shapes, even if their inputs do not."""
 _OF_SHAPES = frozenset(_KEEPING.split())
-"""Ops that make values which grow with shapes out of such values."""
+"""Ops whose values grow with shapes if their inputs do."""
 _SIZED: dict[str, tuple[int, ...]] = {
     "All": (1,),
     "Any": (1,),
@@ -99,15 +98,15 @@ _SIZED: dict[str, tuple[int, ...]] = {
     "Transpose": (1,),
     "TruncatedNormal": (0,),
 }
-"""Ops and those of their inputs whose values say how large the output is, or of which shape.
+"""For each op, the inputs whose values determine the size or only the shape of its output.
 
-The shape alone is enough: the product of a row and a column is a number, or a matrix.
+The shape matters too: the product of a row and a column is a number or a matrix.
 """
 _STEADY = frozenset(f"{_MOVING} {_ELEMENTWISE} {_REDUCING} {_OVER_STRINGS}".split())
 
 
 class Costs:
-    """What is known of the costs of a graph, a `tensorflow.GraphDef`."""
+    """The costs of a graph, a `tensorflow.GraphDef`, as far as they are known."""
 
     def __init__(self, graph: Any) -> None:
         self._graph = {node.name: node for node in graph.node}
@@ -120,14 +119,14 @@ class Costs:
         return cls(protos.message("tensorflow.MetaGraphDef").FromString(meta_graph).graph_def)
 
     def follow_shapes(self, fetches: Iterable[str]) -> bool:
-        """Whether the cost of computing these tensors grows with the dimensions of what is fed.
+        """Whether the cost of these tensors depends only on the dimensions of the inputs.
 
-        Values do not change it, nor does what was run before. False where that is not known.
+        Neither values nor earlier runs may change it. False where that is not known.
         """
         return self._are_steady(self._graph, [fetch.partition(":")[0] for fetch in fetches])
 
     def any_compiled(self) -> bool:
-        """Whether XLA compiles a part of the graph, which may be no part of what is computed."""
+        """Whether XLA compiles any part of the graph, needed for a fetch or not."""
         bodies = (node for function in self._functions.values() for node in function.node_def)
         return any(map(_is_compiled, (*self._functions.values(), *self._graph.values(), *bodies)))
 
@@ -159,7 +158,7 @@ class Costs:
 
     def _is_steady_function(self, name: str) -> bool:
         if name not in self._steady:
-            self._steady[name] = False  # as long as it is not known, as for one that calls itself
+            self._steady[name] = False  # while it is examined, also for one that calls itself
             if (function := self._functions.get(name)) and not _is_compiled(function):
                 nodes = {node.name: node for node in function.node_def}
                 ends = [value.partition(":")[0] for value in function.ret.values()]
@@ -169,7 +168,7 @@ class Costs:
 
 
 def _follows_shapes(nodes: Mapping[str, Any], name: str, seen: set[str]) -> bool:
-    """Whether the values of a tensor grow with shapes, and with nothing else."""
+    """Whether the values of a tensor depend only on shapes."""
     node = nodes.get(name)
     if node is None:
         return False
@@ -182,7 +181,7 @@ def _follows_shapes(nodes: Mapping[str, Any], name: str, seen: set[str]) -> bool
 
 
 def _is_compiled(of: Any) -> bool:
-    """Whether XLA compiles this node or function anew for each shape."""
+    """Whether XLA compiles this node or function, again for each shape."""
     return _COMPILED in of.attr and of.attr[_COMPILED].b
 
 

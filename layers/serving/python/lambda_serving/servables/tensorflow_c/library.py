@@ -1,4 +1,4 @@
-"""TensorFlow's shared library, opened once a process, and the prototypes of what we call in it.
+"""TensorFlow's shared library, opened once per process, and the prototypes of its functions.
 
 Source: tensorflow/c/c_api.h, tf_tensor.h, tf_tstring.h, tf_status.h.
 """
@@ -50,7 +50,7 @@ class Buffer(Structure):
 
     _fields_ = (("data", c_void_p), ("length", c_size_t), ("deallocator", c_void_p))
     owner: bytes
-    """The memory, where it is Python's."""
+    """The memory, if Python owns it."""
 
 
 def buffer_of(serialized: bytes) -> Buffer:
@@ -148,8 +148,8 @@ _PROTOTYPES = {
 def library() -> ctypes.CDLL:
     """TensorFlow's C API, from the installed `tensorflow` wheel, which is not imported.
 
-    Opened through libc's own dlopen: ctypes' holds the interpreter's lock for the whole time and
-    binds every function at once (0.28 s against 0.18 s). Symbols stay local: with global ones a
+    It is opened with libc's own dlopen, because that of ctypes holds the interpreter's lock and
+    binds every function at once (0.28 s instead of 0.18 s). Symbols stay local: with global ones, a
     later `import numpy.random` crashes the process. Raises FailedPrecondition when there is no
     library.
     """
@@ -170,11 +170,11 @@ def library() -> ctypes.CDLL:
 
 
 def _keep_kernels() -> None:
-    """Has TensorFlow run the kernels that a graph names, the same ones on every processor.
+    """Makes TensorFlow run the kernels that a graph names, the same ones on every processor.
 
-    Otherwise it exchanges them for oneDNN's, on some processors by default. Those end the process
-    over a tensor of a rank that they do not expect, give empty tensors other shapes, and lose
-    NaN. A compiled graph names the convolutions of oneDNN that it wants, behind guards.
+    Otherwise TensorFlow replaces them with oneDNN's, on some processors by default. Those crash on
+    a tensor of unexpected rank, give empty tensors other shapes, and lose NaN. A compiled graph
+    names the oneDNN convolutions that it uses, behind guards.
     """
     if os.environ.get(_ONEDNN, "0").lower() not in {"0", "false"}:
         _log.warning(
@@ -212,7 +212,7 @@ def _path() -> Path:
 
 
 def has_python() -> bool:
-    """Whether all of Python TensorFlow is installed, and not only its libraries."""
+    """Whether Python TensorFlow is installed, not only its libraries."""
     package = find_spec("tensorflow")
     return package is not None and package.origin is not None
 
@@ -226,19 +226,19 @@ def version() -> str:
 def load_op_library(path: str) -> None:
     """Registers the ops and kernels of a custom op library for the life of the process.
 
-    Its symbols are searched for in TensorFlow's libraries first, as they are in Python TensorFlow:
-    what it has of Abseil's and protobuf's for itself hashes otherwise, and finds no attribute of a
-    node. Raises InvalidArgument, with the linker's reason, when it cannot be loaded.
+    Its symbols are looked up in TensorFlow's libraries first, as in Python TensorFlow. With its own
+    copies of Abseil and protobuf, which hash differently, it would find no attribute of a node.
+    Raises InvalidArgument, with the linker's reason, when it cannot be loaded.
     """
     if path in _op_libraries():
         return
     from lambda_serving.servables.tensorflow_c.needing import shared_object  # few models need it
 
     tensorflow, wanted = _path(), Path(path)
-    if wanted.exists():  # else the linker searches its own folders
+    if wanted.exists():  # otherwise the linker searches its own folders
         wanted = wanted.absolute()
     needed = (tensorflow, tensorflow.with_name(_FRAMEWORK), wanted)
-    opened = os.memfd_create("op-library")  # stays open: its number is what TensorFlow knows it by
+    opened = os.memfd_create("op-library")  # stays open: TensorFlow knows it by its number
     try:
         os.write(opened, shared_object(needed))
         with status() as st:
@@ -251,12 +251,12 @@ def load_op_library(path: str) -> None:
 
 
 def registered_ops() -> set[str]:
-    """The names of all ops that a graph may have."""
+    """The names of all ops that a graph may use."""
     return {op.name for op in ops()}
 
 
 def ops() -> Sequence[Any]:
-    """The `tensorflow.OpDef` of each of them."""
+    """The `tensorflow.OpDef` of each registered op."""
     buffer = library().TF_GetAllOpList()
     try:
         serialized = ctypes.string_at(buffer.contents.data, buffer.contents.length)
@@ -267,7 +267,7 @@ def ops() -> Sequence[Any]:
 
 
 def op_libraries() -> list[str]:
-    """The paths of the op libraries that this process has loaded, in their order."""
+    """The paths of the op libraries that this process has loaded, in order."""
     return list(_op_libraries())
 
 
@@ -278,7 +278,7 @@ def _op_libraries() -> dict[str, None]:
 
 @contextmanager
 def status() -> Iterator[int]:
-    """A `TF_Status` to pass to a call; on leaving, its code is raised as our error."""
+    """A `TF_Status` to pass to a call; at the end of the block, its code is raised as our error."""
     lib = library()
     st = lib.TF_NewStatus()
     try:
@@ -290,7 +290,7 @@ def status() -> Iterator[int]:
 
 
 def trim_memory() -> None:
-    """Gives back to the system what was freed: glibc would keep some, 300 MB after a ResNet-50."""
+    """Returns freed memory to the system; glibc would keep some, 300 MB after a ResNet-50."""
     if trim := _malloc_trim():
         trim(0)
 

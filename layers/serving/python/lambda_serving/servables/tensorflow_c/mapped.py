@@ -1,4 +1,4 @@
-"""Files as the values of a graph's variables, in memory that TensorFlow uses as it is.
+"""Uses files as the values of a graph's variables, in memory that TensorFlow does not copy.
 
 Source: tensorflow/core/kernels/resource_variable_ops.cc: an assignment keeps the buffer it is
 given.
@@ -24,10 +24,10 @@ __all__ = ["MappedFile", "Values", "assign", "map_files", "opened"]
 
 @dataclass(frozen=True, slots=True)
 class MappedFile:
-    """The elements of a tensor, as they lie in memory, in a file named by `reading.file_name`.
+    """A file, named by `reading.file_name`, with the elements of a tensor as they lie in memory.
 
-    `feed` and `assignment` are a placeholder of the graph and the operation that gives its value
-    to a variable.
+    `feed` is a placeholder of the graph, `assignment` the operation that assigns its value to a
+    variable.
     """
 
     path: Path
@@ -44,9 +44,9 @@ class MappedFile:
 
 @dataclass(slots=True)
 class Values:
-    """The content of files at these addresses, each in pages of its own.
+    """The contents of files, each in its own pages, by address.
 
-    `free` gives it back, but not what has become a tensor's, and calls `end`.
+    `free` releases those that no tensor has taken over, and calls `end`.
     """
 
     addresses: dict[MappedFile, int] = field(default_factory=dict)
@@ -62,11 +62,11 @@ class Values:
 
 
 def map_files(files: Sequence[MappedFile]) -> Values:
-    """Files that nobody writes, mapped read-only; their pages are asked for, but not waited for.
+    """Maps files read-only; their pages are requested, but not waited for.
 
-    With others, `truncate` would end the process by SIGBUS, and `cp` would change its answers.
-    Raises DataLoss for a file that is missing or has another size than its tensor, and
-    ResourceExhausted.
+    Nobody may write the files: truncating one would end the process with SIGBUS, and overwriting
+    one would change answers. Raises DataLoss for a file that is missing or has another size than
+    its tensor, and ResourceExhausted.
     """
     values = Values()
     try:
@@ -79,11 +79,11 @@ def map_files(files: Sequence[MappedFile]) -> Values:
 
 
 def assign(session: Session, files: Sequence[MappedFile], values: Values) -> None:
-    """Gives variables their values, in one run of the graph.
+    """Assigns variables their values, in one run of the graph.
 
-    Their memory is given back when the variables let go of it; the session's end is that of the
-    values. What no variable needs is given back at once, and everything after an error. Raises
-    DataLoss for a file whose content is not among the values.
+    The variables then own the memory, and `values.end` is called when the session ends. Values
+    that no variable needs are released at once, and all of them after an error. Raises DataLoss for
+    a file whose content is not among the values.
     """
     try:
         if files:
@@ -128,7 +128,7 @@ def opened(file: MappedFile) -> Iterator[FileIO]:
 
 
 def _open(path: str, flags: int) -> int:
-    """Without waiting, should a pipe lie in the place of a file."""
+    """Opens without blocking, in case the file is a pipe."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 

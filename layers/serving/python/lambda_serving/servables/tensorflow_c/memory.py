@@ -1,7 +1,6 @@
-"""Memory that TensorFlow's tensors use as it is, in ranges that each tensor gives back by itself.
+"""Memory that TensorFlow's tensors use without a copy, in ranges that each tensor frees by itself.
 
-Source: tensorflow/c/tf_tensor.cc: a tensor keeps memory that is aligned as Eigen wants it, as pages
-are.
+Source: tensorflow/c/tf_tensor.cc: a tensor keeps memory with Eigen's alignment, which pages have.
 """
 
 import ctypes
@@ -22,8 +21,8 @@ _libc.munmap.argtypes = (c_void_p, c_size_t)
 _libc.madvise.argtypes = (c_void_p, c_size_t, c_int)
 _FAILED = c_void_p(-1).value
 UNMAP = ctypes.cast(_libc.munmap, DEALLOCATOR)
-"""`munmap(address, size)` as it is: the third argument of a deallocator is one too many. It unmaps
-whole pages, so that a part of what was mapped is unmapped from a page's start to a page's end."""
+"""`munmap(address, size)` as a deallocator; it ignores the third argument. It unmaps whole pages,
+so part of a mapping can be unmapped from a page's start to a page's end."""
 
 
 def pages(size: int) -> int:
@@ -32,15 +31,17 @@ def pages(size: int) -> int:
 
 
 def private(size: int) -> int:
-    """The address of so many bytes of this process, zeros; raises ResourceExhausted."""
+    """The address of `size` zeroed bytes private to this process; raises ResourceExhausted."""
     address = _map(size, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if size >= _HUGE_PAGE and hasattr(mmap, "MADV_HUGEPAGE"):  # filling takes a third of the time
+    if size >= _HUGE_PAGE and hasattr(
+        mmap, "MADV_HUGEPAGE"
+    ):  # filling it takes a third of the time
         _libc.madvise(address, size, mmap.MADV_HUGEPAGE)
     return address
 
 
 def map_file(descriptor: int, size: int, *, writable: bool = False) -> int:
-    """The address of a file's first bytes, shared with all who have it; raises as `private`."""
+    """The address of a file's first bytes, shared by all that map it; raises as `private`."""
     protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
     return _map(size, protection, mmap.MAP_SHARED, descriptor)
 

@@ -1,7 +1,7 @@
-"""Shared objects that do nothing but need others, so that the linker searches those in an order.
+"""Builds shared objects that only need others, to set the order in which the linker searches them.
 
-Source: the ELF specification, and glibc's elf/dl-lookup.c: the symbols of all that one dlopen loads
-are searched for in what was opened, then in what that needs, one after the other.
+Source: the ELF specification, and glibc's elf/dl-lookup.c: for everything that one dlopen loads,
+symbols are looked up in the opened object, then in the objects that it needs, in order.
 """
 
 import struct
@@ -19,7 +19,7 @@ _EI_CLASS, _MACHINE = slice(4, 8), slice(18, 20)
 
 
 def shared_object(needed: Sequence[Path]) -> bytes:
-    """An ELF file of 64 bits, for the processor of the first that it needs, without any symbol."""
+    """A 64-bit ELF file without symbols, for the same processor as the first file in `needed`."""
     with needed[0].open("rb") as file:
         like = file.read(_HEADER)
     names = [bytes(path) + b"\0" for path in needed]

@@ -1,9 +1,9 @@
-"""Op libraries of installed packages, for graphs with ops that nobody has registered.
+"""Loads op libraries from installed packages, for graphs with ops that are not registered.
 
-TensorFlow Serving's binary has the ops of TensorFlow Text and of Decision Forests in it
-(model_servers/BUILD, `SUPPORTED_TENSORFLOW_OPS`). Here they are in those packages, which are not
-imported: that would start Python TensorFlow. A library is opened when a load fails for want of an
-op whose name it holds, or when a compiled graph says that it wants it; nobody else pays.
+TensorFlow Serving's binary includes the ops of TensorFlow Text and of Decision Forests
+(model_servers/BUILD, `SUPPORTED_TENSORFLOW_OPS`). Here they come from those packages, which are
+not imported, as that would start Python TensorFlow. A library is opened only when a load fails
+because of an op whose name it contains, or when a compiled graph names it.
 """
 
 import mmap
@@ -28,15 +28,15 @@ _PACKAGES = {
     "tensorflow_text": ("python/ops/*.so", "python/metrics/*.so"),
     "tensorflow_decision_forests": ("tensorflow/ops/inference/*.so",),
 }
-"""By package, where the libraries of its ops lie."""
+"""For each package, where its op libraries lie."""
 _UNREGISTERED = re.compile(r"Op type not registered '([^']+)'")
 
 
 def load_missing(error: NotFound, export_dir: Path) -> None:
-    """Loads the libraries that the SavedModel in `export_dir` lacked when it failed by `error`.
+    """Loads the libraries that the SavedModel in `export_dir` lacked when it failed with `error`.
 
-    All of its ops are looked for, not only the one that `error` names. Raises `error` when no
-    package has any, FailedPrecondition when a package that has does not fit TensorFlow.
+    Looks for all of its ops, not only the one that `error` names. Raises `error` when no package
+    has any of them, FailedPrecondition when a package that does is incompatible with TensorFlow.
     """
     unregistered = _UNREGISTERED.search(str(error))
     if not unregistered:
@@ -50,7 +50,7 @@ def load_missing(error: NotFound, export_dir: Path) -> None:
 
 
 def loaded_names() -> list[str]:
-    """The libraries of packages that are loaded in this process, as `load_named` takes them."""
+    """The names, for `load_named`, of the packages' libraries that this process has loaded."""
     loaded = set(op_libraries())
     return [name for name, path in _libraries().items() if str(path) in loaded]
 
@@ -58,7 +58,7 @@ def loaded_names() -> list[str]:
 def load_named(names: Collection[str]) -> None:
     """Loads libraries of installed packages, such as `tensorflow_text/python/ops/_x.so`.
 
-    Passes over those that are not installed: what needs them will say so.
+    Skips those that are not installed: loading what needs them will fail.
     """
     for name, path in _libraries().items():
         if name in names:
@@ -66,7 +66,7 @@ def load_named(names: Collection[str]) -> None:
 
 
 def _libraries() -> dict[str, Path]:
-    """All of the installed packages, by name below the folder that the package is in."""
+    """All libraries of installed packages, by path relative to the package's parent folder."""
     return {
         f"{package}/{path.relative_to(folder)}": path
         for package, patterns in _PACKAGES.items()
@@ -82,7 +82,7 @@ def _folders(package: str) -> Iterator[Path]:
 
 
 def _ops(export_dir: Path) -> set[str]:
-    """Those of a SavedModel's graphs, as far as it can be read."""
+    """The ops of a SavedModel's graphs; none if it cannot be read."""
     from google.protobuf.message import DecodeError
 
     try:
@@ -96,7 +96,7 @@ def _ops(export_dir: Path) -> set[str]:
 
 
 def _libraries_with(ops: Collection[str]) -> dict[str, Path]:
-    """The libraries that hold the name of one of these ops."""
+    """The libraries that contain the name of one of these ops."""
     found = {}
     for name, path in _libraries().items():
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as content:
@@ -111,8 +111,8 @@ def _load(name: str, path: Path) -> None:
     except InvalidArgument as error:
         package = name.partition("/")[0].replace("_", "-")
         raise FailedPrecondition(
-            f"It has ops of {package}{_version(package)}, which does not fit TensorFlow"
-            f" {version()}. Install a {package} that was made for it, if there is one. {error}"
+            f"It has ops of {package}{_version(package)}, which is incompatible with TensorFlow"
+            f" {version()}. Install a version of {package} built for it, if there is one. {error}"
         ) from error
 
 
@@ -121,5 +121,5 @@ def _version(distribution: str) -> str:
 
     try:
         return f" {metadata.version(distribution)}"
-    except metadata.PackageNotFoundError:  # its libraries alone are here
+    except metadata.PackageNotFoundError:  # only its libraries are installed
         return ""

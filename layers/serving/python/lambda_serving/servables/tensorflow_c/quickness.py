@@ -1,7 +1,8 @@
-"""Which runs of a function are quick enough for the thread of an event loop: proved, not guessed.
+"""Learns which runs of a function are quick enough for an event loop's thread.
 
-Only functions whose cost grows with the dimensions of their inputs (`costs`) are asked. A run is
-taken to be quick if runs with inputs at least as large in each dimension were.
+This applies only to functions whose cost depends on the dimensions of their inputs alone (`costs`).
+A run counts as quick once runs with inputs at least as large in every dimension were quick. For
+example, three quick runs of shape [32, 10] also cover [1, 10], but not [33, 10].
 """
 
 from collections.abc import Sequence
@@ -13,14 +14,14 @@ __all__ = ["Quickness"]
 Sizes = tuple[tuple[int, ...], ...]
 _QUICK_SECONDS = 0.002
 _SLOW_SECONDS = 0.01
-_PROOFS = 3  # quick runs of a size, before the next is taken to be
+_PROOFS = 3  # quick runs of a size before it counts as quick
 _KNOWN, _TRIED = 8, 64  # sizes
 
 
 class Quickness:
     """What the runs of one function have shown; nothing is quick without `follows_shapes`.
 
-    Threads may share it: what is lost when two write at once is a proof that comes again.
+    Threads may share it: two simultaneous writes can only lose a proof, which comes again.
     """
 
     def __init__(self, *, follows_shapes: bool) -> None:
@@ -33,7 +34,7 @@ class Quickness:
         return bool(self._known) and self._covers(_sizes(inputs))
 
     def record(self, inputs: Sequence[Array], seconds: float) -> None:
-        """Learns from a run. One that is slow leaves nothing proved that made it look quick."""
+        """Learns from a run; a slow one removes every proof that covered it."""
         if not self._follows_shapes:
             return
         sizes = _sizes(inputs)

@@ -1,7 +1,7 @@
-"""The content of weights read into memory of our own, and checked, while TensorFlow starts.
+"""Reads and checks the contents of weights while TensorFlow starts.
 
-Threads read and hash whole files, without Python's lock. They are started before TensorFlow's
-library is opened, as none can start while the linker is at work. Processes that share memory read
+Threads read and hash whole files without Python's lock. They start before TensorFlow's library is
+opened, because no thread can start while the linker works. Processes that share memory read only
 once: the first one seals what it has read, the others map it.
 """
 
@@ -27,7 +27,7 @@ _DIGEST_CHARACTERS = 32
 
 
 def file_name(dtype: DType, shape: tuple[int, ...], content: bytes | memoryview) -> str:
-    """What the file of a tensor is called, by its content."""
+    """The name of a tensor's file, derived from its content."""
     identity = hashlib.sha256(repr((dtype.name, shape)).encode())
     identity.update(content)
     return identity.hexdigest()[:_DIGEST_CHARACTERS]
@@ -37,12 +37,12 @@ def file_name(dtype: DType, shape: tuple[int, ...], content: bytes | memoryview)
 def reading(
     files: Sequence[MappedFile], shared: Shared | None = None
 ) -> Iterator[Callable[[], Values]]:
-    """Reads files while its block goes on; the block calls for their values, and then waits.
+    """Reads files during the block; the function that it yields waits for their values.
 
-    With `shared`, they are of memory that other processes share, if that can be had; then they
-    are read before the block. Either raises DataLoss when a file is missing, has another size than
-    its tensor or another content than its name says, and ResourceExhausted when there is no
-    memory. What of the values is left at the end of the block is given back.
+    With `shared`, the values lie in memory shared with other processes if possible, and are read
+    before the block. Both raise DataLoss when a file is missing, or its size or content does not
+    match its tensor or name, and ResourceExhausted when there is no memory. Values that are unused
+    at the end of the block are released.
     """
     laid_out, size = _laid_out(files)
     with ExitStack() as at_end:
@@ -63,7 +63,7 @@ def reading(
 
 
 def _shared(laid_out: Mapping[MappedFile, int], size: int, shared: Shared) -> Values:
-    """What another load has read, if one has; raises OSError when nothing can be shared."""
+    """The values that another load has read, else reads them; raises OSError if sharing fails."""
     digests = hashlib.sha256("".join(file.path.name for file in laid_out).encode())
     name = digests.hexdigest()[:_DIGEST_CHARACTERS]
     with shared.locked() as found:
@@ -80,7 +80,7 @@ def _shared(laid_out: Mapping[MappedFile, int], size: int, shared: Shared) -> Va
 
 
 def _sealed(laid_out: Mapping[MappedFile, int], size: int, name: str) -> int:
-    """A descriptor of memory that nobody can change any more."""
+    """Reads files into new memory and seals it; returns its descriptor."""
     descriptor = new_memory(name, size)
     try:
         address = memory.map_file(descriptor, size, writable=True)
@@ -97,7 +97,7 @@ def _sealed(laid_out: Mapping[MappedFile, int], size: int, name: str) -> int:
 
 
 def _laid_out(files: Sequence[MappedFile]) -> tuple[dict[MappedFile, int], int]:
-    """Where in memory each file begins, the largest first, and the size of them all."""
+    """The offset of each file in memory, the largest first, and the total size."""
     ordered = sorted(set(files), key=lambda file: (-file.size, file.path.name))
     *starts, size = accumulate((memory.pages(file.size) for file in ordered), initial=0)
     return dict(zip(ordered, starts, strict=True)), size
@@ -109,9 +109,9 @@ def _from(address: int, laid_out: Mapping[MappedFile, int]) -> dict[MappedFile, 
 
 @contextmanager
 def _threads_reading(addresses: Mapping[MappedFile, int]) -> Iterator[Callable[[], None]]:
-    """Threads that read and check files until the end of the block; it may wait for all of them.
+    """Reads and checks files on threads; yields a function that waits for all of them.
 
-    One processor is left to the block. When it waits, it reads as well.
+    One processor is left for the block. While it waits, it reads files too.
     """
     count = max(1, len(os.sched_getaffinity(0)) - 1)
     threads = ThreadPoolExecutor(count, "weights")
@@ -138,6 +138,6 @@ def _read(file: MappedFile, address: int) -> None:
             at += count
     if at < file.size or file_name(file.dtype, file.shape, into) != file.path.name:
         raise DataLoss(
-            f"{file.path} has another content than its name says, so it was changed after it was"
+            f"{file.path} does not match the digest in its name, so it has changed since it was"
             " compiled: copy it again"
         )

@@ -1,8 +1,8 @@
-"""Which fetches of a graph may be computed twice, as nobody could tell the second time from none.
+"""Decides which fetches of a graph may be computed twice without a lasting effect.
 
-TensorFlow's registry tells which operations may have an effect: those that are stateful, and those
-that take references. The ones below only read, call, or make what ends with the run; any other, a
-custom one for instance, is assumed to have one.
+TensorFlow's registry shows which operations may have an effect: stateful ones, and those that take
+references. The ones below only read, call functions, or keep state that ends with the run; any
+other, such as a custom op, is assumed to have an effect.
 """
 
 import ctypes
@@ -46,21 +46,18 @@ _OF_THE_RUN_BEGINNINGS = ("Stack", "TensorArray")
 
 
 def are_repeatable(graph: int, fetches: Iterable[Output]) -> bool:
-    """Whether a `TF_Graph` computes these outputs without an effect that stays.
-
-    False where that is not known. Reads the whole graph.
-    """
+    """Whether a `TF_Graph` computes these outputs without a lasting effect; False if unknown."""
     name_of = library().TF_OperationName
     names = [name_of(fetch.oper).decode() for fetch in fetches]
     try:
         definition = _definition(graph)
-    except ServingError:  # it is too large for a message
+    except ServingError:  # the graph is too large for a message
         return False
     return not any(map(_has_effect, _run(definition, names)))
 
 
 def _run(graph: Any, names: Iterable[str]) -> Iterator[Any]:
-    """The nodes that are needed for those of these names, and all of the functions they name."""
+    """The nodes that these nodes need, and the nodes of all functions that they name."""
     functions = {each.signature.name: each for each in graph.library.function}
     nodes, called = list(_needed(graph, names)), set[str]()
     while nodes:
@@ -93,14 +90,14 @@ def _named(node: Any) -> Iterator[str]:
 
 def _has_effect(node: Any) -> bool:
     known, random = _without_effect()
-    if node.op in random:  # only a sequence that is the same each time can be seen to be further on
+    if node.op in random:  # with a seed, a repeated run would advance a known sequence
         return bool(node.attr["seed"].i or node.attr["seed2"].i)
     return node.op not in known and not node.op.startswith(_OF_THE_RUN_BEGINNINGS)
 
 
 @cache
 def _without_effect() -> tuple[frozenset[str], frozenset[str]]:
-    """Operations that never have one, and those that have none unless they are given a seed."""
+    """Operations that never have an effect, and those that have one only with a seed."""
     known, random = {*_READING, *_CALLING, *_OF_THE_RUN}, set()
     for op in ops():
         if not op.is_stateful and not any(taken.is_ref for taken in op.input_arg):

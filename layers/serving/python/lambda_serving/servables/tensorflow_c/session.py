@@ -1,4 +1,4 @@
-"""A session over a SavedModel, and the functions of its signatures."""
+"""A session over a SavedModel, and functions that run parts of its graph."""
 
 import ctypes
 import os
@@ -41,13 +41,13 @@ _WAITING = (
     b"Unbatch",
     b"Recv",
 )
-"""Parts of the names of ops that loop, or that wait for others. A graph that has one of them
-anywhere, be it in another word, is taken for one that may wait."""
+"""Parts of the names of ops that loop or wait. A file that contains one of them anywhere, even
+within another word, counts as a graph that may wait."""
 _GRAPHS = ("saved_model.pb", "saved_model.pbtxt")
-_MOST_STOPS = 64  # functions of a session, each of which makes its graph larger
+_MOST_STOPS = 64  # functions of a session that can be stopped; each enlarges the graph
 _UNTOLD = (
-    "A node of a function or loop failed, and TensorFlow does not tell which or why. It would tell"
-    " in another run, but this graph has effects that stay, which nobody asked for twice"
+    "A node of a function or loop failed, and TensorFlow does not say which or why. Another run"
+    " would say, but this graph has lasting effects, so it is not run twice"
 )
 _Tensors = ctypes.Array[c_void_p]
 
@@ -58,7 +58,7 @@ def load_session(
     """A session over a SavedModel, and its serialized `MetaGraphDef`.
 
     Loads as TensorFlow Serving does: restore op, then init op. `tags` choose the meta graph;
-    `config` is a serialized `tensorflow.ConfigProto`. Raises what TensorFlow says of a SavedModel
+    `config` is a serialized `tensorflow.ConfigProto`. Raises TensorFlow's error for a SavedModel
     that it cannot load.
     """
     lib = library()
@@ -83,10 +83,9 @@ def _may_wait(export_dir: Path) -> bool:
 
 
 def _with_threads(config: bytes) -> bytes:
-    """The `tensorflow.ConfigProto` with threads of the session's own, unless it says which.
+    """The `tensorflow.ConfigProto` with threads for this session alone, unless it names a pool.
 
-    A loop keeps one of the threads that all sessions share, so that three loops on two processors
-    leave none to any other model.
+    A loop occupies a thread: with shared threads, a few loops would leave none to other models.
     """
     known = protos.message("tensorflow.ConfigProto").FromString(config)
     if known.session_inter_op_thread_pool or known.use_per_session_threads:
@@ -100,9 +99,8 @@ def _with_threads(config: bytes) -> bytes:
 class Session:
     """TensorFlow's session with the graph and the restored variables of a SavedModel.
 
-    `run` may be called from any number of threads. `close`, or the last reference going away,
-    gives everything back; it waits for the runs in flight. `may_wait` says that a run may take
-    longer than its inputs are large.
+    Any number of threads may call `run`. `close`, or dropping the last reference, waits for runs
+    in flight and releases everything. `may_wait` says that a run may loop or wait.
     """
 
     def __init__(self, session: int, graph: int, *, may_wait: bool) -> None:
@@ -116,12 +114,12 @@ class Session:
         self._closed = False
         self._ends: list[Callable[[], object]] = []
         self._release = weakref.finalize(self, _delete, session, graph, self._ends)
-        self._release.atexit = False  # the end of the process gives everything back anyway
+        self._release.atexit = False  # the end of the process releases everything anyway
 
     def run(
         self, feeds: Sequence[Output], arrays: Sequence[Array], fetches: Sequence[Output]
     ) -> list[Array]:
-        """`SessionFunction` for a single call."""
+        """Calls a `SessionFunction` once."""
         return SessionFunction(self, feeds, fetches)(arrays, 0)
 
     def function(
@@ -129,10 +127,10 @@ class Session:
     ) -> "SessionFunction":
         """A function of tensors by name, e.g. `serving_default_x:0`.
 
-        `follows_shapes` says that its cost grows with the dimensions of its inputs and with
-        nothing else (`costs`). Raises InvalidArgument for a name that the graph does not have.
+        `follows_shapes` says that its cost depends only on the dimensions of its inputs (`costs`).
+        Raises InvalidArgument for a name that is not in the graph.
         """
-        with self.running():  # which keeps the graph, too
+        with self.running():  # keeps the graph alive, too
             outputs = [output_of(self.graph, name) for name in fetches]
             stops = None
             if self.may_wait and self._stops < _MOST_STOPS:
@@ -147,14 +145,14 @@ class Session:
             )
 
     def has(self, tensor_name: str) -> bool:
-        """Whether the graph has an operation for a tensor of that name."""
+        """Whether the graph has the operation of a tensor."""
         with self.running():
             operation = tensor_name.partition(":")[0].encode()
             return bool(library().TF_GraphOperationByName(self.graph, operation))
 
     @contextmanager
     def running(self) -> Iterator[int]:
-        """The session's pointer, kept alive inside the block; FailedPrecondition when closed."""
+        """The session's pointer, valid inside the block; raises FailedPrecondition when closed."""
         with self._idle:
             if self._closed:
                 raise FailedPrecondition("Session has been closed.")
@@ -168,7 +166,7 @@ class Session:
                     self._idle.notify_all()
 
     def at_end(self, call: Callable[[], object]) -> None:
-        """Has something called once everything has been given back."""
+        """Registers a function to call once everything has been released."""
         self._ends.append(call)
 
     def close(self) -> None:
@@ -181,7 +179,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class _Ends:
-    """One end of a function as C arrays: the tensors in the graph, and how many."""
+    """The feeds or the fetches of a function, as a C array, and how many there are."""
 
     outputs: "ctypes.Array[Output]"
     count: int
@@ -192,11 +190,11 @@ def _ends(outputs: Sequence[Output]) -> _Ends:
 
 
 class SessionFunction:
-    """Feeds in, fetches out, everything that can be looked up beforehand looked up.
+    """Runs a graph from feeds to fetches, with all look-ups done beforehand.
 
-    A run that has proved to be quick is made in the thread of the caller: to hand a small graph to
-    TensorFlow's threads and back takes longer than to compute it. It has no timeout, and needs
-    none: no values can make it loop or wait.
+    A run that has proved quick stays on the caller's thread, because handing a small graph to
+    TensorFlow's threads and back takes longer than computing it. Such a run has no timeout and
+    needs none: no values can make it loop or wait.
     """
 
     def __init__(
@@ -216,14 +214,13 @@ class SessionFunction:
         self._quickness = Quickness(follows_shapes=follows_shapes)
 
     def is_quick(self, inputs: Sequence[Array]) -> bool:
-        """Whether a run of these inputs takes less than handing it to another thread would."""
+        """Whether a run of these inputs takes less time than handing it to another thread."""
         return self._quickness.covers(inputs)
 
     def __call__(self, inputs: Sequence[Array], timeout_ms: int) -> list[Array]:
         """Arrays in the order of the fetches, for arrays in the order of the feeds.
 
-        `timeout_ms` bounds the run, 0 is no bound; over it DeadlineExceeded is raised. Raises
-        whatever else the graph raises.
+        Raises DeadlineExceeded after `timeout_ms` (0: no bound), and whatever the graph raises.
         """
         tensors: list[int] = []
         fetches = (c_void_p * self._fetches.count)()
@@ -259,7 +256,7 @@ class SessionFunction:
                 self._run_in(session, self._feeds, tensors[:-1], fetches, options)
 
     def _is_repeatable(self) -> bool:
-        """Whether a second run has no effect of its own."""
+        """Whether a second run would have no lasting effect."""
         from lambda_serving.servables.tensorflow_c.repeatable import (
             are_repeatable,  # few failures need it
         )
@@ -293,9 +290,9 @@ class SessionFunction:
 
 
 def output_of(graph: int, tensor_name: str) -> Output:
-    """The output of an operation that a tensor's name, `operation:index`, stands for.
+    """The output that a tensor's name, `operation:index`, stands for.
 
-    Raises InvalidArgument for a name that the graph does not have.
+    Raises InvalidArgument for a name that is not in the graph.
     """
     lib = library()
     operation, _, index = tensor_name.partition(":")
@@ -308,7 +305,7 @@ def output_of(graph: int, tensor_name: str) -> Output:
 
 
 def operation_of(graph: int, name: str) -> int:
-    """The operation of that name; raises InvalidArgument if the graph has none."""
+    """The operation called `name`; raises InvalidArgument if the graph has none."""
     pointer: int | None = library().TF_GraphOperationByName(graph, name.encode())
     if not pointer:
         raise InvalidArgument(f"Operation {name} is not in the graph")

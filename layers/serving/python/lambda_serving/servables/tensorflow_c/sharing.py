@@ -1,8 +1,8 @@
-"""Sealed memory that several processes share, found by its name among what they have open.
+"""Sealed memory that several processes share, found by name among their open files.
 
-One file, which all of them inherited, says who has what open: a line for each, the name and the
-path below /proc. Its lock lets one process make what others then find. Nobody owns what is shared:
-the kernel gives it back when the last process has closed it, or has ended.
+All processes inherit one file, the register. Each of its lines names shared memory and the path
+below /proc where a process has it open. The register's lock lets one process create what the others
+then find. Nobody owns shared memory: the kernel frees it when the last process closes it or ends.
 """
 
 import fcntl
@@ -21,14 +21,14 @@ _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_S
 
 
 def new_memory(name: str, size: int = 0) -> int:
-    """A descriptor of memory without a place in any file system; /dev/shm does not matter to it.
+    """A descriptor of memory outside any file system, so that /dev/shm does not limit it.
 
-    Raises OSError when there is no memory, or none of this kind.
+    Raises OSError when there is no memory, or the system has no such kind.
     """
     descriptor = os.memfd_create(_PREFIX + name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         if size:
-            os.posix_fallocate(descriptor, 0, size)  # an error here, and no signal later
+            os.posix_fallocate(descriptor, 0, size)  # fails here, instead of with a signal later
     except BaseException:
         os.close(descriptor)
         raise
@@ -36,15 +36,15 @@ def new_memory(name: str, size: int = 0) -> int:
 
 
 def seal(descriptor: int) -> None:
-    """Nobody can write, grow or shrink it from now on; OSError while it is mapped writable."""
+    """Makes memory immutable for everyone; raises OSError while it is mapped writable."""
     fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
 
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What the processes that have inherited `register`, a descriptor of `new_memory`, share.
+    """The memory shared by the processes that inherit `register`, a descriptor of `new_memory`.
 
-    They wait `seconds` for one another: who reads for others may have been stopped.
+    They wait at most `seconds` for one another: the process that reads may have been stopped.
     """
 
     register: int
@@ -52,7 +52,7 @@ class Shared:
 
     @contextmanager
     def locked(self) -> Iterator["Found"]:
-        """What there is, while no other load changes it; raises OSError, or TimeoutError."""
+        """Locks the register during the block; raises OSError, or TimeoutError."""
         own = os.open(f"/proc/self/fd/{self.register}", os.O_RDWR | os.O_CLOEXEC)
         try:
             _lock(own, self.seconds)
@@ -63,19 +63,19 @@ class Shared:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The list, as long as it is locked."""
+    """The register while it is locked."""
 
     list_file: int
 
     def open(self, name: str) -> int | None:
-        """A descriptor of sealed memory of that name that another load has shared, None if gone."""
+        """A descriptor of the sealed memory that another load shares as `name`, if there is any."""
         for each, path in self._known():
             if each == name and (descriptor := _opened(path, name)) is not None:
                 return descriptor
         return None
 
     def add(self, name: str, descriptor: int) -> None:
-        """Lets others open it as long as this process has it open."""
+        """Lets others open the memory while this process has it open."""
         here = (name, f"/proc/{Path('/proc/self').readlink()}/fd/{descriptor}")
         known = {each for each in self._known() if os.path.lexists(each[1])}
         lines = [f"{each} {path}\n" for each, path in sorted(known | {here})]
@@ -83,19 +83,19 @@ class Found:
         os.pwrite(self.list_file, "".join(lines).encode(), 0)
 
     def _known(self) -> list[tuple[str, str]]:
-        """Each name and path; the last may be cut short, by the end of who wrote it."""
+        """Each name and path; the last may be cut short if its writer died."""
         content = os.pread(self.list_file, os.fstat(self.list_file).st_size, 0).decode()
         parts = (line.partition(" ") for line in content.splitlines())
         return [(name, path) for name, _, path in parts]
 
 
 def _opened(path: str, name: str) -> int | None:
-    """None for a file that has been closed since, or is another one by now."""
+    """Opens the memory; None if it has been closed, or the path is another file by now."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         return None
-    with suppress(OSError):  # what has no seals
+    with suppress(OSError):  # a file that cannot have seals
         link = str(Path(f"/proc/self/fd/{descriptor}").readlink())
         seals = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)
         if link == f"/memfd:{_PREFIX}{name} (deleted)" and seals & _SEALS == _SEALS:

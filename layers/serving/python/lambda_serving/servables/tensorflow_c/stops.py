@@ -1,9 +1,9 @@
-"""How a run is stopped that may loop or wait for ever.
+"""Options of a run, and a way to stop one that may loop or wait for ever.
 
-The C API cannot cancel a run. But a run ends when one of its nodes fails: loops and waiting ops
-look for that. So each run takes its outputs through a queue besides, into which it puts them once
-they are there; to close the queue from outside is to make the taking fail. What neither loops
-nor waits, a single large product say, still runs to its end.
+The C API cannot cancel a run. But a run ends when one of its nodes fails, as loops and waiting ops
+check. So each run also puts its outputs into a queue when they are ready, and takes them out again.
+Closing the queue from outside makes the taking fail, and so stops the run. An op that neither loops
+nor waits, such as a single large product, still runs to its end.
 
 Source: tensorflow/core/common_runtime/executor.cc, a failed node cancels its step;
 tensorflow/core/kernels/control_flow_ops.cc, `LoopCondOp`; queue_base.cc.
@@ -34,15 +34,14 @@ __all__ = ["Places", "Stops", "run_options"]
 _MOST_PLACES = 64
 _LOOK_SECONDS = 0.05
 _SCOPE = "lambda_serving/stops"
-_FIRST_REFERENCE = 100  # DT_FLOAT_REF is DT_FLOAT + 100
-_LATEST = 2**31 - 1  # of the versions of two graphs the older one counts
+_LATEST = 2**31 - 1  # when graphs are merged, the older version counts
 _CANCELLED = "The call was cancelled"
 _numbers = count()
 
 
 @lru_cache(maxsize=64)
 def run_options(timeout_ms: int, *, in_caller_thread: bool) -> Buffer:
-    """Serialized `RunOptions`; a run in the thread of the caller has no timeout."""
+    """Serialized `RunOptions`; a run on the caller's thread has no timeout."""
     options = protos.message("tensorflow.RunOptions")(
         timeout_in_ms=0 if in_caller_thread else max(timeout_ms, 0),
         inter_op_thread_pool=-1 if in_caller_thread else 0,
@@ -51,10 +50,10 @@ def run_options(timeout_ms: int, *, in_caller_thread: bool) -> Buffer:
 
 
 class Places:
-    """The runs that a session may make at a time, by number.
+    """Numbered places for the concurrent runs of a session.
 
-    Each may keep one of the session's threads for itself: what is over that would not even begin,
-    and what has not begun cannot be stopped.
+    Each run may occupy one of the session's threads. Further runs could not begin, and a run that
+    has not begun cannot be stopped.
     """
 
     count = min(max(16, os.cpu_count() or 1), _MOST_PLACES)
@@ -68,7 +67,7 @@ class Places:
         self._free.put(number)
 
     def take(self, timeout_ms: int, cancellation: Cancellation | None) -> int:
-        """Waits for one; raises DeadlineExceeded after so long, 0 is no bound, and Cancelled."""
+        """Waits for a place; raises Cancelled, or DeadlineExceeded after `timeout_ms`, 0: never."""
         with suppress(Empty):
             return self._free.get_nowait()
         late = monotonic() + timeout_ms / 1000 if timeout_ms > 0 else inf
@@ -81,25 +80,26 @@ class Places:
 
 
 class Stops:
-    """Added to a graph before its first run: a queue for each of so many runs of one function."""
+    """One queue for each concurrent run of a function, added to the graph before its first run."""
 
     def __init__(self, graph: int, fetches: Sequence[Output], places: Places) -> None:
         self._places = places
         self._name = f"{_SCOPE}/{next(_numbers)}"
         _add(graph, self._definition(fetches), self._name, fetches)
         self.place = Output(self._operation(graph, "place"), 0)
-        """What is fed the number of the run's place, a scalar of int32."""
+        """The placeholder for the number of the run's place, an int32 scalar."""
         operations = [self._operation(graph, name) for name in ("put", "take")]
         self.targets = (c_void_p * 2)(*operations)
-        """What is to run besides."""
+        """The operations to run along with the fetches."""
         self._close = self._operation(graph, "close")
         self._forget = [self._operation(graph, f"forget{i}") for i in range(places.count)]
 
     @contextmanager
     def taken(self, session: int, timeout_ms: int) -> Iterator[int]:
-        """A place, where the current call's cancellation stops the run.
+        """A place for a run, which the current call's cancellation stops.
 
-        Raises Cancelled when it has stopped it, or came before, and as `Places.take` does.
+        Raises Cancelled when the call is cancelled before or during the block, and what
+        `Places.take` raises.
         """
         cancellation = Cancellation.current()
         place = self._places.take(timeout_ms, cancellation)
@@ -119,15 +119,15 @@ class Stops:
                 raise Cancelled(_CANCELLED) from error
             raise
         finally:
-            if not clean:  # what was left in the queue would end the next run before its time
+            if not clean:  # leftovers in the queue would end the next run too early
                 self._run(session, self._forget[place], place)
             self._places.give_back(place)
 
     def failed_by_another(self, error: Cancelled) -> bool:
-        """Whether another node failed, of which TensorFlow tells nothing but that it did.
+        """Whether another node failed, and TensorFlow hides its error behind this one.
 
-        The failing of a function's node cancels the taking from the queue, and may be told later.
-        The reason is then to be had from a run without the queue.
+        A failing node inside a function cancels the taking from the queue, and TensorFlow may
+        report that first. A run without the queue then gives the real error.
         """
         return f"{self._name}/take" in str(error)
 
@@ -136,7 +136,7 @@ class Stops:
         return operation
 
     def _run(self, session: int, operation: int, place: int) -> None:
-        """In this thread: those of the session may all be at work."""
+        """Runs an operation on this thread, as the session's threads may all be busy."""
         tensor = new_tensor(np.array(place, np.int32))
         try:
             with status() as st:
@@ -158,7 +158,7 @@ class Stops:
             library().TF_DeleteTensor(tensor)
 
     def _definition(self, fetches: Sequence[Output]) -> Any:
-        """The nodes as a `tensorflow.GraphDef`, to which the fetches are `fetch0` and so on."""
+        """The nodes to add, a `tensorflow.GraphDef`; it calls the fetches `fetch0` and so on."""
         graph = protos.message("tensorflow.GraphDef")()
         graph.versions.producer = _LATEST
         dtypes = [_dtype(fetch) for fetch in fetches]
@@ -201,7 +201,6 @@ def _add(graph: int, definition: Any, prefix: str, fetches: Sequence[Output]) ->
         lib.TF_DeleteImportGraphDefOptions(options)
 
 
-def _dtype(output: Output) -> int:
-    """Of the values, also where the output is a reference to them."""
-    dtype: int = library().TF_OperationOutputType(output)
-    return dtype - _FIRST_REFERENCE if dtype > _FIRST_REFERENCE else dtype
+def _dtype(output: Output) -> DType:
+    """The dtype of an output's values, also if it is a reference to them."""
+    return DType.of_number(library().TF_OperationOutputType(output))

@@ -1,4 +1,4 @@
-"""numpy arrays to `TF_Tensor`s and back, copied once each way."""
+"""Converts numpy arrays to `TF_Tensor`s and back, with one copy each way."""
 
 import ctypes
 from collections.abc import Iterable
@@ -14,15 +14,15 @@ __all__ = ["array_of", "new_tensor"]
 
 _TSTRING_SIZE = 24
 _PART = 2**16
-_SMALL = 2**20  # bytes of strings that are copied without asking whether there is memory
+_SMALL = 2**20  # bytes of strings copied without checking for memory
 
 
 def new_tensor(array: Array) -> int:
     """A `TF_Tensor` that holds a copy of `array`; the caller deletes it.
 
-    An array of objects or of characters becomes strings: `bytes` as they are, `str` as UTF-8.
-    Raises InvalidArgument for elements or a dtype that TensorFlow has no tensor for, and
-    ResourceExhausted when there is no memory for it.
+    An array of objects or of characters becomes strings: `bytes` unchanged, `str` as UTF-8.
+    Raises InvalidArgument for elements or a dtype that no tensor can hold, and ResourceExhausted
+    when there is no memory.
     """
     try:
         dtype = DType.of(array.dtype)
@@ -36,7 +36,7 @@ def new_tensor(array: Array) -> int:
     tensor: int = lib.TF_AllocateTensor(dtype, _dims(array), array.ndim, array.nbytes)
     if array.nbytes or not tensor:
         data = lib.TF_TensorData(tensor) if tensor else None
-        if not data:  # a tensor without memory looks like any other
+        if not data:  # a tensor that could not be allocated looks like any other
             if tensor:
                 lib.TF_DeleteTensor(tensor)
             raise _no_memory(array.nbytes)
@@ -45,10 +45,10 @@ def new_tensor(array: Array) -> int:
 
 
 def array_of(tensor: int) -> Array:
-    """A copy of a tensor's elements, strings as objects of `bytes`; the tensor stays the caller's.
+    """A copy of a tensor's elements, strings as `bytes` objects; the caller keeps the tensor.
 
     Raises Unimplemented for a dtype that no array can hold (resource, variant), and
-    ResourceExhausted when there is no memory for it.
+    ResourceExhausted when there is no memory.
     """
     lib = library()
     shape = tuple(lib.TF_Dim(tensor, axis) for axis in range(lib.TF_NumDims(tensor)))
@@ -73,14 +73,14 @@ def _dims(array: Array) -> ctypes.Array[c_int64]:
 
 
 def _new_strings(array: Array) -> int:
-    """TensorFlow calls `_free_strings` when the last reference to the elements is gone.
+    """A tensor of strings, which TensorFlow frees by calling `_free_strings`.
 
-    A graph may keep them past the run (a variable, a table), so only it knows when.
+    Only TensorFlow knows when: a graph may keep the elements after a run, in a variable or table.
     """
     elements = [_as_bytes(element) for element in array.flat]
     lib, size = library(), _TSTRING_SIZE * len(elements)
     _check_memory(size + sum(sum(map(len, elements[part])) for part in _parts(len(elements))))
-    memory = _libc.calloc(max(len(elements), 1), _TSTRING_SIZE)  # all zeros is an empty string
+    memory = _libc.calloc(max(len(elements), 1), _TSTRING_SIZE)  # zeros are an empty string
     if not memory:
         raise _no_memory(size)
     for address, element in zip(_addresses(memory, size), elements, strict=True):
@@ -95,7 +95,7 @@ def _new_strings(array: Array) -> int:
 
 
 def _check_memory(size: int) -> None:
-    """`TF_StringCopy` does not tell that it has no memory: the process would end."""
+    """Raises if there is no memory: `TF_StringCopy` would end the process instead."""
     if size < _SMALL:
         return
     memory = _libc.malloc(size)
@@ -118,7 +118,7 @@ def _as_bytes(element: object) -> bytes:
         try:
             return element.encode()
         except UnicodeEncodeError as error:
-            raise InvalidArgument(f"A str that UTF-8 cannot hold: {error}") from error
+            raise InvalidArgument(f"A str that UTF-8 cannot encode: {error}") from error
     raise InvalidArgument(f"A string tensor holds bytes or str, not {type(element).__name__}")
 
 
@@ -136,7 +136,7 @@ def _strings_of(tensor: int, shape: tuple[int, ...]) -> Array:
 
 
 def _parts(count: int) -> Iterable[slice]:
-    """Elements that are looked at in one call of C, which lets no other thread run."""
+    """Slices of elements, each handled by one call into C that blocks all other threads."""
     return (slice(start, start + _PART) for start in range(0, count, _PART))
 
 

@@ -1,4 +1,4 @@
-"""Which variables a loaded graph reads and the restore has left without a value."""
+"""Finds the variables that a loaded graph reads but that restoring left without a value."""
 
 import ctypes
 from collections.abc import Iterable, Iterator
@@ -10,10 +10,10 @@ __all__ = ["uninitialized_variables"]
 
 
 def uninitialized_variables(session: Session, tensors: Iterable[str]) -> list[str]:
-    """Names of the resource variables that `tensors` depend on and that hold no value, sorted.
+    """The sorted names of resource variables without a value that `tensors` depend on.
 
-    Only what is reachable counts: Keras 3's `model.export` leaves unused twins without a value
-    and is fine, its `tf.saved_model.save` leaves the ones that are read.
+    Only reachable variables count: Keras 3's `model.export` leaves unused twins without a value,
+    which is harmless, but its `tf.saved_model.save` leaves the ones that are read.
     """
     handles = list(_variable_handles(session.graph, tensors))
     checks = [_initialized_check(session.graph, handle) for handle in handles]
@@ -28,7 +28,7 @@ def uninitialized_variables(session: Session, tensors: Iterable[str]) -> list[st
 
 
 def _variable_handles(graph: int, tensors: Iterable[str]) -> Iterator[int]:
-    """The `VarHandleOp`s from which the tensors can be reached, control edges included."""
+    """The `VarHandleOp`s that the tensors depend on, also by control edges."""
     lib = library()
     waiting = [output_of(graph, name).oper for name in tensors]
     seen = set(waiting)
