@@ -481,7 +481,7 @@ def test_other_bytes_than_were_asked_for_are_data_loss(
         wire.append(base.tag("base"), folder, target.tag("MLP-3"))
     assert str(refused.value) == (
         f"Could not read {blob['digest']} of {base.host}/{base.name}: its digest or size is wrong"
-        " or size. Push it again"
+        ". Push it again"
     )
     assert target.manifest("MLP-3").status_code == 404
 
@@ -760,7 +760,7 @@ class TestClosedRegistry:
     @pytest.mark.parametrize(
         ("passwords", "reason"),
         [
-            ({}, "asks for a user and a password. Give them; for ECR they are AWS and the token"),
+            ({}, "asks for a user and a password. Give them; for ECR, use AWS and the token"),
             ({"elsewhere": (USER, PASSWORD)}, "asks for a user and a password"),
             ({"HOST": (USER, "wr0ng")}, "does not accept these credentials. Renew them"),
         ],

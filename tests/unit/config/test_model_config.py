@@ -265,7 +265,7 @@ def test_logging_config_is_read() -> None:
         (_logged("logs/a", 1), "filename_prefix 'logs/a'; it must be an absolute path"),
         (_logged("/logs/", 1), "filename_prefix '/logs/'; .* the beginning of a file's name"),
         (_logged("", 1), "filename_prefix ''"),
-        (_logged("/logs/a", 1, "kafka"), "log_collector_config.type 'kafka'; there is only"),
+        (_logged("/logs/a", 1, "kafka"), "log_collector_config.type 'kafka'; only the empty"),
     ],
 )
 def test_log_that_cannot_be_is_refused(log: str, said: str) -> None:

@@ -144,8 +144,8 @@ def test_links_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument) as refused:
         _layer(folder)
     assert str(refused.value) == (
-        f"{folder}/a/link is neither a file nor a folder, but a link or a device. Put a copy of"
-        " what it means in its place"
+        f"{folder}/a/link is neither a file nor a folder, but a link or a device. Replace it"
+        " with a copy of its content"
     )
 
 
