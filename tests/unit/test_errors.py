@@ -1,6 +1,7 @@
 """The tree of errors and the canonical codes."""
 
 import pytest
+from grpc import StatusCode
 
 from lambda_serving.errors import (
     Code,
@@ -13,23 +14,9 @@ from lambda_serving.errors import (
 
 
 def test_codes_are_those_of_grpc() -> None:
+    numbers = {status.name: status.value[0] for status in StatusCode}
     assert {code.name: int(code) for code in Code} == {
-        "CANCELLED": 1,
-        "UNKNOWN": 2,
-        "INVALID_ARGUMENT": 3,
-        "DEADLINE_EXCEEDED": 4,
-        "NOT_FOUND": 5,
-        "ALREADY_EXISTS": 6,
-        "PERMISSION_DENIED": 7,
-        "RESOURCE_EXHAUSTED": 8,
-        "FAILED_PRECONDITION": 9,
-        "ABORTED": 10,
-        "OUT_OF_RANGE": 11,
-        "UNIMPLEMENTED": 12,
-        "INTERNAL": 13,
-        "UNAVAILABLE": 14,
-        "DATA_LOSS": 15,
-        "UNAUTHENTICATED": 16,
+        name: number for name, number in numbers.items() if name != "OK"
     }
 
 

@@ -182,10 +182,7 @@ class _Race:
 
 
 def _compile(export: _Export, made: Path, before: Side, clock: _Clock, race: _Race) -> Report:
-    """Compiles into the folder `made`.
-
-    Raises NotCompilable when no variant is as good as the export.
-    """
+    """Compiles into `made`; raises NotCompilable if no variant is as good as the export."""
     tried: dict[Attempt, tuple[Path, Frozen | None, Mapping[str, verify.Check]]] = {}
     asked = None
     while variant := next_variant(list(tried)):

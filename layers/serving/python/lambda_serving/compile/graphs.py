@@ -20,6 +20,7 @@ __all__ = [
     "in_order",
     "node_name",
     "nodes_run",
+    "op_set",
     "prune",
     "reachable",
     "set_inputs",
@@ -39,6 +40,11 @@ class NotCompilable(Exception):
     def __init__(self, reason: str, details: str = "") -> None:
         super().__init__(reason)
         self.details = details
+
+
+def op_set(names: str) -> frozenset[str]:
+    """Names of operations, from a text that lists them."""
+    return frozenset(names.split())
 
 
 def node_name(tensor: str) -> str:

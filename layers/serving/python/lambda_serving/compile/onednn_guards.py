@@ -18,6 +18,7 @@ from lambda_serving.compile.graphs import (
     data_inputs,
     in_order,
     node_name,
+    op_set,
     reachable,
 )
 from lambda_serving.dtypes import DType
@@ -58,33 +59,12 @@ _RESULTS = {
     "While": "T",
 }
 """Operations that call functions, and the attribute with the dtypes of their outputs."""
-_AS_FIRST = frozenset(
-    (
-        "BiasAdd",
-        "Cast",
-        "Elu",
-        "EnsureShape",
-        "ExpandDims",
-        "FusedBatchNorm",
-        "FusedBatchNormV2",
-        "FusedBatchNormV3",
-        "Identity",
-        "LeakyRelu",
-        "Max",
-        "Mean",
-        "Pad",
-        "PadV2",
-        "Relu",
-        "Relu6",
-        "Reshape",
-        "Selu",
-        "Sigmoid",
-        "Softplus",
-        "Squeeze",
-        "Tanh",
-        "Transpose",
-        "_MklSwish",
-    )
+_AS_FIRST = op_set(
+    """
+    BiasAdd Cast Elu EnsureShape ExpandDims FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3
+    Identity LeakyRelu Max Mean Pad PadV2 Relu Relu6 Reshape Selu Sigmoid Softplus Squeeze Tanh
+    Transpose _MklSwish
+    """
 )
 """Their first output has values if their first input has any."""
 _AS_ALL = frozenset(("Add", "AddV2", "ConcatV2", "Maximum", "Minimum", "Mul", "RealDiv", "Sub"))

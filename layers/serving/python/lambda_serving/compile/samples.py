@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lambda_serving import protos
-from lambda_serving.compile.graphs import constant, data_inputs, node_name, reachable
+from lambda_serving.compile.graphs import constant, data_inputs, node_name, op_set, reachable
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.servables.servable import Signature
 
@@ -27,19 +27,12 @@ _STEP = 8
 _MOST_ELEMENTS = 2**20
 UNUSUAL = (np.nan, np.inf, -np.inf, 1e-40)
 """Values that a fused operation may lose: NaN, infinities and a denormal float32."""
-_REJECTING = frozenset(
-    (
-        "ParameterizedTruncatedNormal",
-        "RandomGamma",
-        "RandomPoisson",
-        "RandomPoissonV2",
-        "StatefulRandomBinomial",
-        "StatelessParameterizedTruncatedNormal",
-        "StatelessRandomBinomial",
-        "StatelessRandomGammaV2",
-        "StatelessRandomGammaV3",
-        "StatelessRandomPoisson",
-    )
+_REJECTING = op_set(
+    """
+    ParameterizedTruncatedNormal RandomGamma RandomPoisson RandomPoissonV2
+    StatefulRandomBinomial StatelessParameterizedTruncatedNormal StatelessRandomBinomial
+    StatelessRandomGammaV2 StatelessRandomGammaV3 StatelessRandomPoisson
+    """
 )
 """They draw until a number fits; with NaN as a parameter, none ever does."""
 _MOST_WORDS = 100

@@ -8,7 +8,7 @@ nothing when a call ends; any other, such as a custom op, is assumed to keep sta
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-from lambda_serving.compile.graphs import nodes_run, reachable
+from lambda_serving.compile.graphs import nodes_run, op_set, reachable
 from lambda_serving.dtypes import DType
 
 __all__ = ["MUTABLE_TABLES", "Definition", "draws_by_seed", "remembering"]
@@ -21,99 +21,42 @@ MUTABLE_TABLES = frozenset(("MutableHashTableOfTensorsV2", "MutableHashTableV2")
 includes its empty buckets, in a shape that the import refuses."""
 
 _HELD = MUTABLE_TABLES | {"VarHandleOp", "Variable", "VariableV2"}
-_READ = frozenset(
-    (
-        "DisableCopyOnRead",
-        "ReadVariableOp",
-        "ResourceGather",
-        "ResourceGatherNd",
-        "VarIsInitializedOp",
-        "VariableShape",
-    )
+_READ = op_set(
+    """
+    DisableCopyOnRead ReadVariableOp ResourceGather ResourceGatherNd VarIsInitializedOp
+    VariableShape
+    """
 )
-_TABLES_FILLED_ONCE = frozenset(  # filled by the init op, which a compiled graph keeps
-    (
-        "HashTable",
-        "HashTableV2",
-        "LookupTableExport",
-        "LookupTableExportV2",
-        "LookupTableFind",
-        "LookupTableFindV2",
-        "LookupTableSize",
-        "LookupTableSizeV2",
-    )
+_TABLES_FILLED_ONCE = op_set(  # filled by the init op, which a compiled graph keeps
+    """
+    HashTable HashTableV2 LookupTableExport LookupTableExportV2 LookupTableFind
+    LookupTableFindV2 LookupTableSize LookupTableSizeV2
+    """
 )
-_RANDOM = frozenset(  # with a seed, they repeat one sequence from the start
-    (
-        "AllCandidateSampler",
-        "FixedUnigramCandidateSampler",
-        "LearnedUnigramCandidateSampler",
-        "LogUniformCandidateSampler",
-        "Multinomial",
-        "NonDeterministicInts",
-        "ParameterizedTruncatedNormal",
-        "RandomCrop",
-        "RandomGamma",
-        "RandomPoisson",
-        "RandomPoissonV2",
-        "RandomShuffle",
-        "RandomStandardNormal",
-        "RandomUniform",
-        "RandomUniformInt",
-        "SampleDistortedBoundingBox",
-        "SampleDistortedBoundingBoxV2",
-        "StatelessRandomGetAlg",
-        "ThreadUnsafeUnigramCandidateSampler",
-        "TruncatedNormal",
-        "UniformCandidateSampler",
-    )
+_RANDOM = op_set(  # with a seed, they repeat one sequence from the start
+    """
+    AllCandidateSampler FixedUnigramCandidateSampler LearnedUnigramCandidateSampler
+    LogUniformCandidateSampler Multinomial NonDeterministicInts ParameterizedTruncatedNormal
+    RandomCrop RandomGamma RandomPoisson RandomPoissonV2 RandomShuffle RandomStandardNormal
+    RandomUniform RandomUniformInt SampleDistortedBoundingBox SampleDistortedBoundingBoxV2
+    StatelessRandomGetAlg ThreadUnsafeUnigramCandidateSampler TruncatedNormal
+    UniformCandidateSampler
+    """
 )
 _SEEDS = ("seed", "seed2")
-_CALLS = frozenset(
-    (
-        "Case",
-        "If",
-        "RemoteCall",
-        "RiscWhile",
-        "StatefulPartitionedCall",
-        "While",
-        "XlaCallModule",
-        "XlaLaunch",
-    )
+_CALLS = op_set(
+    """
+    Case If RemoteCall RiscWhile StatefulPartitionedCall While XlaCallModule XlaLaunch
+    """
 )
-_FORGETFUL = frozenset(
-    (
-        "Assert",
-        "CheckNumerics",
-        "CheckNumericsV2",
-        "ConsumeMutexLock",
-        "DatasetToSingleElement",
-        "DeepCopy",
-        "DestroyTemporaryVariable",
-        "DeviceIndex",
-        "DummyIterationCounter",
-        "DummyMemoryCache",
-        "DummySeedGenerator",
-        "Empty",
-        "GraphDefVersion",
-        "GuaranteeConst",
-        "IsResourceHandleRefCounting",
-        "IteratorGetNext",
-        "IteratorGetNextAsOptional",
-        "IteratorGetNextSync",
-        "MakeIterator",
-        "MutexLock",
-        "MutexV2",
-        "Print",
-        "PrintV2",
-        "ReduceDataset",
-        "SleepIdentityOp",
-        "SleepOp",
-        "TemporaryVariable",
-        "Timestamp",
-        "_Arg",
-        "_Retval",
-    )
+_FORGETFUL = op_set(
+    """
+    Assert CheckNumerics CheckNumericsV2 ConsumeMutexLock DatasetToSingleElement DeepCopy
+    DestroyTemporaryVariable DeviceIndex DummyIterationCounter DummyMemoryCache
+    DummySeedGenerator Empty GraphDefVersion GuaranteeConst IsResourceHandleRefCounting
+    IteratorGetNext IteratorGetNextAsOptional IteratorGetNextSync MakeIterator MutexLock MutexV2
+    Print PrintV2 ReduceDataset SleepIdentityOp SleepOp TemporaryVariable Timestamp _Arg _Retval
+    """
 )
 _FORGETFUL_BEGINNINGS = ("Anonymous", "Delete", "Stack", "TensorArray")
 """Resources that live no longer than a call."""

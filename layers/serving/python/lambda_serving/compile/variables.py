@@ -3,7 +3,13 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from lambda_serving.compile.graphs import called_functions, data_inputs, node_name, reachable
+from lambda_serving.compile.graphs import (
+    called_functions,
+    data_inputs,
+    node_name,
+    op_set,
+    reachable,
+)
 from lambda_serving.dtypes import DType
 
 __all__ = ["OLD_VARIABLES", "freeze", "variables", "writers"]
@@ -11,17 +17,11 @@ __all__ = ["OLD_VARIABLES", "freeze", "variables", "writers"]
 _Tensor = tuple[str, int]
 OLD_VARIABLES = frozenset(("Variable", "VariableV2"))
 """TensorFlow 1's variables, which are tensors themselves."""
-_READERS = frozenset(
-    (
-        "LookupTableExportV2",
-        "LookupTableFindV2",
-        "LookupTableSizeV2",
-        "ReadVariableOp",
-        "ResourceGather",
-        "ResourceGatherNd",
-        "VarIsInitializedOp",
-        "VariableShape",
-    )
+_READERS = op_set(
+    """
+    LookupTableExportV2 LookupTableFindV2 LookupTableSizeV2 ReadVariableOp ResourceGather
+    ResourceGatherNd VarIsInitializedOp VariableShape
+    """
 )
 _ONE_OUTPUT = frozenset(("Enter", "Exit", "Identity", "Merge", "NextIteration"))
 _BRANCHING = frozenset(("Case", "If", "RemoteCall", "StatelessCase", "StatelessIf"))

@@ -16,30 +16,12 @@ from lambda_serving.servables.tensorflow_c.library import Output, library, ops, 
 
 __all__ = ["are_repeatable"]
 
-_READING = frozenset(
-    (
-        "HashTable",
-        "HashTableV2",
-        "LookupTableExport",
-        "LookupTableExportV2",
-        "LookupTableFind",
-        "LookupTableFindV2",
-        "LookupTableSize",
-        "LookupTableSizeV2",
-        "MutableHashTableOfTensorsV2",
-        "MutableHashTableV2",
-        "QueueSize",
-        "QueueSizeV2",
-        "ReadVariableOp",
-        "ResourceGather",
-        "ResourceGatherNd",
-        "VarHandleOp",
-        "VarIsInitializedOp",
-        "Variable",
-        "VariableShape",
-        "VariableV2",
-    )
-)
+_READING = """
+HashTable HashTableV2 LookupTableExport LookupTableExportV2 LookupTableFind LookupTableFindV2
+LookupTableSize LookupTableSizeV2 MutableHashTableOfTensorsV2 MutableHashTableV2 QueueSize
+QueueSizeV2 ReadVariableOp ResourceGather ResourceGatherNd VarHandleOp VarIsInitializedOp Variable
+VariableShape VariableV2
+"""
 _CALLING = frozenset(("Case", "If", "StatefulPartitionedCall", "While"))
 _OF_THE_RUN = frozenset(("Assert", "Empty", "_Arg", "_Retval"))
 _OF_THE_RUN_BEGINNINGS = ("Stack", "TensorArray")
@@ -98,7 +80,7 @@ def _has_effect(node: Any) -> bool:
 @cache
 def _without_effect() -> tuple[frozenset[str], frozenset[str]]:
     """Operations that never have an effect, and those that have one only with a seed."""
-    known, random = {*_READING, *_CALLING, *_OF_THE_RUN}, set()
+    known, random = {*_READING.split(), *_CALLING, *_OF_THE_RUN}, set()
     for op in ops():
         if not op.is_stateful and not any(taken.is_ref for taken in op.input_arg):
             known.add(op.name)
