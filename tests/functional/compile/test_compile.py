@@ -346,7 +346,7 @@ _SPOILS: list[tuple[Callable[[Path], object], type[ServingError], str]] = [
     (
         lambda folder: (folder / "saved_model.pb").write_bytes(b"\xff"),
         OutOfRange,
-        "Read less bytes than requested: saved_model.pb is cut short, or something else",
+        "Read less bytes than requested: saved_model.pb is cut short or is not a SavedModel",
     ),
     (
         lambda folder: (folder / "variables/variables.data-00000-of-00001").unlink(),

@@ -173,8 +173,8 @@ _NO_DEFAULT = "there is no signature 'serving_default': every request must name 
             [
                 (
                     "the graph restore leaves the variables NAMES without a"
-                    " value, so TensorFlow Serving cannot serve this export. Here its object"
-                    " graph is used, which took a start of TensorFlow once. Export with"
+                    " value, so TensorFlow Serving cannot serve this export. Its object"
+                    " graph was used instead, which starts Python TensorFlow once. Export with"
                     " model.export(path)"
                 ),
                 (

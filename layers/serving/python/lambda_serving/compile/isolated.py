@@ -108,7 +108,7 @@ def _outcome(said: bytes, code: int) -> Outcome:
             raise FailedPrecondition(
                 f"Compiling it ended by signal {number}: TensorFlow crashes over this model"
             )
-    raise Internal(f"Compiling it ended with exit code {code} and said no more")
+    raise Internal(f"Compiling it ended with exit code {code} without a message")
 
 
 def _main(source: str, destination: str, cache: str, op_libraries: str) -> NoReturn:

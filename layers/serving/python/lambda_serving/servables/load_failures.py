@@ -48,7 +48,9 @@ _HINTS: dict[str, Callable[[Path], str]] = {
         " If it is one of TensorFlow Text or Decision Forests, install tensorflow-text or"
         " tensorflow-decision-forests. Name the library of this custom op in --op_libraries"
     ),
-    "Read less bytes than requested": lambda _: ": saved_model.pb is cut short, or something else",
+    "Read less bytes than requested": lambda _: (
+        ": saved_model.pb is cut short or is not a SavedModel"
+    ),
     "Could not find SavedModel": _of_place,
     "Could not find meta graph def": _of_tags,
 }

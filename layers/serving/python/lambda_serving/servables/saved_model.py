@@ -174,8 +174,8 @@ def _open(
         )
     problem = (
         f"the graph restore leaves the variables {unset} without a value, so"
-        " TensorFlow Serving cannot serve this export. Here its object graph is used, which took"
-        " a start of TensorFlow once. Export with model.export(path)"
+        " TensorFlow Serving cannot serve this export. Its object graph was used instead, which"
+        " starts Python TensorFlow once. Export with model.export(path)"
     )
     return replace(opened, problems=[problem])
 

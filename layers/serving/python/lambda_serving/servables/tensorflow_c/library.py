@@ -178,18 +178,18 @@ def _keep_kernels() -> None:
     """
     if os.environ.get(_ONEDNN, "0").lower() not in {"0", "false"}:
         _log.warning(
-            "%s has no effect: oneDNN's kernels are used where `lambda-serving compile` found"
-            " them safe, and nowhere else",
+            "%s has no effect: oneDNN's kernels are used only where `lambda-serving compile`"
+            " found them safe",
             _ONEDNN,
         )
     os.environ[_ONEDNN] = "0"
 
 
 def _drop_linker_pages(libc: ctypes.CDLL) -> None:
-    """Gives back the pages that only linking needed, mostly names of symbols: 100 MB.
+    """Releases the pages that only linking needed, mostly names of symbols: 100 MB.
 
-    They are unchanged pages of a file: what is needed again is mapped again from the page cache.
-    Other read-only pages are not: relocations were written into them.
+    They are unchanged pages of a file, which come back from the page cache if needed again. Other
+    read-only pages are kept, as relocations were written into them.
     """
     maps = Path("/proc/self/maps")
     libc.madvise.argtypes = (c_void_p, c_size_t, c_int)
