@@ -4,9 +4,11 @@ import ast
 import re
 import tomllib
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
+import grimp
 import pytest
 
 _ROOT = Path(__file__).parents[2]
@@ -100,3 +102,36 @@ def test_modules_and_files_that_a_page_names_are_there(page: Path) -> None:
 def _is_there(file: str) -> bool:
     """By the end of its path, as pages shorten them."""
     return any(f"/{path}".endswith(f"/{file}") for path in _FILES)
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Imports inside functions and for types alone count as well."""
+    graph = grimp.build_graph("lambda_serving", cache_dir=None)
+    assert len(graph.modules) > 200
+    imports = {each: graph.find_modules_directly_imported_by(each) for each in graph.modules}
+    TopologicalSorter(imports).prepare()  # else raises CycleError, with the circle
+
+
+_MOST_LINES = 40
+_FUNCTIONS = [
+    (str(path.relative_to(_ROOT)), node)
+    for top in ("layers", "functions")
+    for path in sorted((_ROOT / top).rglob("*.py"))
+    for node in ast.walk(ast.parse(path.read_text()))
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+]
+
+
+def _is_argued(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether its docstring has a sentence that says why it is long."""
+    return bool(re.search(r"\bLong,? because \w+", ast.get_docstring(function) or ""))
+
+
+def test_long_functions_say_why() -> None:
+    long = [
+        f"{path}: {function.name}"
+        for path, function in _FUNCTIONS
+        if (function.end_lineno or 0) - function.lineno >= _MOST_LINES and not _is_argued(function)
+    ]
+    assert len(_FUNCTIONS) > 1000
+    assert long == []

@@ -55,7 +55,7 @@ def reconcile(
     and applying raise, what keeps a version from being ready only when all else is done, and
     Aborted for an action that changed nothing. When only addresses are missing, what keeps them
     from being there is raised if it may pass soon; if not, it is told and left to the next event or
-    the next hour.
+    the next hour. Long, because it is the whole loop.
     """
     before: Action | None = None
     refused: dict[str, ServingError] = {}

@@ -99,6 +99,7 @@ class AwsGateway:
     clock: Callable[[], float] = time.time
 
     def observe(self) -> Deployment:
+        """All that the next action depends on. Long, because it names each field of that."""
         policy, versions = self.policy(), self.releases.versions()
         for key in versions.odd[:_SHOWN]:
             _log.warning(
