@@ -1,4 +1,4 @@
-"""What Lambda calls with messages of the queue of changes: models are reconciled, one by one.
+"""The release function: takes messages from the queue of changes and reconciles their models.
 
 A message tells one thing, by its group: which model to look at. One that ends in an error, or in
 something that no event will tell of, is looked at again later: it is given back as failed, after

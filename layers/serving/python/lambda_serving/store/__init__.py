@@ -23,7 +23,7 @@ class Store(Protocol):
         ...
 
     def contents(self, name: str) -> list[str]:
-        """Some names of what does lie under the base path of model `name`, for messages."""
+        """Some names found under the base path of model `name`, for messages."""
         ...
 
     def fetch(self, servable: ServableId) -> Path:
@@ -35,11 +35,11 @@ class Store(Protocol):
         ...
 
     def fingerprint(self, servable: ServableId) -> str:
-        """Another one whenever files of the version are; empty when it is not there."""
+        """Changes whenever the version's files change; empty when it is not there."""
         ...
 
     def release(self, servable: ServableId) -> None:
-        """Says that what was fetched is not needed any more; a download of it is removed."""
+        """Ends the use of a fetched version; a download of it is deleted."""
         ...
 
 
@@ -63,7 +63,7 @@ def open_store(base_paths: Mapping[str, str], folder: Path) -> Store:
 
 
 class _ByModel:
-    """Asks for each model the store it lies in."""
+    """Passes each call to the store of its model."""
 
     def __init__(self, stores: Mapping[str, Store]) -> None:
         self._stores = stores

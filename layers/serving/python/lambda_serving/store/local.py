@@ -76,7 +76,7 @@ class LocalStore:
         return digest.hexdigest()
 
     def release(self, servable: ServableId) -> None:
-        """Nothing was copied."""
+        """Does nothing, as nothing was copied."""
 
     def _names(self, name: str) -> list[str]:
         base_path = self._base_paths[name]
@@ -159,7 +159,7 @@ def _manifest(folder: Path, name: str) -> Manifest | None:
 
 @contextmanager
 def translate_os_errors(attempt: str) -> Iterator[None]:
-    """Tells what the disk refuses."""
+    """Raises what `of_disk` makes of an OSError."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What all calls of AWS have in common: a client, and errors told as ours."""
+"""What all AWS calls share: clients, and errors translated into ours."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -80,7 +80,7 @@ class Account:
 
 
 def connect(*services: Any) -> list[Any]:
-    """Clients of who this process is started as."""
+    """Clients with the credentials of this process."""
     return Account().connect(*services)
 
 

@@ -148,7 +148,7 @@ class AwsGateway:
         self.tell_address(self.name, alias, str(error))
 
     def _exposed(self, aliases: Iterable[str]) -> tuple[Exposed, ServingError | None]:
-        """An API that cannot be read keeps no version from being served."""
+        """An unreadable API is returned as an error, so that versions are still released."""
         try:
             return self.routes.exposed(self.function.arn(), aliases), None
         except ServingError as error:
@@ -206,13 +206,13 @@ class AwsGateway:
                 self._done(version, Record(record.content, record.base, image), "build", started)
 
     def _order(self, order: Order, record: Record) -> None:
-        """Records that it was asked for once it was, unless the outcome is there by then."""
+        """Sends the order, then records it, unless the build has recorded its outcome by then."""
         before = self.releases.tag(order.version)
         self.builder.build(order)
         self.releases.replace(order.version, before, record)
 
     def _update(self, version: int, seen: Deployment) -> None:
-        """What became of the update before is not seen any more after this one."""
+        """Records the refusal of the previous update first, as this update hides it."""
         for other, told in seen.records.items():
             if seen.refusal and told.given == seen.modified and other != version:
                 refused = replace(told, trouble=str(seen.refusal), tries=max(2, told.tries))
@@ -235,7 +235,7 @@ class AwsGateway:
             )
 
     def _retry(self, version: int, function_version: int, seen: Deployment) -> None:
-        """Forgets that Lambda had the image: what it is not given again it may not publish."""
+        """Forgets that Lambda had the image, so that it is given again before it is published."""
         [found] = [each for each in seen.function_versions if each.number == function_version]
         self.function.drop_version(function_version)
         forgotten = replace(seen.records[version], given=None, trouble=str(found.refusal))
@@ -273,7 +273,7 @@ class AwsGateway:
 
     @contextmanager
     def _noted(self, version: int, record: Record) -> Iterator[None]:
-        """What passes is noted, so that other versions have their turn before the next try."""
+        """Records a temporary failure, so other versions get their turn before the next try."""
         try:
             yield
         except ServingError as error:
@@ -282,7 +282,7 @@ class AwsGateway:
             raise
 
     def _fail(self, version: int, record: Record, error: str) -> None:
-        """Told before it is recorded, so that whoever dies between tells it once more."""
+        """Reports before it records: a run that dies in between reports once more."""
         self.report(ServableId(self.name, version), error)
         self.releases.record(version, replace(record, asked=None, error=error))
 
@@ -299,14 +299,14 @@ class AwsGateway:
         self.releases.record(version, replace(record, shift=shift, tries=tries, trouble=""))
 
     def _halt(self, seen: Deployment) -> None:
-        """Forgets before it stops: what is stopped would count as a failure of its version."""
+        """Forgets the shift, then stops it: a stopped one would count as a failed version."""
         for version, record in seen.records.items():
             if record.shift and seen.shifts[record.shift] == Progress():
                 self.releases.record(version, replace(record, shift=None))
         self.shifts.stop()
 
     def _retire(self, function_version: int, seen: Deployment) -> None:
-        """The image last: who may not delete the function version has it as it was."""
+        """Deletes the image last: if the function version cannot be deleted, it keeps its image."""
         [found] = [each for each in seen.function_versions if each.number == function_version]
         version, image = found.origin.model_version, found.origin.image
         others = {each.origin.image for each in seen.function_versions if each is not found}

@@ -1,4 +1,4 @@
-"""What Lambda calls to have an image built: the order in, the release record out.
+"""The build function: takes an order for an image and writes the release record.
 
 What is no fault of the model, such as a store that does not answer, is raised: Lambda tries an
 asynchronous invocation again after one and two minutes.

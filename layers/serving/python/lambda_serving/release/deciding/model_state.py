@@ -178,8 +178,9 @@ class Deployment:
     both, largest first. `base` is the digest of the image without a model.
 
     `code` is the digest of the image that the function has, `$LATEST`, `settings` are its
-    settings, and `updating` says that Lambda is still at giving it to it; `refusal` is why the
-    last update failed, and `modified` when it was. It is published only with this `revision`.
+    settings, and `updating` says that Lambda has not finished updating the function; `refusal` is
+    why the last update failed, and `modified` when it was. It is published only
+    with this `revision`.
     `images` are those of function versions that no release made. `provisioning` says that Lambda
     itself moves the traffic of `live`, for provisioned concurrency. With `shifting`, traffic moves
     by CodeDeploy, whose deployments are in `shifts`. `now` is in seconds since 1970.

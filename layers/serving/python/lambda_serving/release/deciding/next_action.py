@@ -77,9 +77,9 @@ def next_action(seen: Deployment) -> Action | None:
 
 
 def _way_back(seen: Deployment) -> Action | None:
-    """Away from a version that is not wanted any more, to one before it that answered.
+    """The switch from a version that is no longer wanted to an earlier one that answered.
 
-    Be it on an older base image or with other settings: those follow when it is built again.
+    It may be on an older base image or have other settings; both follow when it is built again.
     """
     live = seen.aliases.get(LIVE, Alias(0))
     running = {seen.model_version(each) for each in (live.function_version, *live.shares)}
@@ -98,7 +98,7 @@ def _way_back(seen: Deployment) -> Action | None:
 
 
 def _served(version: int, waits: Mapping[int, Wait], seen: Deployment) -> int:
-    """The version that `live` is for: a larger one, if that is live and will soon be ready anew."""
+    """The version for `live`: a larger one if it is live now and will soon be ready again."""
     live = seen.model_version(seen.aliases.get(LIVE, Alias(0)).function_version)
     return live if live is not None and live > version and live in waits else version
 
@@ -171,7 +171,7 @@ def _addresses(serving: int, seen: Deployment) -> Mapping[str, FunctionVersion |
 def _exposures(
     addresses: Mapping[str, FunctionVersion | None], seen: Deployment
 ) -> Iterator[Expose]:
-    """What could not be had a moment ago is left to a later run: it holds up nothing else."""
+    """Aliases to create or move; those refused in this run are left to a later one."""
     if seen.unseen:
         return
     for name, ready in addresses.items():
@@ -187,7 +187,7 @@ def _exposures(
 def _withdrawals(
     addresses: Mapping[str, FunctionVersion | None], seen: Deployment
 ) -> Iterator[Withdraw]:
-    """What a release exposed, and nobody's alias but its own."""
+    """Aliases and routes to remove: only those that a release created."""
     if seen.unseen:
         return
     for name in sorted({*seen.aliases, *seen.exposed, *seen.routed} - {*addresses, LIVE}):

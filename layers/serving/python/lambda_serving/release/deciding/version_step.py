@@ -86,7 +86,7 @@ def _publication(version: int, record: Record, seen: Deployment) -> Action:
 
 
 def _is_given(record: Record, seen: Deployment) -> bool:
-    """Whether the function has its image, and got it from a release: so it can be published."""
+    """Whether the function has this image from a release, so that it can be published."""
     is_refused = record.error is not None or seen.refusal is not None
     return seen.code == record.image and record.given is not None and not is_refused
 
@@ -121,7 +121,7 @@ def _not_started(
 
 
 def pause(version: int, record: Record, refusal: Refusal | None, seen: Deployment) -> Wait | None:
-    """The rest of the time between two tries of what Lambda refuses, longer from try to try."""
+    """The rest of the pause before the next try, which doubles with each refusal."""
     if record.tries <= 1 and refusal is None:
         return None
     seconds = min(_LONGEST_PAUSE_SECONDS, _LOOK_SECONDS * 2**record.tries)
