@@ -225,6 +225,21 @@ def test_what_is_no_body_is_bounded(served: _Served, start: bytes) -> None:
     assert _statuses(said) == [431]
 
 
+def test_client_that_sends_only_empty_lines_is_cut_off(served: _Served) -> None:
+    with served.connect() as connection:
+        connection.settimeout(0.1)
+        for _ in range(1000):  # far longer than the patience
+            try:
+                connection.sendall(b"\r\n")
+                if not connection.recv(1):
+                    return
+            except TimeoutError:
+                continue
+            except OSError:  # it was reset
+                return
+    pytest.fail("The connection is still open")
+
+
 _PIECES = [
     *(_POST, _OFFER, _CHUNKED, _CHUNKS, _GOOD, b"Transfer-Encoding: identity\r\n", b"\r\n", b"hi"),
     *(b"2\r\nhi\r\n", b"0\r\n\r\n", b"x" * 70_000, b"\0\xff", b"Expect: 100-continue\r\n"),
