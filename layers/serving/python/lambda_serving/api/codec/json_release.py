@@ -4,7 +4,8 @@ Python frees a list in one go, and no other thread runs meanwhile: for ten milli
 takes a tenth of a second. Values in an error's traceback would be freed by whoever drops the error.
 """
 
-from itertools import chain
+from itertools import chain, repeat, starmap
+from typing import Any
 
 from lambda_serving.api.codec.rapidjson_dialect import Json
 
@@ -31,16 +32,18 @@ def _taken(container: list[Json] | dict[str, Json]) -> list[Json]:
         part = container[-_SLICE:]
         del container[-_SLICE:]
         return part
-    return [container.popitem()[1] for _ in range(min(len(container), _SLICE))]
+    items = starmap(container.popitem, repeat((), min(len(container), _SLICE)))
+    return [value for _, value in items]
 
 
-def _are_small(values: list[Json]) -> bool:
-    """Whether these hold no containers, apart from short lists of scalars."""
-    if _CONTAINERS.isdisjoint(map(type, values)):
-        return True
-    lists = [each for each in values if type(each) is list]
-    return (
-        len(lists) == len(values)
-        and max(map(len, lists)) < _FEW
-        and _CONTAINERS.isdisjoint(map(type, chain.from_iterable(lists)))
+def _are_small(values: list[Any]) -> bool:
+    """Whether these are scalars, or short containers of scalars."""
+    containers: list[Any] = [
+        each.values() if kind is dict else each
+        for each, kind in zip(values, map(type, values), strict=True)
+        if kind in _CONTAINERS
+    ]
+    return not containers or (
+        max(map(len, containers)) < _FEW
+        and _CONTAINERS.isdisjoint(map(type, chain.from_iterable(containers)))
     )
