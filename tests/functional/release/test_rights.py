@@ -1,6 +1,7 @@
 """What commands ask of AWS is what docs/release.md lists, and what jobs ask is what roles have."""
 
 import json
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -34,6 +35,16 @@ _NOT_SEEN_HERE = {
     "lambda:GetProvisionedConcurrencyConfig",  # where an alias has weights
     "codedeploy:GetDeployment",  # of a shift that is under way
 }
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Commands quiet the log of their process, which here is that of all later tests."""
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+    log = logging.getLogger("lambda_serving")
+    level = log.level
+    yield
+    log.setLevel(level)
 
 
 class _Images:
