@@ -48,7 +48,7 @@ class _Heard(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         match record.name.rpartition(".")[2], record.args:
-            case "worker", (_, action):
+            case "handler", (_, action):
                 self._note(type(action).__name__)
             case "registry", (int(size), _):
                 self._note("Upload")
