@@ -3,7 +3,7 @@
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
@@ -18,10 +18,13 @@ Server = tuple[str, subprocess.Popen[str]]
 
 
 @contextmanager
-def running(*flags: str) -> Iterator[Server]:
-    """The address and the process of a server on a free port; killed when the block ends."""
+def running(*flags: str, under: Sequence[str] = ()) -> Iterator[Server]:
+    """The address and the process of a server on a free port; killed when the block ends.
+
+    `under` is a command that replaces itself by the server, such as `prlimit`.
+    """
     process = subprocess.Popen(
-        [COMMAND, "serve", "--rest_api_port=0", "--port=0", *flags],
+        [*under, COMMAND, "serve", "--rest_api_port=0", "--port=0", *flags],
         stderr=subprocess.PIPE,
         text=True,
     )

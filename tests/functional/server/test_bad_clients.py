@@ -249,11 +249,10 @@ def _told(connections: Sequence[socket.socket]) -> list[socket.socket]:
 
 def test_idle_connections_keep_nobody_out() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
     with ExitStack() as stack:
-        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
-        url, process = stack.enter_context(running(*_FLAGS))
+        url, process = stack.enter_context(running(*_FLAGS, under=["prlimit", "--nofile=256:"]))
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
         for _ in range(1000):
             stack.enter_context(_connected(url))
         _answers(url)
