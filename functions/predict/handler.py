@@ -3,7 +3,7 @@
 import os
 
 from lambda_serving import function
-from lambda_serving.config.settings import Settings
+from lambda_serving.config.server_flags import Settings
 
 # A run may take what Lambda leaves of the time, unless a setting says less.
 _environment = {"REST_API_TIMEOUT_IN_MS": "0", **os.environ}

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.rows import Row, Unit
 from lambda_serving.api import codec
-from lambda_serving.config.settings import Settings
+from lambda_serving.config.server_flags import Settings
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.servables.servable import Signature, TensorSpec
 

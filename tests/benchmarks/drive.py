@@ -62,7 +62,7 @@ def _handler(name: str) -> _Handler:
 
         return handler
     from lambda_serving import function
-    from lambda_serving.config.settings import Settings
+    from lambda_serving.config.server_flags import Settings
 
     return function.start(Settings(model_name="MLP", model_base_path=str(MNIST / "saved")))
 

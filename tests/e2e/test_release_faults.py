@@ -23,7 +23,7 @@ from lambda_serving.errors import AlreadyExists, Unavailable
 from lambda_serving.release import handler as release_handler
 from lambda_serving.release.aws.policy_file import PolicyFile
 from lambda_serving.release.aws.stack import Clients, System
-from lambda_serving.release.deciding.version_step import BUILD_SECONDS
+from lambda_serving.release.deciding.next_step_of_version import BUILD_SECONDS
 from lambda_serving.release.golden import GOLDEN
 from lambda_serving.release.handler import Worker
 from lambda_serving.release.push import push

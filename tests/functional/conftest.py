@@ -59,7 +59,7 @@ def _make_app(manager: Manager) -> MakeApp:
     def create(flags: tuple[str, ...]) -> httpx.ASGITransport:
         # ---- THE ONE SPOT that knows how an app is made of a manager and flags ----
         from lambda_serving.api.rest import create_app
-        from lambda_serving.config.settings import Settings
+        from lambda_serving.config.server_flags import Settings
 
         settings = Settings(
             rest_api_enable_cors_support="--rest_api_enable_cors_support=true" in flags

@@ -19,12 +19,12 @@ import numpy as np
 import pytest
 
 from lambda_serving.api import codec
-from lambda_serving.api.held_bytes import Held, Room
 from lambda_serving.api.http import Bounded
 from lambda_serving.api.prediction_threads import Deadline, Gone, Threads
+from lambda_serving.api.request_memory import Held, Room
 from lambda_serving.api.rest import create_app
 from lambda_serving.api.rpc.services import Services
-from lambda_serving.config.settings import Settings
+from lambda_serving.config.server_flags import Settings
 from lambda_serving.core.basic_manager import Manager
 from lambda_serving.errors import Cancelled, ResourceExhausted
 from support.asgi import ask
@@ -46,7 +46,7 @@ _CHILD = dedent(
     from lambda_serving.core.basic_manager import Manager
     from lambda_serving.config.model_config import ModelConfig
     from lambda_serving.api.rest import create_app
-    from lambda_serving.config.settings import Settings
+    from lambda_serving.config.server_flags import Settings
     from lambda_serving.api.rpc.services import Services
     from lambda_serving.store import LocalStore
     from support.asgi import ask

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from lambda_serving.api.prediction_threads import Threads
 from lambda_serving.api.rest import Application, create_app
 from lambda_serving.api.rest.app import PAGES
-from lambda_serving.config.settings import Settings
+from lambda_serving.config.server_flags import Settings
 from lambda_serving.core.basic_manager import Loaded, Manager
 from lambda_serving.model_spec import ModelSpec
 from lambda_serving.servables import saved_model
@@ -143,7 +143,7 @@ def test_predicting_does_not_import_fastapi() -> None:
     program = """
 import sys
 from lambda_serving import function
-from lambda_serving.config.settings import Settings
+from lambda_serving.config.server_flags import Settings
 
 handler = function.start(Settings(model_name="m", model_base_path=sys.argv[1]))
 answer = handler({"instances": [1]}, None)

@@ -21,7 +21,7 @@ from lambda_serving.api.rpc.grpc_server import serving
 from lambda_serving.api.rpc.services import Reload, Services, no_reload
 from lambda_serving.config.model_config import ModelConfig
 from lambda_serving.config.servable_version_policy import Specific
-from lambda_serving.config.settings import Settings
+from lambda_serving.config.server_flags import Settings
 from lambda_serving.core.basic_manager import Loaded, Manager
 from lambda_serving.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from lambda_serving.model_spec import ModelSpec

@@ -7,7 +7,7 @@ import grpc
 import pytest
 
 from lambda_serving.api.rpc.grpc_server import serving
-from lambda_serving.config.settings import Settings
+from lambda_serving.config.server_flags import Settings
 from lambda_serving.core.basic_manager import Manager
 from support.conformance import Case
 from support.rpc_conformance import predictions, replay

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from lambda_serving import protos
 from lambda_serving.api.rpc.grpc_server import serving
 from lambda_serving.config import proto_text
-from lambda_serving.config.settings import Settings
+from lambda_serving.config.server_flags import Settings
 from lambda_serving.core.basic_manager import Manager
 from lambda_serving.errors import InvalidArgument, NotFound, Unavailable
 from support.rpc_client import arrays, call, free_port, predict_request

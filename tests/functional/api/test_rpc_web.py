@@ -15,11 +15,11 @@ import pytest
 from mangum.types import LambdaContext
 from starlette.types import ASGIApp
 
-from lambda_serving.api import dispatch
+from lambda_serving.api import inline_or_thread
 from lambda_serving.api.prediction_threads import Threads
 from lambda_serving.api.rest import create_app
 from lambda_serving.api.rpc import grpc_web, with_grpc_web
-from lambda_serving.config.settings import Settings
+from lambda_serving.config.server_flags import Settings
 from lambda_serving.core.basic_manager import Manager
 from lambda_serving.function.event_kinds import MAX_ANSWER, MAX_BYTES
 from lambda_serving.function.handler import Handler
@@ -97,7 +97,7 @@ def test_predicts_by_base64_in_one_piece_or_two(app: ASGIApp, cut: int) -> None:
 def test_large_base64_is_read_and_written_in_pieces(
     make: Callable[..., ASGIApp], count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatch, "_SMALL", 0)
+    monkeypatch.setattr(inline_or_thread, "_SMALL", 0)
     for name, size in (("_TEXT_PIECE", 8), ("_BINARY_PIECE", 6)):
         monkeypatch.setattr(grpc_web, name, size)
     request = predict_request("half_plus_two", {"x": np.ones(count, np.float32)})

@@ -12,7 +12,7 @@ import pytest
 from lambda_serving import protos
 from lambda_serving.api.rest import create_app
 from lambda_serving.api.rpc.grpc_server import serving
-from lambda_serving.config.settings import Settings
+from lambda_serving.config.server_flags import Settings
 from lambda_serving.core.basic_manager import Manager
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import InvalidArgument

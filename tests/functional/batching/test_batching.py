@@ -15,7 +15,7 @@ from lambda_serving.api.prediction_threads import Threads
 from lambda_serving.api.rest import create_app
 from lambda_serving.batching import Batcher, BatchingParameters, Report
 from lambda_serving.config.model_config import ModelConfig
-from lambda_serving.config.settings import Settings
+from lambda_serving.config.server_flags import Settings
 from lambda_serving.core.basic_manager import Manager
 from lambda_serving.errors import ServingError
 from lambda_serving.servables import saved_model

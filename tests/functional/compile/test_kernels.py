@@ -23,9 +23,9 @@ from lambda_serving.dtypes import Array, DType
 from lambda_serving.servables import compiled, saved_model
 from lambda_serving.servables.servable import Servable
 from lambda_serving.servables.tensorflow_c import library
-from lambda_serving.servables.tensorflow_c.mapped import assign
-from lambda_serving.servables.tensorflow_c.reading import reading
+from lambda_serving.servables.tensorflow_c.mapped_weights import assign
 from lambda_serving.servables.tensorflow_c.session import load_session
+from lambda_serving.servables.tensorflow_c.weights_reader import reading
 from support.build_convolutions import SIGNATURES
 from support.graphs import add, constants, graph, save
 

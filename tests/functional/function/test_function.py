@@ -20,7 +20,7 @@ import pytest
 import snapshot_restore_py
 from mangum.types import LambdaContext
 
-from lambda_serving.config.settings import Settings
+from lambda_serving.config.server_flags import Settings
 from lambda_serving.core.basic_manager import Manager
 from lambda_serving.function.event_kinds import MAX_ANSWER
 from lambda_serving.function.handler import Handler

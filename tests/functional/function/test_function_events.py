@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from mangum.types import LambdaContext
 
 from lambda_serving.config.model_config import ModelConfig
-from lambda_serving.config.settings import Settings
+from lambda_serving.config.server_flags import Settings
 from lambda_serving.core.basic_manager import Manager
 from lambda_serving.function.handler import Handler
 from lambda_serving.servables import saved_model

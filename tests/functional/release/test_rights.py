@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from lambda_serving.cli.batch import batch
-from lambda_serving.cli.policy import label, rollback, set_policy
+from lambda_serving.cli.policy_label_rollback import label, rollback, set_policy
 from lambda_serving.cli.push import push
 from lambda_serving.cli.reconcile import reconcile, status
 from lambda_serving.model_spec import ServableId

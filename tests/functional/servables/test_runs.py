@@ -20,7 +20,7 @@ from lambda_serving.errors import Cancelled, DeadlineExceeded, InvalidArgument
 from lambda_serving.servables import saved_model
 from lambda_serving.servables.cancellation import Cancellation
 from lambda_serving.servables.servable import Servable
-from lambda_serving.servables.tensorflow_c.stops import Places
+from lambda_serving.servables.tensorflow_c.stopping_runs import Places
 from support.graphs import add, constants, graph, save
 from support.grpc_web import frame
 from support.rpc_client import call, free_port, path_of, predict_request

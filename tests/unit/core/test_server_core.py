@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lambda_serving.config.model_config import ModelConfig
-from lambda_serving.config.settings import Settings
+from lambda_serving.config.server_flags import Settings
 from lambda_serving.core.basic_manager import Manager, State
 from lambda_serving.core.server_core import ServerCore
 from lambda_serving.errors import (

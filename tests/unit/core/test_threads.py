@@ -19,7 +19,7 @@ from lambda_serving.batching.queue import Batch
 from lambda_serving.batching.scheduler import Scheduler
 from lambda_serving.call_record import OK, CallRecord
 from lambda_serving.config.model_config import Logging, ModelConfig
-from lambda_serving.config.settings import Settings
+from lambda_serving.config.server_flags import Settings
 from lambda_serving.core import threads
 from lambda_serving.core.basic_manager import Manager
 from lambda_serving.core.server_core import ServerCore

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lambda_serving.config.settings import Settings
+from lambda_serving.config.server_flags import Settings
 from support.template_rules import View
 
 _ROOT = Path(__file__).parents[3]
@@ -50,7 +50,7 @@ def _number(text: str) -> int:
             "operations",
             r"40, ... (\S+) s",
             1,
-            "release/deciding/version_step",
+            "release/deciding/next_step_of_version",
             r"LONGEST_PAUSE_SECONDS = (\d+)",
         ),
         ("operations", r"10, ... (\S+) s", 1, "release/handler", r"_BACKOFF_SECONDS = .*\b(\d+)\)"),

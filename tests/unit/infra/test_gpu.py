@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from lambda_serving.config.settings import flags
+from lambda_serving.config.server_flags import flags
 from support.template_rules import View
 
 _ROOT = Path(__file__).parents[3]

@@ -38,7 +38,7 @@ from lambda_serving.release.deciding.model_state import (
     State,
 )
 from lambda_serving.release.deciding.next_action import next_action, plan
-from lambda_serving.release.deciding.version_step import BUILD_SECONDS, BUILDS
+from lambda_serving.release.deciding.next_step_of_version import BUILD_SECONDS, BUILDS
 
 
 def _built(version: int, warm: int | None = None, **more: Any) -> Record:

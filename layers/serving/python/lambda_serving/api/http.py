@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lambda_serving.api.held_bytes import Held, Room
+from lambda_serving.api.request_memory import Held, Room
 from lambda_serving.call_record import request_id
 from lambda_serving.errors import Cancelled, PayloadTooLarge, Unavailable
 

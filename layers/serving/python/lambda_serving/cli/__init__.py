@@ -9,7 +9,7 @@ from lambda_serving import __version__
 from lambda_serving.cli.batch import batch
 from lambda_serving.cli.compile import compile_command
 from lambda_serving.cli.inspect import inspect
-from lambda_serving.cli.policy import label, rollback, set_policy
+from lambda_serving.cli.policy_label_rollback import label, rollback, set_policy
 from lambda_serving.cli.predict import predict
 from lambda_serving.cli.push import push
 from lambda_serving.cli.reconcile import reconcile, status

@@ -10,7 +10,7 @@ import click
 
 from lambda_serving import __version__
 from lambda_serving.cli import unsupported_flags
-from lambda_serving.config.settings import Flag, Settings, flags
+from lambda_serving.config.server_flags import Flag, Settings, flags
 from lambda_serving.servables.tensorflow_c.library import library
 from lambda_serving.servables.tensorflow_c.library import version as tensorflow_version
 

@@ -7,7 +7,7 @@ from typing import Any
 from lambda_serving.compile.graphs import constant, drop, node_name, reachable, set_inputs
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.servables.compiled import ASSIGNMENT, FEED, WEIGHTS
-from lambda_serving.servables.tensorflow_c.reading import file_name
+from lambda_serving.servables.tensorflow_c.weights_reader import file_name
 
 __all__ = ["LEAST_BYTES", "map_constants", "map_variables"]
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from typing import Self
 
 from lambda_serving.config.model_config import ModelConfig, check
-from lambda_serving.config.settings import Settings
+from lambda_serving.config.server_flags import Settings
 from lambda_serving.core import threads
 from lambda_serving.core.aspired_versions_manager import AspiredVersionsManager, Retries
 from lambda_serving.core.basic_manager import Manager

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from lambda_serving.config.model_config import ModelConfig
-from lambda_serving.config.settings import Settings
+from lambda_serving.config.server_flags import Settings
 from lambda_serving.core.basic_manager import Manager
 from lambda_serving.servables.saved_model import load
 from lambda_serving.servables.servable import Servable
@@ -15,7 +15,7 @@ from lambda_serving.servables.warmup import WarmUp
 from lambda_serving.store import open_store
 
 if TYPE_CHECKING:
-    from lambda_serving.servables.tensorflow_c.sharing import Shared
+    from lambda_serving.servables.tensorflow_c.shared_memory import Shared
 
 __all__ = ["LoadMetrics", "open_manager"]
 

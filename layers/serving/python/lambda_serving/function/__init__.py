@@ -5,7 +5,7 @@ from pathlib import Path
 from tempfile import mkdtemp  # noqa: TID251 - see `start`
 from typing import TYPE_CHECKING
 
-from lambda_serving.config.settings import Settings
+from lambda_serving.config.server_flags import Settings
 from lambda_serving.errors import InvalidArgument
 
 if TYPE_CHECKING:

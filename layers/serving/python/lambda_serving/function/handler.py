@@ -9,7 +9,7 @@ from mangum.types import LambdaContext
 
 from lambda_serving.api.rest import create_app, http_status
 from lambda_serving.api.rpc import with_grpc_web
-from lambda_serving.config.settings import Settings
+from lambda_serving.config.server_flags import Settings
 from lambda_serving.core.basic_manager import Manager
 from lambda_serving.errors import ServingError
 from lambda_serving.function.event_kinds import KINDS, MAX_BYTES, TEXT, Event

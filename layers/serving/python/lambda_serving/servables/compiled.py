@@ -23,7 +23,7 @@ from lambda_serving.errors import (
     ServingError,
 )
 from lambda_serving.servables.servable import Function
-from lambda_serving.servables.tensorflow_c.mapped import MappedFile
+from lambda_serving.servables.tensorflow_c.mapped_weights import MappedFile
 from lambda_serving.servables.tensorflow_c.session import Session, SessionFunction
 
 __all__ = [

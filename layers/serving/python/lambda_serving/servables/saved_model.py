@@ -19,16 +19,21 @@ from lambda_serving.servables.servable import (
     TensorSpec,
 )
 from lambda_serving.servables.session_overrides import overridden
-from lambda_serving.servables.tensorflow_c.costs import Costs
+from lambda_serving.servables.tensorflow_c.graph_costs import Costs
 from lambda_serving.servables.tensorflow_c.library import version as tensorflow_version
-from lambda_serving.servables.tensorflow_c.mapped import MappedFile, Values, assign, map_files
+from lambda_serving.servables.tensorflow_c.mapped_weights import (
+    MappedFile,
+    Values,
+    assign,
+    map_files,
+)
 from lambda_serving.servables.tensorflow_c.session import Session, load_session
 from lambda_serving.servables.tensorflow_c.variables import uninitialized_variables
 from lambda_serving.servables.warmup import WarmUp
 from lambda_serving.servables.warmup import warm_up as run_warm_up
 
 if TYPE_CHECKING:
-    from lambda_serving.servables.tensorflow_c.sharing import Shared
+    from lambda_serving.servables.tensorflow_c.shared_memory import Shared
 
 __all__ = ["load"]
 
@@ -205,7 +210,9 @@ def _weights(
     if files_stay and os.statvfs(path).f_flag & os.ST_RDONLY:
         yield map_files
         return
-    from lambda_serving.servables.tensorflow_c.reading import reading  # mapping does not need it
+    from lambda_serving.servables.tensorflow_c.weights_reader import (
+        reading,  # mapping does not need it
+    )
 
     with reading(compiled.weights_in(path), shared) as read:
         yield lambda _: read()

@@ -21,7 +21,7 @@ from lambda_serving.api.http import Bounded
 from lambda_serving.api.prediction_threads import Threads
 from lambda_serving.api.rest import create_app
 from lambda_serving.api.rpc import with_grpc_web
-from lambda_serving.config.settings import Settings
+from lambda_serving.config.server_flags import Settings
 from lambda_serving.core.basic_manager import Manager
 from lambda_serving.server.http_protocol import protocol
 from lambda_serving.server.shutdown import ShutdownSignals

@@ -2,7 +2,7 @@
 
 import socket
 
-from lambda_serving.config.settings import Settings
+from lambda_serving.config.server_flags import Settings
 from lambda_serving.errors import Unavailable
 
 __all__ = ["grpc_listener", "rest_listener"]

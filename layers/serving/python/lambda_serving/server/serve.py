@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from lambda_serving.config.model_config import ModelConfig
-from lambda_serving.config.settings import Settings
+from lambda_serving.config.server_flags import Settings
 from lambda_serving.core.basic_manager import Manager
 from lambda_serving.core.server_core import ServerCore
 from lambda_serving.core.startup import open_manager
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lambda_serving.api.rpc.services import Reload
     from lambda_serving.batching import Batcher
     from lambda_serving.monitoring import ServerMetrics
-    from lambda_serving.servables.tensorflow_c.sharing import Shared
+    from lambda_serving.servables.tensorflow_c.shared_memory import Shared
     from lambda_serving.server.http_server import Server
 
 __all__ = ["Process", "run", "serve"]

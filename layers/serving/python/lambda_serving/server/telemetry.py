@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from lambda_serving.call_record import Observers
 from lambda_serving.config.model_config import ModelConfig
-from lambda_serving.config.settings import Settings
+from lambda_serving.config.server_flags import Settings
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp

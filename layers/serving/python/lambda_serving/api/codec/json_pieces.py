@@ -13,8 +13,8 @@ from os import urandom
 import numpy as np
 
 from lambda_serving.api.codec import json_fast, rapidjson_dialect
+from lambda_serving.api.codec.freeing_json import release
 from lambda_serving.api.codec.json_positions import OPENING, marks, steps
-from lambda_serving.api.codec.json_release import release
 from lambda_serving.api.codec.rapidjson_dialect import Container, Json
 from lambda_serving.dtypes import Array
 from lambda_serving.errors import InvalidArgument

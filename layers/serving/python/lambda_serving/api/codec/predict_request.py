@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from lambda_serving.api.codec import numbers, row_format, values
+from lambda_serving.api.codec.freeing_json import release
 from lambda_serving.api.codec.json_in_errors import echo, plain
 from lambda_serving.api.codec.json_reader import LARGE, Json, Limits
 from lambda_serving.api.codec.json_reader import parse as parse_json
-from lambda_serving.api.codec.json_release import release
 from lambda_serving.api.codec.numbers import Numbers
 from lambda_serving.dtypes import Array
 from lambda_serving.errors import InvalidArgument

@@ -8,7 +8,7 @@ from starlette.types import Receive, Scope, Send
 from lambda_serving.api.prediction_threads import Threads
 from lambda_serving.api.rest.v1 import Serving
 from lambda_serving.call_record import Observers
-from lambda_serving.config.settings import Settings
+from lambda_serving.config.server_flags import Settings
 from lambda_serving.core.basic_manager import Manager
 
 if TYPE_CHECKING:

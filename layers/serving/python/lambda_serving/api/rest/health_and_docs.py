@@ -6,7 +6,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 
-from lambda_serving.api.dispatch import UNEXPECTED
+from lambda_serving.api.inline_or_thread import UNEXPECTED
 from lambda_serving.api.rest import http_status, openapi
 from lambda_serving.core.basic_manager import Manager
 

@@ -9,13 +9,13 @@ from typing import TypeVar
 from starlette.types import Receive, Scope, Send
 
 from lambda_serving.api import codec, http
-from lambda_serving.api.dispatch import Place, Prediction, convert, failure, is_small
 from lambda_serving.api.http import Answer, Header
+from lambda_serving.api.inline_or_thread import Place, Prediction, convert, failure, is_small
 from lambda_serving.api.prediction_threads import Deadline, Threads
 from lambda_serving.api.rest import http_status, status_and_metadata, urls
 from lambda_serving.api.rest.urls import Call, Verb
 from lambda_serving.call_record import CallRecord, Observers
-from lambda_serving.config.settings import Settings
+from lambda_serving.config.server_flags import Settings
 from lambda_serving.core.basic_manager import Loaded, Manager
 from lambda_serving.servables import inference
 from lambda_serving.servables.inference import Run

@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from lambda_serving.api.held_bytes import Held
+from lambda_serving.api.request_memory import Held
 from lambda_serving.api.rpc import grpc_status
 from lambda_serving.api.rpc.services import Circumstances, Services, timeout_ms
 from lambda_serving.call_record import request_id

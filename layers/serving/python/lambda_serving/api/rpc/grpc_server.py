@@ -21,7 +21,7 @@ from lambda_serving.api.rpc.services import Counters, Reload, Services, no_reloa
 from lambda_serving.api.rpc.tls import credentials
 from lambda_serving.api.rpc.unix_sockets import taken
 from lambda_serving.call_record import Observers
-from lambda_serving.config.settings import Settings
+from lambda_serving.config.server_flags import Settings
 from lambda_serving.core.basic_manager import Manager
 from lambda_serving.errors import InvalidArgument, Unavailable
 

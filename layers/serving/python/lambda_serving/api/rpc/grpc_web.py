@@ -19,15 +19,15 @@ from urllib.parse import quote
 from starlette.types import Receive, Scope, Send
 
 from lambda_serving.api import http
-from lambda_serving.api.dispatch import convert
 from lambda_serving.api.http import Answer, Header
+from lambda_serving.api.inline_or_thread import convert
 from lambda_serving.api.prediction_threads import Threads
 from lambda_serving.api.rpc import grpc_status
 from lambda_serving.api.rpc.grpc_status import Reply, refusal
 from lambda_serving.api.rpc.grpc_web_addresses import Address
 from lambda_serving.api.rpc.services import Circumstances, Services, timeout_ms
 from lambda_serving.call_record import Observers
-from lambda_serving.config.settings import Settings
+from lambda_serving.config.server_flags import Settings
 from lambda_serving.core.basic_manager import Manager
 from lambda_serving.errors import (
     InvalidArgument,

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from lambda_serving.api.prediction_threads import Threads
 from lambda_serving.api.rpc import grpc_web_addresses
 from lambda_serving.call_record import Observers
-from lambda_serving.config.settings import Settings
+from lambda_serving.config.server_flags import Settings
 from lambda_serving.core.basic_manager import Manager
 
 if TYPE_CHECKING:

@@ -6,15 +6,15 @@ from functools import partial
 from typing import Any
 
 from lambda_serving import protos
-from lambda_serving.api.dispatch import Place, Prediction, failure, is_small
-from lambda_serving.api.held_bytes import Held, Room
+from lambda_serving.api.inline_or_thread import Place, Prediction, failure, is_small
 from lambda_serving.api.prediction_threads import Deadline, Gone, Threads
+from lambda_serving.api.request_memory import Held, Room
 from lambda_serving.api.rpc import examples, grpc_status, large_requests, model_service, predict
 from lambda_serving.api.rpc.grpc_status import Reply, refusal
 from lambda_serving.api.rpc.large_answers import serialized
 from lambda_serving.call_record import OK, UNRECORDED, CallRecord, Observers
 from lambda_serving.config.model_config import ModelConfig
-from lambda_serving.config.settings import Settings
+from lambda_serving.config.server_flags import Settings
 from lambda_serving.core.basic_manager import Loaded, Manager
 from lambda_serving.errors import Code, InvalidArgument, ResourceExhausted, Unimplemented
 from lambda_serving.model_spec import ModelSpec

@@ -29,7 +29,7 @@ from lambda_serving.release.deciding.model_state import (
     Refusal,
     State,
 )
-from lambda_serving.release.deciding.version_step import LONGEST_LOOK_SECONDS, pause, step
+from lambda_serving.release.deciding.next_step_of_version import LONGEST_LOOK_SECONDS, pause, step
 
 __all__ = ["next_action", "plan"]
 

@@ -232,7 +232,9 @@ def load_op_library(path: str) -> None:
     """
     if path in _op_libraries():
         return
-    from lambda_serving.servables.tensorflow_c.needing import shared_object  # few models need it
+    from lambda_serving.servables.tensorflow_c.linker_order import (
+        shared_object,  # few models need it
+    )
 
     tensorflow, wanted = _path(), Path(path)
     if wanted.exists():  # otherwise the linker searches its own folders

@@ -24,8 +24,8 @@ from lambda_serving.servables.tensorflow_c.library import (
     status,
     trim_memory,
 )
-from lambda_serving.servables.tensorflow_c.quickness import Quickness
-from lambda_serving.servables.tensorflow_c.stops import Places, Stops, run_options
+from lambda_serving.servables.tensorflow_c.quick_runs import Quickness
+from lambda_serving.servables.tensorflow_c.stopping_runs import Places, Stops, run_options
 from lambda_serving.servables.tensorflow_c.tensors import array_of, new_tensor
 
 __all__ = ["Session", "SessionFunction", "load_session"]

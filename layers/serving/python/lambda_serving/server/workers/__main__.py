@@ -10,7 +10,7 @@ import threading
 
 from lambda_serving.errors import ServingError
 from lambda_serving.servables.tensorflow_c.library import library
-from lambda_serving.servables.tensorflow_c.sharing import Shared
+from lambda_serving.servables.tensorflow_c.shared_memory import Shared
 from lambda_serving.server.workers.worker import Worker
 
 __all__: list[str] = []

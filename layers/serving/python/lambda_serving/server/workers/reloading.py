@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from lambda_serving import protos
 from lambda_serving.config import model_config
 from lambda_serving.config.model_config import ModelConfig
-from lambda_serving.config.settings import Settings
+from lambda_serving.config.server_flags import Settings
 from lambda_serving.core.server_core import ServerCore
 from lambda_serving.errors import ServingError, Unknown, of_code
 

@@ -15,9 +15,9 @@ from dataclasses import asdict, replace
 from time import monotonic
 
 from lambda_serving import protos
-from lambda_serving.config.settings import Settings
+from lambda_serving.config.server_flags import Settings
 from lambda_serving.errors import InvalidArgument, Unavailable
-from lambda_serving.servables.tensorflow_c.sharing import new_memory
+from lambda_serving.servables.tensorflow_c.shared_memory import new_memory
 from lambda_serving.server.listeners import grpc_listener, rest_listener
 from lambda_serving.server.shutdown import shutdown_signals
 from lambda_serving.server.workers.frames import Frame, Kind, joined

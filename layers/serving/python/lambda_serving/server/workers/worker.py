@@ -13,7 +13,7 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING
 
-from lambda_serving.config.settings import Settings
+from lambda_serving.config.server_flags import Settings
 from lambda_serving.core import threads
 from lambda_serving.core.server_core import ServerCore
 from lambda_serving.errors import ServingError

@@ -17,8 +17,8 @@ from itertools import accumulate
 from lambda_serving.dtypes import DType
 from lambda_serving.errors import DataLoss
 from lambda_serving.servables.tensorflow_c import memory
-from lambda_serving.servables.tensorflow_c.mapped import MappedFile, Values, opened
-from lambda_serving.servables.tensorflow_c.sharing import Shared, new_memory, seal
+from lambda_serving.servables.tensorflow_c.mapped_weights import MappedFile, Values, opened
+from lambda_serving.servables.tensorflow_c.shared_memory import Shared, new_memory, seal
 
 __all__ = ["file_name", "reading"]
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lambda_serving.servables.tensorflow_c.costs import Costs
+from lambda_serving.servables.tensorflow_c.graph_costs import Costs
 from support.graphs import add, constants, graph
 
 

@@ -12,9 +12,9 @@ import pytest
 
 from lambda_serving.dtypes import DType
 from lambda_serving.errors import DataLoss
-from lambda_serving.servables.tensorflow_c.mapped import MappedFile, Values
-from lambda_serving.servables.tensorflow_c.reading import file_name, reading
-from lambda_serving.servables.tensorflow_c.sharing import Shared, new_memory, seal
+from lambda_serving.servables.tensorflow_c.mapped_weights import MappedFile, Values
+from lambda_serving.servables.tensorflow_c.shared_memory import Shared, new_memory, seal
+from lambda_serving.servables.tensorflow_c.weights_reader import file_name, reading
 
 _SIZES = (5_000_000, 70_001, 4096, 33, 0)
 _MB = 2**20

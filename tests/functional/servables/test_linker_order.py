@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lambda_serving.servables.tensorflow_c.needing import shared_object
+from lambda_serving.servables.tensorflow_c.linker_order import shared_object
 
 
 def _library(folder: Path, name: str, source: str) -> Path:

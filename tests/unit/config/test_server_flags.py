@@ -4,7 +4,7 @@ import pytest
 
 from lambda_serving import protos
 from lambda_serving.config.model_config import ModelConfig
-from lambda_serving.config.settings import Settings, flags
+from lambda_serving.config.server_flags import Settings, flags
 from lambda_serving.errors import InvalidArgument
 
 
