@@ -42,7 +42,7 @@ from lambda_serving.servables.tensorflow_c import library
 from lambda_serving.servables.tensorflow_c.mapped_weights import MappedFile, assign, map_files
 from lambda_serving.servables.tensorflow_c.session import load_session
 from lambda_serving.store import LocalStore
-from lambda_serving.store.local import LocalVersion
+from lambda_serving.store.local_push_target import LocalVersion
 from support.answers import ANSWERS
 from support.server_process import COMMAND, MNIST
 

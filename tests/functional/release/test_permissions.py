@@ -21,7 +21,7 @@ from lambda_serving.release.aws.events import Reporter
 from lambda_serving.release.aws.policy_file import PolicyFile
 from lambda_serving.release.build.handler import build
 from lambda_serving.store.manifest import MANIFEST, Manifest
-from lambda_serving.store.s3 import S3Store
+from lambda_serving.store.s3_store import S3Store
 from support import cloud
 from support.aws_plane import Plane
 from support.cloud import SYSTEM, Cloud

@@ -16,7 +16,9 @@ from click import Command
 from click.testing import CliRunner
 from moto.server import ThreadedMotoServer
 
-from lambda_serving.cli.policy_label_rollback import label, rollback, set_policy
+from lambda_serving.cli.label import label
+from lambda_serving.cli.rollback import rollback
+from lambda_serving.cli.set_policy import set_policy
 from lambda_serving.config.model_config import Logging, ModelConfig, parse
 from lambda_serving.config.servable_version_policy import All, Latest, Specific
 from lambda_serving.errors import (

@@ -20,7 +20,7 @@ from lambda_serving.model_spec import ServableId
 from lambda_serving.release.push import push
 from lambda_serving.servables import saved_model
 from lambda_serving.store import LocalStore
-from lambda_serving.store.local import LocalVersion
+from lambda_serving.store.local_push_target import LocalVersion
 from lambda_serving.store.push_target import open_version
 from support.server_process import COMMAND, MNIST
 from support.terminal import on_a_terminal

@@ -12,15 +12,17 @@ import pytest
 from click.testing import CliRunner
 
 from lambda_serving.cli.batch import batch
-from lambda_serving.cli.policy_label_rollback import label, rollback, set_policy
+from lambda_serving.cli.label import label
 from lambda_serving.cli.push import push
 from lambda_serving.cli.reconcile import reconcile, status
+from lambda_serving.cli.rollback import rollback
+from lambda_serving.cli.set_policy import set_policy
 from lambda_serving.model_spec import ServableId
 from lambda_serving.release.aws.bucket import BucketReleases
 from lambda_serving.release.aws.build_orders import Order
 from lambda_serving.release.aws.events import Reporter
 from lambda_serving.release.build.handler import build
-from lambda_serving.store.s3 import S3Store
+from lambda_serving.store.s3_store import S3Store
 from support import cloud, iam
 from support.aws_plane import Plane
 from support.cloud import ACCOUNT, REGION, SYSTEM, Cloud

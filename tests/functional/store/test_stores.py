@@ -47,11 +47,11 @@ from lambda_serving.release.push import Pushed, push
 from lambda_serving.servables import saved_model
 from lambda_serving.servables.servable import Servable
 from lambda_serving.store import LocalStore, Store, open_store
-from lambda_serving.store.local import LocalVersion
+from lambda_serving.store.local_push_target import LocalVersion
 from lambda_serving.store.manifest import MANIFEST, PUSH, File, Found, Manifest
 from lambda_serving.store.push_target import VersionFolder
-from lambda_serving.store.s3 import S3Store
 from lambda_serving.store.s3_push_target import S3Version
+from lambda_serving.store.s3_store import S3Store
 from support.server_process import MNIST, running, until
 
 if TYPE_CHECKING:
@@ -301,7 +301,7 @@ class StoreContract:
             store.fetch(ServableId("m", 1))
         assert str(refused.value) == (
             f"b/d in {version} is not what was pushed: its manifest lists 6 bytes with sha256"
-            f" {sha256(b'second').hexdigest()}, found were 6 with {sha256(b'SECOND').hexdigest()}."
+            f" {sha256(b'second').hexdigest()}, but it has 6 with {sha256(b'SECOND').hexdigest()}."
             " Push the SavedModel again, as a new version"
         )
 
@@ -552,8 +552,7 @@ class TestS3Store(_BucketContract, GuardedContract):
         with pytest.raises(PermissionDenied) as refused:
             push(source, version, _load)
         assert str(refused.value) == (
-            f"Could not write {version}/push.json: access is denied. Allow s3:PutObject and"
-            " s3:AbortMultipartUpload on its objects"
+            f"Could not write {version}/push.json: access is denied. Allow s3:PutObject on it"
         )
 
     def test_broken_off_parts_are_removed(

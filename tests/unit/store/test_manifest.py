@@ -128,7 +128,7 @@ def test_links_and_special_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "link").unlink()
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "socket"))
-        with pytest.raises(InvalidArgument, match="/socket is no regular file, which not every"):
+        with pytest.raises(InvalidArgument, match="/socket is not a regular file, which not every"):
             files_in(tmp_path)
 
 

@@ -6,7 +6,7 @@ import pytest
 from lambda_serving.errors import Unavailable, Unimplemented
 from lambda_serving.model_spec import ServableId
 from lambda_serving.store import LocalStore, open_store
-from lambda_serving.store.local import by_version
+from lambda_serving.store.names import by_version
 
 
 def test_counts_only_names_that_are_whole_numbers() -> None:
@@ -42,6 +42,6 @@ def test_a_bucket_without_boto3_tells_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "boto3", None)
-    monkeypatch.delitem(sys.modules, "lambda_serving.store.s3", raising=False)
+    monkeypatch.delitem(sys.modules, "lambda_serving.store.s3_store", raising=False)
     with pytest.raises(Unimplemented, match=r"needs boto3: pip install 'lambda-serving\[s3\]'"):
         open_store({"m": "s3://bucket/m"}, tmp_path)

@@ -15,7 +15,7 @@ import pytest
 from lambda_serving.compile.folders import written_whole
 from lambda_serving.store import temporary
 from lambda_serving.store.job_files import open_outputs
-from lambda_serving.store.local import LocalVersion
+from lambda_serving.store.local_push_target import LocalVersion
 from lambda_serving.store.manifest import PUSH, Manifest
 
 _MOST_STEPS = 5000

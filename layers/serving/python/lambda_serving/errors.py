@@ -10,6 +10,8 @@ a code are in `api.rest.http_status` and `api.rpc.grpc_status`.
 """
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import ClassVar
 
@@ -36,7 +38,7 @@ __all__ = [
     "Unimplemented",
     "Unknown",
     "of_code",
-    "of_disk",
+    "translate_os_errors",
 ]
 
 
@@ -154,11 +156,19 @@ def of_code(code: int, message: str) -> ServingError:
     return _CLASSES.get(code, Unknown)(message)
 
 
-def of_disk(error: OSError, attempt: str) -> ServingError:
-    """The error for an OSError: PermissionDenied, DiskFull or Unavailable.
+@contextmanager
+def translate_os_errors(attempt: str) -> Iterator[None]:
+    """Turns an OSError into PermissionDenied, DiskFull or Unavailable.
 
     Its message says "Could not `attempt`", for example "read /models/m", and why.
     """
+    try:
+        yield
+    except OSError as error:
+        raise _of_disk(error, attempt) from error
+
+
+def _of_disk(error: OSError, attempt: str) -> ServingError:
     reason = error.strerror or str(error)
     told = f"Could not {attempt}: {reason}" + (f" ({error.filename})" if error.filename else "")
     if isinstance(error, PermissionError):

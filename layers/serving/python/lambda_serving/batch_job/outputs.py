@@ -104,11 +104,9 @@ class Writer(Protocol):
 
     def add(self, chunk: Chunk) -> None:
         """Raises InvalidArgument for outputs that the format cannot hold."""
-        ...
 
     def finish(self) -> None:
         """All rows were added."""
-        ...
 
 
 def open_writer(path: Path, row_format: RowFormat) -> Writer:

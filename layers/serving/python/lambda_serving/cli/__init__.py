@@ -9,11 +9,13 @@ from lambda_serving import __version__
 from lambda_serving.cli.batch import batch
 from lambda_serving.cli.compile import compile_command
 from lambda_serving.cli.inspect import inspect
-from lambda_serving.cli.policy_label_rollback import label, rollback, set_policy
+from lambda_serving.cli.label import label
 from lambda_serving.cli.predict import predict
 from lambda_serving.cli.push import push
 from lambda_serving.cli.reconcile import reconcile, status
+from lambda_serving.cli.rollback import rollback
 from lambda_serving.cli.serve import serve
+from lambda_serving.cli.set_policy import set_policy
 from lambda_serving.errors import ServingError
 from lambda_serving.server.shutdown import shutdown_signals
 
@@ -29,17 +31,10 @@ def _commands(context: click.Context) -> None:
         _end_by_signals()
 
 
-_commands.add_command(serve)
-_commands.add_command(predict)
-_commands.add_command(inspect)
-_commands.add_command(compile_command)
-_commands.add_command(push)
-_commands.add_command(batch)
-_commands.add_command(status)
-_commands.add_command(reconcile)
-_commands.add_command(set_policy)
-_commands.add_command(label)
-_commands.add_command(rollback)
+for _each in (serve, predict, inspect, compile_command, push, batch):
+    _commands.add_command(_each)
+for _each in (status, reconcile, set_policy, label, rollback):
+    _commands.add_command(_each)
 
 
 def _end_by_signals() -> None:

@@ -6,7 +6,7 @@ from lambda_serving.errors import NotFound
 from lambda_serving.model_spec import ServableId
 from lambda_serving.store import LocalStore, open_store
 from lambda_serving.store.address import Address
-from lambda_serving.store.local import by_version
+from lambda_serving.store.names import by_version
 from lambda_serving.store.other_formats import advice
 
 __all__ = ["exports", "newest"]

@@ -4,7 +4,6 @@ A flag that changes no answer is ignored, so that existing command lines keep wo
 somebody relies on is refused. Source: model_servers/main.cc.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -13,80 +12,47 @@ from lambda_serving.errors import InvalidArgument
 
 __all__ = ["options", "take"]
 
+_JIT = "functions with jit_compile are compiled"
+_ALTS = "ALTS is not supported, so calls would be unprotected. Use TLS: --ssl_config_file"
+_PLATFORM = "TensorFlow is the only platform. Use --tensorflow_session_config_file for its session"
+_FACTORY = "factories are C++ linked into tensorflow_model_server. See --tensorflow_*_parallelism"
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Unsupported:
-    """A flag: the value that matches what happens `here`, and why others change nothing."""
-
-    name: str
-    here: bool | int | str
-    why: str
-    refused: bool = False
-
-
-_FLAGS = (
-    _Unsupported(
-        name="flush_filesystem_caches",
-        here=False,
-        why="the kernel frees the page cache when memory is needed",
+# By flag: the value that matches what happens here, and why others have no effect or are refused.
+_IGNORED: dict[str, tuple[bool | int | str, str]] = {
+    "flush_filesystem_caches": (False, "the kernel frees the page cache when memory is needed"),
+    "remove_unused_fields_from_bundle_metagraph": (True, "only the signatures are kept"),
+    "num_tflite_pools": (0, "there is no TFLite"),
+    "num_tflite_interpreters_per_pool": (1, "there is no TFLite"),
+    "enable_signature_method_name_check": (
+        False,
+        "signatures are recognized by their tensors, as TensorFlow 2 uses one method name",
     ),
-    _Unsupported(
-        name="remove_unused_fields_from_bundle_metagraph",
-        here=True,
-        why="only the signatures are kept",
+    "xla_cpu_compilation_enabled": (True, _JIT),
+    "xla_gpu_compilation_enabled": (True, _JIT),
+    "enable_profiler": (False, "there is no profiler service"),
+    "skip_initialize_tpu": (True, "there are no TPUs"),
+}
+_REFUSED: dict[str, tuple[bool | int | str, str]] = {
+    "use_alts_credentials": (False, _ALTS),
+    "platform_config_file": ("", _PLATFORM),
+    "prefer_tflite_model": (
+        False,
+        "only SavedModels are served, and model.tflite may give other answers",
     ),
-    _Unsupported(name="num_tflite_pools", here=0, why="there is no TFLite"),
-    _Unsupported(name="num_tflite_interpreters_per_pool", here=1, why="there is no TFLite"),
-    _Unsupported(
-        name="enable_signature_method_name_check",
-        here=False,
-        why="signatures are recognized by their tensors, as TensorFlow 2 uses one method name",
-    ),
-    _Unsupported(
-        name="xla_cpu_compilation_enabled", here=True, why="functions with jit_compile are compiled"
-    ),
-    _Unsupported(
-        name="xla_gpu_compilation_enabled", here=True, why="functions with jit_compile are compiled"
-    ),
-    _Unsupported(name="enable_profiler", here=False, why="there is no profiler service"),
-    _Unsupported(name="skip_initialize_tpu", here=True, why="there are no TPUs"),
-    _Unsupported(
-        name="use_alts_credentials",
-        here=False,
-        why="ALTS is not supported, so calls would be unprotected. Use TLS: --ssl_config_file",
-        refused=True,
-    ),
-    _Unsupported(
-        name="platform_config_file",
-        here="",
-        why="TensorFlow is the only platform. Use --tensorflow_session_config_file for its session",
-        refused=True,
-    ),
-    _Unsupported(
-        name="prefer_tflite_model",
-        here=False,
-        why="only SavedModels are served, and model.tflite may give other answers",
-        refused=True,
-    ),
-    _Unsupported(
-        name="thread_pool_factory_config_file",
-        here="",
-        why="factories are C++ linked into tensorflow_model_server. See --tensorflow_*_parallelism",
-        refused=True,
-    ),
-)
+    "thread_pool_factory_config_file": ("", _FACTORY),
+}
 
 
 def options() -> list[click.Option]:
     """The flags as options; one that is not given is None."""
     return [
         click.Option(
-            [f"--{other.name}"],
-            type=type(other.here),
-            help=f"{'Refused' if other.refused else 'No effect'}: {other.why}",
-            **({"is_flag": False, "flag_value": True} if isinstance(other.here, bool) else {}),
+            [f"--{name}"],
+            type=type(here),
+            help=f"{'Refused' if name in _REFUSED else 'No effect'}: {why}",
+            **({"is_flag": False, "flag_value": True} if isinstance(here, bool) else {}),
         )
-        for other in _FLAGS
+        for name, (here, why) in (_IGNORED | _REFUSED).items()
     ]
 
 
@@ -95,14 +61,13 @@ def take(values: dict[str, Any]) -> list[str]:
 
     Raises InvalidArgument for a flag that is refused.
     """
-    given = [(other, values.pop(other.name)) for other in _FLAGS]
-    return [
-        _told(other, value) for other, value in given if value is not None and value != other.here
-    ]
-
-
-def _told(other: _Unsupported, value: Any) -> str:
-    text = str(value).lower() if isinstance(value, bool) else value
-    if other.refused:
-        raise InvalidArgument(f"--{other.name}={text} is not supported: {other.why}")
-    return f"--{other.name}={text} has no effect: {other.why}"
+    warnings = []
+    for name, (here, why) in (_IGNORED | _REFUSED).items():
+        value = values.pop(name)
+        if value is None or value == here:
+            continue
+        text = str(value).lower() if isinstance(value, bool) else value
+        if name in _REFUSED:
+            raise InvalidArgument(f"--{name}={text} is not supported: {why}")
+        warnings.append(f"--{name}={text} has no effect: {why}")
+    return warnings

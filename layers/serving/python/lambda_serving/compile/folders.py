@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lambda_serving.errors import of_disk
+from lambda_serving.errors import translate_os_errors
 from lambda_serving.store import temporary
 from lambda_serving.store.manifest import MANIFEST, PUSH
 
@@ -18,17 +18,15 @@ _NOT_BESIDE = frozenset(("saved_model.pb", "saved_model.pbtxt", "variables", MAN
 def written_whole(destination: Path) -> Iterator[Path]:
     """A temporary folder that is renamed to `destination` at the end, unless something fails.
 
-    Raises the error that `of_disk` gives for an OSError.
+    Raises what `translate_os_errors` raises.
     """
-    try:
+    with translate_os_errors(f"write {destination}"):
         destination.parent.mkdir(parents=True, exist_ok=True)
         with temporary.folder(f".{destination.name}-", destination.parent) as folder:
             made = folder / "model"
             made.mkdir()
             yield made
             made.rename(destination)
-    except OSError as error:
-        raise of_disk(error, f"write {destination}") from error
 
 
 def copy_beside_graph(export_dir: Path, destination: Path) -> None:

@@ -18,10 +18,16 @@ class Latest:
 
     num_versions: int = 1
 
+    def __str__(self) -> str:
+        return f"latest {self.num_versions}"
+
 
 @dataclass(frozen=True, slots=True)
 class All:
     """Every available version."""
+
+    def __str__(self) -> str:
+        return "all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +36,12 @@ class Specific:
 
     versions: frozenset[int]
 
+    def __str__(self) -> str:
+        return f"specific {','.join(map(str, sorted(self.versions)))}"
+
 
 VersionPolicy = Latest | All | Specific
+"""`str` gives it as the command `set-policy` takes it."""
 
 
 def aspired(policy: VersionPolicy, available: Collection[int]) -> list[int]:

@@ -41,11 +41,9 @@ class Host(Protocol):
 
     def opened(self, server: "Server") -> None:
         """The server accepts connections."""
-        ...
 
     def closing(self) -> None:
         """The server will soon refuse connections."""
-        ...
 
 
 def run(

@@ -46,23 +46,18 @@ class Process(Protocol):
 
         To be called before `loaded`.
         """
-        ...
 
     def failed_to_load(self, error: ServingError) -> None:
         """Raises the error, unless the process should serve the models that did load."""
-        ...
 
     def loaded(self, core: ServerCore) -> "Reload":
         """Waits until the ports may open; returns the function that reloads models."""
-        ...
 
     def opened(self, server: "Server") -> None:
         """As that of `http_server.Host`."""
-        ...
 
     def closing(self) -> None:
         """As that of `http_server.Host`."""
-        ...
 
 
 def serve(settings: Settings) -> None:

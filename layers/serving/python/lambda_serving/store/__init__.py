@@ -17,34 +17,29 @@ class Store(Protocol):
     def versions(self, name: str) -> list[int]:
         """Version numbers under the base path of model `name`, sorted.
 
-        Raises Unavailable or PermissionDenied when the base path cannot be read; that is not
-        "no versions".
+        Raises Unavailable or PermissionDenied when the base path cannot be read, which does not
+        mean "no versions".
         """
-        ...
 
     def contents(self, name: str) -> list[str]:
         """Some names found under the base path of model `name`, for messages."""
-        ...
 
     def fetch(self, servable: ServableId) -> Path:
-        """A local folder with the version's SavedModel; raises NotFound when it is not there.
+        """A local folder with the version's SavedModel; raises NotFound if it is not there.
 
-        A pushed version is compared with its manifest: Unavailable when files are missing or the
-        push has not ended, DataLoss when one has other bytes.
+        Compares a pushed version with its manifest: raises Unavailable when files are missing or
+        the push has not ended, and DataLoss when the content of one differs.
         """
-        ...
 
     def fingerprint(self, servable: ServableId) -> str:
-        """Changes whenever the version's files change; empty when it is not there."""
-        ...
+        """Changes whenever the version's files change; empty if it is not there."""
 
     def release(self, servable: ServableId) -> None:
-        """Ends the use of a fetched version; a download of it is deleted."""
-        ...
+        """Ends the use of a fetched version, and deletes a download of it."""
 
 
 def open_store(base_paths: Mapping[str, str], folder: Path) -> Store:
-    """The store of these base paths, by model: folders of this machine or `s3://bucket/prefix`.
+    """The store of these base paths, by model: local folders or `s3://bucket/prefix`.
 
     Versions from buckets are downloaded to `folder`, which no other configuration may share.
     Raises what `Address.parse` and `S3Store` raise.
@@ -56,7 +51,7 @@ def open_store(base_paths: Mapping[str, str], folder: Path) -> Store:
     local = LocalStore({name: path for name, path in base_paths.items() if not in_bucket[name]})
     if not any(in_bucket.values()):
         return local
-    from lambda_serving.store.s3 import S3Store  # boto3 takes 0.3 s to import
+    from lambda_serving.store.s3_store import S3Store  # boto3 takes 0.3 s to import
 
     buckets = S3Store({name: path for name, path in base_paths.items() if in_bucket[name]}, folder)
     return _ByModel({name: buckets if in_bucket[name] else local for name in base_paths})

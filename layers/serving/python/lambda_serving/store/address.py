@@ -1,4 +1,4 @@
-"""Where files lie: on this machine or in an S3 bucket. Only this module tells the two apart."""
+"""Where files lie: on this machine or in an S3 bucket. Only this module tells them apart."""
 
 import re
 from dataclasses import dataclass, replace
@@ -14,18 +14,17 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """`s3://bucket/path`, without a slash at the end, or a path as given, whose bucket is empty."""
+    """`s3://bucket/path` without a slash at the end, or a local path, with an empty bucket."""
 
     bucket: str
     path: str
 
     @classmethod
     def parse(cls, text: str, what: str = "The base path") -> Self:
-        """The address that a user gave; `what` names it in errors.
+        """The address that a user gave; errors call it `what`.
 
-        Raises Unimplemented for another scheme and for a bucket when boto3 is not installed, so
-        a module that imports boto3 can be imported afterwards, and InvalidArgument for s3://
-        without a bucket.
+        Raises InvalidArgument for s3:// without a bucket, and Unimplemented for another scheme and
+        for a bucket without boto3: once this returns a bucket, `store.s3` can be imported.
         """
         scheme = _SCHEME.match(text)
         if not scheme:
@@ -44,7 +43,7 @@ class Address:
 
     @classmethod
     def in_bucket(cls, text: str, what: str = "The base path") -> Self:
-        """As `parse`; raises InvalidArgument for a path of this machine, too."""
+        """As `parse`; also raises InvalidArgument for a local path."""
         address = cls.parse(text, what)
         if not address.is_bucket:
             raise InvalidArgument(f"{what} must be in a bucket, s3://BUCKET/PREFIX; got {text}")
@@ -56,14 +55,14 @@ class Address:
 
     @property
     def prefix(self) -> str:
-        """What the keys below it begin with: empty, or it ends with a slash."""
+        """The beginning of keys below it: empty, or with a slash at the end."""
         return f"{self.path}/" if self.path else ""
 
     def __truediv__(self, name: str) -> Self:
         return replace(self, path=self.prefix + name)
 
     def parent_and_name(self) -> tuple[Self, str]:
-        """The folder of a base path's models, and the model's name.
+        """The folder that a base path is in, and the model's name.
 
         Raises InvalidArgument for a base path without a name.
         """

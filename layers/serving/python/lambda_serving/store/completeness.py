@@ -1,4 +1,4 @@
-"""Whether all of a version is there, and as it was pushed."""
+"""Checks that a version is complete and has the content that was pushed."""
 
 import re
 from collections.abc import Set as AbstractSet
@@ -16,14 +16,14 @@ _SHARD = re.compile(r"variables/variables\.data-[0-9]{5}-of-([0-9]{5})")
 
 
 class Incomplete(Unavailable):
-    """Files of a version are missing: they may come yet, or never."""
+    """A version lacks files; they may still arrive."""
 
 
 def check_complete(version: object, names: AbstractSet[str], manifest: Manifest | None) -> None:
-    """Raises Incomplete when files are missing from `names`, those below the version.
+    """Raises Incomplete if files are missing from `names`, which are the version's files.
 
-    Without a manifest, a push has not ended or nobody pushed: then this tells, as far as names
-    do, whether an upload is under way or was broken off.
+    Without a manifest, either a push has not ended or the version was not pushed. In the second
+    case the names of a SavedModel's files tell whether some are missing.
     """
     if manifest:
         missing, fix = sorted(manifest.files.keys() - names), "Push it again, as a new version"
@@ -41,17 +41,17 @@ def check_complete(version: object, names: AbstractSet[str], manifest: Manifest 
 
 
 def check_content(version: object, name: str, listed: File, found: File) -> None:
-    """Raises DataLoss when the content of a file is not what the manifest lists."""
+    """Raises DataLoss if the content of a file is not what the manifest lists."""
     if listed != found:
         raise DataLoss(
             f"{name} in {version} is not what was pushed: its manifest lists {listed.size} bytes"
-            f" with sha256 {listed.sha256}, found were {found.size} with {found.sha256}. Push the"
+            f" with sha256 {listed.sha256}, but it has {found.size} with {found.sha256}. Push the"
             " SavedModel again, as a new version"
         )
 
 
 def _other_format(version: object, names: AbstractSet[str]) -> str:
-    """What the folder holds in place of a SavedModel, if its names tell."""
+    """What the folder holds instead of a SavedModel, if the names tell."""
     return advice(str(version), {name.partition("/")[0] for name in names}) if names else ""
 
 
@@ -65,6 +65,6 @@ def _missing(names: AbstractSet[str]) -> list[str]:
 
 
 def _variables(shard_count: str) -> set[str]:
-    """Files of a checkpoint in so many shards (core/util/tensor_bundle/naming.cc)."""
+    """The files of a checkpoint with this many shards (core/util/tensor_bundle/naming.cc)."""
     shards = range(int(shard_count))
     return {_INDEX, *(f"variables/variables.data-{n:05}-of-{shard_count}" for n in shards)}

@@ -1,4 +1,4 @@
-"""Files to be read and files made, in folders or buckets: what a batch job works on."""
+"""The files that a batch job reads and writes, in folders or buckets."""
 
 import os
 from collections.abc import Iterator
@@ -6,61 +6,56 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Protocol
 
-from lambda_serving.errors import Aborted, DataLoss, NotFound
+from lambda_serving.errors import Aborted, DataLoss, NotFound, translate_os_errors
 from lambda_serving.store import temporary
 from lambda_serving.store.address import Address
-from lambda_serving.store.local import translate_os_errors
 from lambda_serving.store.patterns import Input, Pattern, no_match
 
 __all__ = ["Inputs", "Outputs", "open_inputs", "open_outputs"]
 
 _UNFINISHED = ".batch-"
-_BUFFER = 2**16  # bytes read at a time: long lines are slow to find in fewer
+_BUFFER = 2**16  # bytes read at a time; with fewer, finding the end of long lines is slow
 
 
 class Inputs(Protocol):
-    """The files that a pattern names.
+    """The files that match a pattern.
 
-    What reads raises Unavailable or PermissionDenied, with the fix, for what cannot be read.
+    `find` and `open` raise Unavailable or PermissionDenied, with the fix, if reading fails.
     """
 
     def includes(self, address: str) -> bool:
-        """Whether a file of this address would be one of them."""
-        ...
+        """Whether a file at this address would match."""
 
     def find(self) -> list[Input]:
-        """Sorted by name. Raises NotFound when there is none."""
-        ...
+        """The files, sorted by name. Raises NotFound if there are none."""
 
     def open(self, file: Input) -> AbstractContextManager[IO[bytes]]:
-        """Its content from front to back.
+        """A stream of its content.
 
-        Raises Aborted when it has changed since, DataLoss when it alone cannot be read.
+        Raises Aborted if it has changed since `find`, and DataLoss if only this file cannot be
+        read.
         """
-        ...
 
 
 class Outputs(Protocol):
-    """A place for files; `str` of it is its address.
+    """A place for files; `str` gives its address.
 
     Every method raises Unavailable, PermissionDenied or ResourceExhausted, with the fix.
     """
 
     def sizes(self) -> dict[str, int]:
-        """What is there, by name."""
-        ...
+        """The bytes of each file that is there, by name."""
 
     def read(self, name: str) -> bytes: ...
 
     def put(self, name: str) -> AbstractContextManager[Path]:
-        """A path to write to. When the block ends the file is there entirely, else not at all."""
-        ...
+        """A path to write to. The file appears when the block ends, complete, or not at all."""
 
 
 def open_inputs(pattern: str) -> Inputs:
-    """The files of a pattern, on this machine or in `s3://bucket/prefix/`.
+    """The files that match, on this machine or in `s3://bucket/prefix/`.
 
-    Raises what `Address.parse` and `Pattern.of` raise, and what connecting to AWS raises.
+    Raises what `Address.parse`, `Pattern.of` and `store.s3.connect` raise.
     """
     if not Address.parse(pattern, "--input").is_bucket:
         return _LocalInputs(Pattern.of(pattern))
@@ -70,7 +65,7 @@ def open_inputs(pattern: str) -> Inputs:
 
 
 def open_outputs(place: str) -> Outputs:
-    """A folder of this machine or `s3://bucket/prefix`; raises as `open_inputs` does."""
+    """A folder on this machine or `s3://bucket/prefix`; raises as `open_inputs` does."""
     if not Address.parse(place, "--output").is_bucket:
         return _LocalOutputs(Path(place))
     from lambda_serving.store.s3_job_files import S3Outputs  # boto3, as above
@@ -79,7 +74,7 @@ def open_outputs(place: str) -> Outputs:
 
 
 class _LocalInputs:
-    """Files on this machine's disk, as `Inputs`."""
+    """`Inputs` on this machine's disk."""
 
     def __init__(self, pattern: Pattern) -> None:
         self._pattern = pattern
@@ -121,9 +116,9 @@ class _LocalInputs:
 
 
 class _LocalOutputs:
-    """A folder on this machine's disk, as `Outputs`.
+    """`Outputs` in a folder on this machine's disk.
 
-    What is not finished lies in a folder `.batch-*` in it, which a killed job leaves behind.
+    An unfinished file lies in a subfolder `.batch-*`, which a killed job leaves behind.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -137,7 +132,7 @@ class _LocalOutputs:
         with translate_os_errors(f"read {self}"):
             if not self._folder.exists():
                 return found
-            for root, folders, names in os.walk(self._folder, onerror=_refused):
+            for root, folders, names in os.walk(self._folder, onerror=_raise):
                 folders[:] = [name for name in folders if not name.startswith(_UNFINISHED)]
                 for path in (Path(root, name) for name in names):
                     found[path.relative_to(self._folder).as_posix()] = path.stat().st_size
@@ -157,5 +152,5 @@ class _LocalOutputs:
                 (beside / "unfinished").replace(target)
 
 
-def _refused(error: OSError) -> None:
+def _raise(error: OSError) -> None:
     raise error

@@ -1,54 +1,41 @@
-"""What a version consists of: its files, each with size and digest.
+"""The files of a version, each with its size and digest.
 
 A manifest is JSON: `{"format": 1, "files": {"variables/variables.index": {"size": 150, "sha256":
-"<hex>"}, ...}}`, keys sorted, so that the same files give the same bytes. A pushed version holds
-it twice. `push.json` is put before the first file: this is what will come, so that of two pushes
-at once one is refused before it writes over the other. `manifest.json` is put after the last
-file: all of it is there. Neither is listed and neither is ever overwritten.
+"<hex>"}, ...}}`. Its keys are sorted, so that the same files give the same bytes. A pushed version
+holds it twice. `push.json` is written before the first file and announces the others: if two pushes
+run at once, one is refused before it overwrites the other. `manifest.json` is written after the
+last file: the version is complete. Neither lists the two, and neither is ever overwritten.
 """
 
 import hashlib
 import json
-import os
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Self
 
 from lambda_serving.errors import Aborted, DataLoss, InvalidArgument, Unavailable, Unimplemented
+from lambda_serving.store.names import check_name, check_names, names_below
 
-__all__ = [
-    "MANIFEST",
-    "PUSH",
-    "File",
-    "Found",
-    "Manifest",
-    "Reading",
-    "check_names",
-    "differing",
-    "files_in",
-]
+__all__ = ["MANIFEST", "PUSH", "File", "Found", "Manifest", "Reading", "differing", "files_in"]
 
 MANIFEST = "manifest.json"
 PUSH = "push.json"
 _FORMAT = 1
-_MAX_NAME = 1024  # bytes of a key in S3, its prefix included
-_MAX_PART = 255  # bytes of the name of a file or a folder on Linux and macOS
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """Size in bytes and sha256, in hex, of a file's content."""
+    """The size in bytes of a file's content, and its sha256 in hex."""
 
     size: int
     sha256: str
 
     @classmethod
     def of(cls, path: Path) -> Self:
-        """Raises what reading raises, OSError."""
+        """Raises OSError if the file cannot be read."""
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256")
             return cls(stream.tell(), digest.hexdigest())
@@ -56,15 +43,15 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The files of a version, by their names below its folder, parts joined by slashes."""
+    """The files of a version, by their paths below its folder, with slashes."""
 
     files: Mapping[str, File]
 
     @classmethod
     def of(cls, folder: Path) -> Self:
-        """What lies in `folder` now, but for the two files of an earlier push.
+        """The files in `folder` now, except the two manifests of an earlier push.
 
-        Raises what `files_in` raises, and InvalidArgument when that push had other files.
+        Raises what `files_in` raises, and InvalidArgument when that push listed other files.
         """
         made = cls(files_in(folder))
         for path in (folder / MANIFEST, folder / PUSH):
@@ -80,7 +67,7 @@ class Manifest:
 
     @classmethod
     def of_json(cls, data: bytes, origin: object) -> Self:
-        """Raises DataLoss for what is no manifest, Unimplemented for one of a later format."""
+        """Raises DataLoss for an invalid manifest, and Unimplemented for a later format."""
         try:
             document = json.loads(data)
             number, files = document["format"], document["files"]
@@ -112,12 +99,12 @@ class Manifest:
 
     @property
     def digest(self) -> str:
-        """Sha256, in hex, of the manifest itself: equal for equal files only."""
+        """The sha256, in hex, of the manifest itself: equal only for equal files."""
         return hashlib.sha256(self.to_json()).hexdigest()
 
     @property
     def size(self) -> int:
-        """Bytes of all files together."""
+        """The total bytes of all files."""
         return sum(file.size for file in self.files.values())
 
 
@@ -125,8 +112,8 @@ class Manifest:
 class Found:
     """What the folder of a version holds before a push.
 
-    `pushed` is what an earlier push has, or had, to bring, None where there was none; when it is
-    `complete`, its files are not looked at. `files` have an empty digest where it is not known.
+    `pushed` lists the files of an earlier push, None if there was none. If that push is `complete`,
+    `files` is empty; otherwise it has the files that are there, with "" for an unknown digest.
     """
 
     pushed: Manifest | None = None
@@ -135,10 +122,10 @@ class Found:
 
 
 class Reading:
-    """The bytes of the file at `path`, read once, front to back, and just those `file` lists.
+    """The bytes that `file` lists of the file at `path`, read once from front to back.
 
-    Who copies by it copies what was listed or fails: the last `read` raises Aborted when the file
-    was changed since. Between reads nothing is open.
+    The last `read` raises Aborted if the file has changed, so that a copy has the listed content or
+    fails. No file is open between reads.
     """
 
     def __init__(self, path: Path, file: File) -> None:
@@ -148,7 +135,7 @@ class Reading:
         self._digest = hashlib.sha256()
 
     def read(self, amount: int | None = None) -> bytes:
-        """The next `amount` bytes, all that are left without; fewer at the end only."""
+        """The next `amount` bytes, fewer only at the end; all remaining ones without `amount`."""
         left = self._file.size - self._position
         amount = left if amount is None else min(amount, left)
         try:
@@ -169,75 +156,29 @@ class Reading:
 
 
 def differing(some: Mapping[str, File], others: Mapping[str, File]) -> list[str]:
-    """Names of the files that only one side has, or that have other bytes there, sorted."""
+    """The sorted names of files that only one side has, or whose content differs."""
     names = sorted(some.keys() | others.keys())
     return [name for name in names if some.get(name) != others.get(name)]
 
 
 def files_in(folder: Path) -> dict[str, File]:
-    """The files below `folder`, but for the manifests; empty folders, too, are not told.
+    """The files below `folder`, without the manifests; empty folders do not appear.
 
-    Raises InvalidArgument for what not every store can hold, naming it, Unavailable for what
-    cannot be read.
+    Raises InvalidArgument for a file that not every store can hold, and Unavailable for one that
+    cannot be read; the message names it.
     """
     try:
-        names = sorted({*_names(folder)} - {MANIFEST, PUSH})
+        names = sorted({*names_below(folder)} - {MANIFEST, PUSH})
         for name in names:
-            _check_name(name)
+            check_name(name)
         return {name: File.of(folder / name) for name in names}
     except OSError as error:
         raise Unavailable(f"Could not read {error.filename}: {error.strerror}") from error
 
 
-def check_names(names: Collection[str]) -> None:
-    """Raises InvalidArgument when a disk cannot hold all files of these names, in one folder."""
-    for name in names:
-        if any(len(part.encode(errors="surrogatepass")) > _MAX_PART for part in name.split("/")):
-            raise InvalidArgument(
-                f"The name {name!r} has a part longer than the {_MAX_PART} bytes that a disk"
-                " allows. Rename the file"
-            )
-    folders = {str(parent) for name in names for parent in PurePosixPath(name).parents}
-    if both := sorted(folders & set(names)):
-        raise InvalidArgument(
-            f"{both[0]!r} is the name of a file and of a folder. Rename one of them"
-        )
-
-
-def _names(folder: Path) -> Iterator[str]:
-    """Names of all files below `folder`; OSError for a folder that cannot be read."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from (f"{entry.name}/{name}" for name in _names(Path(entry)))
-            elif entry.is_file(follow_symlinks=False):
-                yield entry.name
-            else:
-                kind = "a link" if entry.is_symlink() else "no regular file"
-                raise InvalidArgument(
-                    f"{entry.path} is {kind}, which not every store can hold. Put a copy of its"
-                    " content in its place, or remove it"
-                )
-
-
 def _check(name: str, file: File) -> None:
-    _check_name(name)
+    check_name(name)
     if not (isinstance(file.size, int) and file.size >= 0 and _SHA256.fullmatch(file.sha256)):
         raise InvalidArgument(f"size and sha256 of {name!r} are {file.size} and {file.sha256}")
     if name in {MANIFEST, PUSH}:
         raise InvalidArgument(f"it lists {name}")
-
-
-def _check_name(name: str) -> None:
-    """Raises InvalidArgument for what is not the name of a file below a folder, in any store."""
-    reason = None
-    if not {"", ".", ".."}.isdisjoint(name.split("/")):
-        reason = "leaves its folder"
-    elif _CONTROL.search(name):
-        reason = "has a control character"
-    elif len(name.encode(errors="surrogatepass")) > _MAX_NAME:
-        reason = f"is longer than the {_MAX_NAME} bytes of a key in S3"
-    elif name.encode(errors="ignore").decode() != name:
-        reason = "is not UTF-8"
-    if reason:
-        raise InvalidArgument(f"The name {name!r} {reason}. Rename the file")

@@ -1,4 +1,4 @@
-"""Which files a batch job reads: `folder/**/*.jsonl`, on this machine or in a bucket."""
+"""The pattern of a batch job's input files, such as `folder/**/*.jsonl` or one in s3://."""
 
 import re
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from lambda_serving.store.address import Address
 
 __all__ = ["Input", "Pattern", "no_match"]
 
-_BUCKET = 2  # which part of an address in s3:// it is
+_BUCKET = 2  # the index of the bucket among the parts of an s3:// address
 _WILD = re.compile(r"[*?[]")
 _WILD_PIECES = {"*": "[^/]*", "?": "[^/]"}
 _EXAMPLES = "such as folder/*.jsonl or s3://BUCKET/PREFIX/*.jsonl"
@@ -16,7 +16,7 @@ _EXAMPLES = "such as folder/*.jsonl or s3://BUCKET/PREFIX/*.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A file: its name below the folder of the pattern, bytes, and what differs if it changes."""
+    """A file: its path below the pattern's folder, its bytes, and a tag that changes with it."""
 
     name: str
     size: int
@@ -25,9 +25,9 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A folder, and which names below it are meant.
+    """A folder, and a pattern for paths below it.
 
-    `*`, `?` and `[...]` are for characters of one part of a name, `**` is for any folders.
+    `*`, `?` and `[...]` match characters within one part of a path, `**` any number of folders.
     """
 
     folder: str
@@ -35,9 +35,9 @@ class Pattern:
 
     @classmethod
     def of(cls, text: str) -> "Pattern":
-        """The folder goes up to the first part that is not to be taken literally.
+        """Reads a pattern; the folder ends before the first part with a wildcard.
 
-        Raises InvalidArgument for a text that ends in a slash.
+        Raises InvalidArgument for a text that ends with a slash, or has a wildcard in the bucket.
         """
         parts = text.split("/")
         wild = (number for number, part in enumerate(parts) if _WILD.search(part))
@@ -53,23 +53,23 @@ class Pattern:
         return f"{self.folder}/{self.names}"
 
     def includes(self, address: str) -> bool:
-        """Whether the file of an address, made as that of the folder, is meant."""
+        """Whether the file at an address matches; the address begins as the folder does."""
         below = address.removeprefix(self.folder.rstrip("/") + "/")
         return below != address and self.matches(below)
 
     def matches(self, name: str) -> bool:
-        """Whether a name below the folder is meant."""
-        return (
-            re.fullmatch("".join(map(_expression, self.names.split("/"))), name + "/") is not None
-        )
+        """Whether a path below the folder matches."""
+        expression = "".join(map(_expression, self.names.split("/")))
+        return re.fullmatch(expression, name + "/") is not None
 
 
 def no_match(pattern: Pattern) -> str:
+    """The message if no file matches."""
     return f"No file matches {pattern}. Correct the pattern: {_EXAMPLES}"
 
 
 def _expression(part: str) -> str:
-    """A regular expression for one part of a name with the slash behind it."""
+    """A regular expression for one part of a path and the slash after it."""
     if part == "**":
         return "(?:[^/]+/)*"
     pieces = re.split(r"(\*|\?|\[[^]]+\])", part)

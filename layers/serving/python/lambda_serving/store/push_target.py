@@ -1,4 +1,4 @@
-"""The folder of one version, in any store, as a push sees it."""
+"""The folder of one version, in any store, to push to."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -6,40 +6,38 @@ from typing import Protocol
 
 from lambda_serving.errors import InvalidArgument
 from lambda_serving.store.address import Address
-from lambda_serving.store.local import LocalVersion, by_version
+from lambda_serving.store.local_push_target import LocalVersion
 from lambda_serving.store.manifest import File, Found, Manifest
+from lambda_serving.store.names import by_version
 
 __all__ = ["VersionFolder", "open_version"]
 
 
 class VersionFolder(Protocol):
-    """Where a version is pushed to; `str` of it is its address.
+    """Where a version is pushed to; `str` gives its address.
 
-    Every method raises Unavailable, PermissionDenied or ResourceExhausted, with the fix, for what
-    the store refuses.
+    Every method raises Unavailable, PermissionDenied or ResourceExhausted, with the fix, if the
+    store refuses.
     """
 
     def look(self) -> Found:
-        """What is there; nothing where there is no folder yet."""
-        ...
+        """What is there; an empty `Found` if there is no folder yet."""
 
     def put(self, source: Path, files: Mapping[str, File], sent: Callable[[int], None]) -> None:
-        """Copies these files of `source`, calling `sent` with bytes, from any thread.
+        """Copies these files of `source`, and calls `sent` with numbers of bytes, on any thread.
 
-        A file is there entirely or not at all. Raises Aborted when one is not as listed.
+        Each file arrives entirely or not at all. Raises Aborted for one that is not as listed.
         """
-        ...
 
     def put_manifest(self, name: str, manifest: Manifest) -> Manifest:
-        """Puts it under `name` if there is none; returns the one that lies there then."""
-        ...
+        """Writes it as `name` unless there is one; returns the one that is there then."""
 
 
 def open_version(destination: str) -> VersionFolder:
     """The folder of `BASE_PATH/VERSION`, on this machine or `s3://bucket/prefix/VERSION`.
 
-    Raises what `Address.parse` raises, InvalidArgument when the last part is not a version
-    number, and what connecting to AWS raises.
+    Raises what `Address.parse` and `store.s3.connect` raise, and InvalidArgument if the last part
+    is not a version number.
     """
     is_bucket = Address.parse(destination, "DESTINATION").is_bucket
     version = destination.rstrip("/").rpartition("/")[2]

@@ -1,8 +1,8 @@
-"""Temporary folders and files that no signal leaves behind, whenever it comes.
+"""Temporary folders and files that are removed whenever a signal arrives.
 
-Python raises what a signal brings about between any two steps, also after `tempfile` has made a
-folder and before its caller can remove it. Here the name is chosen first, and what has that name
-is removed in the end, whether or not it was made. Only SIGKILL leaves a folder.
+A signal handler may raise between any two steps, even after `tempfile` has created a folder and
+before its caller can remove it. Here the name is chosen first, and whatever has that name in the
+end is removed, whether it was created or not. Only SIGKILL leaves a folder behind.
 """
 
 import atexit
@@ -23,9 +23,9 @@ __all__ = ["file", "folder"]
 
 @contextmanager
 def folder(prefix: str = "lambda-serving-", parent: Path | None = None) -> Iterator[Path]:
-    """A new folder in `parent`, else where the system has such, only for this user.
+    """A new folder for this user alone, in `parent` or the system's temporary folder.
 
-    It is gone with all that is in it after the block. Raises OSError when it cannot be made.
+    The block's end removes it and its content. Raises OSError if it cannot be created.
     """
     path = (parent or Path(tempfile.gettempdir())) / f"{prefix}{os.urandom(8).hex()}"
     remove = partial(shutil.rmtree, path, ignore_errors=True)
@@ -39,13 +39,13 @@ def folder(prefix: str = "lambda-serving-", parent: Path | None = None) -> Itera
                 remove()
     finally:
         with _undisturbed():
-            remove()  # again, as a signal may have come before the first one
+            remove()  # again: a signal may have arrived before the first time
             atexit.unregister(remove)
 
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """What signals bring about waits until the block is done; only the main thread sees signals."""
+    """Delays signals until the block ends; only the main thread receives signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -67,8 +67,8 @@ def _undisturbed() -> Iterator[None]:
 
 @contextmanager
 def file() -> Iterator[IO[bytes]]:
-    """A file to write and read that has no name; OSError when it cannot be made."""
-    with folder() as place:  # on some file systems it does have a name for a moment
+    """A file without a name to write and read. Raises OSError if it cannot be created."""
+    with folder() as place:  # on some file systems it has a name for a moment
         unnamed = tempfile.TemporaryFile(dir=place)  # noqa: SIM115, TID251 - closed below
     with unnamed:
         yield unnamed

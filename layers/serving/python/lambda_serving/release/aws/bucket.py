@@ -21,15 +21,9 @@ from lambda_serving.release.deciding.model_state import Record
 from lambda_serving.release.golden import GOLDEN
 from lambda_serving.store.address import Address
 from lambda_serving.store.completeness import check_complete
-from lambda_serving.store.local import by_version
 from lambda_serving.store.manifest import MANIFEST, PUSH
-from lambda_serving.store.s3 import (
-    Object,
-    connect,
-    folders_below,
-    objects_below,
-    translate_errors,
-)
+from lambda_serving.store.names import by_version
+from lambda_serving.store.s3 import Object, S3Folder
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -67,18 +61,17 @@ class BucketReleases:
         client: "S3Client | None" = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._base_path = Address.in_bucket(base_path)
-        models, self.name = self._base_path.parent_and_name()
-        self._records = models / _RECORDS / self.name
+        address = Address.in_bucket(base_path)
+        models, self.name = address.parent_and_name()
+        self._model = S3Folder(address, client)
+        self._records = S3Folder(models / _RECORDS / self.name, self._model.client)
         self._clock = clock
-        with translate_errors(self._base_path):
-            self._client = client or connect()
 
     def versions(self) -> Versions:
         """A request for every thousand files of the model."""
         files: dict[str, dict[str, Object]] = {}
         odd: list[str] = []
-        for name, found in objects_below(self._client, self._base_path, odd.append).items():
+        for name, found in self._model.objects(odd.append).items():
             folder, _, rest = name.partition("/")
             if rest:
                 files.setdefault(folder, {})[rest] = found
@@ -94,7 +87,7 @@ class BucketReleases:
                     settling[version] = left
                 else:
                     complete[version] = _content(files[folder])
-        return Versions(complete, settling, [f"{self._base_path.prefix}{name}" for name in odd])
+        return Versions(complete, settling, [f"{self._model.address.prefix}{name}" for name in odd])
 
     def records(self, versions: Iterable[int]) -> Mapping[int, Record]:
         """What is recorded of these versions; a request for each.
@@ -110,13 +103,8 @@ class BucketReleases:
 
     def tag(self, version: int) -> str | None:
         """The ETag of the record of a version, None if there is none."""
-        try:
-            with translate_errors(self._records):
-                return self._client.get_object(
-                    Bucket=self._records.bucket, Key=f"{self._records.prefix}{version}.json"
-                )["ETag"]
-        except NotFound:
-            return None
+        found = self._records.find(f"{version}.json")
+        return found[1] if found else None
 
     def replace(self, version: int, tag: str | None, record: Record) -> None:
         """Replaces the record with that tag; another one, by somebody else, stays.
@@ -128,47 +116,31 @@ class BucketReleases:
 
     def golden(self, version: int) -> bytes | None:
         """The requests and answers that a version carries, if it does."""
-        folders = by_version(folders_below(self._client, self._base_path))
-        folder = folders.get(version)
-        return None if folder is None else self._get(self._base_path, f"{folder}/{GOLDEN}")
+        folder = by_version(self._model.folders()).get(version)
+        found = None if folder is None else self._model.find(f"{folder}/{GOLDEN}")
+        return found[0] if found else None
 
     def _put(self, version: int, record: Record, **conditions: str) -> None:
-        with translate_errors(self._records, doing="write", needed="s3:PutObject on its objects"):
-            self._client.put_object(
-                Bucket=self._records.bucket,
-                Key=f"{self._records.prefix}{version}.json",
-                Body=_to_json(replace(record, changed=self._clock())),
-                ContentType="application/json",
-                **conditions,  # type: ignore[arg-type] # S3's, and all of them text
-            )
+        content = _to_json(replace(record, changed=self._clock()))
+        self._records.put(f"{version}.json", content, "application/json", **conditions)
 
     def _has_all(self, folder: str, files: Mapping[str, Object]) -> bool:
         if PUSH in files:
             return False
         try:
-            check_complete(f"{self._base_path}/{folder}", files.keys(), None)
+            check_complete(f"{self._model}/{folder}", files.keys(), None)
         except Unavailable:
             return False
         return True
 
     def _record(self, version: int) -> Record | None:
         name = f"{version}.json"
-        content = self._get(self._records, name)
-        if content is None:
+        if not (found := self._records.find(name)):
             return None
         try:
-            return _of_json(content, f"{self._records}/{name}")
+            return _of_json(found[0], f"{self._records}/{name}")
         except DataLoss as error:
             _log.warning("%s. It will be written anew", error)
-            return None
-
-    def _get(self, folder: Address, name: str) -> bytes | None:
-        try:
-            with translate_errors(folder):
-                return self._client.get_object(Bucket=folder.bucket, Key=folder.prefix + name)[
-                    "Body"
-                ].read()
-        except NotFound:
             return None
 
 

@@ -6,13 +6,12 @@ It is TensorFlow Serving's `ModelServerConfig` in protobuf text: a server takes 
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from lambda_serving.config.model_config import LABEL, ModelConfig, edited, parse
 from lambda_serving.errors import Aborted, AlreadyExists, InvalidArgument, NotFound
 from lambda_serving.store.address import Address
-from lambda_serving.store.s3 import connect, translate_errors
+from lambda_serving.store.s3 import S3Folder
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -34,20 +33,17 @@ class PolicyFile:
     def __init__(self, base_path: str, client: "S3Client | None" = None) -> None:
         self._base_path = Address.in_bucket(base_path)
         models, self.name = self._base_path.parent_and_name()
-        self._file = models / _FILE
-        with translate_errors(self):
-            self._client = client or connect()
+        self._models = S3Folder(models, client)
 
     def __str__(self) -> str:
-        return str(self._file)
+        return f"{self._models}/{_FILE}"
 
     def read(self) -> ModelConfig:
         """The model's policy and labels, in one request.
 
         Where there is no file, or the model is not in it: the latest version and no labels.
         """
-        text, _ = self._get()
-        return self._model(text)
+        return self._model(self._get()[0])
 
     def change(self, edit: Callable[[ModelConfig], ModelConfig]) -> ModelConfig:
         """What the model's policy and labels are after `edit`; those of other models stay.
@@ -81,25 +77,13 @@ class PolicyFile:
 
     def _get(self) -> tuple[bytes, str | None]:
         """The text and its ETag; where there is no file, that of no models and None."""
-        try:
-            with translate_errors(self):
-                answer = self._client.get_object(Bucket=self._file.bucket, Key=self._file.path)
-                return answer["Body"].read(), answer["ETag"]
-        except NotFound:
-            return _NO_MODELS, None
+        return self._models.find(_FILE) or (_NO_MODELS, None)
 
     def _put(self, text: str, etag: str | None) -> bool:
         """Whether the text with this ETag, or no file, was there until now and is replaced."""
-        put = partial(
-            self._client.put_object,
-            Bucket=self._file.bucket,
-            Key=self._file.path,
-            Body=text.encode(),
-            ContentType="text/plain",
-        )
+        conditions = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
         try:
-            with translate_errors(self, doing="write", needed="s3:PutObject on it"):
-                put(IfNoneMatch="*") if etag is None else put(IfMatch=etag)
+            self._models.put(_FILE, text.encode(), "text/plain", **conditions)
         except (AlreadyExists, NotFound):  # changed, deleted
             return False
         return True

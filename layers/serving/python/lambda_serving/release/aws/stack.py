@@ -40,8 +40,7 @@ class Clients:
 
     @classmethod
     def connect(cls) -> Self:
-        with translate_errors("this account"):
-            bucket = s3.connect()
+        bucket = s3.connect("this account")
         api, codedeploy, functions = connect("apigatewayv2", "codedeploy", "lambda")
         return cls(api, codedeploy, functions, bucket)
 

@@ -33,7 +33,7 @@ from lambda_serving.release.build.image_builder import RegistryBuilder
 from lambda_serving.release.deciding.model_state import Record
 from lambda_serving.store import temporary
 from lambda_serving.store.completeness import Incomplete
-from lambda_serving.store.s3 import S3Store
+from lambda_serving.store.s3_store import S3Store
 
 __all__ = ["build", "start"]
 
