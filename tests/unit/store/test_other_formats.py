@@ -24,7 +24,7 @@ from lambda_serving.store.other_formats import advice
         ("/m", ["config.json", "metadata.json", "model.weights.h5"], "/m/model.weights.h5 holds"),
         ("/m/", ["model.tflite"], "/m/model.tflite is a TensorFlow Lite model"),
         ("/m", ["checkpoint", "ckpt-1.index"], "/m/checkpoint belongs to a checkpoint"),
-        ("/m", ["ckpt-1.data-00000-of-00002", "ckpt-1.index"], "/m/ckpt-1.data-00000-of-00002 is"),
+        ("/m", ["ckpt-1.data-00000-of-00002", "ckpt-1.index"], "/m/ckpt-1.data-00000-of-00002 b"),
         ("/m", ["frozen_graph.pb"], "/m/frozen_graph.pb is a graph without signatures"),
         ("/m", ["assets", "saved_model.pb", "tfhub_module.pb", "variables"], "/m/tfhub_module.pb"),
         ("/m/7", ["saved_model.pb"], "/m/7 is a version itself, not a base path. Give its parent"),
