@@ -39,8 +39,8 @@ from lambda_serving.release.push import push
 from lambda_serving.servables import saved_model
 from lambda_serving.servables.compiled import MARKER, mapped_files, mark
 from lambda_serving.servables.tensorflow_c import library
+from lambda_serving.servables.tensorflow_c.load_session import load_session
 from lambda_serving.servables.tensorflow_c.mapped_weights import MappedFile, assign, map_files
-from lambda_serving.servables.tensorflow_c.session import load_session
 from lambda_serving.store import LocalStore
 from lambda_serving.store.local_push_target import LocalVersion
 from support.answers import ANSWERS

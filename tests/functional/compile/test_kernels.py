@@ -23,8 +23,9 @@ from lambda_serving.dtypes import Array, DType
 from lambda_serving.servables import compiled, saved_model
 from lambda_serving.servables.servable import Servable
 from lambda_serving.servables.tensorflow_c import library
+from lambda_serving.servables.tensorflow_c.load_session import load_session
 from lambda_serving.servables.tensorflow_c.mapped_weights import assign
-from lambda_serving.servables.tensorflow_c.session import load_session
+from lambda_serving.servables.tensorflow_c.session_function import session_function
 from lambda_serving.servables.tensorflow_c.weights_reader import reading
 from support.build_convolutions import SIGNATURES
 from support.graphs import add, constants, graph, save
@@ -136,8 +137,8 @@ def test_fused_graph_itself_answers_what_it_is_made_for(
     with reading(compiled.weights_in(compiled_dir)) as values:
         assign(session, compiled.mapped_files(meta_graph, compiled_dir), values())
     signature = other.signatures[name]
-    (got,) = session.function(
-        [signature.inputs["x"].tensor_name], [signature.outputs["y"].tensor_name]
+    (got,) = session_function(
+        session, [signature.inputs["x"].tensor_name], [signature.outputs["y"].tensor_name]
     )([_inputs(name, 0)], 0)
     session.close()
     wanted = export.run(name, {"x": _inputs(name, 0)})["y"]

@@ -14,7 +14,7 @@ import pytest
 from lambda_serving.errors import InvalidArgument, NotFound
 from lambda_serving.servables import saved_model
 from lambda_serving.servables.compiled import MARKER
-from lambda_serving.servables.tensorflow_c.library import load_op_library
+from lambda_serving.servables.tensorflow_c.op_libraries import load_op_library
 from support.server_process import COMMAND
 
 _OP = """
@@ -69,7 +69,7 @@ _SERVE = """
     import numpy as np
 
     from lambda_serving.servables import saved_model
-    from lambda_serving.servables.tensorflow_c.library import load_op_library
+    from lambda_serving.servables.tensorflow_c.op_libraries import load_op_library
 
     for _ in range(2):
         load_op_library(sys.argv[1])

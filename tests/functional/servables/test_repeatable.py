@@ -10,7 +10,9 @@ import pytest
 
 from lambda_serving.dtypes import DType
 from lambda_serving.errors import InvalidArgument, ServingError, Unknown
-from lambda_serving.servables.tensorflow_c.session import Session, load_session
+from lambda_serving.servables.tensorflow_c.load_session import load_session
+from lambda_serving.servables.tensorflow_c.session import Session
+from lambda_serving.servables.tensorflow_c.session_function import session_function
 from support.graphs import add, constants, graph, save
 
 _INT64 = DType.INT64
@@ -151,8 +153,9 @@ def test_failing_loop_has_each_effect_once(
     errors: tuple[type[ServingError], ...],
 ) -> None:
     with _session(_failing(effect), tmp_path / "1") as session:
-        session.function([], ["begun:0"])([], 0)
-        fails, now = session.function(["x:0"], ["y:0"]), session.function([], ["now:0"])
+        session_function(session, [], ["begun:0"])([], 0)
+        fails = session_function(session, ["x:0"], ["y:0"])
+        now = session_function(session, [], ["now:0"])
         for before in range(_ROUNDS):
             assert now([], 0)[0] == before * counts
             with pytest.raises(errors):

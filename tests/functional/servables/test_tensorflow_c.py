@@ -27,7 +27,9 @@ from lambda_serving.errors import (
 )
 from lambda_serving.servables import saved_model, signature_defs
 from lambda_serving.servables.servable import Servable
-from lambda_serving.servables.tensorflow_c.session import Session, load_session
+from lambda_serving.servables.tensorflow_c.load_session import load_session
+from lambda_serving.servables.tensorflow_c.session import Session
+from lambda_serving.servables.tensorflow_c.session_function import session_function
 
 _MODELS = {
     "float32": DType.FLOAT,
@@ -227,13 +229,13 @@ def test_array_of_another_dtype_than_the_graphs_is_refused(
 def test_tensor_that_the_graph_does_not_have_is_refused(dense: Session, name: str) -> None:
     for feeds, fetches in (([name], ["serving_default_x:0"]), ([], [name])):
         with pytest.raises(InvalidArgument) as raised:
-            dense.function(feeds, fetches)
+            session_function(dense, feeds, fetches)
         assert str(raised.value) == f"Tensor {name} is not in the graph"
 
 
 @pytest.mark.parametrize("arrays", [0, 2])
 def test_another_number_of_arrays_than_of_feeds_is_refused(dense: Session, arrays: int) -> None:
-    function = dense.function(["serving_default_x:0"], ["serving_default_x:0"])
+    function = session_function(dense, ["serving_default_x:0"], ["serving_default_x:0"])
     with pytest.raises(ValueError, match="zip"):
         function([np.zeros((1, 4), np.float32)] * arrays, 0)
 
@@ -242,13 +244,13 @@ def test_tensor_may_be_named_without_its_index_and_fetched_twice(models_dir: Pat
     dense, meta_graph = load_session(str(models_dir / "dense" / "1"), ["serve"])
     definitions = signature_defs.definitions(meta_graph)
     y = signature_defs.signatures(definitions)["serving_default"].outputs["y"].tensor_name
-    function = dense.function(["serving_default_x"], [y, y])
+    function = session_function(dense, ["serving_default_x"], [y, y])
     answers = function([np.ones((1, 4), np.float32)], 0)
     assert [answer.tolist() for answer in answers] == [[[2.0, 2.0]]] * 2
 
 
 def test_tensor_that_is_fed_cannot_be_fetched(dense: Session) -> None:
-    function = dense.function(["serving_default_x:0"], ["serving_default_x:0"])
+    function = session_function(dense, ["serving_default_x:0"], ["serving_default_x:0"])
     with pytest.raises(InvalidArgument) as raised:
         function([np.zeros((1, 4), np.float32)], 0)
     assert str(raised.value) == "serving_default_x:0 is both fed and fetched."
@@ -257,8 +259,8 @@ def test_tensor_that_is_fed_cannot_be_fetched(dense: Session) -> None:
 def test_quick_function_runs_in_the_thread_of_the_caller_with_the_same_answers(
     dense: Session,
 ) -> None:
-    function = dense.function(
-        ["serving_default_x:0"], ["StatefulPartitionedCall:0"], follows_shapes=True
+    function = session_function(
+        dense, ["serving_default_x:0"], ["StatefulPartitionedCall:0"], follows_shapes=True
     )
     rows = np.arange(8, dtype=np.float32).reshape(2, 4)
     for _ in range(200):  # how quick it is depends on the machine
@@ -312,7 +314,7 @@ def test_closed_session_refuses_to_run(models_dir: Path) -> None:
 def test_closed_session_makes_no_functions(dense: Session) -> None:
     dense.close()
     with pytest.raises(FailedPrecondition):
-        dense.function(["serving_default_x:0"], ["serving_default_x:0"])
+        session_function(dense, ["serving_default_x:0"], ["serving_default_x:0"])
 
 
 def test_close_waits_for_the_run_in_flight(dense: Session) -> None:

@@ -42,7 +42,7 @@ class Loading:
     def loader(self) -> Callable[[Path], "Servable"]:
         """Loads the op libraries, and returns the function that loads a SavedModel's folder."""
         from lambda_serving.servables.saved_model import load
-        from lambda_serving.servables.tensorflow_c.library import load_op_library
+        from lambda_serving.servables.tensorflow_c.op_libraries import load_op_library
 
         for path in self.op_libraries:
             load_op_library(path)

@@ -42,6 +42,7 @@ from lambda_serving.errors import (
 from lambda_serving.servables import compiled, saved_model
 from lambda_serving.servables.servable import DEFAULT_SIGNATURE, Servable
 from lambda_serving.servables.tensorflow_c import library, op_packages
+from lambda_serving.servables.tensorflow_c.op_libraries import load_op_library, loaded_op_libraries
 from lambda_serving.servables.warmup import recorded
 
 __all__ = ["Progress", "Slower", "compile_saved_model"]
@@ -78,7 +79,7 @@ def compile_saved_model(
     """
     _check_paths(source, destination)
     for path in op_libraries:
-        library.load_op_library(path)
+        load_op_library(path)
     library.library()  # opened first, so that its time does not count as loading a model
     clock = _Clock(progress)
     load = partial(saved_model.load, source, tags=tags, warm_up=False, cache=cache)
@@ -227,7 +228,7 @@ def _write(export: _Export, variant: Variant, folder: Path, clock: _Clock) -> Fr
         export.restored_from,
         folder,
         export.tags,
-        library.op_libraries(),
+        loaded_op_libraries(),
         clock.stage,
         onednn=variant.kernels == ONEDNN,
         mapped=variant.weights == MAPPED,

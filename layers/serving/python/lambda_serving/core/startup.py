@@ -10,7 +10,6 @@ from lambda_serving.config.server_flags import Settings
 from lambda_serving.core.basic_manager import Manager
 from lambda_serving.servables.saved_model import load
 from lambda_serving.servables.servable import Servable
-from lambda_serving.servables.tensorflow_c.library import load_op_library
 from lambda_serving.servables.warmup import WarmUp
 from lambda_serving.store import open_store
 
@@ -44,8 +43,11 @@ def open_manager(
     `saved_model.load`; `metrics` counts loads and warm-ups.
     Raises what the settings' own checks and `open_store` raise.
     """
-    for path in filter(None, settings.op_libraries.split(",")):
-        load_op_library(path)
+    if settings.op_libraries:
+        from lambda_serving.servables.tensorflow_c import op_libraries  # few settings need it
+
+        for path in filter(None, settings.op_libraries.split(",")):
+            op_libraries.load_op_library(path)
     loading = partial(
         load,
         tags=settings.saved_model_tags.split(","),

@@ -24,7 +24,8 @@ from lambda_serving.errors import (
 )
 from lambda_serving.servables.servable import Function
 from lambda_serving.servables.tensorflow_c.mapped_weights import MappedFile
-from lambda_serving.servables.tensorflow_c.session import Session, SessionFunction
+from lambda_serving.servables.tensorflow_c.session import Session
+from lambda_serving.servables.tensorflow_c.session_function import SessionFunction, session_function
 
 __all__ = [
     "ASSIGNMENT",
@@ -99,15 +100,16 @@ def without_optimisers(session_config: bytes) -> bytes:
 def function(
     session: Session, feeds: Sequence[str], fetches: Sequence[str], *, follows_shapes: bool
 ) -> Function:
-    """As `Session.function`; the graph's plain copy answers where the fused graph fails.
+    """As `session_function`; the graph's plain copy answers where the fused graph fails.
 
     The copy is not asked after a timeout or a cancellation.
     """
     copies = [PLAIN + name if session.has(PLAIN + name) else name for name in fetches]
-    found = session.function(feeds, fetches, follows_shapes=follows_shapes)
+    found = session_function(session, feeds, fetches, follows_shapes=follows_shapes)
     if copies == fetches:
         return found
-    return _WithPlain(found, session.function(feeds, copies, follows_shapes=follows_shapes))
+    plain = session_function(session, feeds, copies, follows_shapes=follows_shapes)
+    return _WithPlain(found, plain)
 
 
 @dataclass(frozen=True, slots=True)

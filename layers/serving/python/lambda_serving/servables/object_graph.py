@@ -16,6 +16,7 @@ from platformdirs import user_cache_path
 
 from lambda_serving.errors import FailedPrecondition
 from lambda_serving.servables.tensorflow_c import library
+from lambda_serving.servables.tensorflow_c.op_libraries import loaded_op_libraries
 from lambda_serving.store import temporary
 
 __all__ = ["loadable_copy"]
@@ -84,7 +85,7 @@ def _make(export_dir: Path, copy: Path, tags: Sequence[str]) -> None:
                 "lambda_serving.servables.reexport",
                 str(export_dir),
                 str(made),
-                ",".join(library.op_libraries()),
+                ",".join(loaded_op_libraries()),
                 *tags,
             ],
             stdin=subprocess.DEVNULL,

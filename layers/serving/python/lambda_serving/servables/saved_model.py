@@ -21,13 +21,14 @@ from lambda_serving.servables.servable import (
 from lambda_serving.servables.session_overrides import overridden
 from lambda_serving.servables.tensorflow_c.graph_costs import Costs
 from lambda_serving.servables.tensorflow_c.library import version as tensorflow_version
+from lambda_serving.servables.tensorflow_c.load_session import load_session
 from lambda_serving.servables.tensorflow_c.mapped_weights import (
     MappedFile,
     Values,
     assign,
     map_files,
 )
-from lambda_serving.servables.tensorflow_c.session import Session, load_session
+from lambda_serving.servables.tensorflow_c.session import Session
 from lambda_serving.servables.tensorflow_c.variables import uninitialized_variables
 from lambda_serving.servables.warmup import WarmUp
 from lambda_serving.servables.warmup import warm_up as run_warm_up

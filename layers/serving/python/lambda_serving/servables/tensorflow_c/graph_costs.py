@@ -52,56 +52,27 @@ _SHAPES = {"Const", "Shape", "ShapeN", "Size", "Rank"}
 """Ops whose values depend only on shapes, even if their inputs do not."""
 _OF_SHAPES = frozenset(_KEEPING.split())
 """Ops whose values grow with shapes if their inputs do."""
-_SIZED: dict[str, tuple[int, ...]] = {
-    "All": (1,),
-    "Any": (1,),
-    "ArgMax": (1,),
-    "ArgMin": (1,),
-    "BatchToSpaceND": (1, 2),
-    "BroadcastTo": (1,),
-    "Concat": (0,),
-    "ConcatV2": (-1,),
-    "ConjugateTranspose": (1,),
-    "Conv2DBackpropInput": (0,),
-    "Conv3DBackpropInputV2": (0,),
-    "EuclideanNorm": (1,),
-    "ExpandDims": (1,),
-    "Fill": (0,),
-    "GatherV2": (2,),
-    "LinSpace": (2,),
-    "Max": (1,),
-    "Mean": (1,),
-    "Min": (1,),
-    "MirrorPad": (1,),
-    "OneHot": (1,),
-    "Pad": (1,),
-    "PadV2": (1,),
-    "Prod": (1,),
-    "RandomStandardNormal": (0,),
-    "RandomUniform": (0,),
-    "RandomUniformInt": (0,),
-    "Range": (0, 1, 2),
-    "Reshape": (1,),
-    "ResizeBicubic": (1,),
-    "ResizeBilinear": (1,),
-    "ResizeNearestNeighbor": (1,),
-    "Slice": (1, 2),
-    "SpaceToBatchND": (1, 2),
-    "Split": (0,),
-    "SplitV": (1, 2),
-    "StatelessRandomNormalV2": (0,),
-    "StatelessRandomUniformV2": (0,),
-    "StridedSlice": (1, 2, 3),
-    "Sum": (1,),
-    "Tile": (1,),
-    "TopKV2": (1,),
-    "Transpose": (1,),
-    "TruncatedNormal": (0,),
+_SIZING = {
+    (-1,): "ConcatV2",
+    (0,): """
+        Concat Conv2DBackpropInput Conv3DBackpropInputV2 Fill RandomStandardNormal RandomUniform
+        RandomUniformInt Split StatelessRandomNormalV2 StatelessRandomUniformV2 TruncatedNormal
+    """,
+    (1,): """
+        All Any ArgMax ArgMin BroadcastTo ConjugateTranspose EuclideanNorm ExpandDims Max Mean Min
+        MirrorPad OneHot Pad PadV2 Prod Reshape ResizeBicubic ResizeBilinear ResizeNearestNeighbor
+        Sum Tile TopKV2 Transpose
+    """,
+    (2,): "GatherV2 LinSpace",
+    (1, 2): "BatchToSpaceND Slice SpaceToBatchND SplitV",
+    (0, 1, 2): "Range",
+    (1, 2, 3): "StridedSlice",
 }
-"""For each op, the inputs whose values determine the size or only the shape of its output.
+"""Ops by the inputs whose values determine the size or only the shape of their output.
 
 The shape matters too: the product of a row and a column is a number or a matrix.
 """
+_SIZED = {op: inputs for inputs, names in _SIZING.items() for op in names.split()}
 _STEADY = frozenset(f"{_MOVING} {_ELEMENTWISE} {_REDUCING} {_OVER_STRINGS}".split())
 
 

@@ -1,147 +1,33 @@
-"""TensorFlow's shared library, opened once per process, and the prototypes of its functions.
-
-Source: tensorflow/c/c_api.h, tf_tensor.h, tf_tstring.h, tf_status.h.
-"""
+"""TensorFlow's shared library, opened once per process."""
 
 import ctypes
 import logging
 import mmap
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from ctypes import CFUNCTYPE, POINTER, Structure, c_char_p, c_int, c_int64, c_size_t, c_void_p
+from ctypes import c_char_p, c_int, c_size_t, c_void_p
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from lambda_serving import protos
-from lambda_serving.errors import FailedPrecondition, InvalidArgument, ServingError, of_code
+from lambda_serving.errors import FailedPrecondition, of_code
+from lambda_serving.servables.tensorflow_c.prototypes import PROTOTYPES
 
 __all__ = [
-    "DEALLOCATOR",
-    "Buffer",
-    "Output",
+    "content_of",
+    "deleted",
     "has_python",
     "library",
-    "load_op_library",
-    "op_libraries",
-    "ops",
-    "registered_ops",
+    "library_path",
     "status",
     "trim_memory",
     "version",
 ]
 
 _log = logging.getLogger(__name__)
-DEALLOCATOR = CFUNCTYPE(None, c_void_p, c_size_t, c_void_p)
-_LIBRARY, _FRAMEWORK = "libtensorflow_cc.so.2", "libtensorflow_framework.so.2"
-_ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
-
-
-class Output(Structure):
-    """`TF_Output`: one output of an operation in a graph."""
-
-    _fields_ = (("oper", c_void_p), ("index", c_int))
-
-
-class Buffer(Structure):
-    """The fields of a `TF_Buffer`: a serialized message from or for the library."""
-
-    _fields_ = (("data", c_void_p), ("length", c_size_t), ("deallocator", c_void_p))
-    owner: bytes
-    """The memory, if Python owns it."""
-
-
-def buffer_of(serialized: bytes) -> Buffer:
-    """A message for the library, which only reads it; Python owns the memory."""
-    buffer = Buffer(ctypes.cast(c_char_p(serialized), c_void_p), len(serialized))
-    buffer.owner = serialized
-    return buffer
-
-
-_PROTOTYPES = {
-    "TF_Version": (c_char_p, ()),
-    "TF_NewStatus": (c_void_p, ()),
-    "TF_DeleteStatus": (None, (c_void_p,)),
-    "TF_GetCode": (c_int, (c_void_p,)),
-    "TF_Message": (c_char_p, (c_void_p,)),
-    "TF_NewBuffer": (POINTER(Buffer), ()),
-    "TF_DeleteBuffer": (None, (POINTER(Buffer),)),
-    "TF_LoadLibrary": (c_void_p, (c_char_p, c_void_p)),
-    "TF_DeleteLibraryHandle": (None, (c_void_p,)),
-    "TF_GetAllOpList": (POINTER(Buffer), ()),
-    "TF_AllocateTensor": (c_void_p, (c_int, POINTER(c_int64), c_int, c_size_t)),
-    "TF_NewTensor": (
-        c_void_p,
-        (c_int, POINTER(c_int64), c_int, c_void_p, c_size_t, DEALLOCATOR, c_void_p),
-    ),
-    "TF_DeleteTensor": (None, (c_void_p,)),
-    "TF_TensorType": (c_int, (c_void_p,)),
-    "TF_NumDims": (c_int, (c_void_p,)),
-    "TF_Dim": (c_int64, (c_void_p, c_int)),
-    "TF_TensorByteSize": (c_size_t, (c_void_p,)),
-    "TF_TensorData": (c_void_p, (c_void_p,)),
-    "TF_StringCopy": (None, (c_void_p, c_char_p, c_size_t)),
-    "TF_StringDealloc": (None, (c_void_p,)),
-    "TF_StringGetDataPointer": (c_void_p, (c_void_p,)),
-    "TF_StringGetSize": (c_size_t, (c_void_p,)),
-    "TF_NewGraph": (c_void_p, ()),
-    "TF_DeleteGraph": (None, (c_void_p,)),
-    "TF_GraphOperationByName": (c_void_p, (c_void_p, c_char_p)),
-    "TF_OperationName": (c_char_p, (c_void_p,)),
-    "TF_OperationOpType": (c_char_p, (c_void_p,)),
-    "TF_OperationNumInputs": (c_int, (c_void_p,)),
-    "TF_OperationNumOutputs": (c_int, (c_void_p,)),
-    "TF_OperationAllInputs": (None, (c_void_p, POINTER(Output), c_int)),
-    "TF_OperationNumControlInputs": (c_int, (c_void_p,)),
-    "TF_OperationGetControlInputs": (c_int, (c_void_p, POINTER(c_void_p), c_int)),
-    "TF_OperationOutputType": (c_int, (Output,)),
-    "TF_NewImportGraphDefOptions": (c_void_p, ()),
-    "TF_DeleteImportGraphDefOptions": (None, (c_void_p,)),
-    "TF_ImportGraphDefOptionsSetPrefix": (None, (c_void_p, c_char_p)),
-    "TF_ImportGraphDefOptionsAddInputMapping": (None, (c_void_p, c_char_p, c_int, Output)),
-    "TF_GraphToGraphDef": (None, (c_void_p, POINTER(Buffer), c_void_p)),
-    "TF_GraphImportGraphDef": (None, (c_void_p, POINTER(Buffer), c_void_p, c_void_p)),
-    "TF_NewOperation": (c_void_p, (c_void_p, c_char_p, c_char_p)),
-    "TF_AddInput": (None, (c_void_p, Output)),
-    "TF_FinishOperation": (c_void_p, (c_void_p, c_void_p)),
-    "TF_NewSessionOptions": (c_void_p, ()),
-    "TF_DeleteSessionOptions": (None, (c_void_p,)),
-    "TF_SetConfig": (None, (c_void_p, c_char_p, c_size_t, c_void_p)),
-    "TF_LoadSessionFromSavedModel": (
-        c_void_p,
-        (
-            c_void_p,
-            c_void_p,
-            c_char_p,
-            POINTER(c_char_p),
-            c_int,
-            c_void_p,
-            POINTER(Buffer),
-            c_void_p,
-        ),
-    ),
-    "TF_CloseSession": (None, (c_void_p, c_void_p)),
-    "TF_DeleteSession": (None, (c_void_p, c_void_p)),
-    "TF_SessionRun": (
-        None,
-        (
-            c_void_p,
-            POINTER(Buffer),
-            POINTER(Output),
-            POINTER(c_void_p),
-            c_int,
-            POINTER(Output),
-            POINTER(c_void_p),
-            c_int,
-            POINTER(c_void_p),
-            c_int,
-            c_void_p,
-            c_void_p,
-        ),
-    ),
-}
+_LIBRARY = "libtensorflow_cc.so.2"
 
 
 @cache
@@ -153,7 +39,7 @@ def library() -> ctypes.CDLL:
     later `import numpy.random` crashes the process. Raises FailedPrecondition when there is no
     library.
     """
-    path = _path()
+    path = library_path()
     _keep_kernels()
     libc = ctypes.CDLL(None, use_errno=True)
     libc.dlopen.restype, libc.dlopen.argtypes = c_void_p, (c_char_p, c_int)
@@ -163,7 +49,7 @@ def library() -> ctypes.CDLL:
         raise FailedPrecondition(f"Could not open TensorFlow's library: {libc.dlerror().decode()}")
     _drop_linker_pages(libc)
     opened = ctypes.CDLL(str(path), handle=handle)
-    for name, (result, arguments) in _PROTOTYPES.items():
+    for name, (result, arguments) in PROTOTYPES.items():
         function = getattr(opened, name)
         function.restype, function.argtypes = result, arguments
     return opened
@@ -176,13 +62,12 @@ def _keep_kernels() -> None:
     a tensor of unexpected rank, give empty tensors other shapes, and lose NaN. A compiled graph
     names the oneDNN convolutions that it uses, behind guards.
     """
-    if os.environ.get(_ONEDNN, "0").lower() not in {"0", "false"}:
+    if os.environ.get("TF_ENABLE_ONEDNN_OPTS", "0").lower() not in {"0", "false"}:
         _log.warning(
-            "%s has no effect: oneDNN's kernels are used only where `lambda-serving compile`"
-            " found them safe",
-            _ONEDNN,
+            "TF_ENABLE_ONEDNN_OPTS has no effect: oneDNN's kernels are used only where"
+            " `lambda-serving compile` found them safe"
         )
-    os.environ[_ONEDNN] = "0"
+    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 
 
 def _drop_linker_pages(libc: ctypes.CDLL) -> None:
@@ -201,7 +86,8 @@ def _drop_linker_pages(libc: ctypes.CDLL) -> None:
             libc.madvise(start, end - start, mmap.MADV_DONTNEED)
 
 
-def _path() -> Path:
+def library_path() -> Path:
+    """Where TensorFlow's library is installed; raises FailedPrecondition if it is not."""
     package = find_spec("tensorflow")  # finds without importing
     for folder in (package and package.submodule_search_locations) or ():
         if (path := Path(folder, _LIBRARY)).exists():
@@ -223,61 +109,6 @@ def version() -> str:
     return text.decode()
 
 
-def load_op_library(path: str) -> None:
-    """Registers the ops and kernels of a custom op library for the life of the process.
-
-    Its symbols are looked up in TensorFlow's libraries first, as in Python TensorFlow. With its own
-    copies of Abseil and protobuf, which hash differently, it would find no attribute of a node.
-    Raises InvalidArgument, with the linker's reason, when it cannot be loaded.
-    """
-    if path in _op_libraries():
-        return
-    from lambda_serving.servables.tensorflow_c.linker_order import (
-        shared_object,  # few models need it
-    )
-
-    tensorflow, wanted = _path(), Path(path)
-    if wanted.exists():  # otherwise the linker searches its own folders
-        wanted = wanted.absolute()
-    needed = (tensorflow, tensorflow.with_name(_FRAMEWORK), wanted)
-    opened = os.memfd_create("op-library")  # stays open: TensorFlow knows it by its number
-    try:
-        os.write(opened, shared_object(needed))
-        with status() as st:
-            handle = library().TF_LoadLibrary(f"/proc/self/fd/{opened}".encode(), st)
-    except ServingError as error:
-        os.close(opened)
-        raise InvalidArgument(f"Could not load op library {path}: {error}") from error
-    library().TF_DeleteLibraryHandle(handle)
-    _op_libraries()[path] = None
-
-
-def registered_ops() -> set[str]:
-    """The names of all ops that a graph may use."""
-    return {op.name for op in ops()}
-
-
-def ops() -> Sequence[Any]:
-    """The `tensorflow.OpDef` of each registered op."""
-    buffer = library().TF_GetAllOpList()
-    try:
-        serialized = ctypes.string_at(buffer.contents.data, buffer.contents.length)
-    finally:
-        library().TF_DeleteBuffer(buffer)
-    found: Sequence[Any] = protos.message("tensorflow.OpList").FromString(serialized).op
-    return found
-
-
-def op_libraries() -> list[str]:
-    """The paths of the op libraries that this process has loaded, in order."""
-    return list(_op_libraries())
-
-
-@cache
-def _op_libraries() -> dict[str, None]:
-    return {}
-
-
 @contextmanager
 def status() -> Iterator[int]:
     """A `TF_Status` to pass to a call; at the end of the block, its code is raised as our error."""
@@ -291,13 +122,21 @@ def status() -> Iterator[int]:
         lib.TF_DeleteStatus(st)
 
 
+@contextmanager
+def deleted(buffer: Any) -> Iterator[Any]:
+    """A pointer to a `TF_Buffer`, which is deleted at the end of the block."""
+    try:
+        yield buffer
+    finally:
+        library().TF_DeleteBuffer(buffer)
+
+
+def content_of(buffer: Any) -> bytes:
+    """The serialized message in a `TF_Buffer`."""
+    return ctypes.string_at(buffer.contents.data, buffer.contents.length)
+
+
 def trim_memory() -> None:
     """Returns freed memory to the system; glibc would keep some, 300 MB after a ResNet-50."""
-    if trim := _malloc_trim():
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # other C libraries have none
         trim(0)
-
-
-@cache
-def _malloc_trim() -> Callable[[int], int] | None:
-    """None where the C library is not glibc."""
-    return getattr(ctypes.CDLL(None), "malloc_trim", None)

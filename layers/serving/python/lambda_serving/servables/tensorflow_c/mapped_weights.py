@@ -16,8 +16,10 @@ from pathlib import Path
 from lambda_serving.dtypes import DType
 from lambda_serving.errors import DataLoss
 from lambda_serving.servables.tensorflow_c import memory
-from lambda_serving.servables.tensorflow_c.library import Output, library, status
-from lambda_serving.servables.tensorflow_c.session import Session, operation_of, output_of
+from lambda_serving.servables.tensorflow_c.library import library
+from lambda_serving.servables.tensorflow_c.operations import operation_of, output_of
+from lambda_serving.servables.tensorflow_c.session import Session
+from lambda_serving.servables.tensorflow_c.session_run import Ends, run
 
 __all__ = ["MappedFile", "Values", "assign", "map_files", "opened"]
 
@@ -96,21 +98,18 @@ def assign(session: Session, files: Sequence[MappedFile], values: Values) -> Non
 
 
 def _assign(session: Session, files: Sequence[MappedFile], values: Values) -> None:
-    lib, count = library(), len(files)
-    feeds = (Output * count)(*(output_of(session.graph, file.feed) for file in files))
-    targets = (c_void_p * count)(*(operation_of(session.graph, file.assignment) for file in files))
-    tensors = (c_void_p * count)()
+    feeds = Ends.of([output_of(session.graph, file.feed) for file in files])
+    operations = [operation_of(session.graph, file.assignment) for file in files]
+    tensors = [0] * len(files)
     try:
         for i, file in enumerate(files):
             tensors[i] = _tensor_of(file, values)
-        with session.running() as pointer, status() as st:
-            lib.TF_SessionRun(
-                pointer, None, feeds, tensors, count, None, None, 0, targets, count, None, st
-            )
+        with session.running() as pointer:
+            run(pointer, feeds, tensors, targets=(c_void_p * len(files))(*operations))
     finally:
         for tensor in tensors:
             if tensor:
-                lib.TF_DeleteTensor(tensor)
+                library().TF_DeleteTensor(tensor)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import os
 from ctypes import c_char, c_int, c_long, c_size_t, c_void_p
 
 from lambda_serving.errors import ResourceExhausted
-from lambda_serving.servables.tensorflow_c.library import DEALLOCATOR
+from lambda_serving.servables.tensorflow_c.prototypes import DEALLOCATOR
 
 __all__ = ["UNMAP", "map_file", "pages", "private", "unmap", "view"]
 
@@ -33,9 +33,7 @@ def pages(size: int) -> int:
 def private(size: int) -> int:
     """The address of `size` zeroed bytes private to this process; raises ResourceExhausted."""
     address = _map(size, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if size >= _HUGE_PAGE and hasattr(
-        mmap, "MADV_HUGEPAGE"
-    ):  # filling it takes a third of the time
+    if size >= _HUGE_PAGE and hasattr(mmap, "MADV_HUGEPAGE"):  # it fills in a third of the time
         _libc.madvise(address, size, mmap.MADV_HUGEPAGE)
     return address
 

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from lambda_serving import protos
 from lambda_serving.errors import FailedPrecondition, InvalidArgument, NotFound
-from lambda_serving.servables.tensorflow_c.library import (
+from lambda_serving.servables.tensorflow_c.library import version
+from lambda_serving.servables.tensorflow_c.op_libraries import (
     load_op_library,
-    op_libraries,
-    registered_ops,
-    version,
+    loaded_op_libraries,
+    ops,
 )
 
 __all__ = ["load_missing", "load_named", "loaded_names"]
@@ -42,7 +42,7 @@ def load_missing(error: NotFound, export_dir: Path) -> None:
     if not unregistered:
         raise error
     missing = {unregistered[1]} | _ops(export_dir)
-    found = _libraries_with(missing - registered_ops())
+    found = _libraries_with(missing - {op.name for op in ops()})
     if not found:
         raise error
     for name, path in found.items():
@@ -51,7 +51,7 @@ def load_missing(error: NotFound, export_dir: Path) -> None:
 
 def loaded_names() -> list[str]:
     """The names, for `load_named`, of the packages' libraries that this process has loaded."""
-    loaded = set(op_libraries())
+    loaded = set(loaded_op_libraries())
     return [name for name, path in _libraries().items() if str(path) in loaded]
 
 
@@ -95,12 +95,12 @@ def _ops(export_dir: Path) -> set[str]:
     return {node.op for nodes in chain((graph.node for graph in graphs), bodies) for node in nodes}
 
 
-def _libraries_with(ops: Collection[str]) -> dict[str, Path]:
+def _libraries_with(names: Collection[str]) -> dict[str, Path]:
     """The libraries that contain the name of one of these ops."""
     found = {}
     for name, path in _libraries().items():
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as content:
-            if any(content.find(op.encode()) >= 0 for op in ops):
+            if any(content.find(op.encode()) >= 0 for op in names):
                 found[name] = path
     return found
 

@@ -5,14 +5,15 @@ references. The ones below only read, call functions, or keep state that ends wi
 other, such as a custom op, is assumed to have an effect.
 """
 
-import ctypes
 from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
 from lambda_serving import protos
 from lambda_serving.errors import ServingError
-from lambda_serving.servables.tensorflow_c.library import Output, library, ops, status
+from lambda_serving.servables.tensorflow_c.library import content_of, deleted, library, status
+from lambda_serving.servables.tensorflow_c.op_libraries import ops
+from lambda_serving.servables.tensorflow_c.prototypes import Output
 
 __all__ = ["are_repeatable"]
 
@@ -92,11 +93,7 @@ def _without_effect() -> tuple[frozenset[str], frozenset[str]]:
 def _definition(graph: int) -> Any:
     """The `tensorflow.GraphDef`."""
     lib = library()
-    buffer = lib.TF_NewBuffer()
-    try:
+    with deleted(lib.TF_NewBuffer()) as buffer:
         with status() as st:
             lib.TF_GraphToGraphDef(graph, buffer, st)
-        serialized = ctypes.string_at(buffer.contents.data, buffer.contents.length)
-    finally:
-        lib.TF_DeleteBuffer(buffer)
-    return protos.message("tensorflow.GraphDef").FromString(serialized)
+        return protos.message("tensorflow.GraphDef").FromString(content_of(buffer))

@@ -1,4 +1,4 @@
-"""Options of a run, and a way to stop one that may loop or wait for ever.
+"""A way to stop a run that may loop or wait for ever.
 
 The C API cannot cancel a run. But a run ends when one of its nodes fails, as loops and waiting ops
 check. So each run also puts its outputs into a queue when they are ready, and takes them out again.
@@ -13,7 +13,6 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from ctypes import c_void_p
-from functools import lru_cache
 from itertools import count
 from math import inf
 from queue import Empty, SimpleQueue
@@ -26,10 +25,12 @@ from lambda_serving import protos
 from lambda_serving.dtypes import DType
 from lambda_serving.errors import Cancelled, DeadlineExceeded, ServingError
 from lambda_serving.servables.cancellation import Cancellation
-from lambda_serving.servables.tensorflow_c.library import Buffer, Output, buffer_of, library, status
+from lambda_serving.servables.tensorflow_c.library import library, status
+from lambda_serving.servables.tensorflow_c.prototypes import Buffer, Output
+from lambda_serving.servables.tensorflow_c.session_run import Ends, run, run_options
 from lambda_serving.servables.tensorflow_c.tensors import new_tensor
 
-__all__ = ["Places", "Stops", "run_options"]
+__all__ = ["Places", "Stops"]
 
 _MOST_PLACES = 64
 _LOOK_SECONDS = 0.05
@@ -37,16 +38,6 @@ _SCOPE = "lambda_serving/stops"
 _LATEST = 2**31 - 1  # when graphs are merged, the older version counts
 _CANCELLED = "The call was cancelled"
 _numbers = count()
-
-
-@lru_cache(maxsize=64)
-def run_options(timeout_ms: int, *, in_caller_thread: bool) -> Buffer:
-    """Serialized `RunOptions`; a run on the caller's thread has no timeout."""
-    options = protos.message("tensorflow.RunOptions")(
-        timeout_in_ms=0 if in_caller_thread else max(timeout_ms, 0),
-        inter_op_thread_pool=-1 if in_caller_thread else 0,
-    )
-    return buffer_of(options.SerializeToString())
 
 
 class Places:
@@ -138,22 +129,9 @@ class Stops:
     def _run(self, session: int, operation: int, place: int) -> None:
         """Runs an operation on this thread, as the session's threads may all be busy."""
         tensor = new_tensor(np.array(place, np.int32))
+        targets, options = (c_void_p * 1)(operation), run_options(0, in_caller_thread=True)
         try:
-            with status() as st:
-                library().TF_SessionRun(
-                    session,
-                    run_options(0, in_caller_thread=True),
-                    (Output * 1)(self.place),
-                    (c_void_p * 1)(tensor),
-                    1,
-                    None,
-                    None,
-                    0,
-                    (c_void_p * 1)(operation),
-                    1,
-                    None,
-                    st,
-                )
+            run(session, Ends.of([self.place]), [tensor], targets=targets, options=options)
         finally:
             library().TF_DeleteTensor(tensor)
 
@@ -196,7 +174,7 @@ def _add(graph: int, definition: Any, prefix: str, fetches: Sequence[Output]) ->
             name = f"fetch{i}".encode()
             lib.TF_ImportGraphDefOptionsAddInputMapping(options, name, 0, fetch)
         with status() as st:
-            lib.TF_GraphImportGraphDef(graph, buffer_of(serialized), options, st)
+            lib.TF_GraphImportGraphDef(graph, Buffer.holding(serialized), options, st)
     finally:
         lib.TF_DeleteImportGraphDefOptions(options)
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import InvalidArgument, ResourceExhausted, Unimplemented
-from lambda_serving.servables.tensorflow_c.library import DEALLOCATOR, library
+from lambda_serving.servables.tensorflow_c.library import library
+from lambda_serving.servables.tensorflow_c.prototypes import DEALLOCATOR
 
 __all__ = ["array_of", "new_tensor"]
 

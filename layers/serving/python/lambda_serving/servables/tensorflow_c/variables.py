@@ -3,8 +3,11 @@
 import ctypes
 from collections.abc import Iterable, Iterator
 
-from lambda_serving.servables.tensorflow_c.library import Output, library, status
-from lambda_serving.servables.tensorflow_c.session import Session, output_of
+from lambda_serving.servables.tensorflow_c.library import library, status
+from lambda_serving.servables.tensorflow_c.operations import output_of
+from lambda_serving.servables.tensorflow_c.prototypes import Output
+from lambda_serving.servables.tensorflow_c.session import Session
+from lambda_serving.servables.tensorflow_c.session_function import SessionFunction
 
 __all__ = ["uninitialized_variables"]
 
@@ -22,7 +25,9 @@ def uninitialized_variables(session: Session, tensors: Iterable[str]) -> list[st
     lib = library()
     return sorted(
         lib.TF_OperationName(handle).decode()
-        for handle, initialized in zip(handles, session.run([], [], checks), strict=True)
+        for handle, initialized in zip(
+            handles, SessionFunction(session, [], checks)([], 0), strict=True
+        )
         if not initialized
     )
 
