@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from time import monotonic
 from types import SimpleNamespace
@@ -125,12 +125,15 @@ class Cloud:
         template = _resources(
             "model", ModelName=name, System=SYSTEM, SystemId=_STACK, Models=self.bucket
         )
+        told = self._authorization()
         for key in _of_type(template, "AWS::ApiGatewayV2::Route", "RouteKey"):
-            self.api.create_route(
-                ApiId=self.api_id,
-                RouteKey=key,
-                Target=f"integrations/{integration}",
-                **self._authorization(),
+            api_gateway.api(self.api_id).create_route(
+                api_key_required=False,
+                authorization_scopes=[],
+                route_key=key,
+                target=f"integrations/{integration}",
+                authorization_type=told["AuthorizationType"],
+                authorizer_id=told.get("AuthorizerId"),
             )
         rule = template["Changes"]["Properties"]
         pattern = json.dumps(rule["EventPattern"])
@@ -299,12 +302,25 @@ _guards: list[iam.Guard] = []
 """Those of the stacks that are there now."""
 
 
+class _Dispatcher(DomainDispatcherApplication):
+    """Looks at moto's folders once a host, not once a request."""
+
+    def __init__(self, create_app: Any) -> None:
+        super().__init__(create_app)
+        self.get_backend_for_host = cache(super().get_backend_for_host)  # type: ignore[method-assign]
+
+
+class _Quiet(MotoRequestHandler):
+    def log(self, *_: object) -> None:
+        """Nothing: a line on stderr for each request is dear, and nobody reads it."""
+
+
 @contextmanager
 def moto() -> Iterator[str]:
     """The endpoint of moto's server, for as many stacks as one likes, one after the other."""
-    application = api_gateway.Kept(DomainDispatcherApplication(create_backend_app))
+    application = api_gateway.Kept(_Dispatcher(create_backend_app))
     guarded = iam.guarded(application, _guards)
-    server = make_server("127.0.0.1", 0, guarded, threaded=True, request_handler=MotoRequestHandler)
+    server = make_server("127.0.0.1", 0, guarded, threaded=True, request_handler=_Quiet)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -447,7 +463,7 @@ def _environment(**settings: str) -> Iterator[None]:
 
 def _resources(template: str, **parameters: str) -> Any:
     """The resources of a template, with its parameters filled in as far as names need it."""
-    loader = type("Loader", (yaml.SafeLoader,), {})
+    loader = type("Loader", (yaml.CSafeLoader,), {})
 
     def fill(_: Any, suffix: str, node: Any) -> Any:
         if suffix == "Ref":

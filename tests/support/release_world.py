@@ -19,7 +19,7 @@ from lambda_serving.release.aws.policy_file import PolicyFile
 from lambda_serving.release.aws.stack import Clients, System
 from lambda_serving.release.deciding.actions import Action, Shift, Wait
 from lambda_serving.release.reconcile import reconcile
-from support import cloud
+from support import api_gateway, cloud
 from support.aws_plane import Function, Plane, Refused
 from support.cloud import SYSTEM, Cloud
 
@@ -263,6 +263,9 @@ def models(moto: str) -> Iterator[Callable[[str], World]]:
     """Makes one model after the other in the same stack, each as if it were the first."""
     plane = Plane(run=run)
     with cloud.running(plane, moto) as deployed:
+        deployed.s3.put_bucket_notification_configuration(  # nobody takes messages out of the queue
+            Bucket=deployed.bucket, NotificationConfiguration={}
+        )
         with deployed.acting("ReleaseRole"):
             clients = Clients.connect()
         between = _Between()
@@ -278,8 +281,7 @@ def _model(name: str, deployed: Cloud, clients: Clients, between: _Between) -> W
         if field.name in _FAULTS:
             value = field.default_factory() if callable(field.default_factory) else field.default
             setattr(plane, field.name, value)
-    for route in deployed.routes():  # of the model before: an API has room for some fifty
-        deployed.api.delete_route(ApiId=deployed.api_id, RouteId=route["RouteId"])
+    api_gateway.api(deployed.api_id).routes.clear()  # of the model before: there is not room for all
     images = _Images(plane)
     deployed.deploy_base(BASE)
     function = deployed.deploy_model(name, _TEMPLATE)

@@ -270,7 +270,7 @@ def _last_line(node: yaml.Node) -> int:
 
 
 def model_blocks_are_short(view: View) -> list[str]:
-    root = yaml.compose(view["text"], Loader=yaml.SafeLoader)
+    root = yaml.compose(view["text"], Loader=yaml.CSafeLoader)
     assert root is not None
     [resources] = [value for key, value in root.value if key.value == "Resources"]
     lengths = {
