@@ -1,6 +1,7 @@
 """Several processes on the same ports: `lambda-serving serve --workers`."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -67,6 +68,34 @@ def _serving(base_path: Path | str, *flags: str, workers: int = 2) -> Iterator[_
             reader.join()
 
 
+@pytest.fixture(scope="module")
+def rpc_port() -> int:
+    """The port of `served` for gRPC."""
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def shared(
+    models_dir: Path, tmp_path_factory: pytest.TempPathFactory, rpc_port: int
+) -> Iterator[_Served]:
+    """Whatever became of its workers, it stops in good order."""
+    config = tmp_path_factory.mktemp("workers") / "monitoring.config"
+    config.write_text("prometheus_config { enable: true }")
+    flags = (f"--port={rpc_port}", f"--monitoring_config_file={config}")
+    with _serving(models_dir / "half_plus_two", *flags) as served:
+        yield served
+        served.process.terminate()
+        assert served.process.wait(_SECONDS) == 0
+
+
+@pytest.fixture
+def served(shared: _Served) -> _Served:
+    """A server that tests share. It has two workers that answer, and has said nothing yet."""
+    until(lambda: _of_each(shared))
+    shared.said.clear()
+    return shared
+
+
 @contextmanager
 def _connected(port: int) -> Iterator[HTTPConnection]:
     connection = HTTPConnection("127.0.0.1", port, timeout=_SECONDS)
@@ -96,8 +125,10 @@ def half(models_dir: Path, tmp_path: Path) -> Path:
     return tmp_path / "m"
 
 
-def test_connections_are_spread_over_workers_and_the_parent_has_no_tensorflow(half: Path) -> None:
-    with _serving(half) as served, ExitStack() as connections:
+def test_connections_are_spread_over_workers_and_the_parent_has_no_tensorflow(
+    served: _Served,
+) -> None:
+    with ExitStack() as connections:
         opened = [connections.enter_context(_connected(served.port)) for _ in range(32)]
         assert {_asked(each) for each in opened} == {_ANSWER}
         accepted = [_of_port(worker, served.port) for worker in served.workers()]
@@ -108,21 +139,20 @@ def test_connections_are_spread_over_workers_and_the_parent_has_no_tensorflow(ha
         assert ["libtensorflow" in each for each in maps] == [False, True, True]
 
 
-def test_grpc_is_answered_on_one_port_by_all(half: Path) -> None:
-    port = free_port()
-    options = [("grpc.use_local_subchannel_pool", 1)]
-    with _serving(half, f"--port={port}") as served, ExitStack() as channels:
+def test_grpc_is_answered_on_one_port_by_all(served: _Served, rpc_port: int) -> None:
+    address, options = f"127.0.0.1:{rpc_port}", [("grpc.use_local_subchannel_pool", 1)]
+    with ExitStack() as channels:
         for _ in range(32):
-            channel = channels.enter_context(grpc.insecure_channel(f"127.0.0.1:{port}", options))
+            channel = channels.enter_context(grpc.insecure_channel(address, options))
             response = call(
                 channel, "Predict", predict_request("m", {"x": np.asarray([2], np.float32)})
             )
             assert [each.tolist() for each in arrays(response).values()] == [[3.0]]
-        assert all(_of_port(worker, port) for worker in served.workers())
+        assert all(_of_port(worker, rpc_port) for worker in served.workers())
 
 
-def test_killed_worker_loses_only_its_connections_and_is_replaced(half: Path) -> None:
-    with _serving(half) as served, ThreadPoolExecutor() as pool:
+def test_killed_worker_loses_only_its_connections_and_is_replaced(served: _Served) -> None:
+    with ThreadPoolExecutor() as pool:
         stop = threading.Event()
         fresh = [pool.submit(_ask_until, stop, served.ask) for _ in range(2)]
         kept = [pool.submit(_keep_asking, stop, served.port) for _ in range(6)]
@@ -169,14 +199,13 @@ def _keep_asking(stop: threading.Event, port: int) -> int:
     return failed
 
 
-def test_worker_that_hangs_is_replaced(half: Path) -> None:
-    with _serving(half) as served:
-        hung, _ = served.workers()
-        hung.suspend()
-        until(lambda: served.times_said("Worker 0 has not answered for 10 s. It is killed"))
-        assert {served.ask() for _ in range(20)} == {_ANSWER}
-        until(lambda: hung not in served.workers() and _of_each(served))
-        assert served.times_said("was ended by SIGKILL. It is replaced")
+def test_worker_that_hangs_is_replaced(served: _Served) -> None:
+    hung, _ = served.workers()
+    hung.suspend()
+    until(lambda: served.times_said("has not answered for 10 s. It is killed"))
+    assert {served.ask() for _ in range(20)} == {_ANSWER}
+    until(lambda: hung not in served.workers() and _of_each(served))
+    assert served.times_said("was ended by SIGKILL. It is replaced")
 
 
 def _of_each(served: _Served) -> bool:
@@ -360,31 +389,31 @@ def test_workers_end_with_a_parent_that_is_killed(half: Path) -> None:
         assert not left
 
 
-def test_parent_that_can_start_no_process_for_a_while_goes_on(half: Path) -> None:
-    with _serving(half) as served:
-        parent = psutil.Process(served.process.pid)
-        before = parent.rlimit(psutil.RLIMIT_NOFILE)
-        parent.rlimit(psutil.RLIMIT_NOFILE, (3, before[1]))  # no more files: no socket to a child
-        first = {worker.pid for worker in served.workers()}
-        served.workers()[0].kill()
-        until(lambda: served.times_said("could not be run ("))
-        assert served.ask() == _ANSWER
-        parent.rlimit(psutil.RLIMIT_NOFILE, before)
-        until(lambda: len({worker.pid for worker in served.workers()} - first) == 1)
-        until(lambda: served.times_said("Started server process") >= 1)
-        assert served.ask() == _ANSWER
-        served.process.terminate()
-        assert served.process.wait(_SECONDS) == 0
+def test_parent_that_can_start_no_process_for_a_while_goes_on(served: _Served) -> None:
+    parent = psutil.Process(served.process.pid)
+    before = parent.rlimit(psutil.RLIMIT_NOFILE)
+    parent.rlimit(psutil.RLIMIT_NOFILE, (3, before[1]))  # no more files: no socket to a child
+    first = {worker.pid for worker in served.workers()}
+    served.workers()[0].kill()
+    until(lambda: served.times_said("could not be run ("))
+    assert served.ask() == _ANSWER
+    parent.rlimit(psutil.RLIMIT_NOFILE, before)
+    until(lambda: len({worker.pid for worker in served.workers()} - first) == 1)
+    until(lambda: served.times_said("Started server process") >= 1)
+    assert served.ask() == _ANSWER
 
 
-def test_metrics_are_those_of_all_workers(half: Path, tmp_path: Path) -> None:
-    config = tmp_path / "monitoring.config"
-    config.write_text("prometheus_config { enable: true }")
-    with _serving(half, f"--monitoring_config_file={config}") as served:
-        for _ in range(20):
-            served.ask()
-        page = httpx.get(f"{served.url}/monitoring/prometheus/metrics").text
-        assert ':tensorflow:serving:request_count{model_name="m",status="OK"} 20' in page
+def test_metrics_are_those_of_all_workers(served: _Served) -> None:
+    before = _answered(served)
+    for _ in range(20):
+        served.ask()
+    assert _answered(served) == before + 20
+
+
+def _answered(served: _Served) -> int:
+    page = httpx.get(f"{served.url}/monitoring/prometheus/metrics").text
+    count = r':tensorflow:serving:request_count{model_name="m",status="OK"} (\d+)'
+    return sum(map(int, re.findall(count, page)))
 
 
 def test_worker_that_does_not_answer_holds_up_neither_metrics_nor_the_end(
@@ -409,15 +438,13 @@ def test_worker_that_does_not_answer_holds_up_neither_metrics_nor_the_end(
         assert served.process.wait(_SECONDS) == 0
 
 
-def test_no_reload_begins_while_a_worker_does_not_answer(half: Path, models_dir: Path) -> None:
-    port = free_port()
-    with (
-        _serving(half, f"--port={port}") as served,
-        grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
-    ):
-        same = _reload_request({"m": half})
+def test_no_reload_begins_while_a_worker_does_not_answer(
+    served: _Served, rpc_port: int, models_dir: Path
+) -> None:
+    with grpc.insecure_channel(f"127.0.0.1:{rpc_port}") as channel:
+        same = _reload_request({"m": models_dir / "half_plus_two"})
         assert call(channel, "HandleReloadConfigRequest", same).status.error_code == 0
-        [frozen] = [each for each in served.workers() if not _of_port(each, port)]
+        [frozen] = [each for each in served.workers() if not _of_port(each, rpc_port)]
         frozen.suspend()
         try:
             other = _reload_request({"n": models_dir / "half_plus_two"})
