@@ -281,7 +281,7 @@ def _model(name: str, deployed: Cloud, clients: Clients, between: _Between) -> W
         if field.name in _FAULTS:
             value = field.default_factory() if callable(field.default_factory) else field.default
             setattr(plane, field.name, value)
-    api_gateway.api(deployed.api_id).routes.clear()  # of the model before: there is not room for all
+    api_gateway.api(deployed.api_id).routes.clear()  # there is not room for all
     images = _Images(plane)
     deployed.deploy_base(BASE)
     function = deployed.deploy_model(name, _TEMPLATE)
