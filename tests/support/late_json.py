@@ -145,6 +145,10 @@ LATE = {
     "quotes without end": Late(r"\"", "", _STRING, head='{"inputs":["', tail="", joiner=""),
     "half pairs in a long string": Late(r"\udc80", '",1', _STRING, head='{"inputs":["', joiner=""),
     "escapes, then not UTF-8": Late(r"\n", '\udce9",1', _STRING, head='{"inputs":["', joiner=""),
+    "spaces, then lists": Late("[1]", '["a"', head='{"instances":[' + " " * 2**20, tail=""),
+    "a string, then lists": Late(
+        "[1]", '["a"', head='{"x":"' + "a" * 2**20 + '","instances":[', tail=""
+    ),
     # behind the first error, or the value
     "commas": Late(",", "", joiner="", early=True),
     "closing brackets": Late("]", "", joiner="", early=True),

@@ -1,9 +1,10 @@
 """Predict requests, decoded for a signature of given inputs."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from lambda_serving.api.codec import Format, Limits, decode, parse
+from lambda_serving.api.codec import Format, Growth, Limits, decode, parse
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import ServingError
 from lambda_serving.servables.servable import Signature, TensorSpec
@@ -23,7 +24,8 @@ def signature(**inputs: DType) -> Signature:
 def decoded(
     body: bytes, inputs: Mapping[str, DType], limits: Limits = QUICK
 ) -> tuple[Format, dict[str, Array]]:
-    return decode(parse(body, limits), signature(**inputs))
+    with Growth() as growth:
+        return decode(parse(body, replace(limits, growth=growth)), signature(**inputs))
 
 
 def plain(result: tuple[Format, dict[str, Array]]) -> tuple[str, dict[str, Any]]:

@@ -39,8 +39,9 @@ fewest digits that read back to the same value.
 """
 
 from lambda_serving.api.codec.example_request import ExamplesRequest, parse_examples
+from lambda_serving.api.codec.freeing_json import Growth
 from lambda_serving.api.codec.gc_pause import Collector
-from lambda_serving.api.codec.json_reader import Limits
+from lambda_serving.api.codec.json_reader import LARGE, Limits
 from lambda_serving.api.codec.json_writer import (
     encode,
     encode_classifications,
@@ -57,10 +58,12 @@ from lambda_serving.api.codec.predict_request import (
 )
 
 __all__ = [
+    "LARGE",
     "Collector",
     "Document",
     "ExamplesRequest",
     "Format",
+    "Growth",
     "Limits",
     "decode",
     "decode_row",

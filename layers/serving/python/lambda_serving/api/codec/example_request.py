@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lambda_serving.api.codec import values
+from lambda_serving.api.codec.freeing_json import empty
 from lambda_serving.api.codec.json_in_errors import echo, plain, type_name
 from lambda_serving.api.codec.json_reader import Json, Limits
 from lambda_serving.api.codec.predict_request import parse_object, signature_name
@@ -60,24 +61,29 @@ def _in_context(context: bytes, examples: list[Json], limit: int) -> list[bytes]
             f"The context repeated for {len(examples)} examples takes {size} bytes, over the limit"
             f" of {limit}. Send fewer examples in a request"
         )
-    return [context + _example(example) for example in examples]
+    written: list[bytes] = []
+    try:
+        written.extend(context + _example(example) for example in examples)
+    except InvalidArgument:
+        empty(written)
+        raise
+    return written
 
 
 def _example(value: Json) -> bytes:
     if not isinstance(value, dict):
         raise InvalidArgument(f"Example must be JSON object but got JSON {type_name(value)}")
-    features = b"".join(
-        field(1, field(1, values.string(name)) + field(2, _feature(name, content)))
-        for name, content in value.items()
-    )
-    return field(1, features)
+    features = bytearray()
+    for name, content in value.items():
+        features += field(1, field(1, values.string(name)) + field(2, _feature(name, content)))
+    return field(1, bytes(features))
 
 
 def _feature(name: str, content: Json) -> bytes:
     elements = content if isinstance(content, list) else [content]
     if not elements:
         return b""
-    first, items = 0, []
+    first, written = 0, bytearray()
     for element in elements:
         kind = _kind(name, element)
         first = first or kind
@@ -86,10 +92,9 @@ def _feature(name: str, content: Json) -> bytes:
                 f"Unexpected element type in feature: {plain(name)}"
                 f" expecting type: {_KIND_NAMES[first]}"
             )
-        items.append(_item(name, element))
-    if first == _BYTES:
-        return field(first, b"".join(field(1, item) for item in items))
-    return field(first, field(1, b"".join(items)))
+        item = _item(name, element)
+        written += field(1, item) if first == _BYTES else item
+    return field(first, bytes(written) if first == _BYTES else field(1, bytes(written)))
 
 
 def _kind(name: str, element: Json) -> int:

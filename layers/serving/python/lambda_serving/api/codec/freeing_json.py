@@ -1,49 +1,44 @@
-"""Large JSON values freed in pieces.
+"""Large JSON values freed in steps.
 
 Python frees a list in one go, and no other thread runs meanwhile: for ten million numbers this
-takes a tenth of a second. Values in an error's traceback would be freed by whoever drops the error.
+takes a tenth of a second.
 """
 
-from itertools import chain, repeat, starmap
-from typing import Any
+from typing import Any, Self
 
-from lambda_serving.api.codec.rapidjson_dialect import Json
+__all__ = ["Growth", "empty"]
 
-__all__ = ["release"]
-
-_SLICE, _FEW = 2**15, 64
-_CONTAINERS = {list, dict}  # by type, as orjson and json make them
+_SLICE = 2**15  # elements
 
 
-def release(value: Json) -> None:
-    """Empties a value and the large containers in it."""
-    waiting = [value]
-    while waiting:
-        container = waiting.pop()
-        while container and isinstance(container, list | dict):
-            part = _taken(container)
-            if not _are_small(part):
-                waiting += [each for each in part if type(each) in _CONTAINERS]
+class Growth:
+    """What large containers have gained, step by step; all of it is removed at the end of a block.
+
+    The last gains are removed first. So what one step gained is all that is freed at once, however
+    many containers there are in one another.
+    """
+
+    def __init__(self) -> None:
+        self._steps: list[tuple[list[Any] | dict[str, Any], int]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._steps:
+            container, size = self._steps.pop()
+            while len(container) > size:
+                if isinstance(container, dict):
+                    container.popitem()
+                else:
+                    del container[max(size, len(container) - _SLICE) :]
+
+    def add(self, container: list[Any] | dict[str, Any]) -> None:
+        """Notes that a container is about to gain elements or members."""
+        self._steps.append((container, len(container)))
 
 
-def _taken(container: list[Json] | dict[str, Json]) -> list[Json]:
-    """Some of the elements or members, which are removed from the container."""
-    if isinstance(container, list):
-        part = container[-_SLICE:]
-        del container[-_SLICE:]
-        return part
-    items = starmap(container.popitem, repeat((), min(len(container), _SLICE)))
-    return [value for _, value in items]
-
-
-def _are_small(values: list[Any]) -> bool:
-    """Whether these are scalars, or short containers of scalars."""
-    containers: list[Any] = [
-        each.values() if kind is dict else each
-        for each, kind in zip(values, map(type, values), strict=True)
-        if kind in _CONTAINERS
-    ]
-    return not containers or (
-        max(map(len, containers)) < _FEW
-        and _CONTAINERS.isdisjoint(map(type, chain.from_iterable(containers)))
-    )
+def empty(parts: list[Any]) -> None:
+    """Removes parts one by one."""
+    while parts:
+        parts.pop()

@@ -12,7 +12,6 @@ from time import monotonic
 
 __all__ = ["Collector"]
 
-_LARGE = 2**18  # bytes of a text
 _LONGEST_SECONDS = 30
 
 
@@ -28,11 +27,8 @@ class Collector:
         self._since = 0.0
 
     @contextmanager
-    def off_for(self, text: bytes) -> Iterator[None]:
-        """Off inside the block if the text is large."""
-        if len(text) < _LARGE:
-            yield
-            return
+    def off(self) -> Iterator[None]:
+        """Off inside the block."""
         self._switch_off()
         try:
             yield

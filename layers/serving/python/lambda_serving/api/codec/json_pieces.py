@@ -3,7 +3,8 @@
 A piece ends before a comma or a closing bracket, or behind an opening one, at any depth. Within the
 brackets that are open around it, it is a text of its own, which a parser in C reads. Its content is
 then added to the containers that earlier pieces left open. A piece that the parser rejects is read
-in smaller pieces; only the smallest is left to the slow parser, which tells what is wrong.
+in smaller pieces; only the smallest, or a long string or number, is left to the slow parser, which
+tells what is wrong.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from os import urandom
 import numpy as np
 
 from lambda_serving.api.codec import json_fast, rapidjson_dialect
-from lambda_serving.api.codec.freeing_json import release
+from lambda_serving.api.codec.freeing_json import Growth
 from lambda_serving.api.codec.json_positions import OPENING, marks, steps
 from lambda_serving.api.codec.rapidjson_dialect import Container, Json
 from lambda_serving.dtypes import Array
@@ -34,8 +35,9 @@ _CLOSE = bytes.maketrans(b"[{", b"]}")
 class _Open:
     """The open containers, beginning with a list around the root, and their brackets."""
 
-    def __init__(self) -> None:
+    def __init__(self, growth: Growth) -> None:
         self.root: list[Json] = []
+        self.growth = growth
         self.containers: list[Json] = [self.root]
         self.brackets = bytearray(b"[")
 
@@ -60,34 +62,26 @@ def parse(
     nesting: int,
     sizes: Sequence[int] = _SIZES,
     hold: Callable[[int], None] = lambda _: None,
+    growth: Growth | None = None,
 ) -> Json:
     """As `rapidjson_dialect.parse`, but reads at most `sizes[0]` bytes at once, long strings aside.
 
-    `hold` is called with 0 before each piece, and may raise.
+    `hold` is called with 0 before each piece, and may raise. `growth` frees the value, also the
+    part of it that was read before an error.
     """
-    is_open = _Open()
-    try:
-        return _parse(text, nesting, sizes, hold, is_open)
-    except BaseException:
-        release(is_open.containers[0])
-        raise
-
-
-def _parse(
-    text: bytes, nesting: int, sizes: Sequence[int], hold: Callable[[int], None], is_open: "_Open"
-) -> Json:
+    is_open = _Open(growth or Growth())
     content = text.partition(b"\0")[0]
     position = _skip(content, json_fast.head(content))
     refused: list[int] = []  # the ends of pieces that are being read in smaller ones
     while content[position : position + 1] in {b"[", b"{"} or len(is_open.brackets) > 1:
         hold(0)
-        depth = len(is_open.brackets) - 1
-        piece = _cut(content, position, sizes[len(refused)], depth, nesting)
+        depth, size = len(is_open.brackets) - 1, sizes[len(refused)]
+        piece = _cut(content, position, size, depth, nesting)
         try:
             _join(is_open, piece)
         except ValueError:
             refused.append(position + len(piece.content))
-            if len(refused) < len(sizes):
+            if len(refused) < len(sizes) and len(piece.content) <= size:
                 continue
             rapidjson_dialect.resume(text, position, is_open.containers, nesting)
             break
@@ -112,10 +106,14 @@ def _skip(content: bytes, position: int) -> int:
 
 
 def _cut(content: bytes, start: int, size: int, depth: int, nesting: int) -> _Piece:
-    """The piece at `start`, which is inside of `depth` containers."""
+    """The piece at `start`, which is inside of `depth` containers.
+
+    It is longer than `size` only if it has a longer string, number or space, and then ends there.
+    """
+    most: int | None = None
     while True:
         window = content[start : start + size]
-        places, kinds = marks(window)
+        places, kinds = (each[:most] for each in marks(window))
         depths = depth + np.cumsum(steps(kinds), dtype=np.int32)
         ends = np.flatnonzero((depths == 0) | (depths > nesting))
         count, end, complete = len(places), len(window), True
@@ -130,7 +128,7 @@ def _cut(content: bytes, start: int, size: int, depth: int, nesting: int) -> _Pi
             count -= 1
             end = int(places[-1])
         else:
-            size *= 2
+            size, most = 2 * size, 2
             continue
         opened, closed, deepest = _brackets(window, depth, places, depths[:count], kinds)
         return _Piece(window[:end], closed, opened, complete, deepest > nesting)
@@ -164,7 +162,7 @@ def _join(is_open: _Open, piece: _Piece) -> None:
     closed_first = len(piece.content) - len(piece.content.lstrip(b"]}"))  # with nothing behind it
     for index in range(first, innermost + 1 - closed_first):
         has_before = index < innermost or bool(containers[-1])
-        inner = _add(containers[index], inner, has_before=has_before)
+        inner = _add(is_open.growth, containers[index], inner, has_before=has_before)
     del containers[first + 1 :], brackets[first + 1 :]
     inner = value
     for _ in piece.opened:
@@ -187,17 +185,19 @@ def _read(piece: _Piece, around: bytes, *, is_empty: bool) -> tuple[Container, j
     return json_fast.container(outer + innermost + piece.content + closing)
 
 
-def _add(target: Json, inner: Json, *, has_before: bool) -> Json:
+def _add(growth: Growth, target: Json, inner: Json, *, has_before: bool) -> Json:
     """Adds elements or members, but returns a first one that stands for all before."""
     before = None
     if isinstance(target, list) and isinstance(inner, list):
         if has_before:
             before = inner[0]
         if len(inner) > has_before:
+            growth.add(target)
             target += inner[has_before:]
     elif isinstance(target, dict) and isinstance(inner, dict):
         if has_before:
             before = inner.pop(_BEFORE)
+        growth.add(target)
         for name, each in inner.items():
             target.setdefault(name, each)
     return before

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lambda_serving.api.codec import json_fast, json_pieces
+from lambda_serving.api.codec.freeing_json import Growth
 from lambda_serving.api.codec.json_positions import deepest
 from lambda_serving.api.codec.rapidjson_dialect import Json
 
@@ -35,13 +36,15 @@ class Limits:
     hold: Callable[[int], None] = lambda _: None
     """Is called with the bytes of memory that a large text becomes, then with 0 before each piece;
     it may raise."""
+    growth: Growth | None = None
+    """Frees what a large text becomes."""
 
 
 def parse(text: bytes, limits: Limits) -> Json:
     """The first JSON value in `text`. Raises InvalidArgument, as `rapidjson_dialect.parse` does."""
     if len(text) > LARGE:
         limits.hold(_weight(text))
-        return json_pieces.parse(text, limits.nesting, hold=limits.hold)
+        return json_pieces.parse(text, limits.nesting, hold=limits.hold, growth=limits.growth)
     try:
         value = json_fast.strict(text)
         if limits.nesting >= _STRICT_NESTING or deepest(text) <= limits.nesting:

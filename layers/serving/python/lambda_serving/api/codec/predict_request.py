@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from lambda_serving.api.codec import numbers, row_format, values
-from lambda_serving.api.codec.freeing_json import release
 from lambda_serving.api.codec.json_in_errors import echo, plain
-from lambda_serving.api.codec.json_reader import LARGE, Json, Limits
+from lambda_serving.api.codec.json_reader import Json, Limits
 from lambda_serving.api.codec.json_reader import parse as parse_json
 from lambda_serving.api.codec.numbers import Numbers
 from lambda_serving.dtypes import Array
-from lambda_serving.errors import InvalidArgument
+from lambda_serving.errors import InvalidArgument, ServingError
 from lambda_serving.servables.servable import Signature, TensorSpec
 
 __all__ = [
@@ -86,7 +85,7 @@ def decode(document: Document, signature: Signature) -> tuple[Format, dict[str, 
     """The format of the request, and the arrays of its inputs by name.
 
     Each array has the dtype of its input; strings are objects of `bytes`. Shapes are those of the
-    values and are not compared with the signature. The values of the document are freed.
+    values and are not compared with the signature.
     Raises InvalidArgument or Unimplemented in TensorFlow Serving's words.
     """
     if not signature.inputs:
@@ -101,9 +100,8 @@ def decode(document: Document, signature: Signature) -> tuple[Format, dict[str, 
         members = parse_object(document.body, document.limits)
     try:
         return _decode(members, signature.inputs)
-    finally:
-        if len(document.body) > LARGE:
-            release(members)
+    except ServingError as error:
+        raise error.with_traceback(None) from None  # whose frames hold many values
 
 
 def decode_row(value: bytes, signature: Signature) -> dict[str, Array]:

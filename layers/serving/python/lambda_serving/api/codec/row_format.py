@@ -10,6 +10,7 @@ from typing import TypeGuard
 import numpy as np
 
 from lambda_serving.api.codec import values
+from lambda_serving.api.codec.freeing_json import empty
 from lambda_serving.api.codec.json_in_errors import echo, plain
 from lambda_serving.api.codec.json_reader import Json
 from lambda_serving.dtypes import Array
@@ -40,6 +41,7 @@ def decode(instances: list[Json], inputs: Mapping[str, TensorSpec]) -> dict[str,
         block = instances[start : start + _BLOCK]
         arrays = _arrays_of(block, inputs, shapes, named=named)
         if arrays is None:
+            empty(blocks)
             raise _first_error(start, block, inputs, shapes, named=named)
         shapes = shapes or {name: array.shape[1:] for name, array in arrays.items()}
         blocks.append(arrays)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from lambda_serving.api.codec.freeing_json import empty
 from lambda_serving.api.codec.json_in_errors import echo, type_name
 from lambda_serving.api.codec.json_reader import Json
 from lambda_serving.dtypes import MOST_DIMENSIONS, Array, DType
@@ -165,6 +166,7 @@ def _read(value: Json, dtype: DType) -> Array | ServingError | None:
     for part in _slices(elements):
         array = _strings(part) if dtype is DType.STRING else _numbers(part, dtype)
         if array is None:
+            empty(arrays)
             return _wrong(part, dtype, len(sizes)) or irregular
         arrays.append(array)
     if irregular:

@@ -2,6 +2,7 @@
 
 import gzip
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from typing import TypeVar
@@ -52,6 +53,7 @@ class Serving:
         self._threads = threads
         self._observers = observers
         self._headers = _CORS if settings.rest_api_enable_cors_support else ()
+        self._limits = codec.Limits(settings.rest_api_max_nesting)
         self._collector = codec.Collector()
         self._predictions: dict[Verb, Callable[[Call, bytes, codec.Limits], _Prediction]] = {
             Verb.PREDICT: self._predict,
@@ -124,9 +126,13 @@ class Serving:
         record.begun()
         if zipped:
             body = http.unzip(body, self._settings.rest_api_max_unzipped_bytes, hold)
-        limits = codec.Limits(self._settings.rest_api_max_nesting, hold=hold)
-        with self._collector.off_for(body):
-            loaded, run = self._predictions[call.verb](call, body, limits)
+        read = self._predictions[call.verb]
+        if len(body) <= codec.LARGE:
+            loaded, run = read(call, body, self._limits)
+        else:
+            with self._collector.off(), codec.Growth() as growth:
+                limits = replace(self._limits, hold=hold, growth=growth)
+                loaded, run = read(call, body, limits)
         record.decoded(loaded.id.version, run.signature.name, run.inputs)
         return loaded, run
 
