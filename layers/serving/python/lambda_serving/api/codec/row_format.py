@@ -36,7 +36,7 @@ def decode(instances: list[Json], inputs: Mapping[str, TensorSpec]) -> dict[str,
         )
     named = _is_named(instances[0])
     shapes: dict[str, tuple[int, ...]] = {}
-    blocks = []
+    blocks: list[dict[str, Array]] = []
     for start in range(0, len(instances), _BLOCK):
         block = instances[start : start + _BLOCK]
         arrays = _arrays_of(block, inputs, shapes, named=named)

@@ -162,7 +162,7 @@ def _read(value: Json, dtype: DType) -> Array | ServingError | None:
             irregular = _irregular(elements[place], sizes, level)
             lists = lists[:place]
         elements = _joined(lists)
-    arrays = []
+    arrays: list[Array] = []
     for part in _slices(elements):
         array = _strings(part) if dtype is DType.STRING else _numbers(part, dtype)
         if array is None:
