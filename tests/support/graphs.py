@@ -46,10 +46,12 @@ def node(of: Any, name: str) -> Any:
     return found
 
 
-def save(of: Any, folder: Path, **ends: dict[str, tuple[str, DType]]) -> None:
+def save(
+    of: Any, folder: Path, method: str = "predict", **ends: dict[str, tuple[str, DType]]
+) -> None:
     """Writes a SavedModel without variables; `inputs` and `outputs` are tensors and dtypes by name.
 
-    Their shapes are not known.
+    Their shapes are not known. `method` is that of its only signature.
     """
     saved = protos.message("tensorflow.SavedModel")()
     saved.saved_model_schema_version = 1
@@ -57,7 +59,7 @@ def save(of: Any, folder: Path, **ends: dict[str, tuple[str, DType]]) -> None:
     meta_graph.meta_info_def.tags.append("serve")
     meta_graph.graph_def.versions.producer = 1000
     definition = meta_graph.signature_def["serving_default"]
-    definition.method_name = "tensorflow/serving/predict"
+    definition.method_name = f"tensorflow/serving/{method}"
     for end in ("inputs", "outputs"):
         for name, (tensor, dtype) in ends[end].items():
             info = getattr(definition, end)[name]

@@ -1,5 +1,6 @@
 """Runs that never end, or that take longer for some values than for others."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -14,22 +15,29 @@ import httpx
 import numpy as np
 import pytest
 
+from lambda_serving.api.prediction_threads import Threads
+from lambda_serving.api.rpc.services import Circumstances, Services
 from lambda_serving.batching import Batcher, BatchingParameters, Report
+from lambda_serving.config.model_config import ModelConfig
+from lambda_serving.config.server_flags import Settings
+from lambda_serving.core.basic_manager import Manager
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import Cancelled, DeadlineExceeded, InvalidArgument
 from lambda_serving.servables import saved_model
 from lambda_serving.servables.cancellation import Cancellation
 from lambda_serving.servables.servable import Servable
 from lambda_serving.servables.tensorflow_c.stopping_runs import Places
+from lambda_serving.store import LocalStore
 from support.graphs import add, constants, graph, save
 from support.grpc_web import frame
-from support.rpc_client import call, free_port, path_of, predict_request
+from support.rpc_client import call, free_port, message, path_of, predict_request
 from support.server_process import running, until
 
 _SECONDS = 300
 _FOREVER = 2**63 - 1
 _MANY = 3 * (os.cpu_count() or 1)
 _PLACES = Places.count
+_CANCELLED, _DEADLINE_EXCEEDED = 1, 4
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +185,72 @@ def test_joined_run_ends_when_nobody_waits_for_it_any_more(models_dir: Path) -> 
         assert second
         first.cancel()
         assert second.result(_SECONDS)[0].tolist() == [8]
+
+
+@pytest.fixture(scope="module")
+def waiting(tmp_path_factory: pytest.TempPathFactory) -> Manager:
+    """Models that wait for what nobody puts into a queue; one has an output that does not."""
+    folder = tmp_path_factory.mktemp("waiting")
+    for name, method, given, dtype in (
+        ("regressor", "regress", "inputs", DType.STRING),
+        ("filtered", "predict", "x", DType.INT64),
+    ):
+        made = graph()
+        add(made, "Placeholder", "x", dtype=dtype)
+        add(made, "FIFOQueueV2", "queue").attr["component_types"].list.type.append(DType.FLOAT)
+        taken = add(made, "QueueDequeueV2", "taken", "queue")
+        taken.attr["component_types"].list.type.append(DType.FLOAT)
+        add(made, "Identity", "same", "x", T=dtype)
+        outputs = {"outputs": ("taken:0", DType.FLOAT)}
+        if name == "filtered":
+            outputs["same"] = ("same:0", dtype)
+        save(made, folder / name / "1", method, inputs={given: ("x:0", dtype)}, outputs=outputs)
+    models = [ModelConfig(name, str(folder / name)) for name in ("regressor", "filtered")]
+    store = LocalStore({model.name: model.base_path for model in models})
+    manager = Manager(store, saved_model.load)
+    manager.serve(models)
+    return manager
+
+
+def _filtered(output: str) -> Any:
+    request = predict_request("filtered", _x(1))
+    request.output_filter.append(output)
+    return request
+
+
+def _multi_inference() -> Any:
+    task = {"modelSpec": {"name": "regressor"}, "methodName": "tensorflow/serving/regress"}
+    examples = {"exampleList": {"examples": [{"features": {}}]}}
+    return message("MultiInferenceRequest", {"tasks": [task], "input": examples})
+
+
+@pytest.mark.parametrize("batching", [False, True])
+@pytest.mark.parametrize(("timeout_ms", "code"), [(0, _CANCELLED), (50, _DEADLINE_EXCEEDED)])
+@pytest.mark.parametrize(
+    ("method", "request_"),
+    [("MultiInference", _multi_inference()), ("Predict", _filtered("outputs"))],
+)
+def test_call_that_is_cancelled_or_late_gives_its_thread_back(
+    waiting: Manager, method: str, request_: Any, timeout_ms: int, code: int, *, batching: bool
+) -> None:
+    settings = Settings(grpc_timeout_in_ms=timeout_ms, enable_batching=batching)
+
+    async def main(threads: Threads) -> None:
+        services = Services(waiting, settings, threads)
+        gone = asyncio.Event()
+        how = Circumstances(gone=gone.wait)
+        body = request_.SerializeToString()
+        calling = asyncio.create_task(services.answer(path_of(method), body, how))
+        await asyncio.to_thread(until, lambda: threads.stuck() or calling.done())
+        if not timeout_ms:
+            gone.set()
+        assert (await calling).code == code
+        await asyncio.to_thread(until, lambda: not threads.stuck())  # the run has ended
+        answer = await services.answer(path_of("Predict"), _filtered("same").SerializeToString())
+        assert answer.code == 0
+
+    with Threads(1, "test", stuck_seconds=0) as threads:
+        asyncio.run(main(threads))
 
 
 def test_run_whose_cost_depends_on_a_value_is_never_taken_for_quick(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Several processes on the same ports: `lambda-serving serve --workers`."""
 
+import gzip
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ import psutil
 import pytest
 
 from lambda_serving import protos
+from lambda_serving.dtypes import DType
 from support.rpc_client import arrays, call, free_port, predict_request
 from support.server_process import COMMAND, MNIST, running, until
 
@@ -149,6 +151,51 @@ def test_grpc_is_answered_on_one_port_by_all(served: _Served, rpc_port: int) -> 
             )
             assert [each.tolist() for each in arrays(response).values()] == [[3.0]]
         assert all(_of_port(worker, rpc_port) for worker in served.workers())
+
+
+def _largest(worker: psutil.Process) -> int:
+    """The most bytes of memory that it has had since `_forget`."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{worker.pid}/status").read_text())
+    assert found
+    return 1024 * int(found[1])
+
+
+def _forget(worker: psutil.Process) -> None:
+    Path(f"/proc/{worker.pid}/clear_refs").write_text("5")
+
+
+def test_small_messages_that_stand_for_large_ones_are_refused_by_all(
+    served: _Served, rpc_port: int
+) -> None:
+    workers = served.workers()
+    before = [worker.memory_info().rss for worker in workers]
+    for worker in workers:
+        _forget(worker)
+    strings = b'{"instances":[%b]}' % b",".join([b'"%b"' % (b"x" * 1000)] * 100_000)
+    zipped = gzip.compress(strings, 1)
+    address, options = f"127.0.0.1:{rpc_port}", [("grpc.use_local_subchannel_pool", 1)]
+    for fields in ({"float_val": [1.0]}, {"dtype": DType.STRING, "string_val": [b"x" * 50_000]}):
+        request = predict_request("m", {})
+        proto = request.inputs["x"]
+        proto.MergeFrom(type(proto)(**{"dtype": DType.FLOAT, **fields}))
+        proto.tensor_shape.dim.add(size=2**30)
+        with ExitStack() as channels:
+            for _ in range(8):
+                channel = channels.enter_context(grpc.insecure_channel(address, options))
+                with pytest.raises(grpc.RpcError) as refused:
+                    call(channel, "Predict", request)
+                assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    for _ in range(8):
+        answer = httpx.post(
+            f"{served.url}/v1/models/m:predict",
+            content=zipped,
+            headers={"content-encoding": "gzip"},
+            timeout=_SECONDS,
+        )
+        assert answer.status_code == 413
+    assert served.workers() == workers
+    grown = [_largest(worker) - rss for worker, rss in zip(workers, before, strict=True)]
+    assert max(grown) < 128 * 2**20
 
 
 def test_killed_worker_loses_only_its_connections_and_is_replaced(served: _Served) -> None:

@@ -96,6 +96,10 @@ def _twice(x: Array) -> Array:
     return np.concatenate([x, x])
 
 
+def _as_wide_as_largest(x: Array) -> Array:
+    return np.zeros((len(x), int(x.max())), np.float32)
+
+
 def _signature(
     shape: tuple[int | None, ...] | None, output: tuple[int | None, ...] | None
 ) -> Signature:
@@ -285,6 +289,21 @@ def test_split_request_without_a_row_each_is_run_whole() -> None:
         future = setup.submit([1.0, 2.0, 3.0])
         setup.function.release()
         assert _answer(future) == 6.0
+
+
+def test_split_request_whose_parts_have_rows_of_different_sizes_is_run_whole() -> None:
+    """As it would be alone: such rows are as wide as the widest of their request."""
+    with _busy(
+        _as_wide_as_largest,
+        max_batch_size=9,
+        enable_large_batch_splitting=True,
+        max_execution_batch_size=2,
+    ) as setup:
+        future = setup.submit([1.0, 2.0, 3.0], timeout_ms=60_000)
+        setup.function.release()
+        assert _only(future).shape == (3, 3)
+    x, timeout_ms = setup.function.calls[-1]
+    assert (len(x), 0 < timeout_ms <= 60_000) == (3, True)
 
 
 def test_request_without_rows_is_run_alone_and_changes_nothing() -> None:

@@ -1,11 +1,21 @@
 """The marker of compiled servables, and the settings of their sessions."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
 from lambda_serving import protos
-from lambda_serving.errors import DataLoss, FailedPrecondition
+from lambda_serving.dtypes import Array
+from lambda_serving.errors import (
+    Cancelled,
+    DataLoss,
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    ServingError,
+)
 from lambda_serving.servables import compiled
 
 
@@ -20,6 +30,46 @@ def test_marked_folder_is_compiled_for_one_tensorflow(tmp_path: Path) -> None:
         "It was compiled for TensorFlow 2.21.0 (format 1), and this is TensorFlow 2.22.0"
         " (format 1). Compile it again from its export"
     )
+
+
+class _Graph:
+    """A graph that takes its time, and fails or answers."""
+
+    def __init__(self, error: Exception | None) -> None:
+        self._error = error
+        self.timeouts: list[int] = []
+
+    def is_quick(self, _: Sequence[Array]) -> bool:
+        return False
+
+    def __call__(self, _: Sequence[Array], timeout_ms: int) -> list[Array]:
+        self.timeouts.append(timeout_ms)
+        start = monotonic()
+        while monotonic() - start < 0.01:
+            pass
+        if self._error:
+            raise self._error
+        return []
+
+
+@pytest.mark.parametrize(
+    ("timeout_ms", "least", "most"), [(60_000, 1, 59_991), (5, 1, 1), (0, 0, 0)]
+)
+def test_plain_copy_gets_the_time_that_the_fused_graph_has_left(
+    timeout_ms: int, least: int, most: int
+) -> None:
+    fused, plain = _Graph(InvalidArgument("no such shape")), _Graph(None)
+    assert compiled.WithPlain(fused, plain)([], timeout_ms) == []
+    assert fused.timeouts == [timeout_ms]
+    assert least <= plain.timeouts[0] <= most
+
+
+@pytest.mark.parametrize("error", [DeadlineExceeded("late"), Cancelled("gone")])
+def test_plain_copy_is_not_asked_when_the_time_is_up(error: ServingError) -> None:
+    plain = _Graph(None)
+    with pytest.raises(type(error)):
+        compiled.WithPlain(_Graph(error), plain)([], 1000)
+    assert plain.timeouts == []
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 1}'])

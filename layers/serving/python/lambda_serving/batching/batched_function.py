@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from threading import Thread
-from time import perf_counter
+from time import monotonic, perf_counter
 
 from lambda_serving.batching import arrays, parts
 from lambda_serving.batching.parameters import BatchingParameters
@@ -16,7 +16,7 @@ from lambda_serving.batching.scheduler import Scheduler
 from lambda_serving.batching.sizing import Sizing
 from lambda_serving.dtypes import Array
 from lambda_serving.errors import DeadlineExceeded
-from lambda_serving.servables.cancellation import Cancellation
+from lambda_serving.servables.cancellation import Cancellation, time_left
 from lambda_serving.servables.servable import Function, Signature
 
 __all__ = ["BatchContext", "BatchedFunction", "Report"]
@@ -113,7 +113,8 @@ class BatchedFunction:
         tasks = scheduler.put(self._lane, inputs, kind if rows else object(), timeout)
         if len(tasks) == 1:
             return tasks[0].outputs
-        return parts.together(tasks, partial(self._function, inputs, timeout_ms))
+        start = monotonic()
+        return parts.together(tasks, lambda: self._function(inputs, time_left(timeout_ms, start)))
 
     def close(self) -> None:
         """Waits until everything in the queue has run."""

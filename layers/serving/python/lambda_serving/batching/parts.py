@@ -18,8 +18,8 @@ Outputs = list[Array]
 def together(tasks: Sequence[Task], alone: Callable[[], Outputs]) -> Future[Outputs]:
     """The outputs of a request, or the error of one of its parts, once all parts are done.
 
-    `alone` runs the whole request at once; it is called if the outputs do not have a row for each
-    row of the inputs.
+    `alone` runs the whole request at once; it is called if outputs lack a row for each row of the
+    inputs, or if their rows have different shapes.
     """
     whole: Future[Outputs] = Future()
     whole.set_running_or_notify_cancel()  # cannot be cancelled: its parts run anyway
@@ -41,12 +41,15 @@ def together(tasks: Sequence[Task], alone: Callable[[], Outputs]) -> Future[Outp
 def _finish(whole: Future[Outputs], tasks: Sequence[Task], alone: Callable[[], Outputs]) -> None:
     try:
         outputs = [task.outputs.result() for task in tasks]
-        fitting = all(
-            arrays.fits(each, task.size) for each, task in zip(outputs, tasks, strict=True)
-        )
-        whole.set_result(_concatenated(outputs) if fitting else alone())
+        fit = all(arrays.fits(each, task.size) for each, task in zip(outputs, tasks, strict=True))
+        whole.set_result(_concatenated(outputs) if fit and _alike(outputs) else alone())
     except Exception as error:  # noqa: BLE001 - passed on to the caller
         whole.set_exception(error)
+
+
+def _alike(parts: Sequence[Outputs]) -> bool:
+    """Whether the rows of each output have one shape."""
+    return len({tuple(output.shape[1:] for output in outputs) for outputs in parts}) == 1
 
 
 def _concatenated(parts: Sequence[Outputs]) -> Outputs:

@@ -1,16 +1,25 @@
-"""Cancels the work for a call that nobody waits for any more."""
+"""Ends the work for a call: nobody waits for it any more, or its time is up."""
 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import TypeVar
 
 from lambda_serving.errors import Cancelled
 
-__all__ = ["Cancellation"]
+__all__ = ["Cancellation", "time_left"]
 
 _Result = TypeVar("_Result")
 _thread = threading.local()
+
+
+def time_left(timeout_ms: int, since: float) -> int:
+    """The milliseconds left of a timeout that began at `since` (`time.monotonic`), at least 1.
+
+    0, no bound, stays 0.
+    """
+    return timeout_ms and max(1, timeout_ms - round(1000 * (monotonic() - since)))
 
 
 class Cancellation:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from lambda_serving import protos
@@ -22,10 +23,11 @@ from lambda_serving.errors import (
     FailedPrecondition,
     ServingError,
 )
+from lambda_serving.servables.cancellation import time_left
 from lambda_serving.servables.servable import Function
 from lambda_serving.servables.tensorflow_c.mapped_weights import MappedFile
 from lambda_serving.servables.tensorflow_c.session import Session
-from lambda_serving.servables.tensorflow_c.session_function import SessionFunction, session_function
+from lambda_serving.servables.tensorflow_c.session_function import session_function
 
 __all__ = [
     "ASSIGNMENT",
@@ -33,6 +35,7 @@ __all__ = [
     "MARKER",
     "PLAIN",
     "WEIGHTS",
+    "WithPlain",
     "check",
     "function",
     "is_compiled",
@@ -109,24 +112,27 @@ def function(
     if copies == fetches:
         return found
     plain = session_function(session, feeds, copies, follows_shapes=follows_shapes)
-    return _WithPlain(found, plain)
+    return WithPlain(found, plain)
 
 
 @dataclass(frozen=True, slots=True)
-class _WithPlain:
-    fused: SessionFunction
-    plain: SessionFunction
+class WithPlain:
+    """A fused graph, and its plain copy for calls in which it fails."""
+
+    fused: Function
+    plain: Function
 
     def is_quick(self, inputs: Sequence[Array]) -> bool:
         return self.fused.is_quick(inputs)
 
     def __call__(self, inputs: Sequence[Array], timeout_ms: int) -> list[Array]:
+        start = monotonic()
         try:
             return self.fused(inputs, timeout_ms)
         except (Cancelled, DeadlineExceeded):
             raise
         except ServingError:
-            return self.plain(inputs, timeout_ms)
+            return self.plain(inputs, time_left(timeout_ms, start))
 
 
 def mapped_files(meta_graph: bytes, export_dir: Path) -> list[MappedFile]:

@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from ctypes import c_void_p
-from time import perf_counter
+from time import monotonic, perf_counter
 
 import numpy as np
 
 from lambda_serving.dtypes import Array
 from lambda_serving.errors import Cancelled, Unknown
+from lambda_serving.servables.cancellation import time_left
 from lambda_serving.servables.tensorflow_c.library import library
 from lambda_serving.servables.tensorflow_c.operations import output_of
-from lambda_serving.servables.tensorflow_c.prototypes import Buffer, Output
+from lambda_serving.servables.tensorflow_c.prototypes import Output
 from lambda_serving.servables.tensorflow_c.quick_runs import Quickness
 from lambda_serving.servables.tensorflow_c.session import Session
 from lambda_serving.servables.tensorflow_c.session_run import Ends, Pointers, run, run_options
@@ -82,9 +83,9 @@ class SessionFunction:
         try:
             for _, array in zip(range(self._feeds.count), inputs, strict=True):
                 tensors.append(new_tensor(array))
-            options = run_options(timeout_ms, in_caller_thread=self.is_quick(inputs))
+            quick = self.is_quick(inputs)
             start = perf_counter()
-            self._run(tensors, fetched, options, timeout_ms)
+            self._run(tensors, fetched, timeout_ms, in_caller_thread=quick)
             self._quickness.record(inputs, perf_counter() - start)
             return [array_of(tensor) for tensor in fetched if tensor]
         finally:
@@ -93,21 +94,30 @@ class SessionFunction:
                 if tensor:
                     delete(tensor)
 
-    def _run(self, tensors: list[int], fetched: Pointers, options: Buffer, timeout_ms: int) -> None:
+    def _run(
+        self, tensors: list[int], fetched: Pointers, timeout_ms: int, *, in_caller_thread: bool
+    ) -> None:
+        """A wait for a place, a run and a second run have the timeout together."""
         feeds, to = self._feeds, (self._fetches, fetched)
         with self._session.running() as session:
             if self._stops is None:
+                options = run_options(timeout_ms, in_caller_thread=in_caller_thread)
                 run(session, feeds, tensors, *to, options=options)
                 return
+            start = monotonic()
             try:
                 with self._stops.taken(session, timeout_ms) as place:
                     tensors.append(new_tensor(np.array(place, np.int32)))
+                    left = time_left(timeout_ms, start)
+                    options = run_options(left, in_caller_thread=in_caller_thread)
                     run(session, self._stoppable_feeds, tensors, *to, self._stops.targets, options)
             except Cancelled as error:
                 if not self._stops.failed_by_another(error):
                     raise
                 if not self._is_repeatable():
                     raise Unknown(_UNTOLD) from error
+                left = time_left(timeout_ms, start)
+                options = run_options(left, in_caller_thread=in_caller_thread)
                 run(session, feeds, tensors[:-1], *to, options=options)
 
     def _is_repeatable(self) -> bool:
