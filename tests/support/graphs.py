@@ -46,12 +46,10 @@ def node(of: Any, name: str) -> Any:
     return found
 
 
-def save(
-    of: Any, folder: Path, method: str = "predict", **ends: dict[str, tuple[str, DType]]
-) -> None:
+def save(of: Any, folder: Path, **ends: dict[str, tuple[str, DType]]) -> None:
     """Writes a SavedModel without variables; `inputs` and `outputs` are tensors and dtypes by name.
 
-    Their shapes are not known. `method` is that of its only signature.
+    Their shapes are not known. Serialized examples, as input `inputs`, are for regression.
     """
     saved = protos.message("tensorflow.SavedModel")()
     saved.saved_model_schema_version = 1
@@ -59,7 +57,8 @@ def save(
     meta_graph.meta_info_def.tags.append("serve")
     meta_graph.graph_def.versions.producer = 1000
     definition = meta_graph.signature_def["serving_default"]
-    definition.method_name = f"tensorflow/serving/{method}"
+    examples = ends["inputs"].get("inputs", ("", DType.INVALID))[1] is DType.STRING
+    definition.method_name = f"tensorflow/serving/{'regress' if examples else 'predict'}"
     for end in ("inputs", "outputs"):
         for name, (tensor, dtype) in ends[end].items():
             info = getattr(definition, end)[name]

@@ -191,9 +191,9 @@ def test_joined_run_ends_when_nobody_waits_for_it_any_more(models_dir: Path) -> 
 def waiting(tmp_path_factory: pytest.TempPathFactory) -> Manager:
     """Models that wait for what nobody puts into a queue; one has an output that does not."""
     folder = tmp_path_factory.mktemp("waiting")
-    for name, method, given, dtype in (
-        ("regressor", "regress", "inputs", DType.STRING),
-        ("filtered", "predict", "x", DType.INT64),
+    for name, given, dtype in (
+        ("regressor", "inputs", DType.STRING),
+        ("filtered", "x", DType.INT64),
     ):
         made = graph()
         add(made, "Placeholder", "x", dtype=dtype)
@@ -204,7 +204,7 @@ def waiting(tmp_path_factory: pytest.TempPathFactory) -> Manager:
         outputs = {"outputs": ("taken:0", DType.FLOAT)}
         if name == "filtered":
             outputs["same"] = ("same:0", dtype)
-        save(made, folder / name / "1", method, inputs={given: ("x:0", dtype)}, outputs=outputs)
+        save(made, folder / name / "1", inputs={given: ("x:0", dtype)}, outputs=outputs)
     models = [ModelConfig(name, str(folder / name)) for name in ("regressor", "filtered")]
     store = LocalStore({model.name: model.base_path for model in models})
     manager = Manager(store, saved_model.load)
@@ -220,7 +220,7 @@ def _filtered(output: str) -> Any:
 
 def _multi_inference() -> Any:
     task = {"modelSpec": {"name": "regressor"}, "methodName": "tensorflow/serving/regress"}
-    examples = {"exampleList": {"examples": [{"features": {}}]}}
+    examples: Any = {"exampleList": {"examples": [{"features": {}}]}}
     return message("MultiInferenceRequest", {"tasks": [task], "input": examples})
 
 

@@ -195,7 +195,7 @@ def test_small_messages_that_stand_for_large_ones_are_refused_by_all(
         assert answer.status_code == 413
     assert served.workers() == workers
     grown = [_largest(worker) - rss for worker, rss in zip(workers, before, strict=True)]
-    assert max(grown) < 128 * 2**20
+    assert max(grown) < 256 * 2**20
 
 
 def test_killed_worker_loses_only_its_connections_and_is_replaced(served: _Served) -> None:
