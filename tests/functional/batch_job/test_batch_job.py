@@ -434,7 +434,7 @@ def test_files_that_cannot_be_read_do_not_hinder_others(folder: _Place, models_d
         ("/nowhere", "*.jsonl", "out", [], "/nowhere does not exist. Correct the path"),
         (_MLP, "*.json", "out", [], "No file matches {}/in/*.json. Correct the pattern: such as"),
         (_MLP, "", "out", [], "The pattern {}/in/ names no files: such as folder/*.jsonl or s3:"),
-        (_MLP, "*.txt", "out", [], "The format of a.txt is not told by its name. Give it: --form"),
+        (_MLP, "*.txt", "out", [], "The name of a.txt does not tell its format. Give it: --form"),
         (_MLP, "*", "out", ["--signature_name=no"], 'Serving signature name: "no" not found in'),
         (
             _MLP,

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from lambda_serving.batch_job.chunks import Chunk, Part
-from lambda_serving.batch_job.npz import Columns, arrays
+from lambda_serving.batch_job.npz_reader import arrays
+from lambda_serving.batch_job.npz_writer import NpzWriter
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import DataLoss, InvalidArgument
 from lambda_serving.servables.servable import Signature, TensorSpec
@@ -92,7 +93,7 @@ def test_what_is_cut_short_is_no_npz_file() -> None:
 
 
 def _written(path: Path, *chunks: Chunk) -> dict[str, Array]:
-    with Columns(path) as columns:
+    with NpzWriter(path) as columns:
         for chunk in chunks:
             columns.add(chunk)
         columns.finish()
@@ -131,7 +132,7 @@ def test_bfloat16_is_written_as_float32(tmp_path: Path) -> None:
 
 def test_rows_of_two_shapes_are_refused(tmp_path: Path) -> None:
     parts = [Part([0], {"x": np.ones((1, 2))}), Part([1], {"x": np.ones((1, 3))})]
-    with pytest.raises(InvalidArgument, match="which no npz file holds. Give the rows as JSON"):
+    with pytest.raises(InvalidArgument, match="which no npz file can hold. Give the rows as JSON"):
         _written(tmp_path / "a.npz", Chunk(1, 2, parts, {}))
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from lambda_serving.batch_job.chunks import Chunk, Part, joined
-from lambda_serving.batch_job.outputs import Record, Task
 from lambda_serving.batch_job.predictions import predict, rows_at_once
 from lambda_serving.batch_job.readers import RowFormat, format_of
+from lambda_serving.batch_job.receipts import Assignment, Receipt
 from lambda_serving.batch_job.run import shard_of
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import InvalidArgument
@@ -142,16 +142,16 @@ def test_each_file_is_of_one_shard(count: int, shards: int) -> None:
     assert sorted(dealt, key=lambda file: file.name) == files
 
 
-def test_a_record_is_read_back_as_it_was_and_nothing_else_is_one() -> None:
-    task = Task(Input("a.jsonl", 1, "tag"), "digest", "serving_default", RowFormat.JSONL)
-    record = Record(task, 3, 1, 10)
-    assert Record.of_json(record.to_json()) == record
-    for other in (b"", b"{}\n", b"[]", b"{", record.to_json().replace(b"jsonl", b"x")):
-        assert Record.of_json(other) is None
+def test_a_receipt_is_read_back_as_it_was_and_nothing_else_is_one() -> None:
+    task = Assignment(Input("a.jsonl", 1, "tag"), "digest", "serving_default", RowFormat.JSONL)
+    receipt = Receipt(task, 3, 1, 10)
+    assert Receipt.of_json(receipt.to_json()) == receipt
+    for other in (b"", b"{}\n", b"[]", b"{", receipt.to_json().replace(b"jsonl", b"x")):
+        assert Receipt.of_json(other) is None
 
 
 def test_outputs_are_named_by_their_input() -> None:
-    named = {form: Task(Input("a/b", 1, ""), "", "", form).output for form in RowFormat}
+    named = {form: Assignment(Input("a/b", 1, ""), "", "", form).output for form in RowFormat}
     assert named == {
         RowFormat.JSONL: "a/b.jsonl",
         RowFormat.TFRECORD: "a/b.jsonl",

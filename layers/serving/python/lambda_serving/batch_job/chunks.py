@@ -1,4 +1,4 @@
-"""Rows of a file that are run together, before the run and after it."""
+"""The rows of a file that run together, before and after the run."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -31,10 +31,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Rows that stand one behind the other in a file: `size` of them, from number `first` on.
+    """`size` consecutive rows of a file; `first` is the number of the first one, from 1.
 
-    Each row is in one of `parts`, or is bad: then `errors` says why, by its place. `texts` are the
-    rows as they stand in the file, where they are text or bytes.
+    Each row is in one of `parts`, or it is bad, and `errors` says why, by place. `texts` are the
+    rows as they are in the file; empty for npz.
     """
 
     first: int
@@ -45,7 +45,7 @@ class Chunk:
 
 
 def joined(rows: Mapping[int, Mapping[str, Array]]) -> list[Part]:
-    """Rows by their places, of arrays of shape [1, ...] each: those of equal shapes are a part."""
+    """Joins rows, given by place as arrays of shape [1, ...]; rows of equal shapes make a part."""
     alike = defaultdict[tuple[object, ...], list[int]](list)
     for place, arrays in rows.items():
         alike[tuple(array.shape for array in arrays.values())].append(place)

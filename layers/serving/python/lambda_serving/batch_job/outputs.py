@@ -1,16 +1,13 @@
-"""What a job makes of a file NAME, beside one another in the place of outputs.
+"""What a job makes of an input file NAME, in the place of outputs.
 
-NAME.jsonl          of JSON lines and TFRecord: for each row a line, its prediction as one of
+NAME.jsonl          from JSON lines and TFRecord: a line for each row, with its prediction as in
                     `predictions` (`codec`), or `{"error": text}` for a bad row
-NAME.npz            of npz: an array for each output, rows along the first dimension
-NAME.errors.jsonl   `{"row": number, "error": text, "text": what stands there, cut}` for each
-                    bad row, numbers from 1 on; only if there is one
-NAME.done.json      written last: what was done, and of what
+NAME.npz            from npz: an array for each output, rows along the first dimension
+NAME.errors.jsonl   `{"row": number, "error": text, "text": the row, shortened}` for each bad row,
+                    numbered from 1; only if there is one
+NAME.done.json      the `Receipt`, written last
 """
 
-import json
-from dataclasses import asdict, dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import IO, Protocol, Self
 
@@ -18,85 +15,16 @@ import orjson
 
 from lambda_serving.api import codec
 from lambda_serving.batch_job.chunks import Chunk
-from lambda_serving.batch_job.npz import Columns
+from lambda_serving.batch_job.npz_writer import NpzWriter
 from lambda_serving.batch_job.readers import RowFormat
-from lambda_serving.store.manifest import File
-from lambda_serving.store.patterns import Input
 
-__all__ = [
-    "Record",
-    "Task",
-    "Writer",
-    "digest",
-    "errors_name",
-    "open_writer",
-    "record_name",
-    "report",
-]
+__all__ = ["Writer", "open_writer", "report_errors"]
 
 _SHOWN = 1000
 
 
-def digest(folder: Path) -> str:
-    """Tells SavedModels apart: sha256, in hex, of the names and contents of all files."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    named = "".join(f"{File.of(path).sha256} {path.relative_to(folder)}\n" for path in paths)
-    return sha256(named.encode(errors="surrogateescape")).hexdigest()
-
-
-def errors_name(name: str) -> str:
-    return f"{name}.errors.jsonl"
-
-
-def record_name(name: str) -> str:
-    return f"{name}.done.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What is to be done of a file: equal ones give equal outputs.
-
-    `model` is the digest of the SavedModel.
-    """
-
-    input: Input
-    model: str
-    signature_name: str
-    row_format: RowFormat
-
-    @property
-    def output(self) -> str:
-        """The name of the file of predictions."""
-        extension = "npz" if self.row_format is RowFormat.NPZ else "jsonl"
-        return f"{self.input.name}.{extension}"
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """That a file was done, and what came of it; `size` is that of the output, in bytes."""
-
-    task: Task
-    rows: int
-    bad_rows: int
-    size: int
-
-    def to_json(self) -> bytes:
-        return json.dumps(asdict(self), indent=1).encode() + b"\n"
-
-    @classmethod
-    def of_json(cls, data: bytes) -> Self | None:
-        """None for what is no record, as one of an earlier kind: then the file is done again."""
-        try:
-            document = json.loads(data)
-            task = document.pop("task")
-            file, row_format = Input(**task.pop("input")), RowFormat(task.pop("row_format"))
-            return cls(Task(file, row_format=row_format, **task), **document)
-        except (ValueError, TypeError, KeyError, AttributeError):
-            return None
-
-
 class Writer(Protocol):
-    """An output being made."""
+    """An output file while it is written."""
 
     def __enter__(self) -> Self: ...
 
@@ -106,15 +34,15 @@ class Writer(Protocol):
         """Raises InvalidArgument for outputs that the format cannot hold."""
 
     def finish(self) -> None:
-        """All rows were added."""
+        """Completes the file, once all rows have been added."""
 
 
 def open_writer(path: Path, row_format: RowFormat) -> Writer:
-    return Columns(path) if row_format is RowFormat.NPZ else _Lines(path)
+    return NpzWriter(path) if row_format is RowFormat.NPZ else _Lines(path)
 
 
 class _Lines:
-    """A file of a line for each row."""
+    """A file with a line for each row."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb")
@@ -135,7 +63,7 @@ class _Lines:
         self._file.close()
 
 
-def report(chunk: Chunk, file: IO[bytes]) -> None:
+def report_errors(chunk: Chunk, file: IO[bytes]) -> None:
     """Writes a line for each bad row."""
     for place, error in sorted(chunk.errors.items()):
         line = {"row": chunk.first + place, "error": error}

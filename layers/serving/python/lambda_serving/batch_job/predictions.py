@@ -1,4 +1,4 @@
-"""Chunks of inputs to chunks of outputs."""
+"""Runs chunks of inputs, which gives chunks of outputs."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,16 +14,16 @@ __all__ = ["predict", "rows_at_once"]
 
 
 def rows_at_once(signature: Signature, wanted: int) -> int:
-    """How many rows a run takes: `wanted`, but what all inputs fix as their first dimension.
+    """How many rows a run takes: `wanted`, or the first dimension that all inputs fix.
 
-    One where they have no such dimension in common: then a row is all that a run takes.
+    One if the inputs have no common first dimension: then a row is the whole input of a run.
     """
     fixed = _fixed(signature)
     return wanted if fixed is None else fixed or 1
 
 
 def _fixed(signature: Signature) -> int | None:
-    """The number of rows that a run must have, None for any, 0 for inputs without rows."""
+    """The number of rows that a run must have; None for any, 0 for inputs without rows."""
     shapes = [spec.shape for spec in signature.inputs.values() if spec.shape is not None]
     sizes = {shape[0] if shape else 0 for shape in shapes} or {None}
     return sizes.pop() if len(sizes) == 1 else 0
@@ -32,12 +32,12 @@ def _fixed(signature: Signature) -> int | None:
 def predict(servable: Servable, signature: Signature, chunk: Chunk) -> Chunk:
     """The outputs of a chunk's rows.
 
-    Rows are run together; if that fails, each by itself, and those that fail then are bad.
+    Rows run together. If that fails, each runs alone, and those that fail alone are bad.
     """
     parts, errors = [], dict(chunk.errors)
     for part in chunk.parts:
         try:
-            parts.append(_answered(servable, signature, part))
+            parts.append(Part(part.places, _run(servable, signature, part.arrays)))
         except ServingError as error:
             if len(part.places) == 1:
                 errors[part.places[0]] = str(error)
@@ -49,17 +49,13 @@ def predict(servable: Servable, signature: Signature, chunk: Chunk) -> Chunk:
     return replace(chunk, parts=parts, errors=errors)
 
 
-def _answered(servable: Servable, signature: Signature, part: Part) -> Part:
-    return Part(part.places, _run(servable, signature, part.arrays))
-
-
 def _run(servable: Servable, signature: Signature, inputs: Mapping[str, Array]) -> dict[str, Array]:
     """Outputs of shape [rows, ...] for inputs of shape [rows, ...]."""
     rows, fixed = len(next(iter(inputs.values()))), _fixed(signature)
     if fixed == 0:
         outputs = servable.run(signature.name, {name: each[0] for name, each in inputs.items()})
         return {name: np.asarray(array)[np.newaxis] for name, array in outputs.items()}
-    if fixed is not None and rows < fixed:  # the last row again fills the run up
+    if fixed is not None and rows < fixed:  # repeats the last row
         missing = fixed - rows
         inputs = {
             name: np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])

@@ -1,10 +1,10 @@
-"""Files of rows, as chunks of what a signature takes.
+"""Reads files of rows as chunks of a signature's inputs.
 
-    jsonl      one of predict's `instances` a line (`codec`)
-    tfrecord   a serialized `tf.Example` a record, for signatures of one input of strings
+    jsonl      one of predict's `instances` in each line (`codec`)
+    tfrecord   a serialized `tf.Example` in each record, for signatures with one input of strings
     npz        an array for each input, rows along the first dimension (numpy's `savez`)
 
-A file is read as far as it is needed and no further, whatever its size.
+A file of any size is read only as far as needed.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,9 +24,9 @@ from lambda_serving.servables.servable import Signature
 __all__ = ["RowFormat", "chunks", "format_of"]
 
 _MOST = 2**28
-"""Bytes of a row: what is longer is no row, and would not fit memory together with others."""
+"""Bytes of a row: anything longer is not a row, and would not fit in memory with others."""
 _AT_ONCE = 4 * 2**20
-"""Bytes of lines that are decoded together: with more, what that saves is nothing beside them."""
+"""Bytes of lines that are decoded together; more of them would save nothing."""
 
 
 class RowFormat(StrEnum):
@@ -47,23 +47,21 @@ _EXTENSIONS = {
 
 
 def format_of(name: str) -> RowFormat:
-    """The format that a file's extension stands for. Raises InvalidArgument for others."""
+    """The format of a file by its extension; raises InvalidArgument for an unknown one."""
     try:
         return _EXTENSIONS[name.rpartition(".")[2].lower()]
     except KeyError:
         raise InvalidArgument(
-            f"The format of {name} is not told by its name. Give it: --format jsonl, tfrecord or"
-            " npz"
+            f"The name of {name} does not tell its format. Give it: --format jsonl, tfrecord or npz"
         ) from None
 
 
 def chunks(
     file: IO[bytes], row_format: RowFormat, signature: Signature, size: int
 ) -> Iterator[Chunk]:
-    """The rows of a file, `size` at a time, bad ones told.
+    """The rows of a file, `size` at a time, with the errors of bad ones.
 
-    Raises DataLoss or InvalidArgument where no row can be read from there on, naming neither
-    the file, and what reading raises.
+    Raises DataLoss or InvalidArgument, without the file's name, where the rest is unreadable.
     """
     try:
         match row_format:
@@ -72,10 +70,10 @@ def chunks(
             case RowFormat.TFRECORD:
                 yield from _examples(file, signature, size)
             case RowFormat.NPZ:
-                from lambda_serving.batch_job.npz import arrays
+                from lambda_serving.batch_job.npz_reader import arrays
 
                 yield from arrays(file, signature, size)
-    except OSError as error:  # of a disk or a network drive, in the midst of it
+    except OSError as error:  # a disk or network drive failed in the middle of the file
         raise DataLoss(f"Could not read on: {error.strerror or error}") from error
 
 
@@ -86,7 +84,7 @@ def _json_lines(file: IO[bytes], signature: Signature, size: int) -> Iterator[Ch
 
 
 def _values(lines: Sequence[bytes], signature: Signature) -> tuple[list[Part], dict[int, str]]:
-    """The lines' values, and what is wrong with the others, by their places."""
+    """The values of good lines, and the errors of the others by place."""
     if sum(map(len, lines)) <= _AT_ONCE and (arrays := codec.decode_rows(lines, signature)):
         return [Part(range(len(lines)), arrays)], {}
     rows: dict[int, dict[str, Array]] = {}
@@ -122,7 +120,7 @@ def _examples(file: IO[bytes], signature: Signature, size: int) -> Iterator[Chun
 
 
 def _batched(rows: Iterable[bytes], size: int) -> Iterator[tuple[int, list[bytes]]]:
-    """So many rows at a time, with the number of the first of them, from 1 on."""
+    """Lists of `size` rows, each with the number of its first row, from 1."""
     first, left = 1, iter(rows)
     while batch := list(islice(left, size)):
         yield first, batch

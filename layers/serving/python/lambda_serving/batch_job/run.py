@@ -1,6 +1,6 @@
-"""Files of rows, each to a file of predictions; what was done before is not done again.
+"""Turns each file of rows into a file of predictions, unless an earlier run has done it.
 
-While rows are run, one thread reads the next ones and another writes the last ones.
+While rows run, one thread reads the next ones and another writes the previous ones.
 """
 
 from collections import deque
@@ -11,16 +11,10 @@ from shutil import copyfileobj
 from typing import IO
 
 from lambda_serving.batch_job.chunks import Chunk
-from lambda_serving.batch_job.outputs import (
-    Record,
-    Task,
-    errors_name,
-    open_writer,
-    record_name,
-    report,
-)
+from lambda_serving.batch_job.outputs import open_writer, report_errors
 from lambda_serving.batch_job.predictions import predict, rows_at_once
 from lambda_serving.batch_job.readers import RowFormat, chunks, format_of
+from lambda_serving.batch_job.receipts import Assignment, Receipt
 from lambda_serving.errors import Aborted, DataLoss, InvalidArgument
 from lambda_serving.servables.servable import Servable
 from lambda_serving.store import temporary
@@ -30,22 +24,23 @@ from lambda_serving.store.patterns import Input
 __all__ = ["Done", "Job", "TooManyBadRows", "run", "shard_of"]
 
 _AHEAD = 2
-"""How often a thread reads before that is needed, and how many outputs wait to be written."""
+"""How many reads happen before they are needed, and how many outputs wait to be written."""
 _WORTH = 2 * 2**20
-"""Bytes of inputs that are handed from thread to thread at once, in chunks, but not over:"""
+"""Bytes of inputs that one thread hands to another at once, in chunks."""
 _MOST = 32
+"""The most chunks that it hands over at once."""
 
 
 class TooManyBadRows(Exception):
-    """The job was stopped, as it was told to be."""
+    """The job has stopped, because it found more bad rows than allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is done with every file; `model` is a digest of all files of the SavedModel.
+    """What to do with every file; `model` is the `digest` of the SavedModel.
 
-    `row_format` is that of all files, or None: each one's name tells. `max_bad_rows` is how many
-    there may be in all files together, None is any number.
+    `row_format` is for all files; None takes it from each name. `max_bad_rows` limits the bad rows
+    of all files together; None allows any number.
     """
 
     servable: Servable
@@ -55,15 +50,16 @@ class Job:
     row_format: RowFormat | None = None
     max_bad_rows: int | None = None
 
-    def task(self, file: Input) -> Task:
-        """Raises InvalidArgument for a signature that is not there, a name that tells no format."""
+    def task(self, file: Input) -> Assignment:
+        """Raises InvalidArgument for an unknown signature, or a name without a known format."""
         signature = self.servable.signature(self.signature_name)
-        return Task(file, self.model, signature.name, self.row_format or format_of(file.name))
+        row_format = self.row_format or format_of(file.name)
+        return Assignment(file, self.model, signature.name, row_format)
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What became of a file: `new` unless it was done before; `failure` if it cannot be read."""
+    """What became of a file: `new` unless an earlier run did it; `failure` says why it failed."""
 
     name: str
     output: str = ""
@@ -74,7 +70,7 @@ class Done:
 
 
 def shard_of(files: Sequence[Input], shard: int, shards: int) -> Sequence[Input]:
-    """The files that process `shard` of `shards`, from 0 on, does; each file is one process's."""
+    """The files for process number `shard`, from 0, of `shards`; each file is in one share."""
     return files[shard::shards]
 
 
@@ -85,58 +81,56 @@ def run(
     files: Iterable[Input],
     progress: Callable[[Input, int], None] = lambda *_: None,
 ) -> Iterator[Done]:
-    """Does one file after the other and tells of each; `progress` hears how many rows were run.
+    """Does the files in turn, and yields each outcome; `progress` gets the rows done in a file.
 
-    A file that cannot be read as rows, or whose outputs its format cannot hold, fails, and the
-    next is done. Raises what `Job.task` raises, InvalidArgument when outputs would be inputs of
-    the pattern, TooManyBadRows, and what inputs and outputs raise.
+    A file that cannot be read as rows, or whose outputs do not fit its format, fails, and the next
+    one follows. Raises what `Job.task` raises, InvalidArgument when outputs would match the input
+    pattern, TooManyBadRows, and what inputs and outputs raise.
     """
     tasks = [job.task(file) for file in files]
     for task in tasks:
         _check_apart(inputs, f"{outputs}/", task)
     there, bad_rows = outputs.sizes(), 0
     for task in tasks:
-        record = _record(outputs, there, task)
-        new = record is None
+        receipt = _receipt(outputs, there, task)
+        new = receipt is None
         try:
-            record = record or _do(job, task, inputs, outputs, there, bad_rows, progress)
+            receipt = receipt or _do(job, task, inputs, outputs, there, bad_rows, progress)
         except (Aborted, DataLoss, InvalidArgument) as error:
             yield Done(task.input.name, failure=str(error))
             continue
-        bad_rows += record.bad_rows
-        yield Done(task.input.name, task.output, record.rows, record.bad_rows, new=new)
+        bad_rows += receipt.bad_rows
+        yield Done(task.input.name, task.output, receipt.rows, receipt.bad_rows, new=new)
 
 
-def _check_apart(inputs: Inputs, place: str, task: Task) -> None:
-    """Raises InvalidArgument when what is made would be taken for an input the next time."""
-    for name in (task.output, errors_name(task.input.name), record_name(task.input.name)):
+def _check_apart(inputs: Inputs, place: str, task: Assignment) -> None:
+    """Raises InvalidArgument if the next run would take an output for an input."""
+    for name in (task.output, task.errors, task.receipt):
         if inputs.includes(place + name):
             raise InvalidArgument(
                 f"{place}{name} would be one of the inputs. Choose another place for outputs"
             )
 
 
-def _record(outputs: Outputs, there: Mapping[str, int], task: Task) -> Record | None:
-    """What was done of this very task, None if it is to be done."""
-    name = record_name(task.input.name)
-    record = Record.of_json(outputs.read(name)) if name in there else None
-    is_done = record and record.task == task and record.size == there.get(task.output)
-    return record if is_done else None
+def _receipt(outputs: Outputs, there: Mapping[str, int], task: Assignment) -> Receipt | None:
+    """The receipt of an earlier run for exactly this task; None if it is still to be done."""
+    found = Receipt.of_json(outputs.read(task.receipt)) if task.receipt in there else None
+    is_done = found and found.task == task and found.size == there.get(task.output)
+    return found if is_done else None
 
 
 def _do(
     job: Job,
-    task: Task,
+    task: Assignment,
     inputs: Inputs,
     outputs: Outputs,
     there: Mapping[str, int],
     bad_before: int,
     progress: Callable[[Input, int], None],
-) -> Record:
-    """Makes the outputs of a file, the record last; one of something else is taken back first."""
-    name = task.input.name
-    if record_name(name) in there:
-        _put(outputs, record_name(name), b"{}\n")
+) -> Receipt:
+    """Writes the outputs of a file, the receipt last; an old receipt is made invalid first."""
+    if task.receipt in there:
+        _put(outputs, task.receipt, b"{}\n")
     with outputs.put(task.output) as path, temporary.file() as report_file:
         bad = _Bad(report_file, job.max_bad_rows, bad_before)
         rows = 0
@@ -148,14 +142,14 @@ def _do(
                     progress(task.input, rows)
                 writer.finish()
         except TooManyBadRows:
-            _put(outputs, errors_name(name), report_file)
+            _put(outputs, task.errors, report_file)
             raise
-        if bad.count or errors_name(name) in there:
-            _put(outputs, errors_name(name), report_file)
+        if bad.count or task.errors in there:
+            _put(outputs, task.errors, report_file)
         size = path.stat().st_size
-    record = Record(task, rows, bad.count, size)
-    _put(outputs, record_name(name), record.to_json())
-    return record
+    receipt = Receipt(task, rows, bad.count, size)
+    _put(outputs, task.receipt, receipt.to_json())
+    return receipt
 
 
 class _Bad:
@@ -166,7 +160,7 @@ class _Bad:
 
     def add(self, chunk: Chunk) -> None:
         """Raises TooManyBadRows."""
-        report(chunk, self._file)
+        report_errors(chunk, self._file)
         self.count += len(chunk.errors)
         if self._most is not None and self.count + self._before > self._most:
             raise TooManyBadRows(
@@ -176,9 +170,9 @@ class _Bad:
 
 
 def _predicted(
-    job: Job, task: Task, stream: IO[bytes], write: Callable[[Chunk], None]
+    job: Job, task: Assignment, stream: IO[bytes], write: Callable[[Chunk], None]
 ) -> Iterator[Chunk]:
-    """The chunks of a file after they were run, each about to be written."""
+    """The chunks of a file with their outputs; the other thread writes them with `write`."""
     signature = job.servable.signature(task.signature_name)
     size = rows_at_once(signature, job.batch_size)
     source = chunks(stream, task.row_format, signature, size)
@@ -197,7 +191,7 @@ def _predicted(
 
 
 def _next(source: Iterator[Chunk]) -> list[Chunk]:
-    """Some chunks, none at the end: enough for a thread to be worth its while."""
+    """The next chunks, enough to make handing them over worthwhile; none at the end."""
     taken, size = [], 0
     for chunk in source:
         taken.append(chunk)

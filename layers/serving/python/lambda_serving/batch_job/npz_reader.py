@@ -1,12 +1,11 @@
-"""npz files of rows, read and written bit by bit: none is in memory as a whole."""
+"""Reads npz files of any size in chunks; none is in memory as a whole."""
 
 import errno
 import math
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any
 from zipfile import ZipFile, ZipInfo
 
 import numpy as np
@@ -17,7 +16,7 @@ from lambda_serving.errors import DataLoss, InvalidArgument, ServingError
 from lambda_serving.servables.servable import Signature
 from lambda_serving.store import temporary
 
-__all__ = ["Columns", "arrays"]
+__all__ = ["arrays"]
 
 _FLOATS = {DType.HALF, DType.BFLOAT16, DType.FLOAT, DType.DOUBLE}
 _HEADERS = {
@@ -25,21 +24,19 @@ _HEADERS = {
     (2, 0): np.lib.format.read_array_header_2_0,
 }
 _CHUNK = 2**20
-_LARGEST_ROW = 2**28  # bytes, as in files of other formats
+_LARGEST_ROW = 2**28  # bytes, as in the other formats
 _MOST_EMPTY_ROWS = 2**20
-_OF_DECODERS = frozenset((None, errno.EINVAL))  # bz2's have no number, an offset that is none has
+_OF_DECODERS = frozenset((None, errno.EINVAL))  # of bz2, and of an invalid offset
 
 
 def arrays(
     file: IO[bytes], signature: Signature, size: int, most: int = _LARGEST_ROW
 ) -> Iterator[Chunk]:
-    """The rows of an npz file, which holds an array for each input of the signature.
+    """The rows of an npz file that has an array for each input of the signature.
 
-    A chunk has `size` rows, or fewer where these have more than `most` bytes together: a small
-    file may unpack to large ones.
-
-    Raises InvalidArgument for arrays that the signature cannot take, DataLoss for what is no npz
-    or has other bytes than its checksums are of, OSError when the file cannot be read.
+    A chunk has `size` rows, or fewer if these exceed `most` bytes together: a small file may unpack
+    to large rows. Raises InvalidArgument for arrays that the signature cannot take, DataLoss for an
+    invalid npz file or a wrong checksum, and OSError if the file cannot be read.
     """
     with ExitStack() as stack:
         try:
@@ -67,7 +64,7 @@ def _no_npz(error: Exception) -> DataLoss:
 
 
 def _seekable(file: IO[bytes], stack: ExitStack) -> IO[bytes]:
-    """The table of a zip file stands at its end: what comes from a bucket is copied first."""
+    """Copies a stream from a bucket to disk: the table of a zip file is at its end."""
     if file.seekable():
         return file
     copy = stack.enter_context(temporary.file())
@@ -87,20 +84,20 @@ def _member(archive: ZipFile, name: str) -> ZipInfo:
     except KeyError:
         there = ", ".join(each.removesuffix(".npy") for each in archive.namelist()) or "nothing"
         raise InvalidArgument(
-            f"There is no array for the input {name}. There is: {there}. Name them as the"
-            " signature does"
+            f"There is no array for the input {name}. There is: {there}. Name them as in the"
+            " signature"
         ) from None
 
 
 class _Column:
-    """The array of an input, read from the front."""
+    """The array of one input, read from front to back."""
 
     def __init__(self, stream: IO[bytes], name: str, dtype: DType, size: int) -> None:
-        """`size` is that of the stream, its header included, as the archive has it."""
+        """`size` is the stream's size by the archive, in bytes, including the header."""
         self._stream, self._dtype = stream, dtype
         version = np.lib.format.read_magic(stream)
         if version not in _HEADERS:
-            raise InvalidArgument(f"The array {name} is of a format that is not known here")
+            raise InvalidArgument(f"The array {name} has an unknown format of numpy's")
         shape, fortran, self._stored = _HEADERS[version](stream)
         if any(size < 0 for size in shape):
             raise DataLoss(f"The array {name} has the shape {shape}")
@@ -109,14 +106,14 @@ class _Column:
         _check_dtype(name, self._stored, dtype)
         if fortran and len(shape) > 1:
             raise InvalidArgument(
-                f"The array {name} is in Fortran's order. Save numpy.ascontiguousarray of it"
+                f"The array {name} is in Fortran's order. Save numpy.ascontiguousarray(array)"
             )
         self.rows, self._shape = shape[0], shape[1:]
         self.row_bytes = math.prod(self._shape) * self._stored.itemsize
         self._check_size(name, size - stream.tell())
 
     def _check_size(self, name: str, size: int) -> None:
-        """Raises DataLoss when the array is not of `size` bytes, and for rows without end."""
+        """Raises DataLoss if the array does not have `size` bytes, or rows are too large."""
         claimed = self.rows * self.row_bytes
         if claimed != size:
             raise DataLoss(
@@ -125,18 +122,18 @@ class _Column:
             )
         if self.row_bytes > _LARGEST_ROW:
             raise DataLoss(
-                f"A row of the array {name} has {self.row_bytes} bytes, and there can be at most"
-                f" {_LARGEST_ROW}"
+                f"A row of the array {name} has {self.row_bytes} bytes; at most {_LARGEST_ROW} are"
+                " possible"
             )
         if not self.row_bytes and self.rows > _MOST_EMPTY_ROWS:
             raise DataLoss(f"The array {name} has {self.rows} rows of nothing")
 
     def finish(self) -> None:
-        """Raises BadZipFile when the checksum, which stands at the end, is of other bytes."""
+        """Raises BadZipFile if the checksum, which is at the end, does not match."""
         self._stream.read(1)
 
     def read(self, count: int) -> Array:
-        """The next rows, of the dtype that the signature takes."""
+        """The next rows, in the dtype that the signature takes."""
         size = count * self.row_bytes
         data = self._stream.read(size)
         if len(data) < size:
@@ -149,7 +146,7 @@ class _Column:
 
 
 def _check_dtype(name: str, stored: np.dtype[Any], wanted: DType) -> None:
-    """Floats may become other floats; else no value may change."""
+    """Floats may become other floats; otherwise no value may change."""
     if stored.kind in "SU" or wanted is DType.STRING:
         fits = stored.kind in "SU" and wanted is DType.STRING
     elif stored.kind == "f" and wanted in _FLOATS:
@@ -159,13 +156,13 @@ def _check_dtype(name: str, stored: np.dtype[Any], wanted: DType) -> None:
         fits = stored.kind in "biufc" and np.can_cast(stored, values, "safe")
     if not fits:
         raise InvalidArgument(
-            f"The array {name} holds {stored}, and the signature takes {wanted.label}. Save it as"
-            " that"
+            f"The array {name} holds {stored}, and the signature takes {wanted.label}. Save it with"
+            " that dtype"
         )
 
 
 def _chunks(columns: Mapping[str, _Column], size: int) -> Iterator[Chunk]:
-    """Rows `size` at a time, read in blocks of so many chunks as are worth a read."""
+    """Chunks of `size` rows; each read brings a block of several chunks."""
     rows = _rows(columns)
     chunk_bytes = size * sum(column.row_bytes for column in columns.values())
     block = size * max(1, _CHUNK // max(1, chunk_bytes))
@@ -184,101 +181,3 @@ def _rows(columns: Mapping[str, _Column]) -> int:
         told = ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"
         raise InvalidArgument(f"The arrays must have the same number of rows, and have: {told}")
     return next(iter(counts.values()))
-
-
-class Columns:
-    """An npz file of outputs by name, made of chunks in the order of their rows.
-
-    A bad row is NaN in floats, else zero or empty. bfloat16, which numpy does not know, becomes
-    float32; strings lose zero bytes at their ends, as numpy's do.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._columns: dict[str, _Spool] = {}
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def add(self, chunk: Chunk) -> None:
-        """Raises InvalidArgument when rows have another shape than those before."""
-        for part in chunk.parts:
-            for name, array in part.arrays.items():
-                if name not in self._columns:
-                    self._columns[name] = _Spool(name, _plain(array), chunk.first - 1, self._stack)
-        for column in self._columns.values():
-            column.add(chunk)
-
-    def finish(self) -> None:
-        """Writes the file. The same rows give the same bytes."""
-        with ZipFile(self._path, "w") as archive:
-            for name, column in self._columns.items():
-                with archive.open(ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
-                    column.copy_to(member)
-
-
-class _Spool:
-    """The rows of an output, in a file until it is known how many there are."""
-
-    def __init__(self, name: str, like: Array, bad: int, stack: ExitStack) -> None:
-        """Rows are as those of `like`; the first `bad` ones were all bad."""
-        self._name, self._shape, self._dtype = name, like.shape[1:], like.dtype
-        self._holds_strings = like.dtype.kind == "O"
-        self._rows, self._lengths = 0, list[int]()
-        self._file = stack.enter_context(temporary.file())
-        for _ in range(bad):
-            self._write(self._blank(1))
-
-    def add(self, chunk: Chunk) -> None:
-        rows = self._blank(chunk.size)
-        for part in chunk.parts:
-            array = _plain(part.arrays[self._name])
-            if array.shape[1:] != self._shape:
-                raise InvalidArgument(
-                    f"Rows of the output {self._name} have the shapes {self._shape} and"
-                    f" {array.shape[1:]}, which no npz file holds. Give the rows as JSON lines"
-                )
-            rows[list(part.places)] = array
-        self._write(rows)
-
-    def copy_to(self, member: IO[bytes]) -> None:
-        longest = max(self._lengths, default=0) or 1
-        dtype = np.dtype(f"S{longest}") if self._holds_strings else self._dtype
-        header = {
-            "descr": np.lib.format.dtype_to_descr(dtype),
-            "fortran_order": False,
-            "shape": (self._rows, *self._shape),
-        }
-        np.lib.format.write_array_header_2_0(member, header)
-        self._file.seek(0)
-        if self._holds_strings:
-            for length in self._lengths:
-                member.write(self._file.read(length).ljust(longest, b"\0"))
-        else:
-            shutil.copyfileobj(self._file, member, _CHUNK)
-
-    def _blank(self, rows: int) -> Array:
-        value = b"" if self._holds_strings else np.nan if self._dtype.kind in "fc" else 0
-        return np.full((rows, *self._shape), value, self._dtype)
-
-    def _write(self, rows: Array) -> None:
-        self._rows += len(rows)
-        if self._holds_strings:
-            self._lengths += map(len, rows.flat)
-            self._file.write(b"".join(rows.flat))
-        else:
-            self._file.write(rows.tobytes())
-
-
-def _plain(array: Array) -> Array:
-    """The array, of a dtype that numpy's files have."""
-    if array.dtype.names:  # quantized
-        return array.view(array.dtype[0])
-    if array.dtype.isbuiltin == 1:
-        return array
-    integers = "int" in array.dtype.name
-    return array.astype(np.int8 if integers else np.float32)
