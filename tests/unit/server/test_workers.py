@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from lambda_serving.config.model_config import ModelConfig, of_message, to_message
 from lambda_serving.config.servable_version_policy import All, Latest, Specific
 from lambda_serving.server.workers.frames import Frame, Kind, joined, split
-from lambda_serving.server.workers.process import WorkerProcess, WorkerState
 from lambda_serving.server.workers.supervisor import pause_after, shared_out
+from lambda_serving.server.workers.worker_process import WorkerProcess, WorkerState
 
 _FRAMES = [Frame(Kind.CALL, 2**32 - 1, "größe", b"\0" * 70_000), Frame(Kind.READY)]
 

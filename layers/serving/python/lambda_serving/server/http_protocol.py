@@ -1,8 +1,8 @@
 """HTTP/1.1 that no client can tie up by stalling, dripping, not reading or sending without end.
 
-uvicorn sets no such limits. Here, a client is cut off if it sends nothing for `patience` seconds
-while the server waits for it, or if its request arrives slower than `_SLOWEST`; it gets a 408 if
-its answer has not begun. A request head over `_LONGEST_HEAD` bytes gets a 431. Data after a refused
+uvicorn sets no such limits. Here, a client is cut off if it stalls for `patience` seconds while the
+server waits for it, or sends its request too slowly (`client_progress`); it gets a 408 if its
+answer has not begun. A request head over `_LONGEST_HEAD` bytes gets a 431. Data after a refused
 request is read and discarded, so that the client sees the answer and not a reset. Apache's
 mod_reqtimeout and nginx's lingering_close do the same.
 
@@ -13,7 +13,6 @@ that has gone away looks the same.
 """
 
 import asyncio
-from enum import Enum, auto
 from functools import partial
 from http import HTTPStatus
 from typing import Any, cast
@@ -30,53 +29,22 @@ from uvicorn.protocols.http.httptools_impl import (
 from uvicorn.server import ServerState
 
 from lambda_serving.api.rest import http_status
+from lambda_serving.server.arrival import OVER, Arrival, client_must_send
+from lambda_serving.server.client_progress import Progress
+from lambda_serving.server.lingering_transport import LingeringTransport
 
 __all__ = ["protocol"]
 
-_SLOWEST = 16 * 2**10  # bytes a second
 _LONGEST_HEAD = 64 * 2**10
 _LOOKS = 4  # per patience
 _LAST_PATIENCE = 5.0  # seconds, once the server is shutting down
 _FRAMING = {b"content-length", b"transfer-encoding"}
+_UNFINISHED = {Arrival.HEAD, Arrival.BODY, Arrival.REFUSED}
 
 
 def protocol(patience: float) -> type[asyncio.Protocol]:
     """The value for uvicorn's `http` setting: a protocol with `patience` in seconds."""
     return cast("type[asyncio.Protocol]", partial(_Protocol, patience))
-
-
-class _Arrival(Enum):
-    """How much of a request has arrived, which tells whom the connection waits for.
-
-    | state   | all answers sent         | answers due                        |
-    | ------- | ------------------------ | ---------------------------------- |
-    | NEW     | client, to begin         | does not occur                     |
-    | IDLE    | nobody: it is kept alive | server                             |
-    | HEAD    | client, to send the rest | server                             |
-    | BODY    | client, to send the rest | client, unless it may not send now |
-    | REFUSED | client, to close         | server                             |
-    | ENDED   | does not occur           | server                             |
-
-    Example: POST /a, then half of the head of POST /b: HEAD with one answer due. However slow /a
-    is, the client is not cut off. Once /a is answered, the rest of /b must arrive in time.
-    """
-
-    NEW = auto()
-    """Nothing has arrived yet."""
-    IDLE = auto()
-    """The last request has arrived completely."""
-    HEAD = auto()
-    """In the request line or the headers."""
-    BODY = auto()
-    """Behind the headers."""
-    REFUSED = auto()
-    """The connection's last answer is written or due; what still arrives is discarded."""
-    ENDED = auto()
-    """The client has closed its side."""
-
-
-_UNFINISHED = {_Arrival.HEAD, _Arrival.BODY, _Arrival.REFUSED}
-_OVER = {_Arrival.REFUSED, _Arrival.ENDED}
 
 
 class _Protocol(HttpToolsProtocol):
@@ -91,22 +59,20 @@ class _Protocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._patience = patience
-        self._arrival = _Arrival.NEW
+        self._arrival = Arrival.NEW
         self._repeats_head = False
         self._last_answer = b""
         self._unanswered = 0
         self._running: RequestResponseCycle | None = None
-        self._began = self._since = self.loop.time()
-        self._head = self._wanted = self._received = 0
-        self._seen = (0, 0)
-        self._lingering: _LingeringTransport
+        self._progress = Progress(patience, self.loop.time())
+        self._head = 0
+        self._lingering: LingeringTransport
         self._next_look: asyncio.TimerHandle
         self._last_wait: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn
         super().connection_made(transport)
-        self._lingering = _LingeringTransport(transport, self)
+        self._lingering = LingeringTransport(transport, self._expects_more)
         self.flow = FlowControl(cast("asyncio.Transport", self._lingering))
         self._look_later()
 
@@ -120,34 +86,34 @@ class _Protocol(HttpToolsProtocol):
             self._running.message_event.set()
 
     def data_received(self, data: bytes) -> None:
-        self._received += len(data)
-        if self._arrival in _OVER:
+        self._progress.received += len(data)
+        if self._arrival in OVER:
             return
-        if self._arrival is _Arrival.HEAD and self._lingering.wrote_eof:
+        if self._arrival is Arrival.HEAD and self._lingering.wrote_eof:
             return
         self._head += len(data)
         self._parse(data)
-        if self._head > _LONGEST_HEAD and self._arrival in {_Arrival.HEAD, _Arrival.BODY}:
+        if self._head > _LONGEST_HEAD and self._arrival in {Arrival.HEAD, Arrival.BODY}:
             status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
             self._refuse(status, f"The URL and the headers are over {_LONGEST_HEAD} bytes.")
 
     def eof_received(self) -> bool:  # type: ignore[override] # as asyncio has it
         """Whether the connection stays open, to answer requests that have arrived completely."""
         self._abandon_arriving()
-        self._arrival = _Arrival.ENDED
+        self._arrival = Arrival.ENDED
         if not self._unanswered:
             return False
         # a client that has gone away looks the same
-        self._last_wait = self.loop.call_later(self._patience, self.transport.abort)
+        self._last_wait = self.loop.call_later(self._progress.patience, self.transport.abort)
         return True
 
     def on_message_begin(self) -> None:
         if self._repeats_head:
             return
         super().on_message_begin()
-        self._arrival = _Arrival.HEAD
-        self._began = self.loop.time()
-        self._head = self._wanted = 0
+        self._arrival = Arrival.HEAD
+        self._progress.began = self.loop.time()
+        self._head = self._progress.body = 0
 
     def on_url(self, url: bytes) -> None:
         if not self._repeats_head:
@@ -161,7 +127,7 @@ class _Protocol(HttpToolsProtocol):
         if self._repeats_head:
             return
         super().on_headers_complete()
-        self._arrival = _Arrival.BODY
+        self._arrival = Arrival.BODY
         self._unanswered += 1
         self.cycle.transport = cast("asyncio.Transport", self._lingering)
 
@@ -172,13 +138,13 @@ class _Protocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         self._head = 0  # counts bytes outside bodies, trailers included
         if not self.cycle.response_complete:
-            self._wanted += len(body)
+            self._progress.body += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         if self.parser.should_upgrade():
             return  # the parser takes what follows for another protocol
-        self._arrival = _Arrival.IDLE
+        self._arrival = Arrival.IDLE
         super().on_message_complete()
         if self._lingering.wrote_eof:
             self.transport.close()
@@ -186,36 +152,22 @@ class _Protocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         self._unanswered -= 1
         super().on_response_complete()
-        if self._arrival in _OVER and not self._unanswered:
+        if self._arrival in OVER and not self._unanswered:
             self._end()
 
     def shutdown(self) -> None:
-        self._patience = min(self._patience, _LAST_PATIENCE)
+        self._progress.patience = min(self._progress.patience, _LAST_PATIENCE)
         self._look()
         super().shutdown()
 
-    @property
-    def expects_more(self) -> bool:
+    def _expects_more(self) -> bool:
         """Whether more data may arrive before the client closes its side."""
         return self._arrival in _UNFINISHED
-
-    @property
-    def _client_must_send(self) -> bool:
-        """Whether the connection waits for the client, by the table of `_Arrival`."""
-        match self._arrival:
-            case _Arrival.NEW:
-                return True
-            case _Arrival.BODY:
-                return not self.flow.read_paused
-            case _Arrival.HEAD | _Arrival.REFUSED:
-                return not self._unanswered
-            case _Arrival.IDLE | _Arrival.ENDED:
-                return False
 
     def _parse(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
         rest: bytes | memoryview = data
-        while rest and self._arrival not in _OVER:
+        while rest and self._arrival not in OVER:
             rest = self._feed(rest)
 
     def _feed(self, data: bytes | memoryview) -> bytes | memoryview:
@@ -253,13 +205,13 @@ class _Protocol(HttpToolsProtocol):
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n"
         if not self._abandon_arriving():
             self._last_answer = STATUS_LINE[status] + head % len(body) + b"\r\n" + body
-        self._arrival = _Arrival.REFUSED
+        self._arrival = Arrival.REFUSED
         if not self._unanswered:
             self._end()
 
     def _abandon_arriving(self) -> bool:
         """Drops a request whose body is incomplete; returns whether its answer has begun."""
-        if self._arrival is not _Arrival.BODY:
+        if self._arrival is not Arrival.BODY:
             return False
         if self.cycle.response_started:
             return True
@@ -276,19 +228,18 @@ class _Protocol(HttpToolsProtocol):
         self._lingering.close()
 
     def _look_later(self) -> None:
-        self._next_look = self.loop.call_later(self._patience / _LOOKS, self._look)
+        self._next_look = self.loop.call_later(self._progress.patience / _LOOKS, self._look)
 
     def _look(self) -> None:
-        """Cuts the client off if it stalls, or sends its request too slowly."""
+        """Cuts the client off if it stalls or is too slow."""
         self._next_look.cancel()
         unread = self.transport.get_write_buffer_size()
-        must_send = self._client_must_send
-        seen, now = (self._received, unread), self.loop.time()
-        if seen != self._seen or not (unread or must_send):
-            self._seen, self._since = seen, now
-        stalls = now - self._since > self._patience
-        allowed = self._patience + self._wanted / _SLOWEST
-        if stalls or (must_send and now - self._began > allowed):
+        must_send = client_must_send(
+            self._arrival,
+            answers_due=self._unanswered > 0,
+            may_send=not self.flow.read_paused,
+        )
+        if self._progress.fails(self.loop.time(), unread, must_send=must_send):
             self._cut_off(unread)
         self._look_later()
 
@@ -296,42 +247,9 @@ class _Protocol(HttpToolsProtocol):
         if unread:
             self.transport.abort()
             return
-        due = self._arrival is _Arrival.HEAD or (
-            self._arrival is _Arrival.BODY and not self.cycle.response_started
+        due = self._arrival is Arrival.HEAD or (
+            self._arrival is Arrival.BODY and not self.cycle.response_started
         )
         if due and not self._lingering.wrote_eof:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The request did not arrive in time.")
         self.transport.close()
-
-
-class _LingeringTransport:
-    """A transport whose `close` waits until the request has arrived completely.
-
-    Data that arrives at a closed socket resets the connection, and the client loses the answer.
-    Calls on a closed transport do nothing; uvloop's would raise RuntimeError.
-    """
-
-    def __init__(self, transport: asyncio.Transport, connection: _Protocol) -> None:
-        self.is_closing = transport.is_closing
-        self.wrote_eof = False
-        self._transport = transport
-        self._connection = connection
-
-    def write(self, data: bytes) -> None:
-        if not self.wrote_eof and not self._transport.is_closing():
-            self._transport.write(data)
-
-    def pause_reading(self) -> None:
-        if not self._transport.is_closing():
-            self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
-
-    def close(self) -> None:
-        if not self._connection.expects_more:
-            self._transport.close()
-        elif not self.wrote_eof and not self._transport.is_closing():
-            self.wrote_eof = True
-            self._transport.write_eof()

@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from types import FrameType
-from typing import Protocol
 
 import uvicorn
 
@@ -27,23 +26,13 @@ from lambda_serving.server.http_protocol import protocol
 from lambda_serving.server.shutdown import ShutdownSignals
 from lambda_serving.server.telemetry import Telemetry
 
-__all__ = ["Host", "Server", "run"]
+__all__ = ["Server", "run"]
 
 _log = logging.getLogger(__name__)
 _FAREWELL_TICKS, _TICK_SECONDS = 20, 0.05
-_ALL_BODIES = 256 * 2**20  # bytes, or this many of the largest body if that is more:
+_ALL_BODIES = 256 * 2**20  # bytes, or four of the largest body if that is more
 _LARGEST_BODIES = 4
 _KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep idle connections, commonly 60 s
-
-
-class Host(Protocol):
-    """Is told when a server opens and closes its port."""
-
-    def opened(self, server: "Server") -> None:
-        """The server accepts connections."""
-
-    def closing(self) -> None:
-        """The server will soon refuse connections."""
 
 
 def run(
@@ -52,11 +41,13 @@ def run(
     listener: socket.socket,
     telemetry: Telemetry,
     signals: ShutdownSignals,
-    host: Host,
+    opened: Callable[["Server"], None],
+    closing: Callable[[], None],
 ) -> None:
     """Serves on `listener` until a shutdown signal, then lets requests in flight finish.
 
-    Requests that hang do not keep the process alive: it ends `settings.drain_seconds` later.
+    Requests that hang do not keep the process alive: it ends `settings.drain_seconds` later. Calls
+    `opened` when the server accepts connections, and `closing` when it will soon refuse them.
     """
     with (
         Threads(settings.rest_api_num_threads, "predict") as threads,
@@ -79,38 +70,41 @@ def run(
         )
         _allow_files()
         listener.listen()  # from now on clients wait instead of being refused
-        server = Server(config, partial(_drain, manager, settings.drain_seconds), host)
+        drain = partial(_drain, manager, settings.drain_seconds)
+        server = Server(config, drain, opened, closing)
         signals.drain_by(server.stop)
         server.run(sockets=[listener])
 
 
 class Server(uvicorn.Server):
-    """Calls `begin_drain` at the first signal, and lets clients know before it closes."""
+    """Calls `begin_drain` at the first signal, and tells clients before it closes."""
 
     def __init__(
         self,
         config: uvicorn.Config,
         begin_drain: Callable[[], None],
-        host: Host,
+        opened: Callable[["Server"], None],
+        closing: Callable[[], None],
     ) -> None:
         super().__init__(config)
         self._begin_drain = begin_drain
-        self._host = host
+        self._opened = opened
+        self._closing = closing
         self._loop: asyncio.AbstractEventLoop
 
     def stop(self) -> None:
-        """Makes `run` end as a signal does; may be called before `run`."""
+        """Ends `run` as a signal does; may be called before `run`."""
         self.handle_exit(signal.SIGTERM, None)
 
     def accept_from(self, listeners: Sequence[socket.socket]) -> None:
-        """Also accepts connections from these sockets, in place of those of the last call.
+        """Also accepts connections from these sockets, instead of those of the last call.
 
         Any thread may call this; the caller keeps the sockets.
         """
         asyncio.run_coroutine_threadsafe(self._accept_from(listeners), self._loop)
 
     def soon(self, call: Callable[[], None]) -> None:
-        """Has the event loop call this soon, if it still runs; any thread may call."""
+        """Makes the event loop call this soon, if it still runs; any thread may call."""
         with suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(call)
 
@@ -131,11 +125,11 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._loop = asyncio.get_running_loop()
-        self._host.opened(self)
+        self._opened(self)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Ends connections after their next answer, which says so, or after a second."""
-        self._host.closing()
+        """Closes each connection after its next answer, which says so, or after a second."""
+        self._closing()
         await self._accept_waiting()
         for server in self.servers:
             server.close()
@@ -147,7 +141,7 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     async def _accept_waiting(self) -> None:
-        """Accepts clients that have connected already: closing the socket would reset them.
+        """Accepts clients that have already connected: closing the socket would reset them.
 
         The loop accepts some in each iteration. A client that connects in the microseconds between
         the last poll and the close is reset: no system call closes only an empty queue.

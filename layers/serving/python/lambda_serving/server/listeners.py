@@ -5,7 +5,7 @@ import socket
 from lambda_serving.config.server_flags import Settings
 from lambda_serving.errors import Unavailable
 
-__all__ = ["grpc_listener", "rest_listener"]
+__all__ = ["another", "grpc_listener", "rest_listener", "sharing"]
 
 
 def rest_listener(settings: Settings) -> socket.socket:
@@ -17,6 +17,19 @@ def rest_listener(settings: Settings) -> socket.socket:
 def grpc_listener(settings: Settings) -> socket.socket:
     """The same for gRPC."""
     return _bound(settings.grpc_host, settings.port, "--port, or use 0 to turn gRPC off")
+
+
+def sharing(listener: socket.socket) -> socket.socket:
+    """The socket, after which other sockets of this user can bind the same port."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    return listener
+
+
+def another(listener: socket.socket) -> socket.socket:
+    """One more socket on the port of a `sharing` one."""
+    made = sharing(socket.socket(listener.family))
+    made.bind(listener.getsockname())
+    return made
 
 
 def _bound(host: str, port: int, advice: str) -> socket.socket:

@@ -17,11 +17,10 @@ from lambda_serving.core.basic_manager import Manager
 from lambda_serving.core.server_core import ServerCore
 from lambda_serving.core.startup import open_manager
 from lambda_serving.errors import InvalidArgument, ServingError
+from lambda_serving.server.downloads import downloads_folder, open_models, remove_downloads
 from lambda_serving.server.listeners import grpc_listener, rest_listener
-from lambda_serving.server.shutdown import ShutdownSignals, downloads_prefix, remove_downloads
+from lambda_serving.server.shutdown import ShutdownSignals
 from lambda_serving.server.telemetry import Telemetry
-from lambda_serving.store import Store, open_store, temporary
-from lambda_serving.store.address import Address
 
 if TYPE_CHECKING:
     from lambda_serving.api.rpc.services import Reload
@@ -44,7 +43,7 @@ class Process(Protocol):
     ) -> Callable[[bytes], list[bytes]]:
         """Returns a function that queries all processes; this one answers with `answer`.
 
-        To be called before `loaded`.
+        Must be called before `loaded`.
         """
 
     def failed_to_load(self, error: ServingError) -> None:
@@ -54,16 +53,16 @@ class Process(Protocol):
         """Waits until the ports may open; returns the function that reloads models."""
 
     def opened(self, server: "Server") -> None:
-        """As that of `http_server.Host`."""
+        """The server accepts connections."""
 
     def closing(self) -> None:
-        """As that of `http_server.Host`."""
+        """The server will soon refuse connections."""
 
 
 def serve(settings: Settings) -> None:
     """Serves until a shutdown signal, then lets requests in flight finish.
 
-    Ports are checked at once, and opened once every model has loaded. Files from buckets lie in
+    Ports are checked at once, and open when every model has loaded. Files from buckets lie in
     temporary folders until their model is unloaded. Raises what loading raises, InvalidArgument if
     both protocols have the same port, and Unavailable if a port cannot be bound.
     """
@@ -93,7 +92,7 @@ def run(
     ):
         signals = ShutdownSignals(partial(_end, downloads))
         wrap = batcher.joined if batcher else None
-        folder = _folder(models, downloads)
+        folder = downloads_folder(models, downloads, os.getpid())
         manager = open_manager(settings, models, folder, wrap, telemetry.metrics, shared=shared)
         if telemetry.metrics:
             telemetry.metrics.serves = manager.serves
@@ -103,12 +102,13 @@ def run(
         from lambda_serving.server import http_server
 
         try:
-            opened = partial(_open_store, downloads)
+            store = partial(open_models, downloads=downloads, process=os.getpid())
             with (
-                ServerCore(manager, models, settings, opened, telemetry.configure) as core,
+                ServerCore(manager, models, settings, store, telemetry.configure) as core,
                 _rpc(manager, settings, process.loaded(core), telemetry),
             ):
-                http_server.run(manager, settings, listener, telemetry, signals, process)
+                opened, closing = process.opened, process.closing
+                http_server.run(manager, settings, listener, telemetry, signals, opened, closing)
         finally:
             manager.close()
 
@@ -173,18 +173,6 @@ def _rpc(
 
     counters = telemetry.counters if telemetry.metrics else None
     return serving(manager, settings, reload, observers=telemetry.observers, counters=counters)
-
-
-def _open_store(downloads: ExitStack, models: Sequence[ModelConfig]) -> Store:
-    base_paths = {model.name: model.base_path for model in models}
-    return open_store(base_paths, _folder(models, downloads))
-
-
-def _folder(models: Sequence[ModelConfig], downloads: ExitStack) -> Path:
-    """A temporary folder if a model lies in a bucket; otherwise no writable disk is needed."""
-    if not any(Address.parse(model.base_path).is_bucket for model in models):
-        return Path()
-    return downloads.enter_context(temporary.folder(downloads_prefix(os.getpid())))
 
 
 def _batcher(

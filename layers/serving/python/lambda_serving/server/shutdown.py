@@ -1,30 +1,26 @@
-"""How a server ends: what signals do from its first moment on, and what an end leaves behind."""
+"""What signals do to a server, from startup to its end."""
 
-import shutil
 import signal
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from types import FrameType
 
-__all__ = ["ShutdownSignals", "downloads_prefix", "remove_downloads", "shutdown_signals"]
+__all__ = ["ShutdownSignals", "shutdown_signals"]
 
 
 def shutdown_signals() -> list[signal.Signals]:
-    """The signals that ask for an end: Ctrl-C, an orchestrator's, a closing terminal's.
+    """The signals that end a server: Ctrl-C, an orchestrator's, a closing terminal's.
 
-    SIGHUP is left out if it is ignored, as `nohup` makes it.
+    Without SIGHUP if that is ignored, as under `nohup`.
     """
     hangs_up = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
     return [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hangs_up else [])]
 
 
 class ShutdownSignals:
-    """Handles the signals: they call `end` while models load, and make the server drain later.
+    """Handles the signals: they call `end` while models load, and later make the server drain.
 
-    A signal between the two is kept until the server can drain. By default Python would die of
-    SIGTERM silently, ignore it as a container's first process, and handle SIGINT only after the
-    load.
+    A signal between the two waits until the server can drain. By default, SIGTERM would kill Python
+    silently, or be ignored in a container's first process, and SIGINT would wait for the load.
     """
 
     def __init__(self, end: Callable[[], None]) -> None:
@@ -36,7 +32,7 @@ class ShutdownSignals:
             signal.signal(number, self._receive)
 
     def loaded(self) -> None:
-        """Keeps signals from now on: models must be closed before the process may end."""
+        """Delays signals from now on: models must be closed before the process may end."""
         self._is_loading = False
 
     def drain_by(self, drain: Callable[[], None]) -> None:
@@ -51,14 +47,3 @@ class ShutdownSignals:
             self._drain()
         elif self._is_loading:
             self._end()
-
-
-def downloads_prefix(process: int) -> str:
-    """How the names of that process's temporary folders for files from buckets begin."""
-    return f"lambda-serving-{process}-"
-
-
-def remove_downloads(process: int) -> None:
-    """Removes those folders of a process that ended before it could."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{downloads_prefix(process)}*"):
-        shutil.rmtree(folder, ignore_errors=True)

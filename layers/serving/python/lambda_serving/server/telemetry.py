@@ -1,6 +1,6 @@
-"""Metrics, access log and request log, as the settings and the models' configs ask for.
+"""The metrics, access log and request log that the settings and the models' configs ask for.
 
-What they do not ask for is not imported.
+Nothing else is imported.
 """
 
 import json
@@ -25,7 +25,7 @@ Gatherer = Callable[[str, Callable[[bytes], bytes]], Callable[[bytes], list[byte
 
 
 class Telemetry:
-    """Whom a server tells about its calls; a `with` block, whose end closes the request log.
+    """Whom a server tells about its calls; the end of the `with` block closes the request log.
 
     Raises what `page_path` raises for the `monitoring_config_file`.
     """
@@ -52,7 +52,7 @@ class Telemetry:
         self._ends.close()
 
     def configure(self, models: Sequence[ModelConfig]) -> None:
-        """Logs requests from now on as these models' configs say."""
+        """From now on, logs requests as these models' configs say."""
         if self._requests is None:
             if not any(model.logging for model in models):
                 return

@@ -1,4 +1,4 @@
-"""Reloading models in all workers, whichever of them got the request."""
+"""Reloads models in all workers, whichever of them received the request."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -21,7 +21,7 @@ _OK = b"\0"
 
 
 class Workers(Protocol):
-    """All workers, as one of them reaches them (see `worker.Worker`)."""
+    """All workers, as one of them reaches the others (see `worker.Worker`)."""
 
     def answer(self, topic: str, give: Callable[[bytes], bytes]) -> None: ...
 

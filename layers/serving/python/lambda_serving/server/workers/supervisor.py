@@ -18,10 +18,11 @@ from lambda_serving import protos
 from lambda_serving.config.server_flags import Settings
 from lambda_serving.errors import InvalidArgument, Unavailable
 from lambda_serving.servables.tensorflow_c.shared_memory import new_memory
-from lambda_serving.server.listeners import grpc_listener, rest_listener
+from lambda_serving.server.listeners import another, grpc_listener, rest_listener, sharing
 from lambda_serving.server.shutdown import shutdown_signals
-from lambda_serving.server.workers.frames import Frame, Kind, joined
-from lambda_serving.server.workers.process import WorkerProcess, WorkerState
+from lambda_serving.server.workers.frames import Frame, Kind
+from lambda_serving.server.workers.gathers import Gathers
+from lambda_serving.server.workers.worker_process import WorkerProcess, WorkerState
 
 __all__ = ["pause_after", "shared_out", "supervise"]
 
@@ -30,7 +31,6 @@ _BACKLOG = 2048
 _STEADY_SECONDS = 60
 _LONGEST_PAUSE_SECONDS = 30
 _RELEASE_SECONDS = 1
-_ANSWER_SECONDS = 5
 _PATIENCE_SECONDS = 5
 _BEAT_SECONDS = 1
 
@@ -49,24 +49,24 @@ def supervise(settings: Settings) -> None:
     settings = _with_cores_shared(settings)
     with ExitStack() as held:
         if settings.port:
-            _shared(held.enter_context(grpc_listener(settings)))
-        listeners = [_shared(held.enter_context(rest_listener(settings)))]
+            sharing(held.enter_context(grpc_listener(settings)))
+        listeners = [sharing(held.enter_context(rest_listener(settings)))]
         for _ in range(settings.workers - 1):
-            listeners.append(held.enter_context(_another(listeners[0])))
+            listeners.append(held.enter_context(another(listeners[0])))
         held.callback(os.close, register := _register())
         status = asyncio.run(_Supervisor(settings, listeners, register).run())
     sys.exit(status)
 
 
 def pause_after(failures: int) -> float:
-    """Seconds before a worker starts again that has ended soon after its start so many times."""
+    """Seconds before a worker restarts that has ended early `failures` times in a row."""
     return min(2.0 ** (min(failures, 10) - 1), _LONGEST_PAUSE_SECONDS) if failures else 0
 
 
 def shared_out(ready: Sequence[int], count: int) -> dict[int, set[int]]:
-    """Which sockets each ready worker accepts from, when there are `count` workers in all.
+    """The sockets that each ready worker accepts from, if there are `count` workers in all.
 
-    It has its own socket, and its share of those whose worker is not ready:
+    Each has its own socket, and its share of the sockets whose worker is not ready:
 
     >>> shared_out([0, 3], 4)
     {0: {0, 2}, 3: {1, 3}}
@@ -78,10 +78,10 @@ def shared_out(ready: Sequence[int], count: int) -> dict[int, set[int]]:
 
 
 class _Supervisor:
-    """`listeners` are the workers' REST sockets, bound to one port; `register` is that of `Shared`.
+    """`listeners` are the workers' REST sockets on one port; `register` is that of `Shared`.
 
     The kernel spreads connections evenly over the sockets. All of them stay open here, so that a
-    client that has connected is not reset when a worker ends: another worker accepts it meanwhile.
+    client that has connected is not reset when a worker ends: another worker accepts it.
     """
 
     def __init__(
@@ -93,8 +93,7 @@ class _Supervisor:
             WorkerProcess(number, listeners, register, self._told)
             for number in range(settings.workers)
         ]
-        self._kept: dict[str, bytes] = {}
-        self._asking: dict[str, asyncio.Lock] = {}
+        self._gathers = Gathers(self._workers)
         self._tasks = set[asyncio.Task[None]]()
         self._are_open = False
         self._is_serving = False
@@ -117,7 +116,7 @@ class _Supervisor:
         return self._status
 
     async def _keep_alive(self, worker: WorkerProcess) -> None:
-        """Runs the worker again and again; raises the error of a first load that fails."""
+        """Restarts the worker whenever it ends; raises the error if its first load fails."""
         failures = 0
         while not self._stopping.is_set():
             began = monotonic()
@@ -155,7 +154,9 @@ class _Supervisor:
                 _log.exception("Could not check the workers")
 
     def _first_frames(self) -> list[Frame]:
-        kept = [Frame(Kind.KEPT, 0, topic, payload) for topic, payload in self._kept.items()]
+        kept = [
+            Frame(Kind.KEPT, 0, topic, payload) for topic, payload in self._gathers.kept.items()
+        ]
         settings = json.dumps(asdict(self._settings)).encode()
         return [*kept, Frame(Kind.START, int(self._is_serving), payload=settings)]
 
@@ -172,7 +173,7 @@ class _Supervisor:
                         *(host, port, len(self._workers)),
                     )
             case Kind.ASK | Kind.KEEP:
-                self._start(self._gather(worker, frame))
+                self._start(self._gathers.relay(worker, frame))
 
     def _share_out(self) -> None:
         """Tells each ready worker which sockets to accept from, once all have been ready."""
@@ -198,32 +199,6 @@ class _Supervisor:
             if all_lack or worker.state is WorkerState.SERVING or not worker.lacks_models
         ]
 
-    async def _gather(self, asker: WorkerProcess, frame: Frame) -> None:
-        try:
-            answered = await self._answers(frame)
-        except Exception:  # noqa: BLE001 - the asking worker waits for an answer
-            _log.exception("Could not query all workers for %s", frame.topic)
-            answered = joined([b""])
-        asker.send(Frame(Kind.ANSWERS, frame.number, payload=answered))
-
-    async def _answers(self, frame: Frame) -> bytes:
-        async with self._asking.setdefault(frame.topic, asyncio.Lock()):
-            if frame.kind is Kind.KEEP:
-                self._kept[frame.topic] = frame.payload
-                for worker in self._workers:
-                    if worker.state is WorkerState.LOADING:
-                        worker.outdate()
-            # a kept payload must be applied, however long that takes
-            seconds = _ANSWER_SECONDS if frame.kind is Kind.ASK else None
-            answers = await self._ask_all(frame.topic, frame.payload, seconds)
-        return joined(answer for answer in answers if answer is not None)
-
-    async def _ask_all(
-        self, topic: str, payload: bytes, seconds: float | None
-    ) -> list[bytes | None]:
-        ready = [worker for worker in self._workers if worker.is_ready]
-        return await asyncio.gather(*(worker.call(topic, payload, seconds) for worker in ready))
-
     def _stop(self) -> None:
         if self._stopping.is_set():
             self._kill("A second signal")
@@ -234,8 +209,8 @@ class _Supervisor:
         self._start(self._drain())
 
     async def _drain(self) -> None:
-        """Ends all workers, after each has become the only holder of its socket."""
-        await self._ask_all("release", b"", _RELEASE_SECONDS)
+        """Ends all workers, once each is the only one that holds its socket."""
+        await self._gathers.ask_all("release", b"", _RELEASE_SECONDS)
         for listener in self._listeners:
             listener.close()
         seconds = self._settings.drain_seconds
@@ -276,20 +251,8 @@ def _with_cores_shared(settings: Settings) -> Settings:
 
 
 def _register() -> int:
-    """The register of shared memory; a worker reports it if the machine has none."""
+    """The register of shared memory; if the machine has none, a worker reports that."""
     try:
         return new_memory("register")
     except OSError:
         return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-
-
-def _shared(listener: socket.socket) -> socket.socket:
-    """Lets other sockets of this user bind the same port from now on."""
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    return listener
-
-
-def _another(listener: socket.socket) -> socket.socket:
-    another = _shared(socket.socket(listener.family))
-    another.bind(listener.getsockname())
-    return another

@@ -35,8 +35,8 @@ class Worker:
     """One of several processes on the same ports: a `serve.Process` that can query the others.
 
     `listeners` are the REST sockets of all workers; `number` is this worker's index. The parent
-    holds every socket too, so that connections waiting at a worker that dies go to another one.
-    `end` is called when the parent has ended.
+    holds every socket too, so that connections that wait at a dead worker go to another one. `end`
+    is called when the parent has ended.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Worker:
         return self._listeners[self._number]
 
     def start(self) -> Settings:
-        """Waits for the settings to serve by; after that a thread obeys the parent."""
+        """Waits for the settings; afterwards a thread obeys the parent."""
         while frame := Frame.read_from(self._file):
             if frame.kind is Kind.START:
                 self._is_replacement = bool(frame.number)
@@ -82,17 +82,17 @@ class Worker:
         sys.exit(1)
 
     def answer(self, topic: str, give: Callable[[bytes], bytes]) -> None:
-        """Has this worker answer gathers of that topic with `give(payload)`.
+        """Makes this worker answer gathers of a topic with `give(payload)`.
 
         `give` runs in one of a few threads. If it raises, the error is logged and the answer is
-        b"". To be called before `loaded`, so that no gather comes too early.
+        b"". Must be called before `loaded`, so that no gather arrives too early.
         """
         self._answers[topic] = give
 
     def gather(self, topic: str, payload: bytes, *, keep: bool = False) -> list[bytes]:
-        """The answers of all workers, this one included, to `payload` under `topic`.
+        """The answers of all workers, including this one, to `payload` under `topic`.
 
-        Blocks until all have answered; any thread may call it except one that runs an `answer`. A
+        Blocks until all have answered; any thread may call it, except those that run an `answer`. A
         worker that is not ready, or ends meanwhile, is left out; one that fails, or takes longer
         than five seconds, counts as b"". Gathers of one topic reach all workers in the same order,
         one after another. With `keep` there is no time limit, workers that start later find the
@@ -110,7 +110,7 @@ class Worker:
         return partial(self.gather, topic)
 
     def failed_to_load(self, error: ServingError) -> None:
-        """Raises the error, unless other workers serve already; then this one joins them."""
+        """Raises the error, unless other workers already serve; then this one joins them."""
         if not self._is_replacement:
             raise error
         _log.error("%s. The models that did load are served", error)

@@ -11,7 +11,7 @@ from enum import Enum, auto
 from itertools import count
 
 from lambda_serving.errors import ServingError, of_code
-from lambda_serving.server.shutdown import remove_downloads
+from lambda_serving.server.downloads import remove_downloads
 from lambda_serving.server.workers.frames import Frame, Kind
 
 __all__ = ["WorkerProcess", "WorkerState"]
@@ -31,9 +31,9 @@ class WorkerState(Enum):
 
 
 class WorkerProcess:
-    """The processes that have one number, one after another; `told` receives their frames.
+    """One process after another under the same number; `told` receives their frames.
 
-    They inherit `listeners` and the register of shared weights (`sharing.Shared`).
+    They inherit `listeners` and the register of shared weights (`shared_memory.Shared`).
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class WorkerProcess:
         return self.state in {WorkerState.READY, WorkerState.SERVING}
 
     async def live(self, first: Sequence[Frame]) -> str:
-        """Runs a process, which gets the `first` frames, until it ends; says how it ended."""
+        """Runs a process until it ends, and says how; it gets the `first` frames."""
         ours, theirs = socket.socketpair()
         fds = [theirs.fileno(), *self._inherited]
         self.state, self.error, self.is_outdated = WorkerState.LOADING, None, False
@@ -78,7 +78,7 @@ class WorkerProcess:
                 "lambda_serving.server.workers",
                 *map(str, (self.number, *fds)),
                 pass_fds=fds,
-                process_group=0,  # only the parent gets Ctrl-C, and tells the workers
+                process_group=0,  # only the parent gets Ctrl-C, and it tells the workers
             )
         if self.is_outdated or self._is_over:  # while the process started
             self.kill()
@@ -100,7 +100,7 @@ class WorkerProcess:
             self._writer.write(bytes(frame))
 
     async def call(self, topic: str, payload: bytes, seconds: float | None) -> bytes | None:
-        """Its answer to a gather: None if it ends first, b"" if it takes longer than `seconds`."""
+        """Its answer to a gather; None if it ends first, b"" if it takes longer than `seconds`."""
         number = next(self._numbers)
         answer: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
         self._calls[number] = answer
@@ -117,10 +117,10 @@ class WorkerProcess:
     def beat(self) -> bool:
         """Sends a PING, or kills the process and returns False if it missed too many.
 
-        To be called every second. A process is killed if no thread of it has answered for ten
+        Must be called every second. A process is killed if none of its threads has answered for ten
         beats, or if its event loop, which serves all REST clients, has not run for sixty. Beats are
-        counted, not seconds, so that a machine that slept kills no worker. A process that loads
-        is not asked: loading may take any time, and no client waits for it.
+        counted, not seconds, so that no worker is killed after a machine has slept. A process that
+        is loading gets no PING: that may take any time, and no client waits for it.
         """
         if not self.is_ready:
             return True
