@@ -21,7 +21,7 @@ from lambda_serving.api.rest import create_app
 from lambda_serving.api.rpc import grpc_web, with_grpc_web
 from lambda_serving.config.server_flags import Settings
 from lambda_serving.core.basic_manager import Manager
-from lambda_serving.function.event_kinds import MAX_ANSWER, MAX_BYTES
+from lambda_serving.function.event_call import MAX_ANSWER, MAX_BYTES
 from lambda_serving.function.handler import Handler
 from support import events
 from support.asgi import ask

@@ -22,7 +22,7 @@ from mangum.types import LambdaContext
 
 from lambda_serving.config.server_flags import Settings
 from lambda_serving.core.basic_manager import Manager
-from lambda_serving.function.event_kinds import MAX_ANSWER
+from lambda_serving.function.event_call import MAX_ANSWER
 from lambda_serving.function.handler import Handler
 from support import events
 from support.conformance import Case, check, load_cases

@@ -19,7 +19,8 @@ from moto.server import ThreadedMotoServer
 from lambda_serving.cli.label import label
 from lambda_serving.cli.rollback import rollback
 from lambda_serving.cli.set_policy import set_policy
-from lambda_serving.config.model_config import Logging, ModelConfig, parse
+from lambda_serving.config.model_config import Logging, ModelConfig
+from lambda_serving.config.model_server_config import parse
 from lambda_serving.config.servable_version_policy import All, Latest, Specific
 from lambda_serving.errors import (
     Aborted,

@@ -23,7 +23,8 @@ from google.protobuf import text_format
 
 from lambda_serving import protos
 from lambda_serving.config import proto_text
-from lambda_serving.config.model_config import ModelConfig, to_message
+from lambda_serving.config.model_config import ModelConfig
+from lambda_serving.config.model_server_config import to_message
 from lambda_serving.core.basic_manager import Manager
 from lambda_serving.model_spec import ServableId
 from lambda_serving.servables import saved_model

@@ -2,16 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from lambda_serving.config.model_config import (
-    Logging,
-    ModelConfig,
-    check,
-    edited,
-    of_message,
-    parse,
-    read,
-    to_message,
-)
+from lambda_serving.config.model_config import Logging, ModelConfig, check
+from lambda_serving.config.model_server_config import edited, of_message, parse, read, to_message
 from lambda_serving.config.servable_version_policy import All, Latest, Specific, VersionPolicy
 from lambda_serving.errors import InvalidArgument, NotFound
 

@@ -41,7 +41,7 @@ def _number(text: str) -> int:
             "deploy",
             r"or an answer has (\S+) MiB",
             1,
-            "function/event_kinds",
+            "function/event_call",
             r"\nMAX_ANSWER = (\d+) \*",
         ),
         ("operations", r" in (\S+) tries", 1, _RELEASE, r"maxReceiveCount: (\d+)"),

@@ -23,16 +23,13 @@ from lambda_serving.batching import Report
 from lambda_serving.call_record import UNRECORDED, CallRecord, Observers, request_id
 from lambda_serving.config.model_config import Logging, ModelConfig
 from lambda_serving.errors import InvalidArgument, NotFound
-from lambda_serving.monitoring import (
-    RequestLog,
-    ServerMetrics,
-    log_access,
-    page_path,
-    text,
-    with_page,
-)
 from lambda_serving.monitoring import request_log_files as files
+from lambda_serving.monitoring.access_log import log_access
+from lambda_serving.monitoring.metrics import text
+from lambda_serving.monitoring.prometheus import page_path, with_page
+from lambda_serving.monitoring.request_log import RequestLog
 from lambda_serving.monitoring.request_log_files import LogFiles
+from lambda_serving.monitoring.server_metrics import ServerMetrics
 from lambda_serving.protos import tfrecord
 from support.asgi import ask
 from support.server_process import until

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambda_serving.config.model_config import ModelConfig, of_message, to_message
+from lambda_serving.config.model_config import ModelConfig
+from lambda_serving.config.model_server_config import of_message, to_message
 from lambda_serving.config.servable_version_policy import All, Latest, Specific
 from lambda_serving.server.workers.frames import Frame, Kind, joined, split
 from lambda_serving.server.workers.supervisor import pause_after, shared_out

@@ -10,7 +10,8 @@ import click
 
 from lambda_serving import __version__
 from lambda_serving.cli import unsupported_flags
-from lambda_serving.config.server_flags import Flag, Settings, flags
+from lambda_serving.config.flags import Flag
+from lambda_serving.config.server_flags import Settings, flags
 from lambda_serving.servables.tensorflow_c.library import library
 from lambda_serving.servables.tensorflow_c.library import version as tensorflow_version
 
@@ -62,9 +63,7 @@ def _serve(**values: Any) -> None:
 
     tensorflow_model_server does not have the flags marked [ours].
     """
-    os.environ.setdefault(
-        "TF_CPP_MIN_LOG_LEVEL", "1"
-    )  # TensorFlow's INFO lines say nothing useful here
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # TensorFlow's INFO lines are no use here
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )

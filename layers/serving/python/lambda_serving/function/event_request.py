@@ -1,7 +1,7 @@
-"""The HTTP request in an event, whoever sent it.
+"""Reads the HTTP request in an event of any sender.
 
-Tolerant on purpose: proxies send odd headers, and senders leave out different things. Only what
-matters to the answer is read; host, port and scheme are not.
+It is tolerant on purpose: proxies send odd headers, and senders leave out different things. It
+reads only what matters to the answer, not host, port and scheme.
 
 Sources: API Gateway developer guide, Lambda proxy integrations of REST APIs and of HTTP APIs;
 Lambda developer guide, function URLs; Elastic Load Balancing and VPC Lattice user guides, Lambda
@@ -21,7 +21,7 @@ __all__ = ["Request", "read"]
 
 _Event = Mapping[str, Any]
 _AS_SENT = "".join(map(chr, range(0x21, 0x7F))).replace("?", "").replace("#", "")
-"""Characters not escaped in a path. A path that its sender decoded may have others."""
+"""Characters that stay as they are in a path; one that its sender decoded may have others."""
 _NOTHING: _Event = {}
 
 
@@ -37,9 +37,9 @@ class Request:
 
 
 def read(event: _Event, *, query_in_path: bool = False, encoded: bool = False) -> Request:
-    """The request of an event.
+    """The request in an event.
 
-    `query_in_path` says that the query is a part of the path, `encoded` that parameters are still
+    `query_in_path` means that the path includes the query, `encoded` that parameters are still
     percent-encoded. Raises InvalidArgument for an event without a method or a path, and for a body
     that is neither text nor base64.
     """
@@ -101,7 +101,7 @@ def _headers(event: _Event) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _texts(values: Any) -> Iterable[str]:
-    """One value, or a list of values, as text; nulls are left out."""
+    """One value, or a list of values, as text without nulls."""
     for value in values if isinstance(values, list) else [values]:
         if value is not None:
             yield value if isinstance(value, str) else json.dumps(value)
@@ -115,7 +115,7 @@ def _body(event: _Event) -> bytes:
         )
     if not any(event.get(name) is True for name in ("isBase64Encoded", "is_base64_encoded")):
         return body.encode("utf-8", "surrogatepass")
-    one_line = body.replace("\r", "").replace("\n", "")  # the command base64 writes lines
+    one_line = body.replace("\r", "").replace("\n", "")  # the command `base64` wraps lines
     try:
         return binascii.a2b_base64(one_line, strict_mode=True)
     except ValueError as error:
@@ -127,7 +127,7 @@ def _quoted(text: str, safe: str) -> str:
 
 
 def _part(event: _Event, name: str) -> _Event:
-    """An object in an object; empty if it is null or left out."""
+    """A member that is an object; empty if it is null or missing."""
     part = event.get(name)
     if part is None:
         return _NOTHING

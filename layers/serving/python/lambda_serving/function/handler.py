@@ -1,4 +1,4 @@
-"""What Lambda calls: an event in, an answer out, and a metric written to the log."""
+"""What Lambda calls: takes an event, returns an answer, and writes metrics to the log."""
 
 from functools import partial
 from time import perf_counter
@@ -12,7 +12,8 @@ from lambda_serving.api.rpc import with_grpc_web
 from lambda_serving.config.server_flags import Settings
 from lambda_serving.core.basic_manager import Manager
 from lambda_serving.errors import ServingError
-from lambda_serving.function.event_kinds import KINDS, MAX_BYTES, TEXT, Event
+from lambda_serving.function.event_call import MAX_BYTES, TEXT, Event
+from lambda_serving.function.event_kinds import KINDS
 from lambda_serving.function.paths import Placed
 from lambda_serving.function.pings import is_ping
 from lambda_serving.function.snapstart import renew_after_restore
@@ -46,7 +47,7 @@ class Handler:
         )
         self._mangum = Mangum(
             Placed(app, served, base_path),
-            lifespan="off",  # Lambda does not tell of a start and an end
+            lifespan="off",  # Lambda has no events for start and end
             custom_handlers=KINDS,
             text_mime_types=TEXT,
         )
@@ -56,7 +57,7 @@ class Handler:
         renew_after_restore()
 
     def __call__(self, event: Event, context: LambdaContext) -> Any:
-        """The answer in the form that the event's sender can read, also if the event is broken."""
+        """The answer in the form that the event's sender can read, even if the event is broken."""
         if is_ping(event):
             self._telemetry.warmed_up()
             return self._warm

@@ -1,4 +1,4 @@
-"""Where in the application the path of an event leads."""
+"""Turns the path of an event into a path of the application."""
 
 from typing import Any
 from urllib.parse import quote, unquote
@@ -14,11 +14,11 @@ _MODELS, _GRPC_WEB = "/v1/models", "/tensorflow.serving."
 
 
 class Placed:
-    """An application that is called with the paths of its own.
+    """Calls an application with the paths that it knows.
 
     Paths of events may begin with the stage of an API, and with `base_path`, where a custom domain
-    has the API. An alias `label-L` of the function stands for that label: a release made it point
-    here. The empty path of a bare body is that of the model served.
+    puts the API. An alias `label-L` of the function stands for label L: a release made it point
+    here. The empty path of a bare body means predict of the served model.
     """
 
     def __init__(self, app: ASGIApp, served: ServableId, base_path: str = "") -> None:
@@ -43,7 +43,7 @@ class Placed:
         return self._at_version(path, context)
 
     def _at_version(self, path: str, context: LambdaContext) -> str:
-        """The path with this version in place of the label by which the function was called."""
+        """The path with this version instead of the label by which the function was called."""
         called = getattr(context, "invoked_function_arn", None) or ""  # a test's may have none
         label = called.rpartition(":label-")[2] if ":label-" in called else ""
         before, found, after = path.partition(f"/labels/{label}")
@@ -53,10 +53,10 @@ class Placed:
 
 
 def _without(prefix: str, path: str) -> str:
-    """The path behind a prefix, if it has one: not every sender leaves it there.
+    """The path without a prefix, which not every sender leaves there.
 
-    A stage may be called `v1`, so a path that already is one of ours keeps its beginning, unless
-    the rest is one of ours as well.
+    A stage may be called `v1`, so a path that is already one of ours keeps its beginning, unless
+    the rest is one of ours too.
     """
     if not prefix or not path.startswith(f"{prefix}/"):
         return path

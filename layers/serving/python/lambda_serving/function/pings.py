@@ -1,4 +1,4 @@
-"""Events that only keep a function warm or check that it exists, without asking for anything.
+"""Events that only keep a function warm or check that it exists.
 
     {}                                                       a synthetic invoke
     {"source": "aws.events", "detail-type": "Scheduled Event", ...}    a rule with a schedule
@@ -19,7 +19,7 @@ _REQUEST = {"requestContext", "rawPath", "raw_path", "path", "instances", "input
 
 
 def is_ping(event: Any) -> bool:
-    """Whether an event asks for nothing."""
+    """Whether an event is one of these."""
     if not isinstance(event, dict) or _REQUEST & event.keys():
         return False
     source = event.get("source")

@@ -1,4 +1,4 @@
-"""Logs as JSON for CloudWatch, with metrics embedded in them."""
+"""Logs JSON for CloudWatch, with embedded metrics."""
 
 import logging
 
@@ -17,22 +17,17 @@ _LOGGER = "lambda_serving"
 
 
 class Telemetry:
-    """Metrics of one servable of the stack `stack`.
+    """The metrics of one servable of the stack `stack`.
 
-    RequestCount, Latency and ColdStart by model and version; ErrorCount by model as well, so that
-    one alarm follows a model from version to version.
+    RequestCount, Latency and ColdStart are by model and version; ErrorCount is also by model, so
+    that one alarm follows a model from version to version.
     """
 
     def __init__(self, servable: ServableId, stack: str) -> None:
         Logger(service=_LOGGER).append_keys(model=servable.name, version=servable.version)
-        logging.getLogger("mangum.http").setLevel(
-            logging.ERROR
-        )  # or it logs a line for every request
-        self._metrics = (
-            AmazonCloudWatchEMFProvider(  # the class Metrics shares its state within a process
-                namespace=NAMESPACE, service=_LOGGER
-            )
-        )
+        logging.getLogger("mangum.http").setLevel(logging.ERROR)  # it logs every request
+        # the class Metrics would share its state within a process
+        self._metrics = AmazonCloudWatchEMFProvider(namespace=NAMESPACE, service=_LOGGER)
         self._metrics.set_default_dimensions(
             stack=stack, model=servable.name, version=str(servable.version)
         )
@@ -48,7 +43,7 @@ class Telemetry:
     def record(self, milliseconds: float, *, failed: bool = False) -> None:
         """Counts a request and its latency; the first one in an environment is a cold start.
 
-        `failed` says that it was answered with 5xx: the client was not at fault.
+        `failed` means that the answer was 5xx: the client was not at fault.
         """
         self._metrics.add_metric("RequestCount", MetricUnit.Count, 1)
         self._metrics.add_metric("Latency", MetricUnit.Milliseconds, milliseconds)

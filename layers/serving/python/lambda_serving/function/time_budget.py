@@ -1,8 +1,8 @@
 """Answers before Lambda's time is up, whatever the graph does.
 
 Lambda kills the process of a function that is late, and the next request waits for a new process to
-load the model. So a run may take the time that is left, less a margin for answering that it took
-too long. A run that does not end even then, in one long operation for instance, is left alone: its
+load the model. So a run may take the remaining time, minus a margin for an answer that says it took
+too long. A run that does not end even then, for instance in one long operation, is abandoned: its
 worker thread goes on, and the next request gets a new one.
 """
 
@@ -26,7 +26,7 @@ _LONGEST_MS = 24 * 3600 * 1000  # more than Lambda ever gives; a test's context 
 
 
 def run_ms(context: LambdaContext | None) -> int:
-    """The milliseconds that a run may take, at least 1; 0, no bound, without a context."""
+    """The milliseconds that a run may take, at least 1; 0, for no limit, without a context."""
     left = _left_ms(context)
     return 0 if left is None else max(1, left - _margin_ms(left))
 
@@ -49,7 +49,7 @@ def _margin_ms(left: int) -> int:
 
 _Done = SimpleQueue[tuple[Any, BaseException | None]]
 _Asked = tuple[Callable[[], Any], _Done]
-"""Work, and a queue for its outcome alone."""
+"""Work, and a queue for its outcome."""
 
 
 class _Worker:
@@ -71,7 +71,7 @@ class _Worker:
 
 
 class InTime:
-    """Does work in a thread, and waits for it only as long as it may take."""
+    """Does work in a thread, and waits for it for a limited time."""
 
     def __init__(self) -> None:
         self._worker = _Worker()
@@ -79,7 +79,7 @@ class InTime:
     def __call__(self, work: Callable[[], _Result], seconds: float | None) -> _Result:
         """What `work` returns or raises.
 
-        Raises DeadlineExceeded if it has not ended in time. Then it is cancelled, and the next work
+        Raises DeadlineExceeded if it has not ended in time. It is then cancelled, and the next work
         does not wait for it, even if it cannot be stopped.
         """
         result: _Result
@@ -90,7 +90,7 @@ class InTime:
         except Empty:
             worker.asked.put(None)
             self._worker = _Worker()
-            Thread(target=cancellation.cancel, daemon=True).start()  # as this may wait, too
+            Thread(target=cancellation.cancel, daemon=True).start()  # this may also block
             raise DeadlineExceeded("The time is up, and what runs cannot be cut off") from None
         if error is not None:
             raise error

@@ -10,7 +10,6 @@ import stat
 import tarfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
@@ -76,19 +75,12 @@ def packed(folder: Path, place: str) -> Layer:
 def _packing(folder: Path, parts: tuple[str, ...]) -> Iterator[tuple[bytes, bytes]]:
     """Pieces of the tar, each with the piece of the gzip that it produced."""
     compressor = zlib.compressobj(_LEVEL, wbits=_GZIP, strategy=_STRATEGY)
-    with _translate_errors(folder):
+    try:
         for chunk in _tar(folder, parts):
             yield chunk, compressor.compress(chunk)
-    yield b"", compressor.flush()
-
-
-@contextmanager
-def _translate_errors(folder: Path) -> Iterator[None]:
-    """Turns an OSError into Unavailable."""
-    try:
-        yield
     except OSError as error:
         raise Unavailable(f"Could not pack {folder} as a layer: {error}") from error
+    yield b"", compressor.flush()
 
 
 def _parts(place: str) -> tuple[str, ...]:

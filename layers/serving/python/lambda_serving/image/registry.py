@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
 from typing import TypeVar
@@ -16,16 +17,10 @@ from typing import TypeVar
 import httpx
 
 from lambda_serving.errors import DataLoss, InvalidArgument, NotFound, Unavailable
+from lambda_serving.image import transfer
 from lambda_serving.image.authorization import Authorization
 from lambda_serving.image.reference import MEDIA_TYPES, Blob, Document, Reference, Repository
-from lambda_serving.image.transfer import (
-    LIMIT,
-    TransientError,
-    check,
-    exchange,
-    read,
-    translate_errors,
-)
+from lambda_serving.image.transfer import LIMIT, TransientError
 
 __all__ = ["Registry"]
 
@@ -33,6 +28,23 @@ _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 _PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds before the second attempt and those after
+_Content = Callable[[], Iterable[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A request to the registry of `repository`; errors say "Could not `what`".
+
+    `content` gives the `size` bytes of the body, anew for each attempt.
+    """
+
+    what: str
+    repository: Repository
+    method: str
+    url: httpx.URL | str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: _Content | None = None
+    size: int = 0
 
 
 class Registry:
@@ -62,11 +74,12 @@ class Registry:
         what = f"read the manifest of {reference}"
         url = f"{reference.repository.url}/manifests/{reference.digest or reference.tag}"
         headers = {"Accept": ", ".join(MEDIA_TYPES)}  # other types would be "not found"
+        request = _Request(what, reference.repository, "GET", url, headers)
 
         def attempt() -> Document:
-            with self._answer(what, reference.repository, "GET", url, headers) as response:
+            with self._answer(request, 200) as response:
                 media_type = response.headers.get("Content-Type", "").partition(";")[0]
-                return Document(media_type, read(response, what))
+                return Document(media_type, transfer.read(response, what))
 
         document = self._retried(attempt)
         if reference.digest and document.digest != reference.digest:
@@ -74,7 +87,7 @@ class Registry:
         return document
 
     def find_manifest(self, reference: Reference) -> Document | None:
-        """As `manifest`, None when there is none."""
+        """As `manifest`; None if there is none."""
         try:
             return self.manifest(reference)
         except NotFound:
@@ -82,13 +95,16 @@ class Registry:
 
     def put_manifest(self, reference: Reference, document: Document) -> None:
         """Names an image whose blobs are all there, in one step."""
-        what = f"write the manifest of {reference}"
-        url = f"{reference.repository.url}/manifests/{reference.tag}"
-        headers = {"Content-Type": document.media_type}
-        content, size = partial(iter, [document.content]), len(document.content)
-        self._retried(
-            lambda: self._call(what, reference.repository, "PUT", url, headers, content, size)
+        request = _Request(
+            f"write the manifest of {reference}",
+            reference.repository,
+            "PUT",
+            f"{reference.repository.url}/manifests/{reference.tag}",
+            {"Content-Type": document.media_type},
+            partial(iter, [document.content]),
+            len(document.content),
         )
+        self._retried(lambda: self._call(request, 201))
 
     def blob(self, repository: Repository, blob: Blob) -> bytes:
         """The bytes of a small blob; raises InvalidArgument if it is larger than `LIMIT`."""
@@ -101,10 +117,9 @@ class Registry:
     def stream(self, repository: Repository, blob: Blob) -> Iterator[bytes]:
         """The bytes of a blob of any size, without retries; raises DataLoss only at the end."""
         what = f"read {blob.digest} of {repository}"
+        url = f"{repository.url}/blobs/{blob.digest}"
         digest, size = sha256(), 0
-        with self._answer(
-            what, repository, "GET", f"{repository.url}/blobs/{blob.digest}"
-        ) as response:
+        with self._answer(_Request(what, repository, "GET", url), 200) as response:
             for chunk in response.iter_bytes():
                 digest.update(chunk)
                 size += len(chunk)
@@ -118,22 +133,25 @@ class Registry:
         self,
         repository: Repository,
         blob: Blob,
-        content: Callable[[], Iterable[bytes]],
+        content: _Content,
         source: Repository | None = None,
     ) -> int:
         """Makes a repository hold a blob; returns the bytes sent.
 
-        Sends nothing if the blob is there already, or can be mounted from `source`, a repository of
+        Sends nothing if the blob is already there, or can be mounted from `source`, a repository of
         the same registry. Calls `content` for each attempt.
         """
+        what = f"upload {blob.digest} to {repository}"
+        headers = {"Content-Type": "application/octet-stream"}
 
         def attempt() -> int:
             if self._has(repository, blob):
                 return 0
-            session = self._open_upload(repository, blob, source)
+            session = self._open_upload(what, repository, blob, source)
             if session is None:
                 return 0
-            self._upload(repository, blob, content, session)
+            _log.info("Uploading %d bytes to %s", blob.size, repository)
+            self._call(_Request(what, repository, "PUT", session, headers, content, blob.size), 201)
             return blob.size
 
         return self._retried(attempt)
@@ -141,85 +159,51 @@ class Registry:
     def _has(self, repository: Repository, blob: Blob) -> bool:
         what = f"look for {blob.digest} in {repository}"
         url = f"{repository.url}/blobs/{blob.digest}"
-        return self._call(what, repository, "HEAD", url, expected=(200, 404)).status_code == 200
+        return self._call(_Request(what, repository, "HEAD", url), 200, 404).status_code == 200
 
     def _open_upload(
-        self, repository: Repository, blob: Blob, source: Repository | None
+        self, what: str, repository: Repository, blob: Blob, source: Repository | None
     ) -> httpx.URL | None:
         """The URL for the blob's bytes; None if it was mounted."""
-        what = f"upload {blob.digest} to {repository}"
         url = httpx.URL(f"{repository.url}/blobs/uploads/")
         if source:
             url = url.copy_merge_params({"mount": blob.digest, "from": source.name})
-        answer = self._call(what, repository, "POST", url, expected=(201, 202))
+        answer = self._call(_Request(what, repository, "POST", url), 201, 202)
         if answer.status_code == 201:
             return None
         if not (location := answer.headers.get("Location", "")):
             raise Unavailable(f"Could not {what}: the registry named no place to upload to")
-        with translate_errors(what):
+        with transfer.translate_errors(what):
             return answer.url.join(location).copy_merge_params({"digest": blob.digest})
 
-    def _upload(
-        self,
-        repository: Repository,
-        blob: Blob,
-        content: Callable[[], Iterable[bytes]],
-        session: httpx.URL,
-    ) -> None:
-        what = f"upload {blob.digest} to {repository}"
-        _log.info("Uploading %d bytes to %s", blob.size, repository)
-        headers = {"Content-Type": "application/octet-stream"}
-        self._call(what, repository, "PUT", session, headers, content, blob.size)
-
-    def _call(
-        self,
-        what: str,
-        repository: Repository,
-        method: str,
-        url: httpx.URL | str,
-        headers: Mapping[str, str] | None = None,
-        content: Callable[[], Iterable[bytes]] | None = None,
-        size: int = 0,
-        expected: tuple[int, ...] = (201,),
-    ) -> httpx.Response:
-        """As `_answer`, for an answer without a body of interest."""
-        with self._answer(
-            what, repository, method, url, headers, content, size, expected
-        ) as response:
-            read(response, what)  # so that the connection can be reused
+    def _call(self, request: _Request, *expected: int) -> httpx.Response:
+        """As `_answer`, for an answer whose body does not matter."""
+        with self._answer(request, *expected) as response:
+            transfer.read(response, request.what)  # so that the connection can be reused
         return response
 
     @contextmanager
-    def _answer(
-        self,
-        what: str,
-        repository: Repository,
-        method: str,
-        url: httpx.URL | str,
-        headers: Mapping[str, str] | None = None,
-        content: Callable[[], Iterable[bytes]] | None = None,
-        size: int = 0,
-        expected: tuple[int, ...] = (200,),
-    ) -> Iterator[httpx.Response]:
+    def _answer(self, request: _Request, *expected: int) -> Iterator[httpx.Response]:
         """An answer with an expected status; one challenge to authenticate is answered."""
+        what, repository, content = request.what, request.repository, request.content
         for challenged in (False, True):
-            with translate_errors(what):
-                request = self._client.build_request(
-                    method,
-                    url,
+            with transfer.translate_errors(what):
+                built = self._client.build_request(
+                    request.method,
+                    request.url,
                     headers={
                         "Accept-Encoding": "identity",  # digests are of the bytes as sent
-                        **({"Content-Length": str(size)} if content else {}),
-                        **(headers or {}),
-                        **self._authorization.headers(repository, httpx.URL(url)),
+                        **({"Content-Length": str(request.size)} if content else {}),
+                        **request.headers,
+                        **self._authorization.headers(repository, httpx.URL(request.url)),
                     },
                     content=content() if content else None,
                 )
-            with exchange(self._client, request, what) as response:
+            with transfer.exchange(self._client, built, what) as response:
                 if response.status_code == 401 and not challenged:
                     self._authorization.answer(repository, response, what)
                     continue
-                check(response, what, *expected)
+                transfer.check(response, what, *expected)
                 yield response
                 return
 

@@ -24,58 +24,47 @@ __all__ = ["ServerMetrics"]
 _LATENCIES = exponential(10, 1.8, 33)
 _BATCH_SIZES = exponential(1, 2, 14)
 
-_REQUEST_COUNT = Metric("/tensorflow/serving/request_count", ("model_name", "status"))
-_REQUEST_LATENCY = Metric(
+_ALL: list[Metric] = []
+
+
+def _metric(name: str, labels: tuple[str, ...] = (), limits: tuple[float, ...] = ()) -> Metric:
+    _ALL.append(Metric(name, labels, limits))
+    return _ALL[-1]
+
+
+_REQUEST_COUNT = _metric("/tensorflow/serving/request_count", ("model_name", "status"))
+_REQUEST_LATENCY = _metric(
     "/tensorflow/serving/request_latency", ("model_name", "API", "entrypoint"), _LATENCIES
 )
-_RUNTIME_LATENCY = Metric(
+_RUNTIME_LATENCY = _metric(
     "/tensorflow/serving/runtime_latency", ("model_name", "API", "runtime"), _LATENCIES
 )
-_EXAMPLE_COUNTS = Metric(
+_EXAMPLE_COUNTS = _metric(
     "/tensorflow/serving/request_example_counts", ("model",), exponential(1, 2, 15)
 )
-_EXAMPLE_TOTAL = Metric("/tensorflow/serving/request_example_count_total", ("model",))
-_WARMUP_LATENCY = Metric(
+_EXAMPLE_TOTAL = _metric("/tensorflow/serving/request_example_count_total", ("model",))
+_WARMUP_LATENCY = _metric(
     "/tensorflow/serving/model_warmup_latency", ("model_path", "status"), _LATENCIES
 )
-_WARMUP_RECORDS = Metric("/tensorflow/serving/model_warmup_records_read", ("model_path", "status"))
-_LOG_COUNT = Metric("/tensorflow/serving/request_log_count", ("model_name", "status_code"))
-_LOAD_ATTEMPTS = Metric("/tensorflow/cc/saved_model/load_attempt_count", ("model_path", "status"))
-_LOAD_LATENCY = Metric("/tensorflow/cc/saved_model/load_latency", ("model_path",))
-_QUEUING = Metric(
+_WARMUP_RECORDS = _metric("/tensorflow/serving/model_warmup_records_read", ("model_path", "status"))
+_LOG_COUNT = _metric("/tensorflow/serving/request_log_count", ("model_name", "status_code"))
+_LOAD_ATTEMPTS = _metric("/tensorflow/cc/saved_model/load_attempt_count", ("model_path", "status"))
+_LOAD_LATENCY = _metric("/tensorflow/cc/saved_model/load_latency", ("model_path",))
+_QUEUING = _metric(
     "/tensorflow/serving/batching_session/queuing_latency",
     ("thread_pool_name",),
     exponential(100, 1.2, 52),
 )
-_WRAPPED_RUNS = Metric("/tensorflow/serving/batching_session/wrapped_run_count")
-_INPUT_SIZE = Metric("/tensorflow/serving/batching_session/input_batch_size", (), _BATCH_SIZES)
-_PROCESSED_SIZE = Metric(
+_WRAPPED_RUNS = _metric("/tensorflow/serving/batching_session/wrapped_run_count")
+_INPUT_SIZE = _metric("/tensorflow/serving/batching_session/input_batch_size", (), _BATCH_SIZES)
+_PROCESSED_SIZE = _metric(
     "/tensorflow/serving/batching_session/processed_batch_size", (), _BATCH_SIZES
 )
-_PADDING_SIZE = Metric(
+_PADDING_SIZE = _metric(
     "/tensorflow/serving/batching_session/padding_size", ("execution_batch_size",), _BATCH_SIZES
 )
-_DECODE_LATENCY = Metric("/lambda_serving/json_decode_latency", ("model_name", "API"), _LATENCIES)
-_QUEUE_LATENCY = Metric("/lambda_serving/queue_latency", ("model_name", "API"), _LATENCIES)
-_ALL = (
-    _REQUEST_COUNT,
-    _REQUEST_LATENCY,
-    _RUNTIME_LATENCY,
-    _EXAMPLE_COUNTS,
-    _EXAMPLE_TOTAL,
-    _WARMUP_LATENCY,
-    _WARMUP_RECORDS,
-    _LOG_COUNT,
-    _LOAD_ATTEMPTS,
-    _LOAD_LATENCY,
-    _QUEUING,
-    _WRAPPED_RUNS,
-    _INPUT_SIZE,
-    _PROCESSED_SIZE,
-    _PADDING_SIZE,
-    _DECODE_LATENCY,
-    _QUEUE_LATENCY,
-)
+_DECODE_LATENCY = _metric("/lambda_serving/json_decode_latency", ("model_name", "API"), _LATENCIES)
+_QUEUE_LATENCY = _metric("/lambda_serving/queue_latency", ("model_name", "API"), _LATENCIES)
 _BY_EXAMPLES = {"Classify", "Regress", "MultiInference"}
 
 

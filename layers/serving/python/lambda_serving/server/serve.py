@@ -25,7 +25,7 @@ from lambda_serving.server.telemetry import Telemetry
 if TYPE_CHECKING:
     from lambda_serving.api.rpc.services import Reload
     from lambda_serving.batching import Batcher
-    from lambda_serving.monitoring import ServerMetrics
+    from lambda_serving.monitoring.server_metrics import ServerMetrics
     from lambda_serving.servables.tensorflow_c.shared_memory import Shared
     from lambda_serving.server.http_server import Server
 

@@ -16,7 +16,9 @@ from lambda_serving.config.server_flags import Settings
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-    from lambda_serving.monitoring import RequestLog, ServerMetrics, Snapshot
+    from lambda_serving.monitoring.metrics import Snapshot
+    from lambda_serving.monitoring.request_log import RequestLog
+    from lambda_serving.monitoring.server_metrics import ServerMetrics
 
 __all__ = ["Gatherer", "Telemetry"]
 
@@ -40,7 +42,7 @@ class Telemetry:
         if settings.monitoring_config_file:
             self._measure(Path(settings.monitoring_config_file), gatherer)
         if settings.access_log:
-            from lambda_serving.monitoring import access_logger, log_access
+            from lambda_serving.monitoring.access_log import access_logger, log_access
 
             access_logger()
             self.observers.add(log_access)
@@ -56,7 +58,7 @@ class Telemetry:
         if self._requests is None:
             if not any(model.logging for model in models):
                 return
-            from lambda_serving.monitoring import RequestLog
+            from lambda_serving.monitoring.request_log import RequestLog
 
             log = RequestLog(self.metrics.logged) if self.metrics else RequestLog()
             self._requests = self._ends.enter_context(log)
@@ -65,7 +67,7 @@ class Telemetry:
 
     def counters(self) -> dict[str, int]:
         """The value of each counter; empty without metrics."""
-        from lambda_serving.monitoring import counters
+        from lambda_serving.monitoring.metrics import counters
 
         return counters(self._snapshots())
 
@@ -73,7 +75,8 @@ class Telemetry:
         """The application, with the metrics page in front of it if the settings ask for one."""
         if self.metrics is None:
             return app
-        from lambda_serving.monitoring import text, with_page
+        from lambda_serving.monitoring.metrics import text
+        from lambda_serving.monitoring.prometheus import with_page
 
         return with_page(app, self._page, lambda: text(self._snapshots()))
 
@@ -83,7 +86,8 @@ class Telemetry:
 
     def _measure(self, file: Path, gatherer: Gatherer) -> None:
         from lambda_serving.api.rest.app import PAGES
-        from lambda_serving.monitoring import ServerMetrics, page_path
+        from lambda_serving.monitoring.prometheus import page_path
+        from lambda_serving.monitoring.server_metrics import ServerMetrics
 
         if path := page_path(file, PAGES):
             metrics = ServerMetrics()

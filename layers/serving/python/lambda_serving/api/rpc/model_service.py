@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lambda_serving import protos
-from lambda_serving.config import model_config
+from lambda_serving.config import model_server_config
 from lambda_serving.config.model_config import ModelConfig
 from lambda_serving.core.basic_manager import Loaded, Manager
 from lambda_serving.errors import Code, InvalidArgument
@@ -126,7 +126,7 @@ def replace(
             "ServerModelConfig type not supported by HandleReloadConfigRequest."
             " Only ModelConfigList is currently supported"
         )
-    models = model_config.of_message(request.config, "the request")
+    models = model_server_config.of_message(request.config, "the request")
     for model in models:
         _log.info("Asked to serve %s of %s", model.name, model.base_path)
     before = counters() if counters else {}

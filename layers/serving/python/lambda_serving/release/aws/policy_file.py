@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lambda_serving.config.model_config import LABEL, ModelConfig, edited, parse
+from lambda_serving.config.model_config import LABEL, ModelConfig
+from lambda_serving.config.model_server_config import edited, parse
 from lambda_serving.errors import Aborted, AlreadyExists, InvalidArgument, NotFound
 from lambda_serving.store.address import Address
 from lambda_serving.store.s3 import S3Folder

@@ -5,7 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from lambda_serving import protos
-from lambda_serving.config import model_config
+from lambda_serving.config import model_server_config
 from lambda_serving.config.model_config import ModelConfig
 from lambda_serving.config.server_flags import Settings
 from lambda_serving.core.server_core import ServerCore
@@ -52,7 +52,7 @@ def reloading(workers: Workers, core: ServerCore) -> "Reload":
     workers.answer(_RELOAD, partial(_answer, core.reload))
 
     def reload(models: Sequence[ModelConfig]) -> None:
-        payload = model_config.to_message(models).SerializeToString()
+        payload = model_server_config.to_message(models).SerializeToString()
         _raise_first(workers.gather(_CHECK, payload))
         _raise_first(workers.gather(_RELOAD, payload, keep=True))
 
@@ -78,4 +78,4 @@ def _raise_first(answers: Sequence[bytes]) -> None:
 
 def _parsed(payload: bytes) -> list[ModelConfig]:
     message = protos.message("tensorflow.serving.ModelServerConfig")
-    return model_config.of_message(message.FromString(payload), "the request")
+    return model_server_config.of_message(message.FromString(payload), "the request")
