@@ -41,10 +41,11 @@ def arrays(
     with ExitStack() as stack:
         try:
             archive = stack.enter_context(ZipFile(_seekable(file, stack)))
-            columns = {
-                name: _column(archive, stack, name, spec.dtype)
-                for name, spec in signature.inputs.items()
-            }
+            columns = {}
+            for name, spec in signature.inputs.items():
+                member = _member(archive, name)
+                stream = stack.enter_context(archive.open(member))
+                columns[name] = _Column(stream, name, spec.dtype, member.file_size)
             row_bytes = sum(column.row_bytes for column in columns.values())
             yield from _chunks(columns, max(1, min(size, most // max(1, row_bytes))))
             for column in columns.values():
@@ -70,12 +71,6 @@ def _seekable(file: IO[bytes], stack: ExitStack) -> IO[bytes]:
     copy = stack.enter_context(temporary.file())
     shutil.copyfileobj(file, copy, _CHUNK)
     return copy
-
-
-def _column(archive: ZipFile, stack: ExitStack, name: str, dtype: DType) -> "_Column":
-    member = _member(archive, name)
-    stream = stack.enter_context(archive.open(member))
-    return _Column(stream, name, dtype, member.file_size)
 
 
 def _member(archive: ZipFile, name: str) -> ZipInfo:

@@ -41,11 +41,7 @@ def _end_by_signals() -> None:
     """SIGTERM and SIGHUP end a command like Ctrl-C does, and leave nothing half-made."""
     for number in shutdown_signals():
         if number != signal.SIGINT:  # click handles Ctrl-C
-            signal.signal(number, _end)
-
-
-def _end(number: int, _: object) -> None:
-    sys.exit(128 + number)
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
 
 
 def main() -> None:

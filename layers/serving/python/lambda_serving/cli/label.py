@@ -6,13 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lambda_serving.cli.released_model import (
-    labels_of,
-    open_policy,
-    show,
-    version_number,
-    versions,
-)
+from lambda_serving.cli import released_model
 from lambda_serving.errors import NotFound
 
 if TYPE_CHECKING:  # see cli.inspect
@@ -38,14 +32,13 @@ def label(base_path: str, labels: tuple[str, ...], remove: tuple[str, ...]) -> N
 
     def edit(model: "ModelConfig") -> "ModelConfig":
         if missing := set(remove) - model.labels.keys():
-            raise NotFound(
-                f"{base_path} has no label {', '.join(sorted(missing))}. It has {labels_of(model)}"
-            )
+            shown = released_model.labels_of(model)
+            raise NotFound(f"{base_path} has no label {', '.join(sorted(missing))}. It has {shown}")
         kept = {name: version for name, version in model.labels.items() if name not in remove}
         return replace(model, labels=kept | added)
 
-    model = open_policy(base_path).change(edit)
-    show(base_path, model)
+    model = released_model.open_policy(base_path).change(edit)
+    released_model.show(base_path, model)
     for name in _unreleased(model, added):
         click.secho(
             f"Warning: version {added[name]} is not released, so the label {name} has no URL yet."
@@ -71,7 +64,7 @@ def _parsed(assignments: Sequence[str]) -> dict[str, int]:
             )
         if name in labels:
             raise click.UsageError(f"The label {name} is set twice.")
-        labels[name] = version_number(version)
+        labels[name] = released_model.version_number(version)
     return labels
 
 
@@ -81,5 +74,5 @@ def _unreleased(model: "ModelConfig", labels: Mapping[str, int]) -> list[str]:
         return []
     from lambda_serving.config.servable_version_policy import aspired
 
-    released = aspired(model.policy, versions(model.base_path))
+    released = aspired(model.policy, released_model.versions(model.base_path))
     return [name for name, version in labels.items() if version not in released]

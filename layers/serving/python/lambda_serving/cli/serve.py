@@ -70,7 +70,7 @@ def _serve(**values: Any) -> None:
     for sentence in unsupported_flags.take(values):
         _log.warning("%s", sentence)
     if values["workers"] > 1:
-        from lambda_serving.server.workers import supervise
+        from lambda_serving.server.workers.supervisor import supervise
 
         supervise(Settings(**values))
         return

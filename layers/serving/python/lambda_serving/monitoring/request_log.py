@@ -31,10 +31,6 @@ _Work = _Sampled | frozenset[str] | None
 """A sampled call, the file prefixes to keep, or None to end."""
 
 
-def _uncounted(_: str, __: str) -> None:
-    pass
-
-
 class RequestLog:
     """An observer of calls that logs a sample of those that succeeded.
 
@@ -44,7 +40,7 @@ class RequestLog:
 
     def __init__(
         self,
-        count: Callable[[str, str], None] = _uncounted,
+        count: Callable[[str, str], None] = lambda *_: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._count = count

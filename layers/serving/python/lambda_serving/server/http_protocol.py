@@ -235,9 +235,7 @@ class _Protocol(HttpToolsProtocol):
         self._next_look.cancel()
         unread = self.transport.get_write_buffer_size()
         must_send = client_must_send(
-            self._arrival,
-            answers_due=self._unanswered > 0,
-            may_send=not self.flow.read_paused,
+            self._arrival, answers_due=self._unanswered > 0, may_send=not self.flow.read_paused
         )
         if self._progress.fails(self.loop.time(), unread, must_send=must_send):
             self._cut_off(unread)

@@ -30,8 +30,9 @@ def check_complete(version: object, names: AbstractSet[str], manifest: Manifest 
     elif PUSH in names:
         missing, fix = [MANIFEST], "Wait for the push to end, or push the same again to complete it"
     else:
-        missing = _missing(names)
-        fix = _other_format(version, names) if "saved_model.pb" in missing else ""
+        missing, fix = _missing(names), ""
+        if "saved_model.pb" in missing and names:
+            fix = advice(str(version), {name.partition("/")[0] for name in names})
         fix = fix or "Wait for the upload to end, or copy the SavedModel again"
     if missing:
         raise Incomplete(
@@ -48,11 +49,6 @@ def check_content(version: object, name: str, listed: File, found: File) -> None
             f" with sha256 {listed.sha256}, but it has {found.size} with {found.sha256}. Push the"
             " SavedModel again, as a new version"
         )
-
-
-def _other_format(version: object, names: AbstractSet[str]) -> str:
-    """What the folder holds instead of a SavedModel, if the names tell."""
-    return advice(str(version), {name.partition("/")[0] for name in names}) if names else ""
 
 
 def _missing(names: AbstractSet[str]) -> list[str]:

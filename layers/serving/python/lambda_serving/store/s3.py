@@ -34,9 +34,7 @@ __all__ = ["Object", "S3Folder", "connect", "translate_errors"]
 # An unreachable bucket, such as from a VPC without a route to S3, is reported within the 29 s of
 # API Gateway: each attempt tries all of S3's addresses, up to eight.
 _CONFIG = Config(
-    connect_timeout=1,
-    read_timeout=10,
-    retries={"mode": "standard", "total_max_attempts": 3},
+    connect_timeout=1, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3}
 )
 _PARALLEL = TransferConfig(max_concurrency=10)  # the client keeps as many connections
 _READ = "s3:ListBucket on the bucket and s3:GetObject on its objects"

@@ -23,8 +23,7 @@ def _main(number: int, control: int, register: int, *listeners: int) -> None:
     settings = worker.start()
     threading.Thread(target=library, daemon=True).start()  # takes 0.2 s, in parallel with imports
     logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s [%(process)d] %(name)s: %(message)s",
+        level=logging.INFO, format="%(asctime)s %(levelname)s [%(process)d] %(name)s: %(message)s"
     )
     from lambda_serving.server.serve import run
     from lambda_serving.server.workers.reloading import first_models
