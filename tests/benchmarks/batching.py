@@ -1,7 +1,7 @@
-"""Requests of one row by 64 clients: joined (ours) against each on its own (the peer).
+"""Requests of one row from 64 clients: joined (ours) and each on its own (the peer).
 
-Through the server, with JSON and HTTP, and in process, by 64 threads that call the servable. The
-sides take turns.
+Measures the server, with JSON and HTTP, and the servable in this process, called by 64 threads.
+The sides take turns.
 """
 
 import json
@@ -25,7 +25,7 @@ _QUICK = {"layers": 3.0}
 
 
 def measure(*, quick: bool) -> list[Row]:
-    """Rows a second and the slowest hundredth of the answers, for each model and way."""
+    """Rows a second and the p99 of answers, for each model, through the server and in process."""
     wanted = _QUICK if quick else _WANTED
     with tempfile.TemporaryDirectory(prefix="lambda-serving-bench-") as name:
         folder = Path(name)
@@ -55,7 +55,7 @@ def _rows(what: str, pairs: Pairs, least: float) -> list[Row]:
 
 
 def _served(base_path: Path, inputs: Path, *, quick: bool) -> Pairs:
-    """Each run has a server of its own, which has been under load for some seconds."""
+    """Each run has its own server, after some seconds of load."""
     runs, warm, seconds = (1, 1, 1) if quick else (3, 3, 5)
     body = base_path.with_suffix(".json")
     with np.load(inputs) as arrays:
@@ -70,7 +70,7 @@ def _served(base_path: Path, inputs: Path, *, quick: bool) -> Pairs:
 
 
 def _called(base_path: Path, inputs: Path, *, quick: bool) -> Pairs:
-    """Both sides are loaded once; each answers for some seconds in its turn."""
+    """Both sides are loaded once; they answer for some seconds in turn."""
     runs, seconds = (1, 1) if quick else (3, 3)
     arguments = (str(base_path / "1"), str(inputs), str(_CLIENTS))
     with (

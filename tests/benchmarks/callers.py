@@ -1,8 +1,8 @@
 """A client of one connection: `python callers.py SIDE HOST:PORT`, SIDE `grpc` or `rest`.
 
-Each line of standard input is a number of seconds, in which 1,000 float32 are asked about again
-and again: an array to a request, the answer to an array. The answer is a line of JSON: requests a
-second, and milliseconds of the slowest hundredth. gRPC is grpcio, REST `http.client` and `json`.
+Each line of standard input is a number of seconds, during which it sends requests with 1,000
+float32, each made from an array; each answer becomes an array. It prints a line of JSON: requests a
+second, and the p99 in milliseconds. gRPC is grpcio, REST is `http.client` and `json`.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Child processes that never outlive the benchmark, and what both sides are given."""
+"""Child processes that never outlive the benchmark, and the inputs of both sides."""
 
 import gzip
 import json
@@ -48,7 +48,7 @@ def request_body() -> bytes:
 
 
 def python(script: str, *arguments: str) -> list[str]:
-    """The command of a script beside this one, in the interpreter that runs this."""
+    """The command that runs a script of this folder with this interpreter."""
     return [sys.executable, str(HERE / script), *arguments]
 
 
@@ -56,9 +56,9 @@ def python(script: str, *arguments: str) -> list[str]:
 def child(
     command: Sequence[str], *, seconds: float, output: int = subprocess.PIPE
 ) -> Iterator[subprocess.Popen[str]]:
-    """A process in a group of its own, which ends with the block, or when its time is up.
+    """A process in its own group, which ends with the block or after `seconds`.
 
-    `output` is where what it says goes, as `Popen` takes it.
+    `output` is for its standard output, as `Popen` takes it.
     """
     with subprocess.Popen(
         command,
@@ -79,7 +79,7 @@ def child(
 
 
 def _stop(process: subprocess.Popen[str]) -> None:
-    """Its own children get a moment, too, and are then killed."""
+    """Terminates it, gives its children a moment too, then kills them."""
     process.terminate()
     try:
         process.wait(_STOP_SECONDS)
@@ -90,7 +90,7 @@ def _stop(process: subprocess.Popen[str]) -> None:
 
 
 def report(process: subprocess.Popen[str]) -> Report:
-    """What a child prints next; raises ClickException, with its last words, if it has ended."""
+    """The next line of a child; raises ClickException, with its last output, if it has ended."""
     if process.stdout is None or process.stderr is None:
         raise TypeError("the child has no pipes")
     line = process.stdout.readline()
@@ -101,7 +101,7 @@ def report(process: subprocess.Popen[str]) -> Report:
 
 
 def ask(process: subprocess.Popen[str], requests: int) -> Report:
-    """What `drive.py` reports of a number of requests."""
+    """The report of `drive.py` on this number of requests."""
     tell(process, requests)
     return report(process)
 
@@ -115,6 +115,6 @@ def tell(process: subprocess.Popen[str], number: int) -> None:
 
 
 def check_same(ours: Report, peer: Report) -> None:
-    """Raises ClickException when the two sides do not predict the same."""
+    """Raises ClickException if the two sides predict different values."""
     if not np.allclose(ours["predictions"], peer["predictions"], atol=1e-5):
         raise click.ClickException(f"The predictions differ: ours {ours}, the peer's {peer}")

@@ -1,7 +1,7 @@
-"""Threads that ask for one row after another: `python clients.py SIDE MODEL INPUTS THREADS`.
+"""Threads that predict one row after another: `python clients.py SIDE MODEL INPUTS THREADS`.
 
 SIDE is `joined` or `alone`. Each line of standard input is a number of seconds; the answer is a
-line of JSON: how many rows a second were answered, and how long the slowest hundredth took.
+line of JSON with the rows a second and the p99.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""JSON to a tensor and back: ours beside `json` with numpy."""
+"""JSON to a tensor and back, compared with `json` and numpy."""
 
 import json
 from collections.abc import Callable
@@ -30,7 +30,7 @@ _OUTPUT = (100, 1000)
 
 
 def measure(*, quick: bool) -> list[Row]:
-    """An image in, scores out; each run one call of ours and one of the peer's."""
+    """An image in, scores out; each run makes one call of each side."""
     runs = 3 if quick else 50
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, _IMAGE).astype(np.float32) / np.float32(255)

@@ -1,6 +1,6 @@
 """Compiled servables, from the spawn of a process until it has settled.
 
-Beside two peers: Python TensorFlow over the export, and our own runtime over the export, which
+There are two peers: Python TensorFlow with the export, and our own runtime with the export, which
 does what TensorFlow Serving does. Each run is a fresh process; the sides take turns.
 """
 
@@ -28,9 +28,9 @@ _DROP_CACHES = Path("/proc/sys/vm/drop_caches")
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """What is to be reached, as `Row.wanted` says it.
+    """The targets, in the form of `Row.wanted`.
 
-    The last ratio is that to the export in our runtime. `calls` are timed for a warm answer.
+    The last ratio compares with the export in our runtime. `calls` are timed for a warm answer.
     """
 
     first: float
@@ -54,7 +54,7 @@ _QUICK = ("text",)
 
 
 def measure(*, quick: bool) -> list[Row]:
-    """Rows for each model: first answer, peak by then, warm answers and memory once settled."""
+    """Rows for each model: first answer, peak memory until then, warm answers, settled memory."""
     names = _QUICK if quick else tuple(_MODELS)
     with tempfile.TemporaryDirectory(prefix="lambda-serving-bench-") as folder:
         subprocess.run(python("models.py", folder, *names), check=True)
@@ -106,7 +106,7 @@ def _rows(folder: Path, name: str, *, quick: bool) -> list[Row]:
 
 
 def _cold_rows(name: str, commands: Mapping[str, list[str]]) -> list[Row]:
-    """The first answer when nothing of libraries and models is in memory."""
+    """The first answer when no library and no model is in the page cache."""
     lives = [
         {side: _life(command, from_disk=True) for side, command in commands.items()}
         for _ in range(3)
@@ -136,7 +136,7 @@ def _life(command: list[str], *, from_disk: bool = False) -> Report:
 
 
 def _check_same(lives: Mapping[str, Report]) -> None:
-    """Raises ClickException when the sides do not answer the same."""
+    """Raises ClickException if the sides answer differently."""
     wanted = lives["peer"]["answer"]
     for side, life in lives.items():
         if not all(np.allclose(life["answer"][key], wanted[key], atol=1e-4) for key in wanted):

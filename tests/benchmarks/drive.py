@@ -1,9 +1,9 @@
-"""One side driven in process: `python drive.py SIDE BODY_FILE`.
+"""Sends requests to one side in this process: `python drive.py SIDE BODY_FILE`.
 
 SIDE is an ASGI application, `ours`, `ours-threads` or `peer`, or a Lambda handler, `ours-handler`
 or `peer-handler`. Each line of standard input is a number of requests; the answer is a line of
-JSON: the seconds that each took, the last predictions, the peak of memory. Both are called as a
-server or Lambda calls them, without a client library: that would cost more than either side.
+JSON: the seconds of each request, the last predictions and the peak memory. Both sides are called
+as a server or Lambda calls them, without a client library, which would cost more than either side.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ def _say(report: dict[str, Any], out: Any) -> None:
 
 
 def _app(name: str) -> _App:
-    """Only the side that is measured is imported."""
+    """Imports only the side that is measured."""
     if name == "peer":
         from benchmarks import peer
 
@@ -95,7 +95,7 @@ def _report(seconds: list[float], answer: str | bytes) -> dict[str, Any]:
 
 
 async def _request(app: _App, body: bytes) -> bytes:
-    """The body of the answer, which must be a 200."""
+    """The body of the answer, whose status must be 200."""
     waiting: list[_Message] = [{"type": "http.request", "body": body, "more_body": False}]
     sent: list[_Message] = []
 
@@ -113,7 +113,7 @@ async def _request(app: _App, body: bytes) -> bytes:
 
 
 def _scope(length: int) -> dict[str, Any]:
-    """What uvicorn makes of a POST by a small client."""
+    """The scope that uvicorn makes for a POST from a small client."""
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},

@@ -1,4 +1,4 @@
-"""A process to its first prediction, our runtime alone: `python first_ours.py MODEL`."""
+"""A process up to its first prediction, with our runtime alone: `python first_ours.py MODEL`."""
 
 import json
 import resource

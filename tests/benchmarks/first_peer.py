@@ -1,4 +1,4 @@
-"""A process to its first prediction, TensorFlow alone: `python first_peer.py MODEL`."""
+"""A process up to its first prediction, with TensorFlow alone: `python first_peer.py MODEL`."""
 
 import json
 import resource

@@ -1,7 +1,7 @@
-"""What models ask of S3 in an hour in which nothing is pushed: `python idle.py MODELS VERSIONS`.
+"""The requests to S3 in an hour without a push: `python idle.py MODELS VERSIONS`.
 
-Each model has so many versions, released one after the other; images are only said to be built,
-and their functions to answer. Then each is looked at once, as the schedule has it, by a release
+Each model has VERSIONS versions, released one after another; stand-ins report that images are
+built and that functions answer. Then each model is looked at once, as on schedule, by a release
 function that just started. Prints a line of JSON: the requests by operation.
 """
 
@@ -28,7 +28,7 @@ _EXPORT = MNIST / "saved/1"
 
 
 class _Asked(logging.Handler):
-    """Counts the calls of S3 as botocore tells of each in its log."""
+    """Counts the calls to S3 in botocore's log."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -70,14 +70,14 @@ def _deploy(deployed: Cloud, names: list[str]) -> None:
 
 
 def _push(version: str) -> None:
-    """As `push` does that has loaded the model."""
+    """Does what `push` does once it has loaded the model."""
     manifest, folder = Manifest.of(_EXPORT), open_version(version)
     folder.put(_EXPORT, manifest.files, lambda _: None)
     folder.put_manifest(MANIFEST, manifest)
 
 
 def _an_hour(deployed: Cloud, names: list[str]) -> dict[str, int]:
-    """One message for each model, to a function that knows nothing yet."""
+    """Sends one message for each model to a function that has just started."""
     asked, log = _Asked(), logging.getLogger("botocore.endpoint")
     log.addHandler(asked)
     log.setLevel(logging.DEBUG)

@@ -1,6 +1,6 @@
-"""The function as an image: its size, its cold start, its memory, and what it costs.
+"""The function as an image: its size, cold start, memory and cost.
 
-The peer's image has everything as pip installs it. Both run below Lambda's emulator in Docker.
+The peer's image has everything as pip installs it. Both run under Lambda's emulator in Docker.
 """
 
 import json
@@ -19,7 +19,7 @@ _LEAST_MEMORY = 128  # MiB, as functions are configured
 
 
 def measure(*, quick: bool) -> list[Row]:
-    """Fresh containers of either side in turns, each asked for a first digit and for more."""
+    """Fresh containers of both sides in turn; each predicts a first digit and then more."""
     runs, requests = (1, 20) if quick else (5, 500)
     with docker_engine.running():
         docker_engine.make_base_image()
@@ -35,7 +35,7 @@ def measure(*, quick: bool) -> list[Row]:
 
 
 def _megabytes(image: str) -> float:
-    """The size of an image's layers, not compressed."""
+    """The uncompressed size of an image's layers, in MB."""
     layers = docker_engine.docker("history", "--human=false", "--format={{.Size}}", image)
     return sum(int(size) for size in layers.split()) / 1e6
 
@@ -71,9 +71,9 @@ def _rows(pairs: list[tuple[Report, Report]]) -> list[Row]:
 
 
 def _dollars_per_million(report: Report) -> float:
-    """With the least memory that holds the peak, at the speed of this machine.
+    """The price with the least memory that holds the peak, at the speed of this machine.
 
-    The price of a request itself is not in it: both sides pay the same.
+    It does not include the price of a request itself, which is the same for both sides.
     """
     mebibytes: int = max(_LEAST_MEMORY, math.ceil(report["peak_bytes"] / 2**20))
     seconds: float = 1e6 * report["billed_milliseconds"] / 1000

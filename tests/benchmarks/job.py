@@ -1,8 +1,8 @@
-"""A batch job's rows beside a bare loop over the runtime, which neither reads nor writes.
+"""A batch job compared with a bare loop over the runtime, which neither reads nor writes.
 
-The loop has the same rows in memory, joined to the same batches. What the job adds is files:
-reading, decoding, encoding, writing. Where JSON takes longer than the model, no overlap hides it;
-so JSON lines have a second peer, the same loop with `json` and numpy.
+The loop has the same rows in memory, joined into the same batches. The job also reads, decodes,
+encodes and writes files. If JSON takes longer than the model, no overlap hides that, so JSON lines
+have a second peer: the same loop with `json` and numpy.
 """
 
 import json
@@ -29,7 +29,7 @@ _SIZES = {"mlp": (10_000, 64), "mobilenetv2": (96, 16)}
 """Rows of JSON lines, and rows of a batch, by model."""
 _QUICK = ("mlp",)
 _LONGER = {"mlp": 10, "mobilenetv2": 1}
-"""How often the npz file has these rows, for a run to take most of a second."""
+"""How often the npz file repeats these rows, so that a run takes most of a second."""
 _WANTED = 0.9
 _Side = Callable[[], None]
 
@@ -71,7 +71,7 @@ _FILES = ("a.npz", "a.jsonl")
 
 
 def _job(servable: Servable, path: Path, size: int) -> _Side:
-    """The job of one file, made anew each time."""
+    """A function that runs the job on one file, from the start each time."""
 
     def run() -> None:
         with tempfile.TemporaryDirectory(dir=path.parent.parent) as folder:
@@ -113,7 +113,7 @@ def _naive(servable: Servable, name: str, lines: Path, size: int) -> _Side:
 
 
 def _row(what: str, wanted: float | None, rows: int, runs: int, ours: _Side, peer: _Side) -> Row:
-    """Rows a second of both sides, which take turns; the first turn of each is not counted."""
+    """Rows a second of both sides in turn; the first turn of each does not count."""
     _, *pairs = [(_rate(rows, ours), _rate(rows, peer)) for _ in range(1 + runs)]
     return Row.of(what, Unit.ROWS, pairs, wanted)
 

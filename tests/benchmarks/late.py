@@ -1,4 +1,4 @@
-"""Bodies that are invalid near the end: the time until our answer, and of `json.loads` alone."""
+"""Bodies that are invalid near their end: the time of our answer, and of `json.loads` alone."""
 
 import json
 import re
@@ -17,12 +17,12 @@ __all__ = ["measure"]
 
 _BYTES = 2**21
 _WANTED = 1 / 5
-"""Of the speed of `json.loads`, which makes no arrays."""
+"""The share of the speed of `json.loads`, which makes no arrays."""
 _COLLECTOR = codec.Collector()
 
 
 def measure(*, quick: bool) -> list[Row]:
-    """Each kind of body; the last row is that of the slowest of those which Python reads whole."""
+    """A row for each kind of body; the last one is the slowest of those that Python reads whole."""
     size, runs = (2**15, 1) if quick else (_BYTES, 5)
     rows = {name: _row(name, late, size, runs) for name, late in LATE.items()}
     ratios = {name: row.ratio for name, row in rows.items() if row.ratio is not None}
@@ -63,7 +63,7 @@ def _loads(text: str) -> None:
 
 
 def _milliseconds(call: Callable[[], object]) -> float:
-    """CPU time, so that other programs on the machine count less."""
+    """Milliseconds of CPU time, so that other programs on the machine matter less."""
     start = process_time()
     call()
     return 1000 * (process_time() - start)

@@ -1,7 +1,7 @@
 """The life of a process that predicts: `python life.py SIDE MODEL INPUTS.npz SECONDS CALLS`.
 
 SIDE is `ours` or `peer`. Prints a line of JSON at the first answer, and one once the process has
-settled, which is SECONDS and five calls later: what CALLS calls then took, and its memory.
+settled, SECONDS and five calls later: the time of CALLS calls, and its memory.
 """
 
 import json
@@ -56,14 +56,14 @@ def _timed(call: _Call) -> float:
 
 
 def _wait(seconds: float) -> None:
-    """TensorFlow's threads go on with what they do after the first answer."""
+    """Waits while TensorFlow's threads finish what they do after the first answer."""
     import threading
 
     threading.Event().wait(seconds)
 
 
 def _memory() -> dict[str, int]:
-    """KiB that the process holds, and the most that it held, as the kernel counts them."""
+    """KiB of resident memory, now and at most, as the kernel counts them."""
     lines = (line.partition(":") for line in Path("/proc/self/status").read_text().splitlines())
     status = {name: value.strip() for name, _, value in lines}
     return {"kib": int(status["VmRSS"].split()[0]), "peak_kib": int(status["VmHWM"].split()[0])}

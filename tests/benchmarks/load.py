@@ -21,7 +21,7 @@ from benchmarks.rows import Row, Unit
 __all__ = ["SECONDS", "address", "listening", "load", "measure", "ours", "wait_for", "wrk"]
 
 SECONDS = 180
-"""The longest that a server may take to start, and its load to end."""
+"""The longest time for a server to start, and for its load to end."""
 _CONNECTIONS = 8
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)")
 _PEER = [sys.executable, "-m", "uvicorn", "benchmarks.peer:app", "--port=0"]
@@ -29,7 +29,7 @@ _PEER += ["--no-access-log"]  # as ours
 
 
 def ours(base_path: Path, *flags: str) -> list[str]:
-    """The command of our server; `load` asks for the model MLP."""
+    """The command of our server, with the model MLP that `load` asks for."""
     command = str(Path(sys.executable).with_name("lambda-serving"))
     fixed = ["serve", "--model_name=MLP", "--rest_api_port=0", "--port=0"]
     fixed.append(f"--model_base_path={base_path}")
@@ -37,7 +37,7 @@ def ours(base_path: Path, *flags: str) -> list[str]:
 
 
 def measure(*, quick: bool) -> list[Row]:
-    """Three runs of each, alternating, each with a server of its own."""
+    """Three runs of each side in turn, each with its own server."""
     runs, seconds = (1, 1) if quick else (3, 5)
     with tempfile.NamedTemporaryFile(suffix=".json") as body:
         Path(body.name).write_bytes(request_body())
@@ -57,7 +57,7 @@ def measure(*, quick: bool) -> list[Row]:
 def load(
     command: Sequence[str], body: str, seconds: int, connections: int = _CONNECTIONS, warm: int = 1
 ) -> Report:
-    """What a fresh server does under load, after `warm` seconds of it."""
+    """The load that a fresh server handles, after `warm` seconds of load."""
     with child(command, seconds=SECONDS) as server:
         url = listening(server, body, connections, warm)
         return wrk(url, body, seconds, connections)
@@ -66,14 +66,14 @@ def load(
 def listening(
     server: subprocess.Popen[str], body: str, connections: int = _CONNECTIONS, warm: int = 1
 ) -> str:
-    """Where a server predicts that has been under load for `warm` seconds."""
+    """The predict URL of a server, after `warm` seconds of load."""
     url = f"{address(server)}/v1/models/MLP:predict"
     wrk(url, body, warm, connections)
     return url
 
 
 def address(server: subprocess.Popen[str]) -> str:
-    """The address that a server says it listens on, once it does."""
+    """The address that a server reports once it listens."""
     said = []
     for line in server.stderr or ():
         said.append(line)

@@ -1,7 +1,7 @@
 """Models to start and to time: `python models.py FOLDER NAME ...` exports them as FOLDER/NAME.
 
-Random weights; what is measured does not depend on their values. Beside each export lies
-NAME.npz, one row of inputs for its signature `serving_default`.
+Weights are random; the measurements do not depend on them. NAME.npz beside each export has one
+row of inputs for its signature `serving_default`.
 """
 
 import os
@@ -71,7 +71,7 @@ def _layers(count: int) -> Callable[[str], dict[str, Any]]:
 
 
 def _halves(path: str) -> dict[str, Any]:
-    """As little work as there can be for 1,000 numbers: the half of each, plus two."""
+    """The least possible work for 1,000 numbers: half of each, plus two."""
     spec = tf.TensorSpec([None, 1000], tf.float32, name="numbers")
     function = tf.function(lambda numbers: {"output": numbers / 2 + 2}, input_signature=[spec])
     tf.saved_model.save(tf.Module(), path, signatures=function)

@@ -1,4 +1,4 @@
-"""Our application over the sample model, as a function of AWS Lambda or a server holds it."""
+"""Our application with the sample model, as in a function on AWS Lambda or in a server."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The peer: what a competent user writes without us. `uvicorn peer:app` serves it."""
+"""The peer: what a competent user would write without us. `uvicorn peer:app` serves it."""
 
 from pathlib import Path
 from typing import Any

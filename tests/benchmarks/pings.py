@@ -1,9 +1,9 @@
 """Small requests to servers without pause: `python pings.py NAME=HOST:PORT:PROTOCOL ...`.
 
-PROTOCOL is `http`, which asks for the server's health and for a prediction in turn, or `grpc`.
-Each target is asked every five milliseconds by a thread of its own. For each line that it is sent,
-the process prints a line of JSON: the longest that each target took to answer since the last
-line, in seconds, what is still unanswered included.
+PROTOCOL is `http`, which asks for the server's health and for a prediction in turn, or `grpc`. A
+thread for each target sends a request every five milliseconds. For each line of standard input, the
+process prints a line of JSON: the longest time in seconds that each target took to answer since the
+last line, including requests that are not answered yet.
 """
 
 import json

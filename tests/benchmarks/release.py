@@ -1,7 +1,7 @@
-"""A release: from a push to its answers, what it sends to the registry, what it asks of S3 later.
+"""A release: the time from push to live, the bytes sent to the registry, and requests to S3 later.
 
-`updates.py` and `idle.py` do it, on stand-ins of AWS: what Lambda takes to prepare a version is in
-none of the figures. TensorFlow Serving, which has no such steps, polls its base path instead.
+`updates.py` and `idle.py` run it on stand-ins for AWS: no figure includes the time that Lambda takes
+to prepare a version. TensorFlow Serving has no such steps; it polls its base path instead.
 """
 
 import subprocess
@@ -19,7 +19,7 @@ _REQUESTS_WANTED = 100  # an hour, of ten models
 
 
 def measure(*, quick: bool) -> list[Row]:
-    """Rows for each model, of the updates after its first version, and one for idle models."""
+    """Rows for each model's updates after its first version, and one for idle models."""
     with tempfile.TemporaryDirectory(prefix="lambda-serving-bench-") as folder:
         rows = _update_rows("mlp", MNIST / "saved/1", 1 if quick else 4)
         if not quick:
@@ -29,7 +29,7 @@ def measure(*, quick: bool) -> list[Row]:
 
 
 def _update_rows(name: str, export: Path, pushes: int) -> list[Row]:
-    """The first push starts the release function, and is not in the other rows."""
+    """Rows without the first push, which starts the release function and has its own row."""
     first, *others = _report("updates.py", str(export), str(pushes))["updates"]
     updates = others or [first]
     steps = {step: [update["steps"][step] for update in updates] for step in first["steps"]}
@@ -57,6 +57,6 @@ def _idle_row(models: int, versions: int) -> Row:
 
 
 def _report(script: str, *arguments: str) -> Report:
-    """What the script prints when it has stopped all that it started."""
+    """What the script prints once it has stopped everything that it started."""
     with child(python(script, *arguments), seconds=_SECONDS) as process:
         return report(process)

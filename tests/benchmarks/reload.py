@@ -1,7 +1,7 @@
-"""Hot reloads of 100 MB under a steady load: how slow the slowest answers become (ours).
+"""Hot reloads of 100 MB under a steady load: the p99 of answers during them (ours).
 
-The peer is the same server just before, for as long as a reload takes: from the version's folder
-being there to the old version being unloaded. Time counts from when a request was due.
+The peer is the same server just before, for as long as a reload takes: from the arrival of the
+version's folder until the old version is unloaded. Time counts from when a request was due.
 """
 
 import os
@@ -32,7 +32,7 @@ _WANTED = 1 / 3
 
 
 def measure(*, quick: bool) -> list[Row]:
-    """p99 while versions 2 and 3 come; no request may fail."""
+    """p99 while versions 2 and 3 arrive; no request may fail."""
     runs, before = (1, _BEFORE_QUICK) if quick else (3, _BEFORE_SECONDS)
     with tempfile.TemporaryDirectory(prefix="lambda-serving-bench-") as name:
         folder = Path(name)
@@ -46,7 +46,7 @@ def measure(*, quick: bool) -> list[Row]:
 
 
 def _reloads(export: Path, body: bytes, before: float) -> tuple[float, float]:
-    """Milliseconds: p99 during both reloads, and in as long a time before."""
+    """p99 in milliseconds during both reloads, and during the same time before."""
     with tempfile.TemporaryDirectory(dir=export.parent) as name:
         base_path = Path(name)
         _put(export, base_path / "1")
@@ -64,7 +64,7 @@ def _reloads(export: Path, body: bytes, before: float) -> tuple[float, float]:
 
 
 def _reload(url: str, export: Path, version: Path) -> tuple[float, float]:
-    """When the folder was there, and when the version before had gone."""
+    """When the folder was there, and when the previous version had gone."""
     _put(export, version)
     start, before = monotonic(), int(version.name) - 1
 
@@ -78,7 +78,7 @@ def _reload(url: str, export: Path, version: Path) -> tuple[float, float]:
 
 
 def _put(export: Path, version: Path) -> None:
-    """As versions should come: beside, then renamed. Links, so that no copy is measured."""
+    """Adds a version as recommended: beside, then renamed; with links, so that no copy counts."""
     beside = version.with_name("coming")
     shutil.copytree(export, beside, copy_function=os.link)
     beside.rename(version)

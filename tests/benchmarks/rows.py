@@ -21,7 +21,7 @@ class Unit(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A value, and the 10th and 90th percentiles of the samples it comes from."""
+    """A value, and the 10th and 90th percentiles of its samples."""
 
     value: float
     low: float
@@ -32,8 +32,8 @@ class Figure:
 class Row:
     """One line of the table.
 
-    The ratio says how many times faster we are; for memory and requests it is our share of the
-    peer's, and `wanted` is then the most it may be, else the least.
+    The ratio says how many times faster we are, and `wanted` is the least it should be. For memory
+    and requests the ratio is our share of the peer's, and `wanted` is the most it should be.
     """
 
     what: str
@@ -52,13 +52,13 @@ class Row:
         *,
         percent: float = 50,
     ) -> Self:
-        """The row of pairs of samples, ours first: their median, or another percentile."""
+        """A row from pairs of samples, ours first: their median, or another percentile."""
         ours, peer = zip(*pairs, strict=True)
         return cls(what, unit, _figure(ours, percent), _figure(peer, percent), wanted)
 
     @classmethod
     def alone(cls, what: str, unit: Unit, samples: Sequence[float]) -> Self:
-        """The row of samples of ours, to which there is no peer: their median."""
+        """A row without a peer: the median of our samples."""
         return cls(what, unit, _figure(samples, 50))
 
     @property

@@ -1,7 +1,7 @@
-"""Predict of 1,000 float32 by Python clients: gRPC (ours) beside our own REST (the peer).
+"""Predict with 1,000 float32 from Python clients: gRPC (ours) and our own REST (the peer).
 
-A request is made of an array and an answer made one again by each client, a process with one
-connection: what is compared is the whole way, not the server alone.
+Each client is a process with one connection, which makes requests from arrays and arrays from
+answers: this compares the whole way, not only the server.
 """
 
 import subprocess
@@ -22,7 +22,7 @@ _WANTED = 1.5
 
 
 def measure(*, quick: bool) -> list[Row]:
-    """Requests a second of all clients and their p99; one server, the sides take turns."""
+    """Requests a second of all clients, and their p99, on one server; the sides take turns."""
     with tempfile.TemporaryDirectory(prefix="lambda-serving-bench-") as folder:
         subprocess.run(python("models.py", folder, "halves"), check=True)
         base_path, port = Path(folder) / "served", free_port()
@@ -58,7 +58,7 @@ def _rows(addresses: dict[str, str], count: int, *, quick: bool) -> list[Row]:
 
 
 def _asked(clients: Sequence["subprocess.Popen[str]"], seconds: int) -> Report:
-    """What clients that ask at the same time report together."""
+    """The joint report of clients that ask at the same time."""
     for each in clients:
         tell(each, seconds)
     reports = [report(each) for each in clients]

@@ -1,7 +1,7 @@
-"""Our speed beside the peer's: one table, and the same as JSON.
+"""Our speed compared with the peer's, as a table and as JSON.
 
-Nothing fails on a figure: machines differ, so a ratio that was not reached is only shown. `image`,
-which needs Docker, and `stalls`, which takes an hour, run only when they are named.
+No figure makes the run fail: machines differ, so a missed ratio is only shown. `image`, which
+needs Docker, and `stalls`, which takes an hour, run only if they are named.
 """
 
 import json
@@ -134,7 +134,7 @@ def _machine() -> dict[str, Any]:
 
 
 def _cpu() -> str:
-    """The model's name as Linux tells it, else what Python knows."""
+    """The processor's name from Linux, or what Python knows."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))

@@ -1,8 +1,8 @@
-"""Our server beside others of the same export, each as its own documentation has it.
+"""Our server compared with others for the same export, each set up by its own documentation.
 
-One MNIST digit a request, in JSON as each server reads it, over keep-alive connections. Each other
-server has the number of worker processes, of one for each core at most, with which it is fastest
-here; ours is one process. BentoML, LitServe and MLServer have a virtual environment of their own,
+Each request is one MNIST digit, in JSON as each server reads it, over keep-alive connections. Each
+other server has the number of worker processes, at most one for each core, with which it is fastest
+here; ours is one process. BentoML, LitServe and MLServer have their own virtual environment,
 `make .venv-peers/.done`; without it a quick run leaves them out.
 """
 
@@ -38,9 +38,9 @@ _MODEL = MNIST / "saved/1"
 
 @dataclass(frozen=True, slots=True)
 class _Server:
-    """A server, what it is asked, and where in its answer the predictions stand.
+    """A server, its request, and the place of the predictions in its answer.
 
-    `command` is given a port, the number of workers and a folder; `workers` may be any of these.
+    `command` takes a port, a number of workers and a folder; `workers` are the numbers to try.
     """
 
     name: str
@@ -53,7 +53,7 @@ class _Server:
 
 
 def measure(*, quick: bool) -> list[Row]:
-    """Requests a second and the slowest hundredth, ours beside each; the sides take turns."""
+    """Requests a second and p99, ours compared with each; the sides take turns."""
     runs, seconds = (1, 1) if quick else (3, 5)
     ours, *others = _servers()
     if not _BIN.exists():
@@ -89,7 +89,7 @@ _NAIVE = "FastAPI"
 
 
 def _servers() -> list[_Server]:
-    """Ours first."""
+    """All servers, ours first."""
     body = json.loads(request_body())
     rows = body["instances"]
     open_inference = {
@@ -131,7 +131,7 @@ def _litserve(port: int, workers: int, _: Path) -> list[str]:
 
 
 def _mlserver(port: int, workers: int, folder: Path) -> list[str]:
-    """No worker is a prediction in the process that answers HTTP."""
+    """With 0 workers, the process that answers HTTP predicts."""
     shutil.copy(_PEERS / "mlserver_runtime.py", folder)
     settings = {
         "debug": False,  # or it writes a line for each request
@@ -157,14 +157,14 @@ def _fastapi(port: int, workers: int, _: Path) -> list[str]:
 
 
 def _best(server: _Server, seconds: int) -> int:
-    """The number of workers with which a server answers most requests."""
+    """The number of workers with which a server answers the most requests."""
     if len(server.workers) == 1:
         return server.workers[0]
     return max(server.workers, key=lambda each: _loaded(server, each, seconds)["rate"])
 
 
 def _loaded(server: _Server, workers: int, seconds: int) -> Report:
-    """What a fresh server does under load, after half as many seconds of it."""
+    """The load that a fresh server handles in `seconds`, after half that time of load."""
     with ExitStack() as stack:
         url = _started(server, workers, stack)
         with tempfile.NamedTemporaryFile(suffix=".json") as body:
@@ -174,7 +174,7 @@ def _loaded(server: _Server, workers: int, seconds: int) -> Report:
 
 
 def _check_same(ours: _Server, others: Sequence[_Server]) -> None:
-    """Raises ClickException when a server does not predict what ours does."""
+    """Raises ClickException if a server does not predict what ours does."""
     expected = _prediction(ours)
     for other in others:
         if not np.allclose(predicted := _prediction(other), expected, atol=1e-5):

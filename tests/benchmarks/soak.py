@@ -1,6 +1,6 @@
-"""A long life of the server: 200,000 requests of all kinds, 50 reloads, its memory after them.
+"""A long run of the server: 200,000 requests of all kinds, 50 reloads, and its memory then.
 
-`soaker.py` says what is asked; any answer but the one that must come ends the benchmark.
+`soaker.py` sends the requests; any unexpected answer ends the benchmark.
 """
 
 import os
@@ -32,7 +32,7 @@ _MB = 1e6
 
 
 def measure(*, quick: bool) -> list[Row]:
-    """Resident memory at the end (ours) beside that after the first requests (the peer)."""
+    """Resident memory at the end (ours) and after the first requests (the peer)."""
     first, count, reloads = (100, 300, 1) if quick else (5000, 200_000, 50)
     with tempfile.TemporaryDirectory(prefix="lambda-serving-bench-") as folder:
         models = [sys.executable, str(HERE.parent / "support/build_models.py"), folder]
@@ -86,7 +86,7 @@ def _ask(clients: Sequence["subprocess.Popen[str]"], count: int) -> None:
 
 
 class _Reloading(threading.Thread):
-    """Version 2 in place of 1, 3 in place of 2, ... until there were so many."""
+    """Replaces version 1 with 2, 2 with 3, and so on, `count` times."""
 
     def __init__(self, url: str, export: Path, base_path: Path, count: int) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class _Reloading(threading.Thread):
 
 
 def _put(export: Path, version: Path) -> None:
-    """As versions should come: beside, then renamed."""
+    """Adds a version as recommended: beside, then renamed."""
     beside = version.with_name("coming")
     shutil.copytree(export, beside, copy_function=os.link)
     beside.rename(version)

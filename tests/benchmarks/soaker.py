@@ -1,7 +1,7 @@
 """A client that sends all kinds of requests: `python soaker.py REST_PORT GRPC_PORT SEED`.
 
-Each line of standard input is a number of requests, of which a twentieth is broken. What each
-must get is known; the answer is a line of JSON, the list of what got something else.
+Each line of standard input is a number of requests; a twentieth of them is broken. The expected
+answers are known; the reply is a line of JSON, a list of those that differ.
 """
 
 import json
@@ -19,7 +19,7 @@ _MODEL = "/v1/models/MLP"
 _HUGE = 7 * 2**20
 """Bytes; one more than 6 MiB is refused."""
 _Ask = Callable[[], str]
-"""A request: nothing, or what is wrong with its answer."""
+"""Sends a request; returns what is wrong with its answer, or an empty string."""
 
 
 def main(rest_port: int, grpc_port: int, seed: int) -> None:
@@ -65,7 +65,7 @@ def _broken(port: int) -> list[_Ask]:
 
 
 class _Rest:
-    """Asks by one connection, which is opened again when the server has closed it."""
+    """Sends requests over one connection, which it reopens when the server has closed it."""
 
     def __init__(self, port: int) -> None:
         self._connection = HTTPConnection("127.0.0.1", port, timeout=60)

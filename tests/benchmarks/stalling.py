@@ -1,4 +1,4 @@
-"""Requests that take a server long, hostile or honest, and the models that they are sent to."""
+"""Requests that take a server a long time, hostile or honest, and the models they go to."""
 
 import base64
 import gzip
@@ -34,14 +34,14 @@ _CONNECTIONS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where a server answers, and the file of its models."""
+    """The addresses of a server, and the file of its models."""
 
     http: str
     grpc: str
     config: str
 
     def post(self, path: str, body: bytes, **headers: str) -> None:
-        """Whatever the answer is."""
+        """Sends a POST; any answer will do."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         with suppress(httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
             httpx.post(f"http://{self.http}{path}", content=body, headers=named, timeout=_SECONDS)
@@ -50,7 +50,7 @@ class Server:
         httpx.get(f"http://{self.http}{path}", headers=headers, timeout=_SECONDS)
 
     def call(self, method: str, body: bytes) -> None:
-        """Whatever the status is."""
+        """Sends a gRPC call; any status will do."""
         limits = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         with grpc.insecure_channel(self.grpc, limits) as channel, suppress(grpc.RpcError):
             call: Any = channel.unary_unary(path_of(method))
@@ -61,7 +61,7 @@ Send = Callable[[Server], None]
 
 
 def write_models(folder: Path) -> None:
-    """Beside `examples`, which `models.py` writes."""
+    """Writes the models, beside `examples`, which `models.py` writes."""
     _tiny(folder / "tiny/1")
     values = {
         "floats": np.array(0.1, np.float32),
@@ -95,7 +95,7 @@ def _tiny(folder: Path) -> None:
 
 
 def _product(folder: Path) -> None:
-    """Of two matrices, whose sizes are the values of `x`."""
+    """The product of two matrices, whose sizes are the values of `x`."""
     made = graph()
     constants(made, axis=np.array([0, 1], np.int32), one=1.0)
     add(made, "Placeholder", "x", dtype=DType.INT64)
@@ -117,7 +117,7 @@ def _signatures(folder: Path) -> None:
 
 
 def requests() -> dict[str, Callable[[], Send]]:
-    """What makes each kind, by its name."""
+    """The function that makes each kind of request, by name."""
     return {**_rest(), **_rpc(), **_web(), **_others()}
 
 
@@ -205,7 +205,7 @@ def _field(number: int, content: bytes) -> bytes:
 
 
 def _input(model: str, tensor: bytes) -> bytes:
-    """A `PredictRequest` whose only input has these bytes behind its dtype and shape."""
+    """A `PredictRequest` whose only input is a `TensorProto` with these bytes."""
     return _field(1, _field(1, model.encode())) + _field(2, _field(1, b"x") + _field(2, tensor))
 
 

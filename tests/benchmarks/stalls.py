@@ -1,8 +1,8 @@
-"""The longest that others wait for their small answers while a server is sent a heavy request.
+"""How long others wait for small answers while a server handles a heavy request.
 
-Others are /healthz, a prediction by REST and one by gRPC of a small model, each every few
+The others ask for /healthz, and for predictions of a small model by REST and by gRPC, every few
 milliseconds over connections of their own. The peer is an idle server of the same kind, asked the
-same at the same time: what it shows is the machine's doing.
+same at the same time: it shows the delays of the machine itself.
 """
 
 import subprocess
@@ -50,7 +50,7 @@ def measure(*, quick: bool, only: str = "") -> list[Row]:
 
 
 def _longest(pings: "subprocess.Popen[str]", send: Send, server: Server) -> tuple[float, float]:
-    """Milliseconds, of the server that is sent the request and of the idle one."""
+    """Milliseconds, for the server that gets the request and for the idle one."""
     tell(pings, 0)
     report(pings)
     send(server)

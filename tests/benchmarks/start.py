@@ -1,4 +1,4 @@
-"""From the spawn of a process to its first prediction, and the most memory it held."""
+"""From the spawn of a process to its first prediction, with its peak memory."""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ _SECONDS = 120
 
 
 def measure(*, quick: bool) -> list[Row]:
-    """The runtime alone, then the application with one request in process; alternating."""
+    """The runtime alone, and the application with one request in process, in turn."""
     runs = 1 if quick else 8
     ask_one = partial(ask, requests=1)
     model = str(MNIST / "saved/1")
@@ -41,10 +41,10 @@ def measure(*, quick: bool) -> list[Row]:
 
 
 def _first(command: Sequence[str], first: Callable[[Popen[str]], Report] = report) -> Report:
-    """A child's first report, with the milliseconds from its spawn to it.
+    """A child's first report, with the milliseconds since its spawn.
 
-    The peak is the child's own; the kernel starts it at what this process holds, so nothing
-    large is imported here.
+    The kernel starts the child's peak memory at what this process holds, so nothing large is
+    imported here.
     """
     start = perf_counter()
     with child(command, seconds=_SECONDS) as process:

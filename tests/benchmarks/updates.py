@@ -1,9 +1,9 @@
-"""Pushes, each until it is live: `python updates.py EXPORT COUNT`.
+"""Pushes versions and waits until each is live: `python updates.py EXPORT COUNT`.
 
-The whole system is on this machine, as `cloud` has it: a real registry, the build function's
-handler in this process, the predict function's under Lambda's emulator, which has this machine's
+The whole system runs on this machine, as in `cloud`: a real registry, the build function's
+handler in this process, and the predict function's under Lambda's emulator with this machine's
 libraries. Prints a line of JSON for each push: milliseconds of each step, and bytes sent to the
-registry. What Lambda itself would take is not in it, nor is the time to unpack the image's layer.
+registry. That excludes the time of Lambda itself, and the time to unpack the image's layer.
 """
 
 import json
@@ -33,14 +33,14 @@ _STEPS = ("first look", "fetch, compile, pack", "upload, record", "publish", "wa
 
 
 class _Heard(logging.Handler):
-    """What the release and the build say in their logs, and when."""
+    """The log lines of the release and of the build, and their times."""
 
     def __init__(self) -> None:
         super().__init__()
         self.clear()
 
     def clear(self) -> None:
-        """Forgets it all: the next push."""
+        """Forgets everything, before the next push."""
         self.times: dict[str, float] = {}
         self.sent: list[int] = []
         self.pulling = 0.0
@@ -61,14 +61,14 @@ class _Heard(logging.Handler):
             self.live.set()
 
     def unpack(self, image: str, folder: Path) -> Mapping[str, str]:
-        """What stands for Lambda's own work on an image."""
+        """Unpacks an image, in place of Lambda's own work on it."""
         start = perf_counter()
         environment = registry.unpack(image, folder)
         self.pulling += perf_counter() - start
         return environment
 
     def steps(self, pushed: float) -> dict[str, float]:
-        """Milliseconds of each step, from when the push was done on."""
+        """Milliseconds of each step, from the end of the push."""
         names = ("Build", "Upload", "Update", "Warm", "Point", "live")
         times = [pushed, *(self.times[name] for name in names)]
         seconds = [end - start for start, end in pairwise(times)]
@@ -106,7 +106,7 @@ def main(export: Path, count: int) -> None:
 
 
 def _update(deployed: Cloud, source: Path, version: int, heard: _Heard) -> dict[str, Any]:
-    """Pushes a version and waits until it is live, and all that follows is done."""
+    """Pushes a version, and waits until it is live and everything that follows is done."""
     push(source, open_version(f"{deployed.models}/{_MODEL}/{version}"))
     pushed = perf_counter()
     assert heard.live.wait(_LIVE_SECONDS), f"version {version} is not live: {heard.times}"
@@ -125,7 +125,7 @@ def _update(deployed: Cloud, source: Path, version: int, heard: _Heard) -> dict[
 
 
 def _changed(export: Path, folder: Path) -> Path:
-    """A copy with another content: a file that images get, too."""
+    """A copy with one more file, which images get too."""
     shutil.copytree(export, folder)
     extra = folder / "assets.extra"
     extra.mkdir(exist_ok=True)

@@ -19,7 +19,7 @@ _NAMES = {
 
 
 def measure(*, quick: bool) -> list[Row]:
-    """Medians and 99th percentiles of 2,000 requests in blocks, the sides taking turns."""
+    """Medians and p99 of 2,000 requests in blocks; the sides take turns."""
     blocks, size = (2, 10) if quick else (20, 100)
     with tempfile.NamedTemporaryFile(suffix=".json") as body, ExitStack() as stack:
         Path(body.name).write_bytes(request_body())

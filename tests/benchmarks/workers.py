@@ -1,7 +1,7 @@
-"""Two processes (ours) against one (the peer) by `--workers`: requests, tails, and memory.
+"""Two processes (ours) and one (the peer) with `--workers`: requests, p99 and memory.
 
-The generator of the load takes its part of the same cores: on two cores, two workers and it share
-them. More cores show more.
+The load generator runs on the same cores as the workers: on two cores, three processes share
+them.
 """
 
 import json
@@ -28,7 +28,7 @@ _HEAVY = "hundred"
 
 
 def measure(*, quick: bool) -> list[Row]:
-    """Rows for each model compiled, and the memory that two workers take for 100 MB of weights."""
+    """Rows for each compiled model, and the memory of two workers for 100 MB of weights."""
     rows = []
     with tempfile.TemporaryDirectory(prefix="lambda-serving-bench-") as name:
         folder = Path(name)
@@ -49,7 +49,7 @@ def measure(*, quick: bool) -> list[Row]:
 
 
 def _pairs(base_path: Path, body: str, *, quick: bool) -> Sequence[tuple[Report, Report]]:
-    """The sides take turns, each run with a server of its own."""
+    """The sides take turns; each run has its own server."""
     runs, seconds = (1, 1) if quick else (3, 5)
     sides = (ours(base_path, "--workers=2"), ours(base_path))
     found = []
@@ -77,7 +77,7 @@ def _body(folder: Path, model: str) -> str:
 
 
 def _memory(base_path: Path, body: str, workers: int) -> float:
-    """Megabytes of all processes of a server that has answered, shared ones counted once."""
+    """Megabytes of all processes of a server that has answered; shared memory counts once."""
     with child(ours(base_path, f"--workers={workers}"), seconds=_SECONDS) as server:
         listening(server, body, _CONNECTIONS)
         parent = psutil.Process(server.pid)
