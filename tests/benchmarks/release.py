@@ -1,7 +1,7 @@
-"""A release: the time from push to live, the bytes sent to the registry, and requests to S3 later.
+"""A release: the time from push to live, the bytes sent to the registry, later requests to S3.
 
-`updates.py` and `idle.py` run it on stand-ins for AWS: no figure includes the time that Lambda takes
-to prepare a version. TensorFlow Serving has no such steps; it polls its base path instead.
+`updates.py` and `idle.py` run it on stand-ins for AWS: no figure includes the time that Lambda
+takes to prepare a version. TensorFlow Serving has no such steps; it polls its base path instead.
 """
 
 import subprocess
