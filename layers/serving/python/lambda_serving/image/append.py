@@ -53,8 +53,7 @@ def append(
     source, destination = Reference.of(base), _named(target, "0" * _DIGITS)
     if not destination.tag:
         raise InvalidArgument(f"The image cannot be written to {target}. Name a tag, not a digest")
-    found = Manifest.of(source, registry.manifest(source))
-    image = Image.of(source, found, registry.blob(source.repository, found.config))
+    image = _read(registry, source)
     layer = packed(folder, place)
     made_by = f"lambda-serving append {place}"
     manifest, config = image.extended(layer, made_by, environment or {}, labels or {})
@@ -74,6 +73,11 @@ def append(
 
 def _named(target: str, digest: str) -> Reference:
     return Reference.of(target.replace("{digest}", digest[:_DIGITS]))
+
+
+def _read(registry: Registry, reference: Reference) -> Image:
+    manifest = Manifest.of(reference, registry.manifest(reference))
+    return Image.of(reference, manifest, registry.blob(reference.repository, manifest.config))
 
 
 def _bring(

@@ -106,23 +106,12 @@ class Image:
         return Document(self.manifest.media_type, self._manifest(layer, config)), config
 
     def _manifest(self, layer: Layer, config: bytes) -> bytes:
-        base, blob = self.manifest, Blob.holding(config)
+        base, added = self.manifest, layer.blob.descriptor(_LAYERS[self.manifest.media_type])
         return _serialised(
             {
                 **base.document,
-                "config": {
-                    "mediaType": base.document["config"]["mediaType"],
-                    "digest": blob.digest,
-                    "size": blob.size,
-                },
-                "layers": [
-                    *base.document["layers"],
-                    {
-                        "mediaType": _LAYERS[base.media_type],
-                        "digest": layer.blob.digest,
-                        "size": layer.blob.size,
-                    },
-                ],
+                "config": Blob.holding(config).descriptor(base.document["config"]["mediaType"]),
+                "layers": [*base.document["layers"], added],
             }
         )
 

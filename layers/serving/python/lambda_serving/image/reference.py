@@ -94,6 +94,10 @@ class Blob:
             f"{descriptor} does not describe a blob with its size and sha256 digest"
         )
 
+    def descriptor(self, media_type: str) -> dict[str, str | int]:
+        """A content descriptor that `of` reads."""
+        return {"mediaType": media_type, "digest": self.digest, "size": self.size}
+
 
 @dataclass(frozen=True, slots=True)
 class Document:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_lambda.type_defs import FunctionConfigurationResponseTypeDef
 
-__all__ = ["Latest", "ModelFunction", "image_of"]
+__all__ = ["ModelFunction", "Unpublished", "image_of"]
 
 _LATEST = "$LATEST"
 _STATES = {
@@ -55,7 +55,7 @@ _SETTINGS = (  # of a function, beside its image: what a version keeps from when
 
 
 @dataclass(frozen=True, slots=True)
-class Latest:
+class Unpublished:
     """The function as it would be published: `image` is a digest.
 
     `refusal` is why the last update failed, `modified` when it was.
@@ -76,11 +76,11 @@ class ModelFunction:
         self._name = name
         self._client = client
 
-    def latest(self) -> Latest:
+    def latest(self) -> Unpublished:
         with self._translate_errors():
             found = self._client.get_function(FunctionName=self._name)
         configuration = found["Configuration"]
-        return Latest(
+        return Unpublished(
             found["Code"]["ResolvedImageUri"].rpartition("@")[2],
             _settings(configuration),
             configuration["LastUpdateStatus"] == "InProgress",
