@@ -38,6 +38,7 @@ from lambda_serving.release.deciding.model_state import Origin
 from support import api_gateway, iam
 from support.aws_plane import Function, Plane, Refused, serving
 from support.iam.requests import of_codedeploy, of_lambda
+from support.without_sockets import answering, of_wsgi
 
 __all__ = ["ACCOUNT", "ISSUER", "REGION", "SYSTEM", "Access", "Cloud", "moto", "running"]
 
@@ -323,7 +324,9 @@ def moto() -> Iterator[str]:
     server = make_server("127.0.0.1", 0, guarded, threaded=True, request_handler=_Quiet)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
+    endpoint = f"http://127.0.0.1:{server.server_port}"
+    with answering(endpoint, of_wsgi(guarded)):
+        yield endpoint
     server.shutdown()
     thread.join()
     server.server_close()

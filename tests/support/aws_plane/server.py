@@ -5,12 +5,14 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from support.aws_plane import aliases, deployments, functions, wire
 from support.aws_plane.plane import Plane
 from support.aws_plane.refused import Refused
+from support.without_sockets import Reply, answering
 
 __all__ = ["listening", "serving"]
 
@@ -25,7 +27,9 @@ def serving(plane: Plane) -> Iterator[str]:
     """
     try:
         with listening(type("Handler", (_Handler,), {"plane": plane})) as port:
-            yield f"http://127.0.0.1:{port}"
+            endpoint = f"http://127.0.0.1:{port}"
+            with answering(endpoint, partial(_answer, plane)):
+                yield endpoint
     finally:
         for each in plane.background:
             each.join()
@@ -61,6 +65,22 @@ def _perform(plane: Plane, operation: str, given: Mapping[str, Any]) -> Mapping[
     return answer
 
 
+def _answer(
+    plane: Plane, method: str, path: str, headers: Mapping[str, str], content: bytes
+) -> Reply:
+    try:
+        operation = wire.find(method, path, headers)
+        given = wire.read(operation, path, headers, content)
+        service = operation.service_model.service_name
+        plane.authorize(headers.get("Authorization", ""), service, operation.name, given)
+        return wire.write(operation, _perform(plane, operation.name, given))
+    except Refused as refused:
+        return _refusal(refused)
+    except Exception as error:  # noqa: BLE001 told at the end of `serving`
+        plane.failures.append(error)
+        return _refusal(Refused(500, "ServiceException", f"The stand-in: {error!r}"))
+
+
 class _Server(ThreadingHTTPServer):
     daemon_threads = False  # so that closing it joins them
 
@@ -94,18 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         headers = dict(self.headers.items())
-        try:
-            operation = wire.find(self.command, self.path, headers)
-            given = wire.read(operation, self.path, headers, content)
-            service = operation.service_model.service_name
-            self.plane.authorize(headers.get("Authorization", ""), service, operation.name, given)
-            answer = wire.write(operation, _perform(self.plane, operation.name, given))
-        except Refused as refused:
-            answer = _refusal(refused)
-        except Exception as error:  # noqa: BLE001 told at the end of `serving`
-            self.plane.failures.append(error)
-            answer = _refusal(Refused(500, "ServiceException", f"The stand-in: {error!r}"))
-        self._send(*answer)
+        self._send(*_answer(self.plane, self.command, self.path, headers, content))
 
     do_DELETE = do_GET = do_POST = do_PUT = _answer  # noqa: N815 as http.server calls them
 
@@ -122,7 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing: pytest shows what failed."""
 
 
-def _refusal(refused: Refused) -> tuple[int, dict[str, str], bytes]:
+def _refusal(refused: Refused) -> Reply:
     """As both protocols have it: rest-json by a header, json in the body."""
     document = {"__type": refused.code, "message": refused.message}
     return refused.status, {"x-amzn-ErrorType": refused.code}, json.dumps(document).encode()
