@@ -55,8 +55,9 @@ protos: setup ## write protos/messages.binpb, from TensorFlow's and TensorFlow S
 demo: setup ## serve the sample model, ask it for ten digits, stop it
 	$(BIN)/python examples/mnist/demo.py
 
+# One process more than there are cores: about a third of the time, tests wait for servers.
 test: setup .venv-sam/.done ## all tests but those that need Docker
-	$(BIN)/pytest -q --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder --ignore=tests/e2e
+	$(BIN)/pytest -q --numprocesses=$$(($$(nproc) + 1)) --maxprocesses=4 --dist=loadfile --no-loadscope-reorder --ignore=tests/e2e
 
 e2e: setup .venv-sam/.done ## the tests that need Docker; starts and stops an engine if none answers
 	$(BIN)/pytest -q tests/e2e
