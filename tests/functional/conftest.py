@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -13,6 +15,9 @@ from lambda_serving.config.servable_version_policy import All
 from lambda_serving.core.basic_manager import Manager
 from lambda_serving.servables import saved_model
 from lambda_serving.store import LocalStore
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 MakeApp = Callable[[tuple[str, ...]], httpx.ASGITransport]
 _LABELS = {"two_versions": {"stable": 1, "canary": 2}}
@@ -69,10 +74,43 @@ def _make_app(manager: Manager) -> MakeApp:
     return create
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def moto() -> Iterator[str]:
-    """The endpoint of moto's server, one for each file of tests."""
+    """The endpoint of moto's server, which boto3 reaches without a socket."""
     from support import cloud  # which imports all of moto
 
     with cloud.moto() as endpoint:
         yield endpoint
+
+
+@pytest.fixture(scope="session")
+def endpoint() -> Iterator[str]:
+    """The endpoint of S3: moto's server, which boto3 reaches over HTTP."""
+    from support import cloud
+
+    with cloud.moto_server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def client(endpoint: str) -> "Iterator[S3Client]":
+    """A client of S3 in the region that needs no name of it."""
+    import boto3
+
+    client = boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",  # noqa: S106 - moto takes any
+    )
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def bucket(client: "S3Client") -> str:
+    """The name of a bucket of the test's own."""
+    name = f"bucket-{uuid4()}"
+    client.create_bucket(Bucket=name)
+    return name

@@ -40,7 +40,17 @@ from support.aws_plane import Function, Plane, Refused, serving
 from support.iam.requests import of_codedeploy, of_lambda
 from support.without_sockets import answering, of_wsgi
 
-__all__ = ["ACCOUNT", "ISSUER", "REGION", "SYSTEM", "Access", "Cloud", "moto", "running"]
+__all__ = [
+    "ACCOUNT",
+    "ISSUER",
+    "REGION",
+    "SYSTEM",
+    "Access",
+    "Cloud",
+    "moto",
+    "moto_server",
+    "running",
+]
 
 Access = Literal["IAM", "JWT", "OPEN"]
 ISSUER = "https://issuer.example"
@@ -319,14 +329,19 @@ class _Quiet(MotoRequestHandler):
 @contextmanager
 def moto() -> Iterator[str]:
     """The endpoint of moto's server, for as many stacks as one likes, one after the other."""
-    application = api_gateway.Kept(_Dispatcher(create_backend_app))
-    guarded = iam.guarded(application, _guards)
-    server = make_server("127.0.0.1", 0, guarded, threaded=True, request_handler=_Quiet)
+    application = iam.guarded(api_gateway.Kept(_Dispatcher(create_backend_app)), _guards)
+    with moto_server(application) as endpoint, answering(endpoint, of_wsgi(application)):
+        yield endpoint
+
+
+@contextmanager
+def moto_server(application: Any = None) -> Iterator[str]:
+    """The endpoint of a server of moto, or of an application made of it; over HTTP alone."""
+    application = application or _Dispatcher(create_backend_app)
+    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=_Quiet)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    endpoint = f"http://127.0.0.1:{server.server_port}"
-    with answering(endpoint, of_wsgi(guarded)):
-        yield endpoint
+    yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     thread.join()
     server.server_close()

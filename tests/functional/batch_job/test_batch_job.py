@@ -6,17 +6,14 @@ import re
 import signal
 import struct
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import boto3
 import google_crc32c
 import numpy as np
 import pytest
-from moto.server import ThreadedMotoServer
 
 from lambda_serving import protos
 from support.server_process import COMMAND, MNIST
@@ -106,28 +103,6 @@ def _environment(environment: dict[str, str]) -> dict[str, str]:
         "COLUMNS": "200",
         "XDG_CACHE_HOME": gettempdir(),
     }
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def client(endpoint: str) -> "Iterator[S3Client]":
-    client = boto3.client(
-        "s3",
-        endpoint_url=endpoint,
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",  # noqa: S106 - moto takes any
-    )
-    yield client
-    client.close()
 
 
 @pytest.fixture

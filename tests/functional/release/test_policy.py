@@ -3,18 +3,16 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
-from uuid import uuid4
 
 import boto3
 import pytest
 from botocore.config import Config
 from click import Command
 from click.testing import CliRunner
-from moto.server import ThreadedMotoServer
 
 from lambda_serving.cli.label import label
 from lambda_serving.cli.rollback import rollback
@@ -56,12 +54,9 @@ model_config_list {
 
 
 @pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+def endpoint(moto: str) -> str:
+    """Without sockets, as commands run here that each make a client."""
+    return moto
 
 
 @pytest.fixture(autouse=True)
@@ -77,20 +72,6 @@ def aws(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     monkeypatch.setenv("AWS_REGION", "us-east-1")
-
-
-@pytest.fixture
-def client(endpoint: str) -> "Iterator[S3Client]":
-    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def bucket(client: "S3Client") -> str:
-    name = f"bucket-{uuid4()}"
-    client.create_bucket(Bucket=name)
-    return name
 
 
 @pytest.fixture

@@ -6,14 +6,12 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from tempfile import gettempdir
 
 import boto3
 import numpy as np
 import pytest
-from moto.server import ThreadedMotoServer
 
 from lambda_serving.errors import InvalidArgument, Unimplemented
 from lambda_serving.model_spec import ServableId
@@ -30,12 +28,9 @@ _KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
 
 @pytest.fixture(scope="module")
-def bucket() -> Iterator[dict[str, str]]:
+def bucket(endpoint: str) -> dict[str, str]:
     """The environment of a user who may write to s3://bucket."""
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    environment = {**_KEYS, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}
+    environment = {**_KEYS, "AWS_ENDPOINT_URL": endpoint}
     client = boto3.client(
         "s3",
         endpoint_url=environment["AWS_ENDPOINT_URL"],
@@ -45,8 +40,7 @@ def bucket() -> Iterator[dict[str, str]]:
     )
     client.create_bucket(Bucket="bucket")
     client.close()
-    yield environment
-    server.stop()
+    return environment
 
 
 def _environment(environment: dict[str, str]) -> dict[str, str]:
