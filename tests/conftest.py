@@ -24,6 +24,7 @@ from support.server_process import MNIST
 
 _LIBRARY = Path(lambda_serving.__file__).parent
 _BUILD_MODELS = Path(__file__).parent / "support/build_models.py"
+_BUILD_TFLITE = _BUILD_MODELS.with_name("build_tflite.py")
 
 # A busy machine is slow at no fault of the code.
 settings.register_profile(
@@ -64,7 +65,21 @@ def compiled_dir(models_dir: Path) -> Path:
     return _made_once(compiled, partial(_compile_all, models_dir))
 
 
-def _made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+@pytest.fixture(scope="session")
+def tflite_dir(models_dir: Path) -> Path:
+    """Some of `models_dir` converted for LiteRT, each as `<name>/<version>/model.tflite`.
+
+    Kept as the exports are; read only.
+    """
+    digest = hashlib.sha256(models_dir.name.encode() + _BUILD_TFLITE.read_bytes()).hexdigest()
+    command = (sys.executable, str(_BUILD_TFLITE), str(models_dir))
+    return _made_once(
+        models_dir.parent / f"tflite-{digest}",
+        lambda folder: subprocess.run([*command, str(folder)], check=True),
+    )
+
+
+def _made_once(folder: Path, make: Callable[[Path], object]) -> Path:
     """The folder; made if it is not there, while other processes that want it wait."""
     with folder.with_name(f"{folder.name}.lock").open("w") as lock:
         flock(lock, LOCK_EX)

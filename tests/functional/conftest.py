@@ -44,6 +44,13 @@ def compiled_app(models_dir: Path, compiled_dir: Path) -> Iterator[MakeApp]:
         yield _make_app(manager)
 
 
+@pytest.fixture(scope="session")
+def tflite_app(tflite_dir: Path) -> Iterator[MakeApp]:
+    """`app` over the models that LiteRT serves."""
+    with _loaded(tflite_dir, tflite_dir.parent) as manager:
+        yield _make_app(manager)
+
+
 @contextmanager
 def _loaded(folder: Path, cache: Path) -> Iterator[Manager]:
     models = [
@@ -52,7 +59,8 @@ def _loaded(folder: Path, cache: Path) -> Iterator[Manager]:
         if model.name not in _NOT_SERVED
     ]
     store = LocalStore({model.name: model.base_path for model in models})
-    load = partial(saved_model.load, cache=cache)  # not the user's own cache folder
+    litert = saved_model.LiteRT(preferred=True)
+    load = partial(saved_model.load, cache=cache, litert=litert)  # not the user's own cache folder
     manager = Manager(store, load)
     manager.serve(models)
     yield manager

@@ -94,13 +94,13 @@ def test_flags_without_effect_are_told_and_do_not_stop_the_start() -> None:
         "--model_base_path=/nowhere",
         "--flush_filesystem_caches",
         "--enable_profiler=false",
-        "--num_tflite_pools=4",
-        "--prefer_tflite_model=false",
+        "--skip_initialize_tpu=false",
+        "--xla_cpu_compilation_enabled",
         whole=True,
     )
     assert re.findall(r"WARNING \S+ (--.*) has no effect", said) == [
         "--flush_filesystem_caches=true",
-        "--num_tflite_pools=4",
+        "--skip_initialize_tpu=false",
     ]
     assert "Could not read the base path /nowhere" in said
 
@@ -109,7 +109,6 @@ def test_flags_without_effect_are_told_and_do_not_stop_the_start() -> None:
     "flag",
     [
         "--use_alts_credentials",
-        "--prefer_tflite_model=true",
         "--platform_config_file=/p",
         "--thread_pool_factory_config_file=/t",
     ],

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lambda_serving.cli.console import plain_console, stages, table
-from lambda_serving.cli.options import Loading, loading
+from lambda_serving.cli.options import Loading, loading_saved_models
 
 if TYPE_CHECKING:  # see cli.inspect
     from rich.console import Console
@@ -22,7 +22,7 @@ _SAME_SPEED = 1.1
 @click.command("compile")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("destination", type=click.Path(path_type=Path))
-@loading
+@loading_saved_models
 def compile_command(source: Path, destination: Path, loading: Loading) -> None:
     """Compile the SavedModel in SOURCE into a new folder, DESTINATION.
 

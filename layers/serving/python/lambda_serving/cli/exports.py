@@ -11,7 +11,7 @@ from lambda_serving.store.other_formats import advice
 
 __all__ = ["exports", "newest"]
 
-_EXPORTS = ("saved_model.pb", "saved_model.pbtxt")
+_EXPORTS = ("saved_model.pb", "saved_model.pbtxt", "model.tflite")
 
 
 def exports(directory: Path) -> list[Path]:

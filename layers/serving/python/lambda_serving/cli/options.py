@@ -13,7 +13,7 @@ from lambda_serving.cli.console import quiet
 if TYPE_CHECKING:  # see cli.inspect
     from lambda_serving.servables.servable import Servable
 
-__all__ = ["Loading", "loading", "split"]
+__all__ = ["Loading", "loading", "loading_saved_models", "split"]
 
 _LOADING = (
     click.option(
@@ -29,6 +29,11 @@ _LOADING = (
         help="Where to keep exports that had to be made loadable (default: the user's cache)",
     ),
 )
+_TFLITE = click.option(
+    "--prefer_tflite_model",
+    is_flag=True,
+    help="Load model.tflite, where a version's folder has it, with LiteRT",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +43,17 @@ class Loading:
     tags: list[str]
     op_libraries: list[str]
     cache: Path | None
+    prefer_tflite: bool
 
     def loader(self) -> Callable[[Path], "Servable"]:
         """Loads the op libraries, and returns the function that loads a SavedModel's folder."""
-        from lambda_serving.servables.saved_model import load
+        from lambda_serving.servables.saved_model import LiteRT, load
         from lambda_serving.servables.tensorflow_c.op_libraries import load_op_library
 
         for path in self.op_libraries:
             load_op_library(path)
-        return partial(load, tags=self.tags, cache=self.cache)
+        litert = LiteRT(preferred=self.prefer_tflite)
+        return partial(load, tags=self.tags, cache=self.cache, litert=litert)
 
 
 def split(text: str) -> list[str]:
@@ -56,13 +63,24 @@ def split(text: str) -> list[str]:
 
 def loading(command: Callable[..., None]) -> Callable[..., None]:
     """Adds the options and passes their values as `loading`; TensorFlow's log stays quiet."""
+    return _TFLITE(loading_saved_models(command))
+
+
+def loading_saved_models(command: Callable[..., None]) -> Callable[..., None]:
+    """As `loading`, for a command that takes SavedModels only."""
 
     @wraps(command)
     def quietly(
-        saved_model_tags: str, op_libraries: str, cache_dir: Path | None, **others: Any
+        saved_model_tags: str,
+        op_libraries: str,
+        cache_dir: Path | None,
+        *,
+        prefer_tflite_model: bool = False,
+        **others: Any,
     ) -> None:
         quiet()
-        made = Loading(saved_model_tags.split(","), split(op_libraries), cache_dir)
+        libraries = split(op_libraries)
+        made = Loading(saved_model_tags.split(","), libraries, cache_dir, prefer_tflite_model)
         command(**others, loading=made)
 
     for option in reversed(_LOADING):

@@ -74,7 +74,8 @@ def _serve(**values: Any) -> None:
 
         supervise(Settings(**values))
         return
-    threading.Thread(target=library, daemon=True).start()  # takes 0.2 s, in parallel with imports
+    if not values["prefer_tflite_model"]:  # which may do without; it takes 0.2 s beside imports
+        threading.Thread(target=library, daemon=True).start()
     from lambda_serving.server.serve import serve
 
     serve(Settings(**values))

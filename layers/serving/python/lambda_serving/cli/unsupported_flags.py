@@ -21,8 +21,6 @@ _FACTORY = "factories are C++ linked into tensorflow_model_server. See --tensorf
 _IGNORED: dict[str, tuple[bool | int | str, str]] = {
     "flush_filesystem_caches": (False, "the kernel frees the page cache when memory is needed"),
     "remove_unused_fields_from_bundle_metagraph": (True, "only the signatures are kept"),
-    "num_tflite_pools": (0, "there is no TFLite"),
-    "num_tflite_interpreters_per_pool": (1, "there is no TFLite"),
     "enable_signature_method_name_check": (
         False,
         "signatures are recognized by their tensors, as TensorFlow 2 uses one method name",
@@ -35,10 +33,6 @@ _IGNORED: dict[str, tuple[bool | int | str, str]] = {
 _REFUSED: dict[str, tuple[bool | int | str, str]] = {
     "use_alts_credentials": (False, _ALTS),
     "platform_config_file": ("", _PLATFORM),
-    "prefer_tflite_model": (
-        False,
-        "only SavedModels are served, and model.tflite may give other answers",
-    ),
     "thread_pool_factory_config_file": ("", _FACTORY),
 }
 

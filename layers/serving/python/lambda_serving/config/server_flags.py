@@ -125,6 +125,13 @@ class Settings:
     mixed_precision: str = flag(
         "", "bfloat16 to let oneDNN use it where it is safe; ignored for compiled models"
     )
+    prefer_tflite_model: bool = switch(
+        "Serve model.tflite, where a version's folder has it, with LiteRT"
+    )
+    num_tflite_pools: int = flag(
+        os.cpu_count() or 1, "Interpreters of a LiteRT model that may run at once", 0
+    )
+    num_tflite_interpreters_per_pool: int = flag(1, "Multiplies --num_tflite_pools", 1)
     op_libraries: str = flag("", "Comma-separated paths of custom op libraries [ours]")
     cache_dir: str = flag(
         "", "Where to keep exports that had to be made loadable (default: user cache) [ours]"
@@ -157,6 +164,11 @@ class Settings:
         models = [ModelConfig(self.model_name, self.model_base_path, policy)]
         check(models)
         return models
+
+    @property
+    def tflite_interpreters(self) -> int:
+        """How many interpreters of a LiteRT model may run at once."""
+        return max(1, self.num_tflite_pools) * self.num_tflite_interpreters_per_pool
 
     def session_config(self) -> bytes:
         """A serialized `tensorflow.ConfigProto`.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from lambda_serving.config.model_config import ModelConfig
 from lambda_serving.config.server_flags import Settings
 from lambda_serving.core.basic_manager import Manager
-from lambda_serving.servables.saved_model import load
+from lambda_serving.servables.saved_model import LiteRT, load
 from lambda_serving.servables.servable import Servable
 from lambda_serving.servables.warmup import WarmUp
 from lambda_serving.store import open_store
@@ -59,6 +59,13 @@ def open_manager(
         warmed_up=metrics.warmed_up if metrics else None,
         files_stay=files_stay,
         shared=shared,
+        litert=LiteRT(
+            preferred=settings.prefer_tflite_model,
+            interpreters=settings.tflite_interpreters,
+            threads=settings.tensorflow_session_parallelism
+            or settings.tensorflow_intra_op_parallelism
+            or 1,
+        ),
     )
     store = open_store({model.name: model.base_path for model in models}, downloads)
     return Manager(store, metrics.counting(loading) if metrics else loading)

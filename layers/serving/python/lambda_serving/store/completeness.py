@@ -10,7 +10,7 @@ from lambda_serving.store.other_formats import advice
 __all__ = ["Incomplete", "check_complete", "check_content"]
 
 _SHOWN = 10
-_SAVED_MODELS = {"saved_model.pb", "saved_model.pbtxt", "saved_model.cpb"}
+_SAVED_MODELS = {"saved_model.pb", "saved_model.pbtxt", "saved_model.cpb", "model.tflite"}
 _INDEX = "variables/variables.index"
 _SHARD = re.compile(r"variables/variables\.data-[0-9]{5}-of-([0-9]{5})")
 

@@ -17,8 +17,8 @@ _ADVICE = {
     " model.load_weights(...), then model.export(...)",
     r".*\.(keras|h5|hdf5)": "{0} is a model in Keras's own format. Export it as a SavedModel:"
     " keras.models.load_model(...), then model.export(...)",
-    r".*\.(tflite|lite)": "{0} is a TensorFlow Lite model, which is not served. Use the SavedModel"
-    " that it was converted from, or export that model again with model.export(...)",
+    r".*\.(tflite|lite)": "{0} is a LiteRT (TensorFlow Lite) model. Name it model.tflite in a"
+    " version's folder, and serve it with --prefer_tflite_model",
     r".*\.(zip|tar|tgz|tbz2?|txz|(tar\.)?(gz|bz2|xz|zst)|7z)": "{0} is an archive. Unpack it",
     r".*\.(onnx|pt|pth|safetensors|mlmodel|mlpackage|pkl|joblib)": "{0} is not a TensorFlow model."
     " Convert it to a SavedModel",

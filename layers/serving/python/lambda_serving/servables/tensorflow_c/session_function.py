@@ -9,10 +9,10 @@ import numpy as np
 from lambda_serving.dtypes import Array
 from lambda_serving.errors import Cancelled, Unknown
 from lambda_serving.servables.cancellation import time_left
+from lambda_serving.servables.quick_runs import Quickness
 from lambda_serving.servables.tensorflow_c.library import library
 from lambda_serving.servables.tensorflow_c.operations import output_of
 from lambda_serving.servables.tensorflow_c.prototypes import Output
-from lambda_serving.servables.tensorflow_c.quick_runs import Quickness
 from lambda_serving.servables.tensorflow_c.session import Session
 from lambda_serving.servables.tensorflow_c.session_run import Ends, Pointers, run, run_options
 from lambda_serving.servables.tensorflow_c.stopping_runs import Stops

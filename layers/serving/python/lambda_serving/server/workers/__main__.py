@@ -21,7 +21,8 @@ def _main(number: int, control: int, register: int, *listeners: int) -> None:
         socket.socket(fileno=control), [socket.socket(fileno=each) for each in listeners], number
     )
     settings = worker.start()
-    threading.Thread(target=library, daemon=True).start()  # takes 0.2 s, in parallel with imports
+    if not settings.prefer_tflite_model:  # which may do without; it takes 0.2 s beside imports
+        threading.Thread(target=library, daemon=True).start()
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s [%(process)d] %(name)s: %(message)s"
     )

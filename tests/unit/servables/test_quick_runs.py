@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lambda_serving.dtypes import Array
-from lambda_serving.servables.tensorflow_c.quick_runs import Quickness
+from lambda_serving.servables.quick_runs import Quickness
 
 _QUICK, _SLOWER, _SLOW = 0.0005, 0.005, 0.05
 

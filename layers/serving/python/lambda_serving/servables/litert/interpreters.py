@@ -1,0 +1,217 @@
+"""LiteRT's interpreters of one model, each used by one thread at a time.
+
+Source: servables/tensorflow/tflite_interpreter_pool.cc, which makes all of them at load. Here each
+but the first is made when a run first needs it, because each packs its own copy of the weights.
+"""
+
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from math import inf
+from time import monotonic
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from lambda_serving.dtypes import Array
+from lambda_serving.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+)
+from lambda_serving.servables.cancellation import Cancellation
+from lambda_serving.servables.litert.model_file import FileSignature, ModelFile
+
+__all__ = ["Interpreters", "Model", "open_model"]
+
+_MOST_SAID = 10_000  # characters of errors, some hundred errors
+_LOOK_SECONDS = 0.05  # between looks at whether a waiting call was cancelled
+_NO_VALUES = "Invalid tensor size"  # of an output without values whose shape was not known before
+
+
+def open_model(source: str | bytes, file: ModelFile, threads: int) -> "Model":
+    """An interpreter of the `.tflite` file at a path, or with this content; `file` describes it.
+
+    A file at a path stays mapped. Raises FailedPrecondition, with LiteRT's reason, for a file that
+    it refuses.
+    """
+    where = {"model_path": source} if isinstance(source, str) else {"model_content": source}
+    try:
+        return Model(Interpreter(**where, num_threads=threads), file)
+    except (RuntimeError, ValueError) as error:
+        raise FailedPrecondition(f"LiteRT refuses it: {_sentence(str(error))}") from error
+
+
+def _lacking(reason: str) -> FailedPrecondition | None:
+    """The error for a model with operations that LiteRT does not have, which only a run finds out.
+
+    None if the reason of a failure is another.
+    """
+    if "Select TensorFlow op" not in reason and "unresolved custom op" not in reason:
+        return None
+    operation = re.search(r"Node number \d+ \((\w+)\)", reason)
+    return FailedPrecondition(
+        f"It needs the operation {operation[1] if operation else reason}, which LiteRT does not"
+        " have. Convert it with built-in operations only, or serve the SavedModel"
+    )
+
+
+def _sentence(said: str) -> str:
+    """What LiteRT said, in one line without a full stop."""
+    line = " ".join(said.replace("Node number", ". Node number").split())
+    return line.replace(" .", ".").replace("..", ".").strip(" .") or "it gives no reason"
+
+
+class Model:
+    """One interpreter, for one thread at a time.
+
+    LiteRT repeats all that an interpreter has said in each error, so an interpreter that has said
+    much is `worn_out`: drop it.
+    """
+
+    def __init__(self, interpreter: Any, file: ModelFile) -> None:
+        self._interpreter = interpreter
+        self._signatures = file.signatures
+        self._forget = interpreter.reset_all_variables if file.operations.recur else None
+        self._shapes = dict[int, tuple[int, ...]]()
+        self._said = ""
+        self._runners = {
+            name: interpreter.get_signature_runner(each.key)
+            for name, each in file.signatures.items()
+            if each.key is not None
+        }
+
+    @property
+    def worn_out(self) -> bool:
+        return len(self._said) > _MOST_SAID
+
+    def run(self, name: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Outputs by name of the signature `name`.
+
+        Raises InvalidArgument with LiteRT's reason, and FailedPrecondition for a model with
+        operations that it does not have.
+        """
+        try:
+            if self._forget:
+                self._forget()
+            fed = {key: _fed(array) for key, array in inputs.items()}
+            if name in self._runners:
+                return self._run_signature(name, fed)
+            return self._run_first_subgraph(self._signatures[name], fed)
+        except (RuntimeError, ValueError) as error:
+            said = str(error)
+            reason = _sentence(said.removeprefix(self._said))
+            self._said = said
+            failed = InvalidArgument(f"LiteRT could not run the model: {reason}")
+            raise _lacking(reason) or failed from error
+
+    def _run_signature(self, name: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        runner = self._runners[name]
+        try:
+            outputs: dict[str, Array] = runner(**inputs)
+        except ValueError as error:
+            if _NO_VALUES not in str(error):
+                raise
+            subgraph, details = self._signatures[name].subgraph, runner.get_output_details()
+            outputs = {key: self._output(each, subgraph) for key, each in details.items()}
+        return outputs
+
+    def _run_first_subgraph(
+        self, signature: FileSignature, inputs: Mapping[str, Array]
+    ) -> dict[str, Array]:
+        interpreter = self._interpreter
+        shapes = {signature.inputs[name]: array.shape for name, array in inputs.items()}
+        if shapes != self._shapes:
+            self._shapes = {}
+            for index, shape in shapes.items():
+                interpreter.resize_tensor_input(index, shape)
+            interpreter.allocate_tensors()
+            self._shapes = shapes
+        for name, array in inputs.items():
+            interpreter.set_tensor(signature.inputs[name], array)
+        interpreter.invoke()
+        details = {each["index"]: each for each in interpreter.get_output_details()}
+        return {name: self._output(details[index], 0) for name, index in signature.outputs.items()}
+
+    def _output(self, details: Mapping[str, Any], subgraph: int) -> Array:
+        if 0 in details["shape"]:
+            dtype = np.dtype(details["dtype"])
+            return np.empty(details["shape"], object if dtype.kind == "S" else dtype)
+        array: Array = self._interpreter.get_tensor(details["index"], subgraph)
+        return array
+
+
+def _fed(array: Array) -> Array:
+    """The array as LiteRT reads it: of a single string without dimensions it takes the bytes."""
+    if array.ndim or not array.dtype.hasobject:
+        return array
+    string: bytes = array.item()
+    return np.ndarray((), f"S{len(string)}", string)
+
+
+class Interpreters:
+    """Up to `count` interpreters for the runs of any number of threads, until `close`.
+
+    `first` is one of them, and `make` makes another one.
+    """
+
+    def __init__(self, first: Model, make: Callable[[], Model], count: int) -> None:
+        self._make = make
+        self._idle = [first]
+        self._count = count
+        self._unmade = count - 1
+        self._closed = False
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def taken(self, timeout_ms: int) -> Iterator[Model]:
+        """An interpreter for the block.
+
+        Waits for one, and raises DeadlineExceeded after `timeout_ms` (0: no bound), Cancelled when
+        the call is cancelled before the block, and FailedPrecondition when closed.
+        """
+        model = self._take(timeout_ms)
+        try:
+            model = model or self._make()
+            yield model
+        finally:
+            with self._changed:
+                if model and not model.worn_out:
+                    self._idle.append(model)
+                else:
+                    self._unmade += 1
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        """Waits for runs in flight, then releases all interpreters."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: len(self._idle) + self._unmade == self._count)
+            self._idle.clear()
+            self._unmade = self._count
+
+    def _take(self, timeout_ms: int) -> Model | None:
+        """One that is idle; None if one has to be made."""
+        late = monotonic() + timeout_ms / 1000 if timeout_ms > 0 else inf
+        cancellation = Cancellation.current()
+        with self._changed:
+            while not self._idle and not self._unmade and not self._closed:
+                if cancellation and cancellation.cancelled:
+                    break
+                if monotonic() >= late:
+                    raise DeadlineExceeded(
+                        f"Timed out waiting for {self._count} other runs of the model"
+                    )
+                self._changed.wait(_LOOK_SECONDS)
+            if self._closed:
+                raise FailedPrecondition("Session has been closed.")
+            if cancellation and cancellation.cancelled:
+                raise Cancelled("The call was cancelled")
+            if self._idle:
+                return self._idle.pop()
+            self._unmade -= 1
+            return None

@@ -1,0 +1,86 @@
+"""Loads the `model.tflite` of a version's folder as a `Servable`."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import ai_edge_litert
+
+from lambda_serving.errors import FailedPrecondition, Unavailable
+from lambda_serving.servables import signature_defs
+from lambda_serving.servables.litert.compiled import MODEL_FILE, compiled_with
+from lambda_serving.servables.litert.interpreters import Interpreters, open_model
+from lambda_serving.servables.litert.model_file import FileSignature, read
+from lambda_serving.servables.litert.signature_function import SignatureFunction
+from lambda_serving.servables.litert.trial import try_in_child
+from lambda_serving.servables.problems import signature_problems
+from lambda_serving.servables.servable import Servable, Signature
+
+__all__ = ["load_tflite"]
+
+
+def load_tflite(folder: Path, interpreters: int, threads: int, *, files_stay: bool) -> Servable:
+    """The servable of `model.tflite` in a folder.
+
+    Up to so many `interpreters` run at once, each with so many `threads`. The file is first tried
+    in a process of its own, unless `lambda-serving compile` has run it with this version of LiteRT
+    and nobody can change it since (`files_stay`, and the file system is read-only).
+
+    Raises DataLoss for a damaged file, FailedPrecondition for one that cannot be served, and
+    Unavailable for one that cannot be read.
+    """
+    path = folder / MODEL_FILE
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise Unavailable(f"It cannot be read: {error.strerror}") from error
+    file = read(content)
+    if division := file.operations.division:
+        raise FailedPrecondition(
+            f"Its operation {division} divides integers, and LiteRT ends the process when it"
+            " divides the smallest one by -1. Serve the SavedModel instead"
+        )
+    source: str | bytes = content
+    if files_stay and _is_proven(folder):
+        source = os.fspath(path)  # stays mapped
+    else:
+        try_in_child(content)
+    make = partial(open_model, source, file, threads)
+    pool = Interpreters(make(), make, 1 if file.operations.keep_state else interpreters)
+    follows_shapes = file.operations.follow_shapes
+    signatures = _signatures(file.signatures)
+    uncallable = signature_defs.uncallable(file.definitions())
+    return Servable(
+        signatures,
+        {
+            name: SignatureFunction(each, pool, follows_shapes=follows_shapes)
+            for name, each in signatures.items()
+        },
+        definitions=file.definitions(),
+        uncallable=uncallable,
+        problems=signature_problems(signatures, uncallable),
+        close=pool.close,
+    )
+
+
+def _is_proven(folder: Path) -> bool:
+    """Whether this version of LiteRT has run the model, and nobody can have changed it since."""
+    read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
+    return bool(read_only) and compiled_with(folder) == ai_edge_litert.__version__
+
+
+def _signatures(file: Mapping[str, FileSignature]) -> dict[str, Signature]:
+    """The callable signatures, with inputs of any shape where the file declares none."""
+    found = signature_defs.signatures({name: each.definition for name, each in file.items()})
+    return {
+        name: replace(
+            signature,
+            inputs={
+                alias: replace(spec, shape=None) if alias in file[name].free else spec
+                for alias, spec in signature.inputs.items()
+            },
+        )
+        for name, signature in found.items()
+    }

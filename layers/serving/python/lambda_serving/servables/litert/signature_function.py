@@ -1,0 +1,86 @@
+"""Runs one signature of a LiteRT model, after checking that the inputs fit it.
+
+LiteRT takes inputs by their bytes: what does not fit has to be found before. The words are those of
+servables/tensorflow/predict_util.cc where it has any.
+"""
+
+from collections.abc import Sequence
+from time import perf_counter
+
+from lambda_serving.dtypes import Array, DType
+from lambda_serving.errors import DeadlineExceeded, InvalidArgument
+from lambda_serving.servables.litert.interpreters import Interpreters
+from lambda_serving.servables.quick_runs import Quickness
+from lambda_serving.servables.servable import Signature, TensorSpec
+
+__all__ = ["SignatureFunction"]
+
+_MOST_DIMENSIONS = 6
+"""XNNPACK's limit; LiteRT ends the process for many more."""
+_LARGEST = 2**31 - 1
+
+
+class SignatureFunction:
+    """Runs a signature with any free interpreter."""
+
+    def __init__(
+        self, signature: Signature, interpreters: Interpreters, *, follows_shapes: bool
+    ) -> None:
+        self._signature = signature
+        self._interpreters = interpreters
+        self._quickness = Quickness(follows_shapes=follows_shapes)
+
+    def is_quick(self, inputs: Sequence[Array]) -> bool:
+        return self._quickness.covers(inputs)
+
+    def __call__(self, inputs: Sequence[Array], timeout_ms: int) -> list[Array]:
+        """Arrays in the order of the signature's outputs, for arrays in the order of its inputs.
+
+        `timeout_ms` (0: no bound) limits the wait for an interpreter. LiteRT cannot stop a run, so
+        one that took longer fails only when it ends. Raises DeadlineExceeded then, and
+        InvalidArgument for inputs that do not fit the signature or the model.
+        """
+        signature, start = self._signature, perf_counter()
+        for position, array in enumerate(inputs):
+            _check(position, array, signature)
+        arrays = dict(zip(signature.inputs, inputs, strict=True))
+        with self._interpreters.taken(timeout_ms) as model:
+            begun = perf_counter()
+            outputs = model.run(signature.name, arrays)
+        ended = perf_counter()
+        self._quickness.record(inputs, ended - begun)
+        if 0 < timeout_ms < 1000 * (ended - start):
+            raise DeadlineExceeded(
+                f"Run took {1000 * (ended - start):.0f} ms, and {timeout_ms} ms were allowed"
+            )
+        return [outputs[name] for name in signature.outputs]
+
+
+def _check(position: int, array: Array, signature: Signature) -> None:
+    name, spec = list(signature.inputs.items())[position]
+    if (given := _dtype(array)) is not spec.dtype:
+        label = given.label if given else array.dtype
+        raise InvalidArgument(
+            f"Expects arg[{position}] to be {spec.dtype.label} but {label} is provided"
+        )
+    if not spec.allows(array.shape):
+        raise InvalidArgument(
+            f"Input {name!r} has the shape {list(array.shape)}, which does not fit"
+            f" {_declared(spec)}, the shape that the signature declares"
+        )
+    if array.ndim > _MOST_DIMENSIONS or max(array.shape, default=0) > _LARGEST:
+        raise InvalidArgument(
+            f"Input {name!r} has the shape {list(array.shape)}. LiteRT takes at most"
+            f" {_MOST_DIMENSIONS} dimensions, each of at most {_LARGEST}"
+        )
+
+
+def _dtype(array: Array) -> DType | None:
+    try:
+        return DType.of(array.dtype)
+    except KeyError:
+        return None
+
+
+def _declared(spec: TensorSpec) -> str:
+    return f"[{', '.join('any' if size is None else str(size) for size in spec.shape or ())}]"

@@ -1,0 +1,70 @@
+"""Converts SavedModels for LiteRT: `python build_tflite.py MODELS FOLDER`.
+
+`MODELS/<name>/<version>` becomes `FOLDER/<name>/<version>/model.tflite` for each model of the
+table below, with built-in operations alone. The tests run this in a process of its own, which
+imports TensorFlow.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+__all__ = ["MODELS"]
+
+_DEFAULT = ("serving_default",)
+_SIGNATURES = {
+    "half_plus_two/123": _DEFAULT,  # the others parse examples, for which LiteRT has no operation
+    "two_versions/1": _DEFAULT,
+    "two_versions/2": _DEFAULT,
+    "identity_float32/1": _DEFAULT,
+    "identity_int32/1": _DEFAULT,
+    "identity_int64/1": _DEFAULT,
+    "identity_int16/1": _DEFAULT,
+    "identity_int8/1": _DEFAULT,
+    "identity_uint8/1": _DEFAULT,
+    "identity_uint32/1": _DEFAULT,
+    "identity_bool/1": _DEFAULT,
+    "identity_string/1": _DEFAULT,
+    "identity_half/1": _DEFAULT,
+    "identity_bfloat16/1": _DEFAULT,
+    "identity_complex64/1": _DEFAULT,
+    "identity_float64/1": _DEFAULT,
+    "identity_uint64/1": _DEFAULT,
+    "identity_uint16/1": _DEFAULT,
+    "bytes_out/1": _DEFAULT,
+    "dense/1": _DEFAULT,
+    "multi/1": _DEFAULT,
+    "shapes/1": None,
+    "no_default/1": None,
+    "while_loop/1": None,
+}
+_GATHER = "gather/1"
+"""A model of our own, which fails for some values: row `i` of `x`."""
+
+MODELS = frozenset(name.partition("/")[0] for name in _SIGNATURES)
+"""The names of the models of the table."""
+
+
+def main() -> None:
+    """Convert every model of the table."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read while TensorFlow is imported
+    import tensorflow as tf  # by this program only, not by tests that import the table
+
+    models, out = Path(sys.argv[1]), Path(sys.argv[2])
+    for name, signatures in _SIGNATURES.items():
+        path = str(models / name)
+        _put(tf.lite.TFLiteConverter.from_saved_model(path, signature_keys=signatures), out / name)
+    rows = tf.TensorSpec([None, 4], tf.float32, "x"), tf.TensorSpec([None], tf.int32, "i")
+    gather = tf.function(lambda x, i: {"y": tf.gather(x, i)}, input_signature=rows)
+    functions = [gather.get_concrete_function()]
+    _put(tf.lite.TFLiteConverter.from_concrete_functions(functions, tf.Module()), out / _GATHER)
+
+
+def _put(converter: Any, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "model.tflite").write_bytes(converter.convert())
+
+
+if __name__ == "__main__":
+    main()
