@@ -59,13 +59,12 @@ def open_manager(
         warmed_up=metrics.warmed_up if metrics else None,
         files_stay=files_stay,
         shared=shared,
-        litert=LiteRT(
-            preferred=settings.prefer_tflite_model,
-            interpreters=settings.tflite_interpreters,
-            threads=settings.tensorflow_session_parallelism
-            or settings.tensorflow_intra_op_parallelism
-            or 1,
-        ),
+        litert=_litert(settings),
     )
     store = open_store({model.name: model.base_path for model in models}, downloads)
     return Manager(store, metrics.counting(loading) if metrics else loading)
+
+
+def _litert(settings: Settings) -> LiteRT:
+    threads = settings.tensorflow_session_parallelism or settings.tensorflow_intra_op_parallelism
+    return LiteRT(settings.prefer_tflite_model, settings.tflite_interpreters, threads or 1)

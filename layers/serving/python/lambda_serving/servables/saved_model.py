@@ -60,7 +60,8 @@ def load(
     replaces the servable before it is warmed up. `files_stay` promises that nobody changes files
     that this process cannot write, so that compiled weights may be mapped; otherwise `shared` is
     where processes share the weights they read. `litert` says whether `model.tflite` is served
-    instead. Problems that do not prevent loading are logged as warnings, with their fix.
+    instead. Problems that do not prevent loading are logged as warnings, with their fix. Long,
+    because all options are told here.
 
     Raises NotFound, DataLoss, InvalidArgument or another error that TensorFlow gives for the
     export, what `load_tflite` raises, and what a failing warm-up request raises.
@@ -68,11 +69,8 @@ def load(
     path, litert = Path(path), litert or LiteRT()
     by_litert = litert.serves(path)
     with _naming(MODEL_FILE if by_litert else "the SavedModel", path), ExitStack() as on_failure:
-        # a model needs one runtime only
         if by_litert:
-            from lambda_serving.servables.litert.load import load_tflite
-
-            servable = load_tflite(path, litert.interpreters, litert.threads, files_stay=files_stay)
+            servable = _open_tflite(path, litert, files_stay=files_stay)
         else:
             from lambda_serving.servables.tensorflow_model import open_saved_model
 
@@ -88,6 +86,12 @@ def load(
     for problem in servable.problems:
         _log.warning("%s: %s", path, problem)
     return servable
+
+
+def _open_tflite(path: Path, litert: LiteRT, *, files_stay: bool) -> Servable:
+    from lambda_serving.servables.litert.load import load_tflite  # a model needs one runtime only
+
+    return load_tflite(path, litert.interpreters, litert.threads, files_stay=files_stay)
 
 
 @contextmanager

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import ai_edge_litert
 
-from lambda_serving.errors import FailedPrecondition, Unavailable
+from lambda_serving.errors import FailedPrecondition
 from lambda_serving.servables import signature_defs
 from lambda_serving.servables.litert.compiled import MODEL_FILE, compiled_with
 from lambda_serving.servables.litert.interpreters import Interpreters, open_model
-from lambda_serving.servables.litert.model_file import FileSignature, read
+from lambda_serving.servables.litert.model_file import FileSignature, ModelFile, read
 from lambda_serving.servables.litert.signature_function import SignatureFunction
 from lambda_serving.servables.litert.trial import try_in_child
 from lambda_serving.servables.problems import signature_problems
@@ -29,19 +29,11 @@ def load_tflite(folder: Path, interpreters: int, threads: int, *, files_stay: bo
     and nobody can change it since (`files_stay`, and the file system is read-only).
 
     Raises DataLoss for a damaged file, FailedPrecondition for one that cannot be served, and
-    Unavailable for one that cannot be read.
+    OSError for one that cannot be read.
     """
     path = folder / MODEL_FILE
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise Unavailable(f"It cannot be read: {error.strerror}") from error
-    file = read(content)
-    if division := file.operations.division:
-        raise FailedPrecondition(
-            f"Its operation {division} divides integers, and LiteRT ends the process when it"
-            " divides the smallest one by -1. Serve the SavedModel instead"
-        )
+    content = path.read_bytes()
+    file = _servable_file(content)
     source: str | bytes = content
     if files_stay and _is_proven(folder):
         source = os.fspath(path)  # stays mapped
@@ -49,13 +41,13 @@ def load_tflite(folder: Path, interpreters: int, threads: int, *, files_stay: bo
         try_in_child(content)
     make = partial(open_model, source, file, threads)
     pool = Interpreters(make(), make, 1 if file.operations.keep_state else interpreters)
-    follows_shapes = file.operations.follow_shapes
     signatures = _signatures(file.signatures)
     uncallable = signature_defs.uncallable(file.definitions())
+    steady = file.operations.follow_shapes
     return Servable(
         signatures,
         {
-            name: SignatureFunction(each, pool, follows_shapes=follows_shapes)
+            name: SignatureFunction(each, pool, follows_shapes=steady)
             for name, each in signatures.items()
         },
         definitions=file.definitions(),
@@ -63,6 +55,17 @@ def load_tflite(folder: Path, interpreters: int, threads: int, *, files_stay: bo
         problems=signature_problems(signatures, uncallable),
         close=pool.close,
     )
+
+
+def _servable_file(content: bytes) -> ModelFile:
+    """What `read` returns; raises FailedPrecondition if requests could end the process."""
+    file = read(content)
+    if division := file.operations.division:
+        raise FailedPrecondition(
+            f"Its operation {division} divides integers, and LiteRT ends the process when it"
+            " divides the smallest one by -1. Serve the SavedModel instead"
+        )
+    return file
 
 
 def _is_proven(folder: Path) -> bool:
