@@ -60,8 +60,8 @@ def load(
     replaces the servable before it is warmed up. `files_stay` promises that nobody changes files
     that this process cannot write, so that compiled weights may be mapped; otherwise `shared` is
     where processes share the weights they read. `litert` says whether `model.tflite` is served
-    instead. Problems that do not prevent loading are logged as warnings, with their fix. Long,
-    because all options are told here.
+    instead. Problems that do not prevent loading are logged as warnings, with their fix.
+    Long, because all options are told here.
 
     Raises NotFound, DataLoss, InvalidArgument or another error that TensorFlow gives for the
     export, what `load_tflite` raises, and what a failing warm-up request raises.
