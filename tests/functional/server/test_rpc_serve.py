@@ -143,11 +143,11 @@ def test_socket_path_that_is_of_no_use_is_told(tmp_path: Path) -> None:
     file.touch()
     said = [_refusal("--port=0", f"--grpc_socket_path={path}") for path in (file, file / "x")]
     assert said == [
-        f"Error: --grpc_socket_path {file} is there already and is no socket. Choose another path",
-        f"Error: The folder of --grpc_socket_path {file / 'x'} is not there. Make it",
+        f"Error: --grpc_socket_path {file} exists and is not a socket. Choose another path",
+        f"Error: The folder of --grpc_socket_path {file / 'x'} does not exist. Create it",
     ]
     long = tmp_path / ("s" * 108)
-    assert "bytes, and 107 are what an address has room for" in _refusal(
+    assert "bytes; a socket's address has room for 107" in _refusal(
         "--port=0", f"--grpc_socket_path={long}"
     )
     assert list(tmp_path.iterdir()) == [file]

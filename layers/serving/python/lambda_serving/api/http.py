@@ -66,7 +66,7 @@ def cors(methods: bytes, headers: bytes) -> tuple[Header, ...]:
 
 
 def request_id_of(scope: Scope) -> str:
-    """The id that the client gave in `x-request-id`, a new one if it gave none that is sane."""
+    """The id that the client gave in `x-request-id`; a new one if it gave none that is valid."""
     return request_id(header(scope, _REQUEST_ID).decode("latin-1"))
 
 

@@ -74,11 +74,7 @@ class Threads:
         self._canceller.shutdown()
 
     async def call(
-        self,
-        model: str,
-        work: Callable[[], _Result],
-        deadline: Deadline,
-        gone: Gone | None = None,
+        self, model: str, work: Callable[[], _Result], deadline: Deadline, gone: Gone | None = None
     ) -> _Result:
         """What `work` for this model returns or raises, in a thread.
 

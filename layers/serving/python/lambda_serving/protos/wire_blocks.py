@@ -103,10 +103,7 @@ def _block(body: bytes, start: int, end: int) -> Fields | None:
         return None
     kinds = tags[begins] & 7
     return Fields(
-        tags[begins] >> 3,
-        kinds,
-        begins + start + 1 + (kinds == LENGTH),
-        after[begins] + start,
+        tags[begins] >> 3, kinds, begins + start + 1 + (kinds == LENGTH), after[begins] + start
     )
 
 

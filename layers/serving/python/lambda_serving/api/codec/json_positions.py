@@ -4,12 +4,11 @@ import numpy as np
 
 from lambda_serving.dtypes import Array
 
-__all__ = ["CLOSING", "COMMA", "OPENING", "deepest", "marks", "steps"]
+__all__ = ["OPENING", "deepest", "marks", "steps"]
 
-_BLOCK = 2**17
-OPENING, CLOSING, COMMA, _QUOTE = 1, 2, 4, 8
+OPENING, _CLOSING, _COMMA, _QUOTE = 1, 2, 4, 8
 _KINDS = bytearray(256)
-for _marks, _kind in ((b"[{", OPENING), (b"]}", CLOSING), (b",", COMMA), (b'"', _QUOTE)):
+for _marks, _kind in ((b"[{", OPENING), (b"]}", _CLOSING), (b",", _COMMA), (b'"', _QUOTE)):
     for _mark in _marks:
         _KINDS[_mark] = _kind
 
@@ -35,7 +34,7 @@ def marks(text: bytes) -> tuple[Array, Array]:
 def steps(kinds: Array) -> Array:
     """How many brackets each mark opens: 1, 0 or -1."""
     step: Array = (kinds == OPENING).astype(np.int8)
-    step -= kinds == CLOSING
+    step -= kinds == _CLOSING
     return step
 
 

@@ -58,22 +58,13 @@ def _arrays_of(
     named: bool,
 ) -> dict[str, Array] | None:
     """The arrays of some instances; None if one is wrong, or differs from the first instance."""
-    if _is_named(block[0]) != named:
-        return None
-    arrays = _arrays(block, inputs)
-    if arrays and shapes and shapes != {name: each.shape[1:] for name, each in arrays.items()}:
-        return None
-    return arrays
-
-
-def _arrays(instances: list[Json], inputs: Mapping[str, TensorSpec]) -> dict[str, Array] | None:
-    columns = _columns(instances, inputs)
+    columns = _columns(block, inputs) if _is_named(block[0]) == named else None
     if columns is None:
         return None
     arrays = {}
     for name, column in columns.items():
         array = values.array_or_none(column, inputs[name].dtype)
-        if array is None:
+        if array is None or (shapes and shapes[name] != array.shape[1:]):
             return None
         arrays[name] = array
     return arrays

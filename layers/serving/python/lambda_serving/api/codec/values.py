@@ -18,16 +18,7 @@ from lambda_serving.api.codec.json_reader import Json
 from lambda_serving.dtypes import MOST_DIMENSIONS, Array, DType
 from lambda_serving.errors import InvalidArgument, ServingError, Unimplemented
 
-__all__ = [
-    "WIDE",
-    "array",
-    "array_or_none",
-    "check",
-    "is_base64",
-    "narrow",
-    "shape",
-    "string",
-]
+__all__ = ["WIDE", "array", "array_or_none", "check", "is_base64", "narrow", "shape", "string"]
 
 _FLOATS = (DType.FLOAT, DType.DOUBLE, DType.HALF, DType.BFLOAT16)
 _SLICE = 2**16

@@ -35,7 +35,7 @@ def create_app(
     `observers` are told of all calls below `/v1/`.
     """
     observers = Observers() if observers is None else observers
-    return Application(manager, settings, threads, observers)
+    return Application(manager, Serving(manager, settings, threads, observers))
 
 
 class Application:
@@ -46,15 +46,9 @@ class Application:
     on Lambda is never asked for a page.
     """
 
-    def __init__(
-        self,
-        manager: Manager,
-        settings: Settings,
-        threads: Threads | None,
-        observers: Observers,
-    ) -> None:
+    def __init__(self, manager: Manager, serving: Serving) -> None:
         self._manager = manager
-        self._serving = Serving(manager, settings, threads, observers)
+        self._serving = serving
 
     @cached_property
     def pages(self) -> "FastAPI":

@@ -10,11 +10,7 @@ from lambda_serving.servables.servable import Servable, Signature, TensorSpec
 __all__ = ["paths"]
 
 _JSON = "application/json"
-_ERROR = {
-    "type": "object",
-    "properties": {"error": {"type": "string"}},
-    "required": ["error"],
-}
+_ERROR = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
 _LARGEST_EXAMPLE = 1024  # elements; the example of a larger tensor is shorter
 
 
@@ -60,11 +56,7 @@ _PREDICTIONS = {
         {"type": "object", "properties": {"outputs": {}}, "required": ["outputs"]},
     ]
 }
-_RESULTS = {
-    "type": "object",
-    "properties": {"results": {"type": "array"}},
-    "required": ["results"],
-}
+_RESULTS = {"type": "object", "properties": {"results": {"type": "array"}}, "required": ["results"]}
 
 
 def _parameter(name: str, example: object) -> dict[str, Any]:
@@ -87,10 +79,7 @@ def _responses(schema: Any) -> dict[str, Any]:
     }
     answers: dict[str, Any] = {"200": {"description": "OK", "content": {_JSON: {"schema": schema}}}}
     for status, description in statuses.items():
-        answers[status] = {
-            "description": description,
-            "content": {_JSON: {"schema": _ERROR}},
-        }
+        answers[status] = {"description": description, "content": {_JSON: {"schema": _ERROR}}}
     return answers
 
 

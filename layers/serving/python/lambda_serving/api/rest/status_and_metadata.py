@@ -15,10 +15,7 @@ def status(statuses: Sequence[VersionStatus]) -> bytes:
         {
             "version": str(status.version),
             "state": status.state.value,
-            "status": {
-                "error_code": status.error_code,
-                "error_message": str(status.error or ""),
-            },
+            "status": {"error_code": status.error_code, "error_message": str(status.error or "")},
         }
         for status in statuses
     ]

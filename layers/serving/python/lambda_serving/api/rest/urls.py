@@ -31,6 +31,9 @@ class Verb(Enum):
     STATUS = "status"
 
 
+_VERBS: dict[str | None, Verb] = {verb.value: verb for verb in Verb}
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """A request that the grammar knows."""
@@ -58,5 +61,5 @@ def parse(method: str, target: str) -> Call:
 def _verb(method: str, text: str | None) -> Verb | None:
     """Only words in lower case count; a GET with any other spelling is a status call."""
     if method == "GET":
-        return Verb.METADATA if text == Verb.METADATA.value else Verb.STATUS
-    return next((verb for verb in Verb if verb.value == text), None)
+        return Verb.METADATA if text == "metadata" else Verb.STATUS
+    return _VERBS.get(text)

@@ -42,11 +42,7 @@ class Serving:
     """
 
     def __init__(
-        self,
-        manager: Manager,
-        settings: Settings,
-        threads: Threads | None,
-        observers: Observers,
+        self, manager: Manager, settings: Settings, threads: Threads | None, observers: Observers
     ) -> None:
         self._manager = manager
         self._settings = settings

@@ -10,7 +10,7 @@ Source: grpc/grpc, doc/PROTOCOL-WEB.md.
 import binascii
 import re
 import struct
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
@@ -29,14 +29,9 @@ from lambda_serving.api.rpc.services import Circumstances, Services, timeout_ms
 from lambda_serving.call_record import Observers
 from lambda_serving.config.server_flags import Settings
 from lambda_serving.core.basic_manager import Manager
-from lambda_serving.errors import (
-    InvalidArgument,
-    PayloadTooLarge,
-    ServingError,
-    Unimplemented,
-)
+from lambda_serving.errors import InvalidArgument, PayloadTooLarge, ServingError, Unimplemented
 
-__all__ = ["Web", "create_web"]
+__all__ = ["Web"]
 
 _BINARY, _TEXT = b"application/grpc-web", b"application/grpc-web-text"
 _TYPES = {form + suffix for form in (_BINARY, _TEXT) for suffix in (b"", b"+proto")}
@@ -48,49 +43,31 @@ _TIMEOUT = re.compile(rb"(\d{1,8})([HMSmun])")
 _SECONDS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _CORS = http.cors(b"POST", b"content-type, grpc-timeout, x-grpc-web, x-user-agent")
 
-Web = Callable[[Address, Scope, Receive, Send], Awaitable[None]]
-"""An ASGI application that also takes the address of the method that is called."""
 
+class Web:
+    """Answers the methods as an ASGI application that also takes the method's address.
 
-def create_web(
-    manager: Manager,
-    settings: Settings,
-    threads: Threads | None,
-    observers: Observers | None = None,
-    *,
-    max_answer: int | None = None,
-    timeout_ms: int | None = None,
-) -> Web:
-    """The application that answers the methods; request bodies have the limits of the REST API.
-
-    `max_answer` is the most bytes in the frames of an answer. `timeout_ms` replaces
-    `grpc_timeout_in_ms`; 0 is no limit. Models cannot be replaced this way, because a page in a
-    browser may be able to call it.
+    Request bodies have the limits of the REST API. `max_answer` is the most bytes in the frames of
+    an answer. `timeout_ms` replaces `grpc_timeout_in_ms`; 0 is no limit. Models cannot be replaced
+    this way, because a page in a browser may be able to call it.
     """
-    if timeout_ms is not None:
-        settings = replace(settings, grpc_timeout_in_ms=timeout_ms)
-    return _Web(
-        Services(manager, settings, threads, observers=observers),
-        threads,
-        settings.rest_api_max_body_bytes,
-        _CORS if settings.rest_api_enable_cors_support else (),
-        max_answer,
-    )
 
-
-class _Web:
     def __init__(
         self,
-        services: Services,
+        manager: Manager,
+        settings: Settings,
         threads: Threads | None,
-        max_body: int,
-        headers: Sequence[Header],
-        max_answer: int | None,
+        observers: Observers | None = None,
+        *,
+        max_answer: int | None = None,
+        timeout_ms: int | None = None,
     ) -> None:
-        self._services = services
+        if timeout_ms is not None:
+            settings = replace(settings, grpc_timeout_in_ms=timeout_ms)
+        self._services = Services(manager, settings, threads, observers=observers)
         self._threads = threads
-        self._max_body = max_body
-        self._headers = headers
+        self._max_body = settings.rest_api_max_body_bytes
+        self._headers: Sequence[Header] = _CORS if settings.rest_api_enable_cors_support else ()
         self._max_answer = max_answer
 
     async def __call__(self, address: Address, scope: Scope, receive: Receive, send: Send) -> None:

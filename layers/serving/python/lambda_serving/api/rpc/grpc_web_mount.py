@@ -30,15 +30,15 @@ def with_grpc_web(
     """An application that answers gRPC-Web calls, and passes all others to `app`.
 
     Calls run in `threads`, or without them in the caller's thread. `max_answer` and `timeout_ms`
-    are those of `create_web`. The first call imports what calls need, because few functions and
+    are those of `Web`. The first call imports what calls need, because few functions and
     servers ever get one.
     """
 
     @cache
     def web() -> "Web":
-        from lambda_serving.api.rpc.grpc_web import create_web
+        from lambda_serving.api.rpc.grpc_web import Web
 
-        return create_web(
+        return Web(
             manager, settings, threads, observers, max_answer=max_answer, timeout_ms=timeout_ms
         )
 

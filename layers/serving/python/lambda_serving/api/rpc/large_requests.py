@@ -15,14 +15,7 @@ from typing import Any
 import numpy as np
 
 from lambda_serving.errors import InvalidArgument
-from lambda_serving.protos.wire import (
-    LENGTH,
-    ONE_BYTE,
-    Field,
-    Malformed,
-    fields,
-    head,
-)
+from lambda_serving.protos.wire import LENGTH, ONE_BYTE, Field, Malformed, fields, head
 from lambda_serving.protos.wire_blocks import Fields, parts
 
 __all__ = ["read"]

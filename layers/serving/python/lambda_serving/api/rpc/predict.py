@@ -25,11 +25,7 @@ _DTYPES = set(DType) - {DType.INVALID}
 
 
 def prediction(
-    loaded: Loaded,
-    request: Any,
-    *,
-    admit: Callable[[int], None],
-    as_content: bool,
+    loaded: Loaded, request: Any, *, admit: Callable[[int], None], as_content: bool
 ) -> Run[bytes]:
     """The run that a request asks for, whose result is a serialized `PredictResponse`.
 

@@ -20,14 +20,7 @@ from lambda_serving.errors import Code, InvalidArgument, ResourceExhausted, Unim
 from lambda_serving.model_spec import ModelSpec
 from lambda_serving.servables.inference import Run
 
-__all__ = [
-    "Circumstances",
-    "Counters",
-    "Reload",
-    "Services",
-    "no_reload",
-    "timeout_ms",
-]
+__all__ = ["Circumstances", "Counters", "Reload", "Services", "no_reload", "timeout_ms"]
 
 _ALL_MESSAGES = 256 * 2**20  # bytes of all messages at once,
 _LARGEST_MESSAGES = 4  # or so many of the largest, if that is more
@@ -162,12 +155,7 @@ class Services:
         return observed and self._settings.access_log
 
     async def _answer(
-        self,
-        path: str,
-        method: _Method,
-        body: bytes,
-        how: Circumstances,
-        record: CallRecord,
+        self, path: str, method: _Method, body: bytes, how: Circumstances, record: CallRecord
     ) -> Reply:
         deadline = Deadline.after(self._settings.grpc_timeout_in_ms, *how.timeouts_ms)
         place = Place(self._threads, _NO_MODEL, deadline, how.gone)
@@ -209,8 +197,12 @@ class Services:
         self, call: _Call, infer: Callable[[Loaded, Any, Callable[[int], None]], Run[Any]]
     ) -> bytes:
         """A context may be repeated for each of many examples, so such a message is not small."""
+
+        def run_of(loaded: Loaded, admit: Callable[[int], None]) -> Run[bytes]:
+            return infer(loaded, call.request, admit).then(serialized)
+
         few = call.small and not call.request.input.example_list_with_context.HasField("context")
-        return await self._run(call, partial(_examples, infer, call), small=few)
+        return await self._run(call, run_of, small=few)
 
     async def _run(
         self,
@@ -273,15 +265,6 @@ def _too_many(limit: int) -> ResourceExhausted:
     return ResourceExhausted(
         f"The messages of all calls at once are over {limit} bytes. Try again later"
     )
-
-
-def _examples(
-    infer: Callable[[Loaded, Any, Callable[[int], None]], Run[Any]],
-    call: _Call,
-    loaded: Loaded,
-    admit: Callable[[int], None],
-) -> Run[bytes]:
-    return infer(loaded, call.request, admit).then(serialized)
 
 
 def _model(request: Any) -> str:

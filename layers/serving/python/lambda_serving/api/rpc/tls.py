@@ -58,9 +58,8 @@ def _check(config: Any, path: str) -> None:
         cert.write_text(config.server_cert, encoding="utf-8")
         key.write_text(config.server_key, encoding="utf-8")
         try:
-            context.load_cert_chain(
-                cert, key, password=lambda: b""
-            )  # or it would ask at the terminal
+            # without a password, it would ask for one at the terminal
+            context.load_cert_chain(cert, key, password=lambda: b"")
         except ssl.SSLError as error:
             raise InvalidArgument(
                 f"server_key in the config file {path} is not the key of server_cert, in PEM and"

@@ -1,7 +1,7 @@
 """The path of a UNIX socket, handed over from one server to the next without a gap.
 
-gRPC removes a socket before it binds the path, so that nobody listens for a moment. When it stops,
-it removes whatever is there, even the socket of the server that took the path over (gRPC core,
+gRPC removes a socket before it binds the path, so for a moment nobody listens. When it stops, it
+removes whatever is there, even the socket of the server that took the path over (gRPC core,
 tcp_server_posix.cc). Here it binds a path of its own, which is then renamed.
 """
 
@@ -52,16 +52,16 @@ def taken(path: Path) -> Iterator[Taking]:
     socket, Unavailable if the path is too long.
     """
     if not path.parent.is_dir():
-        raise NotFound(f"The folder of --grpc_socket_path {path} is not there. Make it")
+        raise NotFound(f"The folder of --grpc_socket_path {path} does not exist. Create it")
     if path.exists() and not path.is_socket():
         raise AlreadyExists(
-            f"--grpc_socket_path {path} is there already and is no socket. Choose another path"
+            f"--grpc_socket_path {path} exists and is not a socket. Choose another path"
         )
     taking = Taking(path)
     if len(longest := max(map(os.fsencode, (path, taking.unbound)), key=len)) > _LONGEST:
         raise Unavailable(
-            f"--grpc_socket_path {path} takes {len(longest)} bytes, and {_LONGEST} are what an"
-            " address has room for. Choose a shorter one"
+            f"--grpc_socket_path {path} takes {len(longest)} bytes; a socket's address has room for"
+            f" {_LONGEST}. Choose a shorter path"
         )
     try:
         yield taking
