@@ -1,4 +1,4 @@
-"""`lambda-serving batch`, as a user runs it, on folders and on buckets of moto's server."""
+"""`lambda-serving batch` on folders and on buckets of moto's server."""
 
 import json
 import os
@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 
 from lambda_serving import protos
+from lambda_serving.cli.batch import batch
+from support import commands
 from support.server_process import COMMAND, MNIST
 from support.terminal import on_a_terminal
 
@@ -51,16 +53,23 @@ class _Place:
         return Path(self.address, name).exists()
 
     def run(self, *arguments: object, **environment: str) -> _Said:
+        """In this process."""
+        settings = {**self.environment, **environment}
+        removed = dict.fromkeys(os.environ.keys() - _environment(settings).keys())
+        said = commands.run(batch, [*map(str, arguments)], {**removed, **_environment(settings)})
+        return _with_errors(*said)
+
+    def run_apart(self, *arguments: object) -> _Said:
+        """In a process of its own."""
         ended = subprocess.run(
             [COMMAND, "batch", *map(str, arguments)],
             capture_output=True,
             text=True,
             timeout=300,
             check=False,
-            env=_environment({**self.environment, **environment}),
+            env=_environment(self.environment),
         )
-        errors = [line for line in ended.stderr.splitlines() if line.startswith("Error")]
-        return ended.returncode, ended.stdout, "\n".join(errors)
+        return _with_errors(ended.returncode, ended.stdout, ended.stderr)
 
     def predict(self, model: Path, names: str, *flags: object, **environment: str) -> _Said:
         """From the folder `in` to the folder `out`."""
@@ -90,6 +99,12 @@ class _Bucket(_Place):
             )["Body"].read()
             for entry in listed.get("Contents", [])
         }
+
+
+def _with_errors(code: int, said: str, errors: str) -> _Said:
+    """With the lines of errors alone, as TensorFlow may say something, too."""
+    lines = [line for line in errors.splitlines() if line.startswith("Error")]
+    return code, said, "\n".join(lines)
 
 
 def _environment(environment: dict[str, str]) -> dict[str, str]:
@@ -309,7 +324,7 @@ def test_a_killed_job_goes_on_and_makes_the_same(place: _Place, models_dir: Path
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
     assert not place.has("killed/5.jsonl.done.json")
-    code, said, _ = place.run(*command[2:])
+    code, said, _ = place.run_apart(*command[2:])
     assert (code, "0.jsonl.jsonl (done before)" in said) == (0, True)
     assert place.predict(models_dir / "half_plus_two", "*")[0] == 0
     killed = place.files("killed")
@@ -328,7 +343,7 @@ def test_the_command_of_the_job_definition_is_one(folder: _Place, models_dir: Pa
     }
     verb, *arguments = re.findall(r"- (.*)", block)
     folder.write("in/a.jsonl", _lines(1.0))
-    code, _, _ = folder.run(*(given.get(argument, argument) for argument in arguments))
+    code, _, _ = folder.run_apart(*(given.get(argument, argument) for argument in arguments))
     assert (verb, code) == ("batch", 0)
     assert folder.files("out")["a.jsonl.jsonl"] == b"2.5\n"
 
@@ -467,7 +482,7 @@ def test_models_in_buckets_are_fetched(
             place.write(f"models/{name}", path.read_bytes())
     place.write("in/a.jsonl", _lines(2.0))
     where = ("--input", f"{place.address}/in/*", "--output", f"{place.address}/out")
-    assert place.run(f"{place.address}/{model}", *where)[0] == 0
+    assert place.run_apart(f"{place.address}/{model}", *where)[0] == 0
     assert place.files("out")["a.jsonl.jsonl"] == b"4.0\n"
 
 

@@ -11,7 +11,10 @@ from tempfile import gettempdir
 import pytest
 
 from lambda_serving import protos
+from lambda_serving.cli.inspect import inspect
+from lambda_serving.cli.predict import predict
 from lambda_serving.release.golden import read
+from support import commands
 from support.server_process import COMMAND, MNIST, running
 
 
@@ -21,7 +24,11 @@ def url(models_dir: Path) -> Iterator[str]:
         yield url
 
 
-def _run(*arguments: str | Path, stdin: str = "") -> tuple[int, str, str]:
+_ENVIRONMENT = {"COLUMNS": "200", "XDG_CACHE_HOME": gettempdir()}
+
+
+def _run_apart(*arguments: str | Path, stdin: str = "") -> tuple[int, str, str]:
+    """In a process of its own."""
     ended = subprocess.run(
         [COMMAND, *arguments],
         input=stdin,
@@ -29,19 +36,27 @@ def _run(*arguments: str | Path, stdin: str = "") -> tuple[int, str, str]:
         text=True,
         timeout=300,
         check=False,
-        env={**os.environ, "COLUMNS": "200", "XDG_CACHE_HOME": gettempdir()},
+        env={**os.environ, **_ENVIRONMENT},
     )
     return ended.returncode, ended.stdout, ended.stderr
+
+
+def _predict(*arguments: str) -> tuple[int, str, str]:
+    return commands.run(predict, arguments, _ENVIRONMENT)
+
+
+def _inspect(*arguments: str | Path) -> tuple[int, str, str]:
+    return commands.run(inspect, [*map(str, arguments)], _ENVIRONMENT)
 
 
 def test_predict_takes_rows_a_body_a_file_or_standard_input(url: str, tmp_path: Path) -> None:
     body = '{"instances": [2.0]}'
     (tmp_path / "body.json").write_text(body)
     answers = [
-        _run("predict", "two", "[2.0]", "--url", url),
-        _run("predict", "two", body, "--url", url),
-        _run("predict", "two", f"@{tmp_path}/body.json", "--url", url),
-        _run("predict", "two", "--url", url, "--version", "2", stdin=body),
+        _predict("two", "[2.0]", "--url", url),
+        _predict("two", body, "--url", url),
+        _predict("two", f"@{tmp_path}/body.json", "--url", url),
+        _run_apart("predict", "two", "--url", url, "--version", "2", stdin=body),
     ]
     assert [(code, json.loads(said)) for code, said, _ in answers] == [
         (0, {"predictions": [4.0]})
@@ -49,7 +64,7 @@ def test_predict_takes_rows_a_body_a_file_or_standard_input(url: str, tmp_path: 
 
 
 def test_predict_prints_golden_pairs_that_a_push_takes(url: str) -> None:
-    code, said, _ = _run("predict", "two", "[2.0, 4.0]", "--url", url, "--golden")
+    code, said, _ = _predict("two", "[2.0, 4.0]", "--url", url, "--golden")
     [pair] = read(said.encode(), "standard output")
     assert (code, pair.request) == (0, '{"instances": [2.0, 4.0]}')
     assert pair.response == {"predictions": [4.0, 5.0]}
@@ -70,25 +85,25 @@ def test_predict_prints_golden_pairs_that_a_push_takes(url: str) -> None:
 def test_predict_tells_what_went_wrong(
     url: str, arguments: list[str], code: int, reason: str
 ) -> None:
-    got, _, said = _run("predict", "--url", url, *arguments)
+    got, _, said = _predict("--url", url, *arguments)
     assert (got, "Traceback" in said) == (code, False)
     assert reason in said
 
 
 def test_predict_without_a_server_says_so() -> None:
-    code, _, said = _run("predict", "two", "[1.0]", "--url", "http://127.0.0.1:9")
+    code, _, said = _predict("two", "[1.0]", "--url", "http://127.0.0.1:9")
     assert code == 1
     assert "Error: Could not reach http://127.0.0.1:9/v1/models/two:predict: " in said
     assert "Is the server running?" in said
 
 
 def test_inspect_shows_signatures_of_every_version_and_problems() -> None:
-    code, said, _ = _run("inspect", MNIST / "saved")
+    code, said, _ = _inspect(MNIST / "saved")
     assert code == 0
     assert "serving_default" in said
     assert "[n, 28, 28, 1]" in said
     assert "Problem" not in said
-    code, said, _ = _run("inspect", MNIST / "saved_with_signature/1")
+    code, said, _ = _run_apart("inspect", MNIST / "saved_with_signature/1")
     assert code == 0
     assert "TensorFlow Serving cannot serve this export" in said
     assert "every request must name its signature ('call')" in said
@@ -138,7 +153,7 @@ def test_inspect_prints_names_whole_and_as_they_are(strange: Path, columns: str 
 
 
 def test_inspect_prints_json(strange: Path) -> None:
-    code, said, _ = _run("inspect", strange, "--saved_model_tags=cpu,eval", "--json")
+    code, said, _ = _inspect(strange, "--saved_model_tags=cpu,eval", "--json")
     [version] = json.loads(said)["versions"]
     assert (code, sorted(version)) == (0, ["bytes", "error", "path", "problems", "signatures"])
     assert (version["path"], version["error"], version["problems"]) == (str(strange), None, [])
@@ -163,7 +178,7 @@ def test_inspect_shows_the_versions_that_load_and_fails_for_the_others(
     (tmp_path / "2").mkdir()
     (tmp_path / "2" / "saved_model.pb").write_bytes(b"\xff")
     for arguments in ([], ["--json"]):
-        code, said, errors = _run("inspect", tmp_path, *arguments)
+        code, said, errors = _inspect(tmp_path, *arguments)
         assert (code, "serving_default" in said, "Traceback" in errors) == (1, True, False)
         assert "Read less bytes" in (said if arguments else errors)
     loaded, failed = json.loads(said)["versions"]
@@ -171,13 +186,13 @@ def test_inspect_shows_the_versions_that_load_and_fails_for_the_others(
 
 
 def test_inspect_names_the_tags_there_are(strange: Path) -> None:
-    code, _, said = _run("inspect", strange)
+    code, _, said = _inspect(strange)
     assert code == 1
     assert said.endswith(" Its tags are cpu,eval: name them in --saved_model_tags\n")
 
 
 def test_inspect_takes_op_libraries() -> None:
-    code, _, said = _run("inspect", MNIST / "saved", "--op_libraries=/nowhere.so")
+    code, _, said = _inspect(MNIST / "saved", "--op_libraries=/nowhere.so")
     assert (code, "Could not load op library /nowhere.so" in said) == (1, True)
 
 
@@ -195,13 +210,13 @@ def test_every_command_says_what_to_do_with_another_format(
     tmp_path: Path, command: list[str]
 ) -> None:
     (tmp_path / "digits.keras").touch()
-    code, _, said = _run(*(part.format(tmp_path / "digits.keras") for part in command))
+    code, _, said = _run_apart(*(part.format(tmp_path / "digits.keras") for part in command))
     assert (code, "Traceback" in said) == (1, False)
     assert f"{tmp_path}/digits.keras is a model in Keras's own format. Export it" in said
 
 
 def test_inspect_names_a_batch_size_that_is_baked_in(models_dir: Path) -> None:
-    code, said, _ = _run("inspect", models_dir / "keras3_sequential_fixed_batch")
+    code, said, _ = _inspect(models_dir / "keras3_sequential_fixed_batch")
     assert code == 0
     assert "takes only 5 rows" in said
     assert "model.export(path)" in said
@@ -220,7 +235,7 @@ def test_inspect_of_no_saved_model_says_what_is_there(
 ) -> None:
     for name in files:
         (tmp_path / name).touch()
-    code, _, said = _run("inspect", tmp_path)
+    code, _, said = _inspect(tmp_path)
     assert code == 1
     assert said.splitlines()[-1].startswith("Error: ")  # TensorFlow greets some processors first
     assert reason in said
