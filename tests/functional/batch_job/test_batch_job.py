@@ -314,7 +314,7 @@ def test_what_is_done_is_not_done_again_unless_something_changed(
 
 def test_a_killed_job_goes_on_and_makes_the_same(place: _Place, models_dir: Path) -> None:
     for number in range(6):
-        place.write(f"in/{number}.jsonl", _lines(*range(number, 20_000)))
+        place.write(f"in/{number}.jsonl", _lines(*range(number, 10_000)))
     names = ("--input", f"{place.address}/in/*", "--output", f"{place.address}/killed")
     command: list[str | Path] = [COMMAND, "batch", models_dir / "half_plus_two", *names]
     environment = _environment(place.environment)
