@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, settings
 import lambda_serving
 from lambda_serving.compile.compiler import compile_saved_model
 from lambda_serving.compile.freezer import Freezer
-from lambda_serving.compile.timing import Rounds
+from lambda_serving.compile.timing import Race
 from support.server_process import MNIST
 
 _LIBRARY = Path(lambda_serving.__file__).parent
@@ -109,8 +109,7 @@ def _compile(models: Path, out: Path, exports: Sequence[Path]) -> None:
                 export_dir,
                 out / export_dir.relative_to(models),
                 cache=models.parent,
-                rounds=Rounds(1, 1),
-                slower=lambda _: False,
+                race=Race(1, 1, lambda _: False),
                 freezer=freezer,
             )
 

@@ -17,7 +17,8 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # read while TensorFlow is imported
 
 import tensorflow as tf
 
-from lambda_serving.compile.freezer_process import NotCompilable, compiled_graph
+from lambda_serving.compile import NotCompilable
+from lambda_serving.compile.compiled_graph import compiled_graph
 
 _FLOATS = tf.TensorSpec([None], tf.float32, "x")
 _WORDS = tf.TensorSpec([None], tf.string, "x")

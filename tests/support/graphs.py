@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from lambda_serving import protos
-from lambda_serving.compile.graphs import add_constant
+from lambda_serving.compile.graph_edits import add_constant
 from lambda_serving.dtypes import Array, DType
 
-__all__ = ["add", "constants", "graph", "node", "save"]
+__all__ = ["add", "constants", "graph", "node", "save", "words"]
 
 
 def graph() -> Any:
@@ -38,6 +38,16 @@ def constants(to: Any, **values: Any) -> None:
     for name, value in values.items():
         array: Array = value if isinstance(value, np.ndarray) else np.array(value, np.float32)
         add_constant(to, name, array)
+
+
+def words(to: Any, name: str, *values: bytes) -> str:
+    """A `Const` node of strings; returns its name."""
+    made = add(to, "Const", name, dtype=DType.STRING)
+    tensor = made.attr["value"].tensor
+    tensor.dtype = DType.STRING
+    tensor.tensor_shape.dim.add(size=len(values))
+    tensor.string_val.extend(values)
+    return name
 
 
 def node(of: Any, name: str) -> Any:

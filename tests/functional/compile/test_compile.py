@@ -18,11 +18,11 @@ import psutil
 import pytest
 
 from lambda_serving import protos
+from lambda_serving.compile import NotCompilable
 from lambda_serving.compile.compiler import compile_saved_model
 from lambda_serving.compile.freezer import Freezer
-from lambda_serving.compile.graphs import NotCompilable
 from lambda_serving.compile.report import report_path
-from lambda_serving.compile.timing import Rounds
+from lambda_serving.compile.timing import Race
 from lambda_serving.dtypes import Array
 from lambda_serving.errors import (
     AlreadyExists,
@@ -136,8 +136,7 @@ def test_same_export_compiles_to_the_same_bytes(
     compile_saved_model(
         models_dir / model / "1",
         tmp_path / "1",
-        rounds=Rounds(1, 1),
-        slower=lambda _: False,
+        race=Race(1, 1, lambda _: False),
         freezer=freezer,
     )
     assert _files(tmp_path / "1") == _files(compiled_dir / model / "1")
@@ -264,7 +263,7 @@ _FREEZE_LITTLE = """
 import sys
 from pathlib import Path
 
-from lambda_serving.compile.freezer_process import compiled_graph
+from lambda_serving.compile.compiled_graph import compiled_graph
 
 print(compiled_graph(Path(sys.argv[1]), Path(sys.argv[2]), ["serve"], most_constant_bytes=30))
 """
@@ -488,24 +487,28 @@ def test_command_compiles_every_version_of_a_base_path(models_dir: Path, tmp_pat
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 0
     for version, answer in (("1", 3.0), ("2", 4.0)):
-        assert f"{tmp_path}/out/{version}: compiled in " in said
         with saved_model.load(tmp_path / "out" / version) as servable:
             assert servable.run("", {"x": np.array([2], np.float32)})["y"].tolist() == [answer]
-    assert "largest error" in said
+        folder = tmp_path / "out" / version
+        if _report(folder)["state"] == "compiled":
+            assert f"{folder}: compiled in " in said
+            assert "largest error" in said
+        else:  # on a busy machine, a small graph may look slower
+            assert f"{folder}: left as it is, because it would be slower" in said
 
 
 def test_command_says_what_stays_as_it_is(models_dir: Path, tmp_path: Path) -> None:
     process = _start(models_dir / "counter" / "1", tmp_path / "1")
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 0
-    assert said == f"{tmp_path}/1: copied unchanged, because {_STAYS['counter/1']}\n"
+    assert said == f"{tmp_path}/1: left as it is, because {_STAYS['counter/1']}\n"
 
 
 def test_command_tells_of_stages_that_come_late(tmp_path: Path) -> None:
     process = _start(MNIST / "saved_with_signature" / "1", tmp_path / "1")
     said, told = process.communicate(timeout=300)
     assert process.returncode == 0
-    assert f"{tmp_path}/1: compiled in " in said
+    assert said.startswith(f"{tmp_path}/1: ")
     assert ": comparing answers (" in told
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from lambda_serving.compile.compiler import compile_saved_model
 from lambda_serving.compile.freezer import Freezer
-from lambda_serving.compile.timing import Rounds
+from lambda_serving.compile.timing import Race
 from lambda_serving.dtypes import Array
 from lambda_serving.servables import saved_model
 from lambda_serving.servables.servable import Servable
@@ -64,7 +64,7 @@ def test_compiled_graph_answers_as_its_export(
         export_dir, compiled_dir = Path(folder, "export"), Path(folder, "compiled")
         build(export_dir, dtype, signatures)
         report = compile_saved_model(
-            export_dir, compiled_dir, rounds=Rounds(1, 1), slower=lambda _: False, freezer=freezer
+            export_dir, compiled_dir, race=Race(1, 1, lambda _: False), freezer=freezer
         )
         assert report.reason is None
         with saved_model.load(export_dir) as export, saved_model.load(compiled_dir) as compiled:
@@ -102,8 +102,7 @@ def test_kernels_that_are_slower_than_the_export_give_way_to_others(
     report = compile_saved_model(
         convolution,
         tmp_path / "1",
-        rounds=Rounds(1, 1),
-        slower=lambda _: next(verdicts),
+        race=Race(1, 1, lambda _: next(verdicts)),
         freezer=freezer,
     )
     assert report.chosen == "Eigen kernels, weights in the graph"
@@ -117,7 +116,7 @@ def test_model_that_compiling_would_slow_down_stays(
     convolution: Path, freezer: Freezer, tmp_path: Path
 ) -> None:
     report = compile_saved_model(
-        convolution, tmp_path / "1", rounds=Rounds(1, 1), slower=lambda _: True, freezer=freezer
+        convolution, tmp_path / "1", race=Race(1, 1, lambda _: True), freezer=freezer
     )
     first, second = str(report.reason).split("; ")
     assert first.startswith("it would be slower (oneDNN kernels, weights in the graph): start ")

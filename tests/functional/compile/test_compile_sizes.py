@@ -11,7 +11,7 @@ import pytest
 from lambda_serving.compile.compiler import compile_saved_model
 from lambda_serving.compile.freezer import Freezer
 from lambda_serving.compile.report import Report
-from lambda_serving.compile.timing import Rounds
+from lambda_serving.compile.timing import Race
 from lambda_serving.compile.verify import Answers, Check, answers, check
 from lambda_serving.servables import saved_model
 
@@ -57,7 +57,7 @@ def folders(
     command = [sys.executable, "-c", dedent(_SAVE), str(folder / "1")]
     subprocess.run(command, check=True, capture_output=True)
     report = compile_saved_model(
-        folder / "1", folder / "2", rounds=Rounds(1, 1), slower=lambda _: False, freezer=freezer
+        folder / "1", folder / "2", race=Race(1, 1, lambda _: False), freezer=freezer
     )
     return folder / "1", folder / "2", report
 

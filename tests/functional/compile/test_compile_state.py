@@ -11,7 +11,7 @@ import pytest
 
 from lambda_serving.compile.compiler import compile_saved_model
 from lambda_serving.compile.freezer import Freezer
-from lambda_serving.compile.timing import Rounds
+from lambda_serving.compile.timing import Race
 from lambda_serving.compile.verify import answers
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.servables import saved_model
@@ -71,7 +71,7 @@ def both(
     """An export whose state is carried, and what it compiles to; neither was asked anything."""
     source = built[0] / str(request.param)
     compiled = source.with_name(f"{source.name}_compiled")
-    report = compile_saved_model(source, compiled, rounds=Rounds(1, 1), freezer=freezer)
+    report = compile_saved_model(source, compiled, race=Race(1, 1), freezer=freezer)
     assert report.reason is None
     with saved_model.load(source) as export, saved_model.load(compiled) as made:
         yield export, made

@@ -2,7 +2,7 @@
 
 import logging
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from lambda_serving import protos
-from lambda_serving.dtypes import Array, DType
+from lambda_serving.dtypes import DType
 from lambda_serving.errors import DataLoss, InvalidArgument, ServingError, Unimplemented
 from lambda_serving.servables import saved_model
 from lambda_serving.servables.servable import Servable, Signature, TensorSpec
 from lambda_serving.servables.warmup import MAX_RECORDS, WARMUP_FILE, warm_up
+from support.functions import Computed, servable_of
 
 
 @pytest.fixture(scope="module")
@@ -197,21 +198,6 @@ def test_record_that_fails_is_named_by_its_number(
     assert str(raised.value).startswith(f"Warm-up record 2 of {file} failed: {message}")
 
 
-class _Count:
-    """A function of no output to speak of that keeps the inputs of its calls."""
-
-    def is_quick(self, _: Sequence[Array]) -> bool:
-        return False
-
-    def __init__(self) -> None:
-        self.inputs: list[list[Any]] = []
-
-    def __call__(self, inputs: Sequence[Array], timeout_ms: int) -> list[Array]:
-        assert timeout_ms == 0
-        self.inputs.append([array.tolist() for array in inputs])
-        return [np.zeros(())]
-
-
 def test_each_record_runs_as_often_as_asked_with_defaults_for_inputs_left_out(
     write: Callable[[bytes], Path],
 ) -> None:
@@ -224,15 +210,11 @@ def test_each_record_runs_as_often_as_asked_with_defaults_for_inputs_left_out(
         definition=b"",
         defaults={"extra": np.array(0.5), "x": np.array(9.0)},
     )
-    count = _Count()
-    servable = Servable(
-        {"serving_default": signature},
-        {"serving_default": count},
-        definitions={},
-        close=lambda: None,
-    )
+    function = Computed(lambda *_: [np.zeros(())])
+    servable = servable_of(signature, function=function)
     assert warm_up(servable, write(_predict() * 2).parents[1], iterations=3) == 2
-    assert count.inputs == [[0.5, [1.0, 1.0]]] * 6
+    inputs = [([array.tolist() for array in arrays], ms) for arrays, ms in function.calls]
+    assert inputs == [([0.5, [1.0, 1.0]], 0)] * 6
 
 
 def test_more_than_1000_records_are_refused(

@@ -1,6 +1,6 @@
 """Chunks through a servable whose functions are Python's."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -12,26 +12,20 @@ from lambda_serving.batch_job.receipts import Assignment, Receipt
 from lambda_serving.batch_job.run import shard_of
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import InvalidArgument
-from lambda_serving.servables.servable import Servable, Signature, TensorSpec
+from lambda_serving.servables.servable import Signature, TensorSpec
 from lambda_serving.store.patterns import Input
+from support.functions import Computed, servable_of
 
 _Shape = tuple[int | None, ...] | None
 
 
-class _Run:
-    """A function that notes how many rows it was given."""
+def _run(compute: Callable[[Array], Array]) -> Computed:
+    return Computed(lambda x: [compute(x)], is_quick=lambda _: True)
 
-    def is_quick(self, _: Sequence[Array]) -> bool:
-        return True
 
-    def __init__(self, compute: Callable[[Array], Array]) -> None:
-        self._compute = compute
-        self.rows: list[int] = []
-
-    def __call__(self, inputs: Sequence[Array], timeout_ms: int) -> list[Array]:
-        self.rows.append(np.size(inputs[0]))
-        assert timeout_ms == 0
-        return [self._compute(inputs[0])]
+def _rows(run: Computed) -> list[int]:
+    """How many rows each run was given, without a timeout."""
+    return [np.size(x) for (x,), timeout_ms in run.calls if timeout_ms == 0]
 
 
 def _signature(*shapes: _Shape) -> Signature:
@@ -39,9 +33,9 @@ def _signature(*shapes: _Shape) -> Signature:
     return Signature("s", specs, {"y": TensorSpec(DType.FLOAT, None, "y:0")}, "", b"", {})
 
 
-def _predict(shape: _Shape, run: _Run, *values: float) -> Chunk:
+def _predict(shape: _Shape, run: Computed, *values: float) -> Chunk:
     signature = _signature(shape)
-    servable = Servable({"s": signature}, {"s": run}, definitions={}, close=lambda: None)
+    servable = servable_of(signature, function=run)
     places = range(len(values))
     chunk = Chunk(1, len(values), [Part(places, {"x0": np.array(values)})], {})
     return predict(servable, signature, chunk)
@@ -79,37 +73,37 @@ def test_a_run_takes_what_all_inputs_have_in_common(shapes: list[_Shape], rows: 
 
 
 def test_rows_are_run_together() -> None:
-    run = _Run(_refuse_negative)
+    run = _run(_refuse_negative)
     assert _answers(_predict((None,), run, 1, 2, 3)) == {0: 2, 1: 4, 2: 6}
-    assert run.rows == [3]
+    assert _rows(run) == [3]
 
 
 def test_a_failing_run_is_one_of_each_row() -> None:
-    run = _Run(_refuse_negative)
+    run = _run(_refuse_negative)
     made = _predict((None,), run, 1, -2, 3)
     assert (_answers(made), made.errors) == ({0: 2, 2: 6}, {1: "negative"})
-    assert run.rows == [3, 1, 1, 1]
+    assert _rows(run) == [3, 1, 1, 1]
 
 
 def test_a_lone_row_is_not_run_twice() -> None:
-    run = _Run(_refuse_negative)
+    run = _run(_refuse_negative)
     assert _predict((None,), run, -1).errors == {0: "negative"}
-    assert run.rows == [1]
+    assert _rows(run) == [1]
 
 
 def test_a_fixed_number_of_rows_is_filled_up() -> None:
-    run = _Run(_refuse_negative)
+    run = _run(_refuse_negative)
     assert _answers(_predict((5,), run, 1, 2)) == {0: 2, 1: 4}
-    assert run.rows == [5]
+    assert _rows(run) == [5]
 
 
 def test_a_signature_without_rows_gets_what_each_row_holds() -> None:
-    run = _Run(lambda x: np.asarray(x) + 1)
+    run = _run(lambda x: np.asarray(x) + 1)
     assert _answers(_predict((), run, 1)) == {0: 2}
 
 
 def test_an_output_that_is_not_of_rows_is_an_error_of_each() -> None:
-    made = _predict((None,), _Run(lambda x: x.sum()), 1, 2)
+    made = _predict((None,), _run(lambda x: x.sum()), 1, 2)
     assert set(made.errors) == {0, 1}
     assert "has the shape [] for 1 rows" in made.errors[0]
 

@@ -5,15 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lambda_serving.compile.graphs import constant
-from lambda_serving.compile.onednn_guards import (
-    Shape,
-    Shapes,
-    check_values,
-    ensure_shapes,
-    forget_shapes,
-)
+from lambda_serving.compile.onednn_guards import check_values, ensure_shapes
+from lambda_serving.compile.tensor_shapes import Shape, Shapes, forget_shapes
 from lambda_serving.dtypes import DType
+from lambda_serving.servables.graph_defs import constant
 from support.graphs import add, constants, graph, node
 
 _CONVOLUTION = "_MklNativeConv2D"

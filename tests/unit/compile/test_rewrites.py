@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lambda_serving.compile.graphs import constant
-from lambda_serving.compile.onednn_guards import Shapes
 from lambda_serving.compile.rewrites import fold_scales, fuse_sums, name_offsets, pack_filters
+from lambda_serving.compile.tensor_shapes import Shapes
 from lambda_serving.dtypes import Array, DType
+from lambda_serving.servables.graph_defs import constant
 from support.graphs import add, constants, graph, node
 
 _DEPTHWISE = "DepthwiseConv2dNative"

@@ -1,4 +1,4 @@
-"""Inputs drawn from signatures, and the examples that a graph parses."""
+"""Inputs drawn from signatures."""
 
 from io import BytesIO
 from pathlib import Path
@@ -9,18 +9,11 @@ import pytest
 from PIL import Image
 
 from lambda_serving import protos
-from lambda_serving.compile.samples import (
-    UNUSUAL,
-    Feature,
-    draw,
-    features,
-    rejects,
-    strings,
-    unusual,
-)
+from lambda_serving.compile.parsed_features import Feature
+from lambda_serving.compile.samples import UNUSUAL, draw, rejects, strings, unusual
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.servables.servable import Signature, TensorSpec
-from support.graphs import add, constants, graph
+from support.graphs import add, constants, graph, words
 
 
 def _signature(**inputs: tuple[DType, tuple[int | None, ...] | None]) -> Signature:
@@ -29,7 +22,7 @@ def _signature(**inputs: tuple[DType, tuple[int | None, ...] | None]) -> Signatu
 
 
 def _shapes(**inputs: tuple[DType, tuple[int | None, ...] | None]) -> list[Any]:
-    """Of what is drawn for these inputs, those of each draw without names if there is one input."""
+    """The shapes of each draw, in the order of the inputs."""
     drawn = draw(_signature(**inputs), [], [b""])
     return [tuple(array.shape for array in each.values()) for each in drawn]
 
@@ -106,7 +99,7 @@ def test_words_are_lines_of_assets(tmp_path: Path) -> None:
 def test_words_are_keys_of_tables_in_the_graph(tmp_path: Path) -> None:
     made = graph()
     add(made, "HashTableV2", "table")
-    add(made, "InitializeTableV2", "fill", "table", _keys(made, "keys", b"cat"), "values")
+    add(made, "InitializeTableV2", "fill", "table", words(made, "keys", b"cat"), "values")
     add(made, "LookupTableImportV2", "other", "table", "numbers", "values")
     constants(made, numbers=np.array([1], np.int64), values=np.array([1], np.int64))
     assert b"cat" in strings(tmp_path, made)
@@ -117,66 +110,6 @@ def test_graph_that_decodes_images_gets_one(tmp_path: Path) -> None:
     made.library.function.add().node_def.add(op="DecodePng")
     (image,) = strings(tmp_path, made)
     assert Image.open(BytesIO(image)).size == (3, 3)
-
-
-def _keys(made: Any, name: str, *keys: bytes) -> str:
-    node = add(made, "Const", name, dtype=DType.STRING)
-    tensor = node.attr["value"].tensor
-    tensor.dtype = DType.STRING
-    tensor.tensor_shape.dim.add(size=len(keys))
-    tensor.string_val.extend(keys)
-    return name
-
-
-def _types(node: Any, key: str, *dtypes: DType) -> None:
-    node.attr[key].list.type.extend(dtypes)
-
-
-def _shape(node: Any, *sizes: int) -> None:
-    shape = node.attr["dense_shapes"].list.shape.add()
-    for size in sizes:
-        shape.dim.add(size=size)
-
-
-def test_features_are_those_that_the_graph_parses() -> None:
-    made = graph()
-    inputs = [
-        _keys(made, "none"),
-        _keys(made, "sparse", b"query"),
-        _keys(made, "dense", b"age", b"grid"),
-        _keys(made, "ragged", b"tags"),
-    ]
-    parse = add(made, "ParseExampleV2", "parse", "serialized", *inputs, "default")
-    _types(parse, "sparse_types", DType.STRING)
-    _types(parse, "Tdense", DType.INT64, DType.FLOAT)
-    _types(parse, "ragged_value_types", DType.INT64)
-    _shape(parse)
-    _shape(parse, 2, -1)
-    for name in ("serialized", "default"):
-        add(made, "Placeholder", name)
-    add(made, "Identity", "out", "parse:0")
-    add(made, "Identity", "other", "serialized")
-    assert features(made, ["out:0"]) == [
-        Feature("age", DType.INT64, 1),
-        Feature("grid", DType.FLOAT, 2),
-        Feature("query", DType.STRING, 2),
-        Feature("tags", DType.INT64, 2),
-    ]
-    assert features(made, ["other:0"]) == []
-
-
-def test_features_of_the_first_version_have_a_constant_each() -> None:
-    made = graph()
-    names = [_keys(made, "none"), _keys(made, "s", b"query"), _keys(made, "d", b"age")]
-    parse = add(made, "ParseExample", "parse", "none", *names)
-    parse.attr["Nsparse"].i, parse.attr["Ndense"].i = 1, 1
-    _types(parse, "sparse_types", DType.STRING)
-    _types(parse, "Tdense", DType.INT64)
-    _shape(parse, 1)
-    assert features(made, ["parse:0"]) == [
-        Feature("age", DType.INT64, 1),
-        Feature("query", DType.STRING, 2),
-    ]
 
 
 def test_unusual_values_are_put_into_every_array_that_holds_them() -> None:

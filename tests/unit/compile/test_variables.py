@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from lambda_serving import protos
-from lambda_serving.compile.graphs import constant
 from lambda_serving.compile.variables import freeze, variables, writers
+from lambda_serving.servables.graph_defs import constant
 from support.graphs import add, graph, node
 
 

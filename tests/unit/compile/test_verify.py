@@ -1,6 +1,6 @@
 """Answers compared: what passes, what differs, what cannot be told."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,28 +19,16 @@ from lambda_serving.compile.verify import (
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import DeadlineExceeded, InvalidArgument, NotFound
 from lambda_serving.servables.servable import Servable, Signature, TensorSpec
+from support.functions import Computed, servable_of
 
 _Answer = Callable[[Array], Array]
 _Make = Callable[[], _Answer]
 
 
-class _Computed:
-    """A function of one input and one output."""
-
-    def is_quick(self, _: Sequence[Array]) -> bool:
-        return False
-
-    def __init__(self, compute: _Answer) -> None:
-        self._compute = compute
-
-    def __call__(self, inputs: Sequence[Array], timeout_ms: int) -> list[Array]:  # noqa: ARG002 nothing takes long
-        return [self._compute(inputs[0])]
-
-
 def _servable(compute: _Answer) -> Servable:
     spec = TensorSpec(DType.FLOAT, None, "t:0")
     signature = Signature("f", {"x": spec}, {"y": spec}, "", b"", {})
-    return Servable({"f": signature}, {"f": _Computed(compute)}, definitions={}, close=lambda: None)
+    return servable_of(signature, function=Computed(lambda x: [compute(x)]))
 
 
 def _check(wanted: _Answer, found: _Answer, *inputs: Any) -> Check:

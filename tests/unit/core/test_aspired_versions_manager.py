@@ -82,7 +82,7 @@ class _Serving:
     def statuses(self, name: str = "m") -> dict[int, tuple[State, str]]:
         return {
             each.version: (each.state, str(each.error or ""))
-            for each in self.manager.statuses(name)
+            for each in self.manager.states.of(name)
         }
 
 
@@ -173,7 +173,7 @@ def test_failing_load_is_tried_again_then_given_up(serving: _Serving) -> None:
     serving.clock.now = 120
     assert serving.versions.advance() is None
     assert serving.statuses() == {2: (State.END, "cut short"), 1: (State.AVAILABLE, "")}
-    assert serving.manager.statuses("m", 2)[0].error_code == "DATA_LOSS"
+    assert serving.manager.states.of("m", 2)[0].error_code == "DATA_LOSS"
     assert serving.store.released == [ServableId("m", 2)] * 3
     assert serving.available() == [1]
 

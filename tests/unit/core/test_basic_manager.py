@@ -32,7 +32,7 @@ def test_serves_the_latest_of_what_the_policy_aspires(loader: MemoryLoader) -> N
     assert manager.get(ModelSpec("m")).id == ServableId("m", 3)
     assert manager.get(ModelSpec("m", version=1)).id == ServableId("m", 1)
     assert [loaded.id.version for loaded in manager.models()["m"]] == [3, 2, 1]
-    assert manager.statuses("m") == [VersionStatus(v, State.AVAILABLE) for v in (3, 2, 1)]
+    assert manager.states.of("m") == [VersionStatus(v, State.AVAILABLE) for v in (3, 2, 1)]
 
 
 def test_labels_lead_to_their_versions(loader: MemoryLoader) -> None:
@@ -61,7 +61,7 @@ def test_one_failing_version_leaves_the_others_available(loader: MemoryLoader) -
     assert str(raised.value) == (
         "1 servable(s) did not become available: {name: m version: 2} due to error: shard missing"
     )
-    failed, available = manager.statuses("m")
+    failed, available = manager.states.of("m")
     assert (failed.version, failed.state, failed.error_code) == (2, State.END, "DATA_LOSS")
     assert str(failed.error) == "shard missing"
     assert available == VersionStatus(1, State.AVAILABLE)
@@ -121,9 +121,9 @@ def test_status_of_what_is_unknown_is_not_found(loader: MemoryLoader) -> None:
     manager = _manager({"m": [1]}, loader)
     manager.serve([ModelConfig("m", "/m")])
     with pytest.raises(NotFound, match="^Could not find any versions of model x$"):
-        manager.statuses("x")
+        manager.states.of("x")
     with pytest.raises(NotFound, match="^Could not find version 9 of model m$"):
-        manager.statuses("m", 9)
+        manager.states.of("m", 9)
 
 
 def test_close_unloads_every_version(loader: MemoryLoader) -> None:
@@ -131,7 +131,7 @@ def test_close_unloads_every_version(loader: MemoryLoader) -> None:
     manager.serve([ModelConfig("m", "/m", All())])
     manager.close()
     assert sorted(loader.closed) == ["m/1", "m/2"]
-    assert manager.statuses("m") == [VersionStatus(2, State.END), VersionStatus(1, State.END)]
+    assert manager.states.of("m") == [VersionStatus(2, State.END), VersionStatus(1, State.END)]
     with pytest.raises(NotFound):
         manager.get(ModelSpec("m"))
 
@@ -154,7 +154,7 @@ def test_unloaded_version_ends_when_its_last_caller_lets_go(loader: MemoryLoader
         manager.unload(ServableId("m", 1), ends.append)
         with pytest.raises(NotFound):
             manager.get(ModelSpec("m"))
-        assert (ends, manager.statuses("m")) == ([], [VersionStatus(1, State.UNLOADING)])
+        assert (ends, manager.states.of("m")) == ([], [VersionStatus(1, State.UNLOADING)])
         del servable
         [end] = ends
     finally:
@@ -162,7 +162,7 @@ def test_unloaded_version_ends_when_its_last_caller_lets_go(loader: MemoryLoader
     assert loader.closed == []
     end()
     assert (loader.closed, store.released) == (["m/1"], [ServableId("m", 1)])
-    assert manager.statuses("m") == [VersionStatus(1, State.END)]
+    assert manager.states.of("m") == [VersionStatus(1, State.END)]
 
 
 def test_files_of_a_load_that_failed_are_released(loader: MemoryLoader) -> None:

@@ -81,7 +81,7 @@ def test_new_model_that_does_not_load_is_told_and_the_rest_serves(server: _Serve
         "1 model(s) did not become available: {name: n version: 1} due to error: cut short"
     )
     assert server.manager.get(ModelSpec("m")).id.version == 1
-    assert [each.state for each in server.manager.statuses("n")] == [State.LOADING]
+    assert [each.state for each in server.manager.states.of("n")] == [State.LOADING]
     server.core.reload([_M, _N])  # it is not new any more
     assert not server.manager.ready()
 

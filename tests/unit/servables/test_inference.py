@@ -9,28 +9,17 @@ import pytest
 from lambda_serving import protos
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import InvalidArgument
-from lambda_serving.servables import inference
-from lambda_serving.servables.inference import Classifications
+from lambda_serving.servables.inference import (
+    Classifications,
+    classification,
+    regression,
+)
 from lambda_serving.servables.servable import Servable, Signature, TensorSpec
+from support.functions import Computed, servable_of
 
 _EXAMPLES = [b"one\0", b"two"]
 _LABELS = np.array([[b"car", b"bike"], [b"bus", b"car"]], object)
 _SCORES = np.array([[0.25, 0.75], [0.5, 0.5]], np.float32)
-
-
-class _Answer:
-    """A function that answers always the same and keeps what it was fed."""
-
-    def is_quick(self, _: Sequence[Array]) -> bool:
-        return False
-
-    def __init__(self, arrays: Sequence[Array]) -> None:
-        self._arrays = list(arrays)
-        self.fed: list[tuple[list[Any], int]] = []
-
-    def __call__(self, inputs: Sequence[Array], timeout_ms: int) -> list[Array]:
-        self.fed.append(([array.tolist() for array in inputs], timeout_ms))
-        return self._arrays
 
 
 def _servable(
@@ -38,7 +27,7 @@ def _servable(
     *,
     name: str = "serving_default",
     inputs: Sequence[str] = ("inputs",),
-) -> tuple[Servable, _Answer]:
+) -> tuple[Servable, Computed]:
     definition = protos.message("tensorflow.SignatureDef")(method_name="any/method")
     for alias in inputs:
         definition.inputs[alias].name = f"{alias}:0"
@@ -50,10 +39,8 @@ def _servable(
         definition=definition.SerializeToString(),
         defaults={},
     )
-    function = _Answer(list(answer.values()))
-    return Servable(
-        {name: signature}, {name: function}, definitions={}, close=lambda: None
-    ), function
+    function = Computed(lambda *_: list(answer.values()))
+    return servable_of(signature, function=function), function
 
 
 def _equal(got: Classifications, wanted: Classifications) -> bool:
@@ -78,19 +65,21 @@ def test_classify_answers_labels_and_scores(
     answer: dict[str, Array], wanted: Classifications
 ) -> None:
     servable, function = _servable(answer)
-    assert _equal(inference.classify(servable, "", _EXAMPLES, timeout_ms=5), wanted)
-    assert function.fed == [([_EXAMPLES], 5)]
+    assert _equal(classification(servable, "", _EXAMPLES).perform(servable, 5), wanted)
+    [([fed], timeout_ms)] = function.calls
+    assert (fed.tolist(), timeout_ms) == (_EXAMPLES, 5)
 
 
 @pytest.mark.parametrize("shape", [(2,), (2, 1)], ids=str)
 def test_regress_answers_a_vector(shape: tuple[int, ...]) -> None:
     servable, function = _servable({"outputs": np.array([1.5, 2.5], np.float32).reshape(shape)})
-    values = inference.regress(servable, "serving_default", _EXAMPLES, timeout_ms=9)
+    values = regression(servable, "serving_default", _EXAMPLES).perform(servable, 9)
     np.testing.assert_array_equal(values, np.array([1.5, 2.5], np.float32), strict=True)
-    assert function.fed == [([_EXAMPLES], 9)]
+    [([fed], timeout_ms)] = function.calls
+    assert (fed.tolist(), timeout_ms) == (_EXAMPLES, 9)
 
 
-@pytest.mark.parametrize("call", [inference.classify, inference.regress])
+@pytest.mark.parametrize("call", [classification, regression])
 @pytest.mark.parametrize(("name", "shown"), [("nope", "nope"), ("", "serving_default")])
 def test_unknown_signature_is_named(call: Any, name: str, shown: str) -> None:
     servable, _ = _servable({"outputs": _SCORES}, name="other")
@@ -125,8 +114,8 @@ def test_signature_that_is_no_classifier_is_refused(
 ) -> None:
     servable, function = _servable(dict.fromkeys(outputs, _SCORES), inputs=inputs)
     with pytest.raises(InvalidArgument) as raised:
-        inference.classify(servable, "", _EXAMPLES)
-    assert (str(raised.value), function.fed) == (message, [])
+        classification(servable, "", _EXAMPLES).perform(servable)
+    assert (str(raised.value), function.calls) == (message, [])
 
 
 @pytest.mark.parametrize(
@@ -144,8 +133,8 @@ def test_signature_that_is_no_regressor_is_refused(
 ) -> None:
     servable, function = _servable(dict.fromkeys(outputs, _SCORES), inputs=inputs)
     with pytest.raises(InvalidArgument) as raised:
-        inference.regress(servable, "", _EXAMPLES)
-    assert (str(raised.value), function.fed) == (message, [])
+        regression(servable, "", _EXAMPLES).perform(servable)
+    assert (str(raised.value), function.calls) == (message, [])
 
 
 @pytest.mark.parametrize(
@@ -186,7 +175,7 @@ def test_answer_that_is_no_classification_is_refused(
 ) -> None:
     servable, _ = _servable(answer)
     with pytest.raises(InvalidArgument) as raised:
-        inference.classify(servable, "", _EXAMPLES)
+        classification(servable, "", _EXAMPLES).perform(servable)
     assert str(raised.value) == message
 
 
@@ -221,5 +210,5 @@ def test_answer_that_is_no_classification_is_refused(
 def test_answer_that_is_no_regression_is_refused(answer: Array, message: str) -> None:
     servable, _ = _servable({"outputs": np.asarray(answer)})
     with pytest.raises(InvalidArgument) as raised:
-        inference.regress(servable, "", _EXAMPLES)
+        regression(servable, "", _EXAMPLES).perform(servable)
     assert str(raised.value) == message

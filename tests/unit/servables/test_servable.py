@@ -1,28 +1,14 @@
 """A servable over functions that are told what to answer."""
 
-from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from lambda_serving.dtypes import Array, DType
+from lambda_serving.dtypes import DType
 from lambda_serving.errors import InvalidArgument
 from lambda_serving.servables.servable import Servable, Signature, TensorSpec
-
-
-class _Sum:
-    """A function that keeps its calls and answers the sum and the difference of two arrays."""
-
-    def is_quick(self, _: Sequence[Array]) -> bool:
-        return False
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[list[Array], int]] = []
-
-    def __call__(self, inputs: Sequence[Array], timeout_ms: int) -> list[Array]:
-        self.calls.append((list(inputs), timeout_ms))
-        a, b = inputs
-        return [a - b, a + b]
+from support.functions import Computed, servable_of
 
 
 def _signature(name: str) -> Signature:
@@ -39,18 +25,18 @@ def _signature(name: str) -> Signature:
     )
 
 
-def _servable(function: _Sum, closed: list[str], *names: str) -> Servable:
-    return Servable(
-        {name: _signature(name) for name in names},
-        dict.fromkeys(names, function),
-        definitions={},
-        close=lambda: closed.append("closed"),
-    )
+def _sum() -> Computed:
+    """Answers the difference and the sum of two arrays."""
+    return Computed(lambda a, b: [a - b, a + b])
+
+
+def _servable(function: Computed, *names: str) -> Servable:
+    return servable_of(*map(_signature, names), function=function)
 
 
 def test_inputs_go_in_by_the_order_of_the_signature_and_outputs_come_out_by_name() -> None:
-    function = _Sum()
-    servable = _servable(function, [], "serving_default")
+    function = _sum()
+    servable = _servable(function, "serving_default")
 
     answer = servable.run(
         "serving_default", {"b": np.array([1.0]), "a": np.array([5.0])}, timeout_ms=7
@@ -61,8 +47,8 @@ def test_inputs_go_in_by_the_order_of_the_signature_and_outputs_come_out_by_name
 
 
 def test_no_timeout_is_zero() -> None:
-    function = _Sum()
-    servable = _servable(function, [], "serving_default")
+    function = _sum()
+    servable = _servable(function, "serving_default")
 
     servable.run("", {"a": np.array(2.0), "b": np.array(1.0)})
 
@@ -70,14 +56,14 @@ def test_no_timeout_is_zero() -> None:
 
 
 def test_empty_name_is_the_default_signature() -> None:
-    servable = _servable(_Sum(), [], "other", "serving_default")
+    servable = _servable(_sum(), "other", "serving_default")
     assert servable.signature("").name == "serving_default"
     assert servable.signature("other").name == "other"
 
 
 @pytest.mark.parametrize(("name", "shown"), [("nope", "nope"), ("", "serving_default")])
 def test_unknown_signature_is_refused_in_tensorflow_servings_words(name: str, shown: str) -> None:
-    servable = _servable(_Sum(), [], "other")
+    servable = _servable(_sum(), "other")
     with pytest.raises(InvalidArgument) as raised:
         servable.run(name, {})
     assert str(raised.value) == f'Serving signature name: "{shown}" not found in signature def'
@@ -103,8 +89,8 @@ def test_unknown_signature_is_refused_in_tensorflow_servings_words(name: str, sh
     ],
 )
 def test_inputs_of_other_names_are_refused(inputs: dict[str, int], message: str) -> None:
-    function = _Sum()
-    servable = _servable(function, [], "serving_default")
+    function = _sum()
+    servable = _servable(function, "serving_default")
     with pytest.raises(InvalidArgument) as raised:
         servable.run("", {name: np.array(value) for name, value in inputs.items()})
     assert (str(raised.value), function.calls) == (message, [])
@@ -112,53 +98,30 @@ def test_inputs_of_other_names_are_refused(inputs: dict[str, int], message: str)
 
 def test_context_manager_closes_once_even_when_its_block_fails() -> None:
     closed: list[str] = []
-    with pytest.raises(InvalidArgument), _servable(_Sum(), closed) as servable:
+    servable = servable_of(function=_sum(), close=lambda: closed.append("closed"))
+    with pytest.raises(InvalidArgument), servable:
         servable.run("", {})
     assert closed == ["closed"]
 
 
 def test_run_is_as_quick_as_the_function_of_its_signature() -> None:
-    class Quick(_Sum):
-        def is_quick(self, inputs: Sequence[Array]) -> bool:
-            return len(inputs[0]) == 1
-
-    functions = {"quick": Quick(), "slow": _Sum()}
-    servable = Servable(
-        {name: _signature(name) for name in functions},
-        functions,
-        definitions={},
-        close=lambda: None,
-    )
+    quick = Computed(lambda a, b: [a - b, a + b], is_quick=lambda inputs: len(inputs[0]) == 1)
     inputs = {"a": np.ones(1), "b": np.ones(1)}
-    assert servable.is_quick("quick", inputs)
-    assert not servable.is_quick("quick", {"a": np.ones(2), "b": np.ones(2)})
-    assert not servable.is_quick("slow", inputs)
+    assert _servable(quick, "f").is_quick("f", inputs)
+    assert not _servable(quick, "f").is_quick("f", {"a": np.ones(2), "b": np.ones(2)})
+    assert not _servable(_sum(), "f").is_quick("f", inputs)
 
 
 def test_only_the_outputs_asked_for_are_computed() -> None:
-    asked = []
+    asked, part, whole = [], Computed(lambda a, b: [a + b]), _sum()
 
-    class Sum:
-        def is_quick(self, _: Sequence[Array]) -> bool:
-            return False
-
-        def __call__(self, inputs: Sequence[Array], timeout_ms: int) -> list[Array]:
-            assert timeout_ms == 7
-            return [inputs[0] + inputs[1]]
-
-    def select(name: str, outputs: tuple[str, ...]) -> Sum:
+    def select(name: str, outputs: tuple[str, ...]) -> Computed:
         asked.append((name, outputs))
-        return Sum()
+        return part
 
-    all_of_them = _Sum()
-    servable = Servable(
-        {"f": _signature("f")},
-        {"f": all_of_them},
-        definitions={},
-        close=lambda: None,
-        select=select,
-    )
+    servable = replace(_servable(whole, "f"), select=select)
     inputs = {"a": np.array([5.0]), "b": np.array([1.0])}
     answer = servable.run("f", inputs, timeout_ms=7, only=["sum"])
     assert answer == {"sum": np.array([6.0])}
-    assert (asked, all_of_them.calls) == ([("f", ("sum",))], [])
+    assert (asked, whole.calls) == ([("f", ("sum",))], [])
+    assert part.calls == [([np.array([5.0]), np.array([1.0])], 7)]

@@ -13,24 +13,16 @@ from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
 from lambda_serving.model_spec import ServableId
 from lambda_serving.protos.tensor_proto import fill, to_array
-from lambda_serving.servables.servable import Servable, Signature, TensorSpec
+from lambda_serving.servables.servable import Signature, TensorSpec
+from support.functions import Computed, servable_of
 
 
-class _Echo:
+def _echo() -> Computed:
     """The first input as `y`, the second as `z`."""
-
-    def is_quick(self, _: Sequence[Array]) -> bool:
-        return False
-
-    def __init__(self) -> None:
-        self.timeouts: list[int] = []
-
-    def __call__(self, inputs: Sequence[Array], timeout_ms: int) -> list[Array]:
-        self.timeouts.append(timeout_ms)
-        return list(inputs)
+    return Computed(lambda a, b: [a, b])
 
 
-def _loaded(defaults: Mapping[str, Array], function: _Echo) -> Loaded:
+def _loaded(defaults: Mapping[str, Array], function: Computed) -> Loaded:
     signature = Signature(
         "serving_default",
         {name: TensorSpec(DType.FLOAT, None, f"feed_{name}:0") for name in ("a", "b")},
@@ -39,9 +31,7 @@ def _loaded(defaults: Mapping[str, Array], function: _Echo) -> Loaded:
         definition=b"",
         defaults=defaults,
     )
-    signatures, functions = {"serving_default": signature}, {"serving_default": function}
-    servable = Servable(signatures, functions, definitions={}, close=lambda: None)
-    return Loaded(ServableId("m", 7), servable)
+    return Loaded(ServableId("m", 7), servable_of(signature, function=function))
 
 
 def _request(inputs: Mapping[str, Any], output_filter: Sequence[str] = (), **spec: Any) -> Any:
@@ -66,7 +56,7 @@ def _at_most_1000(size: int) -> None:
 def _predict(
     request: Any, defaults: Mapping[str, Array] | None = None, *, as_content: bool = False
 ) -> Any:
-    loaded = _loaded(defaults or {}, _Echo())
+    loaded = _loaded(defaults or {}, _echo())
     run = prediction(loaded, request, admit=_at_most_1000, as_content=as_content)
     response = protos.message("tensorflow.serving.PredictResponse")
     return response.FromString(run.perform(loaded.servable, 0))
@@ -101,13 +91,13 @@ def test_inputs_with_defaults_may_be_left_out() -> None:
 
 
 def test_timeout_reaches_the_run() -> None:
-    function = _Echo()
+    function = _echo()
     request = _request({"a": 1, "b": 2})
     loaded = _loaded({}, function)
     prediction(loaded, request, admit=_at_most_1000, as_content=False).perform(
         loaded.servable, 1234
     )
-    assert function.timeouts == [1234]
+    assert [timeout_ms for _, timeout_ms in function.calls] == [1234]
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,8 @@ def compile_command(source: Path, destination: Path, loading: Loading) -> None:
 
     SOURCE is a version's folder (with saved_model.pb) or a base path; each version of a base path
     is compiled into a folder with its number below DESTINATION. The compiled model is kept only if
-    it gives the same answers; a model that cannot be compiled is copied unchanged. A report is
-    written to DESTINATION.compile.json.
+    it gives the same answers; a model that cannot be compiled is left as it is, and copied. A
+    report is written to DESTINATION.compile.json.
     """
     from rich.progress import SpinnerColumn
 
@@ -57,9 +57,8 @@ def compile_command(source: Path, destination: Path, loading: Loading) -> None:
 def _show(console: "Console", target: Path, report: "Report") -> None:
     seconds = sum(report.seconds.values())
     if report.reason is not None:
-        console.print(
-            f"{target}: copied unchanged, because {report.reason}", style="yellow", soft_wrap=True
-        )
+        why = f"{target}: left as it is, because {report.reason}"
+        console.print(why, style="yellow", soft_wrap=True)
         return
     console.print(f"{target}: compiled in {seconds:.1f} s ({report.chosen})", soft_wrap=True)
     console.print(_table(report))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self
 
-from lambda_serving.compile.graphs import NotCompilable
+from lambda_serving.compile import NotCompilable
 from lambda_serving.store import temporary
 
 __all__ = ["Freezer", "Frozen"]
@@ -66,14 +66,8 @@ class Freezer:
         `onednn`, and keeps large constants in files if `mapped`. Raises NotCompilable when the
         model cannot be compiled, or the process fails or crashes; OSError when it cannot write.
         """
-        asked = {
-            "source": str(source),
-            "out": str(out),
-            "tags": list(tags),
-            "op_libraries": list(op_libraries),
-            "onednn": onednn,
-            "mapped": mapped,
-        }
+        how = {"tags": list(tags), "onednn": onednn, "mapped": mapped}
+        asked = {"source": str(source), "out": str(out), "op_libraries": list(op_libraries), **how}
         process, errors = self._running()
         before = os.fstat(errors).st_size
         try:
@@ -84,10 +78,7 @@ class Freezer:
             raise NotCompilable(str(failed), words) from None
 
     def _answer(
-        self,
-        process: subprocess.Popen[str],
-        asked: Mapping[str, Any],
-        stage: Callable[[str], None],
+        self, process: subprocess.Popen[str], asked: Mapping[str, Any], stage: Callable[[str], None]
     ) -> Frozen:
         stdin, stdout = process.stdin, process.stdout
         assert stdin
@@ -133,10 +124,8 @@ class Freezer:
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
                 text=True,
-                env={
-                    **os.environ,
-                    "OPENBLAS_NUM_THREADS": "1",
-                },  # only a process of one thread forks safely
+                # only a process of one thread forks safely
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
             )
         return self._process, self._errors.fileno()
 

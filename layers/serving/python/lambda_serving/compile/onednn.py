@@ -4,15 +4,10 @@ from collections.abc import Collection
 from typing import Any
 
 from lambda_serving.compile.onednn_fusions import fuse_offsets, fuse_swish, split_clipping
-from lambda_serving.compile.onednn_guards import (
-    CONVOLUTIONS,
-    INPUTS,
-    Infer,
-    check_values,
-    ensure_shapes,
-)
+from lambda_serving.compile.onednn_guards import CONVOLUTIONS, check_values, ensure_shapes
 from lambda_serving.compile.plain_copy import add_plain, fuse_as_exported
 from lambda_serving.compile.rewrites import fuse_sums, pack_filters
+from lambda_serving.compile.tensor_shapes import INPUTS, Infer
 
 __all__ = ["use_eigen", "use_onednn"]
 

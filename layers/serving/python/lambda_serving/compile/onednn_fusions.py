@@ -10,15 +10,9 @@ Source: tensorflow/core/kernels/mkl/mkl_conv_ops.cc; oneDNN's jit_uni_eltwise_in
 from collections.abc import Collection
 from typing import Any
 
-from lambda_serving.compile.graphs import (
-    become,
-    consumers,
-    control_inputs,
-    drop,
-    node_name,
-    set_inputs,
-)
+from lambda_serving.compile.graph_edits import become, drop, set_inputs
 from lambda_serving.compile.onednn_guards import CONVOLUTIONS
+from lambda_serving.servables.graph_defs import by_name, consumers, control_inputs, node_name
 
 __all__ = ["fuse_offsets", "fuse_swish", "split_clipping"]
 
@@ -51,7 +45,7 @@ def fuse_offsets(graph: Any, kept: Collection[str]) -> None:
 
     The nodes `kept` are not fused away.
     """
-    nodes, users = {node.name: node for node in graph.node}, consumers(graph)
+    nodes, users = by_name(graph), consumers(graph)
     gone = set()
     for offset in [node for node in graph.node if node.op == "BiasAdd"]:
         convolution = nodes[node_name(offset.input[0])]
@@ -75,7 +69,7 @@ def fuse_offsets(graph: Any, kept: Collection[str]) -> None:
 
 def fuse_swish(graph: Any, kept: Collection[str]) -> None:
     """Makes `x * sigmoid(x)` part of the convolution that gives x, or one operation `_MklSwish`."""
-    nodes, users = {node.name: node for node in graph.node}, consumers(graph)
+    nodes, users = by_name(graph), consumers(graph)
     gone = set()
     for product in [node for node in graph.node if node.op == "Mul" and not control_inputs(node)]:
         for first, second in (product.input, reversed(product.input)):

@@ -8,57 +8,24 @@ answers (`plain_copy`), with the export's error.
 Source: tensorflow/core/kernels/mkl/mkl_conv_ops.cc and mkl_conv_ops.h.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from lambda_serving.compile.graphs import (
-    add_constant,
-    data_inputs,
-    in_order,
-    node_name,
-    op_set,
-    reachable,
-)
+from lambda_serving.compile.graph_edits import add_constant
+from lambda_serving.compile.tensor_shapes import Infer, Shape, Shapes
 from lambda_serving.dtypes import DType
+from lambda_serving.servables.graph_defs import data_inputs, in_order, node_name, op_set, reachable
 
-__all__ = [
-    "CONVOLUTIONS",
-    "INPUTS",
-    "Infer",
-    "Shape",
-    "Shapes",
-    "check_values",
-    "ensure_shapes",
-    "forget_shapes",
-]
+__all__ = ["CONVOLUTIONS", "check_values", "ensure_shapes"]
 
-Shape = Sequence[int | None] | None
-"""None for an unknown rank; a size is None if unknown."""
-Shapes = Callable[[str], Shape]
-"""The shape of a tensor by its name."""
-Infer = Callable[..., Shapes]
-"""Infers the shapes of a graph; with `declared=False`, for inputs of any shape."""
-
-CONVOLUTIONS = frozenset(
-    (
-        "_MklNativeConv2D",
-        "_MklNativeDepthwiseConv2dNative",
-        "_MklNativeFusedConv2D",
-        "_MklNativeFusedDepthwiseConv2dNative",
-    )
+CONVOLUTIONS = op_set(
+    """
+    _MklNativeConv2D _MklNativeDepthwiseConv2dNative _MklNativeFusedConv2D
+    _MklNativeFusedDepthwiseConv2dNative
+    """
 )
-INPUTS = frozenset(("Placeholder", "PlaceholderWithDefault"))
-_RESULTS = {
-    "Case": "Tout",
-    "If": "Tout",
-    "StatelessCase": "Tout",
-    "StatelessIf": "Tout",
-    "StatelessWhile": "T",
-    "While": "T",
-}
-"""Operations that call functions, and the attribute with the dtypes of their outputs."""
 _AS_FIRST = op_set(
     """
     BiasAdd Cast Elu EnsureShape ExpandDims FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3
@@ -77,24 +44,6 @@ def ensure_shapes(graph: Any, infer: Infer) -> None:
     while unproven := dict(_unproven(graph, infer(graph, declared=False), infer(graph))):
         for tensor, shape in unproven.items():
             _ensure(graph, tensor, shape)
-
-
-def forget_shapes(graph: Any) -> None:
-    """Removes the shapes that a graph declares but does not enforce.
-
-    The attributes of a loop or a branch name the shapes seen when it was traced; nothing checks
-    them at run time.
-    """
-    bodies = (node for function in graph.library.function for node in function.node_def)
-    for node in (*graph.node, *bodies):
-        if node.op in INPUTS:
-            node.attr["shape"].shape.Clear()
-            node.attr["shape"].shape.unknown_rank = True
-        elif node.op in _RESULTS:
-            shapes = node.attr["output_shapes"].list.shape
-            del shapes[:]
-            for _ in node.attr[_RESULTS[node.op]].list.type:
-                shapes.add(unknown_rank=True)
 
 
 def _unproven(

@@ -10,16 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from lambda_serving.compile.graphs import (
-    add_constant,
-    consumers,
-    in_order,
-    node_name,
-    prune,
-    set_inputs,
-)
+from lambda_serving.compile.graph_edits import add_constant, prune, set_inputs
 from lambda_serving.dtypes import DType
 from lambda_serving.servables.compiled import PLAIN
+from lambda_serving.servables.graph_defs import by_name, consumers, in_order, node_name
 
 __all__ = ["add_plain", "bare_convolutions", "fuse_as_exported"]
 
@@ -54,7 +48,7 @@ def fuse_as_exported(graph: Any, bare: Collection[str]) -> None:
 
     Their offset has become another operation, or has vanished if it was zero, so they add zeros.
     """
-    nodes = {node.name: node for node in graph.node}
+    nodes = by_name(graph)
     for node in [each for each in graph.node if each.op == "Conv2D" and each.name not in bare]:
         filters = nodes[node_name(node.input[1])]
         if filters.op == "Const" and (dtype := DType(node.attr["T"].type)) in _FUSED_DTYPES:
@@ -81,7 +75,7 @@ def add_plain(graph: Any, plain: Any, inputs: Collection[str], outputs: Collecti
     has changed or removed.
     """
     prune(plain, outputs)
-    there = {node.name: node for node in graph.node}
+    there = by_name(graph)
     copied = set(outputs).difference(inputs)
     for node in in_order(plain):
         node.device = ""

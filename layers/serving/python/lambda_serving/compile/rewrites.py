@@ -19,19 +19,18 @@ from typing import Any
 
 import numpy as np
 
-from lambda_serving.compile.graphs import (
-    add_constant,
-    become,
+from lambda_serving.compile.graph_edits import add_constant, become, drop, set_inputs
+from lambda_serving.compile.onednn_guards import CONVOLUTIONS
+from lambda_serving.compile.tensor_shapes import Shape, Shapes
+from lambda_serving.dtypes import Array, DType
+from lambda_serving.servables.graph_defs import (
+    by_name,
     constant,
     consumers,
     control_inputs,
     data_inputs,
-    drop,
     node_name,
-    set_inputs,
 )
-from lambda_serving.compile.onednn_guards import CONVOLUTIONS, Shape, Shapes
-from lambda_serving.dtypes import Array, DType
 
 __all__ = ["fold_scales", "fuse_sums", "name_offsets", "pack_filters"]
 
@@ -39,16 +38,7 @@ _DEPTHWISE = "DepthwiseConv2dNative"
 _CONVOLUTIONS = frozenset(("Conv2D", _DEPTHWISE))
 _FLOATS = frozenset((DType.FLOAT, DType.DOUBLE, DType.HALF, DType.BFLOAT16))
 _KEEP_ROWS = frozenset(
-    (
-        *CONVOLUTIONS,
-        "_MklSwish",
-        "AvgPool",
-        "EnsureShape",
-        "LeakyRelu",
-        "MaxPool",
-        "Relu",
-        "Relu6",
-    )
+    (*CONVOLUTIONS, "_MklSwish", "AvgPool", "EnsureShape", "LeakyRelu", "MaxPool", "Relu", "Relu6")
 )
 _PACKING = {
     "Conv2D": "_MklNativeConv2D",
@@ -59,7 +49,7 @@ _PACKING = {
 
 def fold_scales(graph: Any) -> None:
     """`DepthwiseConv2dNative * scale` becomes the convolution with scaled filters."""
-    nodes, users = {node.name: node for node in graph.node}, consumers(graph)
+    nodes, users = by_name(graph), consumers(graph)
     for product in [node for node in graph.node if node.op == "Mul"]:
         for convolution, scale in _with_constants(product, nodes):
             if convolution.op != _DEPTHWISE or len(users[convolution.name]) != 1:
@@ -79,7 +69,7 @@ def fold_scales(graph: Any) -> None:
 
 def name_offsets(graph: Any) -> None:
     """`convolution + offset` and `matrix product + offset` become `BiasAdd`."""
-    nodes = {node.name: node for node in graph.node}
+    nodes = by_name(graph)
     for total in [node for node in graph.node if node.op in {"Add", "AddV2"}]:
         for producer, offset in _with_constants(total, nodes):
             if producer.op not in _CONVOLUTIONS | {"MatMul"}:
@@ -130,7 +120,7 @@ def fuse_sums(graph: Any, shapes: Shapes, kept: Collection[str]) -> None:
 
     `shapes` gives the shapes that the graph proves. The nodes `kept` are not fused away.
     """
-    nodes, users = {node.name: node for node in graph.node}, consumers(graph)
+    nodes, users = by_name(graph), consumers(graph)
     fused: set[str] = set()
     for total in [node for node in graph.node if node.op == "AddV2" and not control_inputs(node)]:
         for operand, other in (total.input, reversed(total.input)):

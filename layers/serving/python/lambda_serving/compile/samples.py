@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from lambda_serving import protos
-from lambda_serving.compile.graphs import constant, data_inputs, node_name, op_set, reachable
+from lambda_serving.compile.parsed_features import Feature, features
 from lambda_serving.dtypes import Array, DType
-from lambda_serving.servables.servable import Signature
+from lambda_serving.servables.graph_defs import by_name, constant, node_name, op_set
+from lambda_serving.servables.servable import Servable, Signature
+from lambda_serving.servables.warmup import recorded
 
-__all__ = ["ROWS", "UNUSUAL", "Feature", "draw", "features", "rejects", "strings", "unusual"]
+__all__ = ["ROWS", "UNUSUAL", "draw", "rejects", "sample_inputs", "strings", "unusual"]
 
 ROWS = (1, 2, 7)
 """The sizes to try for free dimensions."""
@@ -36,7 +37,6 @@ _REJECTING = op_set(
 )
 """They draw until a number fits; with NaN as a parameter, none ever does."""
 _MOST_WORDS = 100
-_SPARSE_VALUES = 2
 _DECODERS = frozenset(("DecodeImage", "DecodeJpeg", "DecodePng"))
 _FILLERS = frozenset(
     ("InitializeTable", "InitializeTableV2", "LookupTableImport", "LookupTableImportV2")
@@ -48,13 +48,23 @@ _IMAGE = base64.b64decode(
 """A PNG of 3 by 3 pixels, which TensorFlow decodes as any kind of image but BMP and GIF."""
 
 
-@dataclass(frozen=True, slots=True)
-class Feature:
-    """A feature that a graph parses from a `tf.Example`: its name, dtype and number of values."""
+def sample_inputs(
+    servable: Servable, export_dir: Path, graph: Any
+) -> dict[str, list[Mapping[str, Array]]]:
+    """Inputs by signature: from the warm-up records, then random ones, then unusual values.
 
-    name: str
-    dtype: DType
-    values: int
+    `graph` is that of the compiled servable, where functions are inlined.
+    """
+    vocabulary = strings(export_dir, graph)
+    found: dict[str, list[Mapping[str, Array]]] = {name: [] for name in servable.signatures}
+    for name, each in recorded(servable, export_dir):
+        found[name].append(each)
+    for name, signature in servable.signatures.items():
+        outputs = [spec.tensor_name for spec in signature.outputs.values()]
+        drawn = list(draw(signature, features(graph, outputs), vocabulary))
+        found[name] += drawn
+        found[name] += unusual(drawn[0]) if drawn and not rejects(graph) else ()
+    return found
 
 
 def draw(
@@ -146,58 +156,12 @@ def strings(export_dir: Path, graph: Any) -> list[bytes]:
 
 
 def _table_keys(graph: Any) -> Iterator[bytes]:
-    nodes = {node.name: node for node in graph.node}
+    nodes = by_name(graph)
     for node in graph.node:
         if node.op in _FILLERS:
             keys = nodes[node_name(node.input[1])]
             if keys.op == "Const" and keys.attr["dtype"].type == DType.STRING:
                 yield from constant(keys).reshape(-1)[:_MOST_WORDS]
-
-
-def features(graph: Any, outputs: Sequence[str]) -> list[Feature]:
-    """The features parsed from examples to compute these tensors."""
-    nodes = {node.name: node for node in graph.node}
-    found: list[Feature] = []
-    for name in sorted(reachable(graph, map(node_name, outputs))):
-        match nodes[name].op:
-            case "ParseExampleV2":
-                found += _parsed(nodes, nodes[name])
-            case "ParseExample":
-                found += _parsed_by_first_version(nodes, nodes[name])
-    return found
-
-
-def _parsed(nodes: dict[str, Any], node: Any) -> Iterator[Feature]:
-    """Inputs: serialized, names, sparse keys, dense keys, ragged keys, defaults."""
-    sparse, dense, ragged = (_keys(nodes, each) for each in data_inputs(node)[2:5])
-    yield from _dense(node, dense)
-    for keys, attribute in ((sparse, "sparse_types"), (ragged, "ragged_value_types")):
-        for key, dtype in zip(keys, node.attr[attribute].list.type, strict=True):
-            yield Feature(key, DType(dtype), _SPARSE_VALUES)
-
-
-def _parsed_by_first_version(nodes: dict[str, Any], node: Any) -> Iterator[Feature]:
-    """Inputs: serialized, names, each sparse key, each dense key, defaults."""
-    sparse, dense = node.attr["Nsparse"].i, node.attr["Ndense"].i
-    keys = [key for each in data_inputs(node)[2 : 2 + sparse + dense] for key in _keys(nodes, each)]
-    yield from _dense(node, keys[sparse:])
-    for key, dtype in zip(keys[:sparse], node.attr["sparse_types"].list.type, strict=True):
-        yield Feature(key, DType(dtype), _SPARSE_VALUES)
-
-
-def _dense(node: Any, keys: Sequence[str]) -> Iterator[Feature]:
-    dtypes, shapes = node.attr["Tdense"].list.type, node.attr["dense_shapes"].list.shape
-    for key, dtype, shape in zip(keys, dtypes, shapes, strict=True):
-        sizes = [dim.size if dim.size >= 0 else 1 for dim in shape.dim]
-        yield Feature(key, DType(dtype), int(np.prod(sizes, dtype=np.int64)))
-
-
-def _keys(nodes: dict[str, Any], tensor: str) -> list[str]:
-    """Names of features in a constant; none if they are computed."""
-    node = nodes[node_name(tensor)]
-    if node.op != "Const":
-        return []
-    return [key.decode("utf-8", "replace") for key in constant(node).reshape(-1)]
 
 
 def _array(

@@ -8,8 +8,8 @@ nothing when a call ends; any other, such as a custom op, is assumed to keep sta
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-from lambda_serving.compile.graphs import nodes_run, op_set, reachable
 from lambda_serving.dtypes import DType
+from lambda_serving.servables.graph_defs import nodes_run, op_set, reachable
 
 __all__ = ["MUTABLE_TABLES", "Definition", "draws_by_seed", "remembering"]
 

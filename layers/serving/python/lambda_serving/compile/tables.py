@@ -3,10 +3,11 @@
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from lambda_serving.compile.graphs import NotCompilable, reachable
+from lambda_serving.compile import NotCompilable
 from lambda_serving.compile.state import MUTABLE_TABLES
 from lambda_serving.compile.variables import writers
 from lambda_serving.dtypes import Array
+from lambda_serving.servables.graph_defs import reachable
 
 __all__ = ["INITIALISED", "Contents", "contents", "fill", "tables"]
 

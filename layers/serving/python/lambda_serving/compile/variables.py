@@ -3,14 +3,15 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from lambda_serving.compile.graphs import (
+from lambda_serving.dtypes import DType
+from lambda_serving.servables.graph_defs import (
+    by_name,
     called_functions,
     data_inputs,
     node_name,
     op_set,
     reachable,
 )
-from lambda_serving.dtypes import DType
 
 __all__ = ["OLD_VARIABLES", "freeze", "variables", "writers"]
 
@@ -23,7 +24,6 @@ _READERS = op_set(
     ResourceGatherNd VarIsInitializedOp VariableShape
     """
 )
-_ONE_OUTPUT = frozenset(("Enter", "Exit", "Identity", "Merge", "NextIteration"))
 _BRANCHING = frozenset(("Case", "If", "RemoteCall", "StatelessCase", "StatelessIf"))
 """Calls whose first input is not an argument of their functions."""
 _OLD_WRITERS = (
@@ -67,7 +67,7 @@ def freeze(graph: Any, values: Mapping[str, Any]) -> None:
 
     Other users of a variable's handle, such as a gather or a loop, keep it.
     """
-    nodes = {node.name: node for node in graph.node}
+    nodes = by_name(graph)
     for node in graph.node:
         variable = node.name
         if node.op == "ReadVariableOp":
@@ -100,7 +100,7 @@ def _writers(
     handles = _spread(nodes, handles)
     for node in nodes:
         taken = [i for i, each in enumerate(data_inputs(node)) if _tensor(each) in handles]
-        if not taken or node.op in _READERS or _carries(node):
+        if not taken or node.op in _READERS or _carried(node, 0):
             continue
         bodies = list(_bodies(node, functions))
         if not bodies:
@@ -126,26 +126,24 @@ def _spread(nodes: Iterable[Any], handles: set[_Tensor]) -> set[_Tensor]:
     found, before = set(handles), -1
     while len(found) > before:  # nodes are in no order
         before = len(found)
-        for node in filter(_carries, nodes):
+        for node in nodes:
             for i, each in enumerate(data_inputs(node)):
                 if _tensor(each) in found:
-                    found.update((node.name, output) for output in _outputs(node, i))
+                    found.update((node.name, output) for output in _carried(node, i))
     return found
 
 
-def _carries(node: Any) -> bool:
-    return node.op in _ONE_OUTPUT or node.op in {"IdentityN", "Switch"}
-
-
-def _outputs(node: Any, position: int) -> Iterable[int]:
-    """The outputs that pass on the input at a position."""
+def _carried(node: Any, position: int) -> tuple[int, ...]:
+    """The outputs that pass on the input at a position; none if the node does something with it."""
     match node.op:
         case "IdentityN":
             return (position,)
         case "Switch":
             return (0, 1)
-        case _:
+        case "Enter" | "Exit" | "Identity" | "Merge" | "NextIteration":
             return (0,)
+        case _:
+            return ()
 
 
 def _tensor(name: str) -> _Tensor:

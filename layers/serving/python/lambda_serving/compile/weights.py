@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lambda_serving.compile.graphs import constant, drop, node_name, reachable, set_inputs
+from lambda_serving.compile.graph_edits import drop, set_inputs
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.servables.compiled import ASSIGNMENT, FEED, WEIGHTS
+from lambda_serving.servables.graph_defs import constant, node_name, reachable
 from lambda_serving.servables.tensorflow_c.weights_reader import file_name
 
 __all__ = ["LEAST_BYTES", "map_constants", "map_variables"]

@@ -98,7 +98,9 @@ class AspiredVersionsManager:
             known = self._known(name)
             for version in [*known.values()]:
                 if version.id.version not in versions:
-                    self._retire(version)
+                    version.is_aspired = False
+                    if version.state in _WAITING:
+                        self._forget(version, version.error)
             for number in versions:
                 if number not in known:
                     self._start(ServableId(name, number))
@@ -137,35 +139,23 @@ class AspiredVersionsManager:
         """
 
         def aspired() -> list[_Version]:
-            return [
-                version
-                for name in names
-                for version in self._models.get(name, {}).values()
-                if version.is_aspired
-            ]
+            known = (each for name in names for each in self._models.get(name, {}).values())
+            return [version for version in known if version.is_aspired]
 
         def settled() -> bool:
-            return self._stopped or all(
-                version.state is State.AVAILABLE or version.error for version in aspired()
-            )
+            done = (each.state is State.AVAILABLE or each.error for each in aspired())
+            return self._stopped or all(done)
 
         with self._changed:
             self._changed.wait_for(settled)
-            return [
-                f"{version.id} due to error: {version.error}"
-                for version in aspired()
-                if version.error
-            ]
+            return [f"{each.id} due to error: {each.error}" for each in aspired() if each.error]
 
     def _changed_files(self, name: str, versions: Collection[int]) -> list[_Version]:
         """Failed versions whose files changed after the attempt but not since the last look."""
         with self._changed:
             known = self._models.get(name, {})
-            failed = [
-                each
-                for number, each in known.items()
-                if number in versions and each.error and each.state in _WAITING
-            ]
+            asked = (each for number, each in known.items() if number in versions)
+            failed = [each for each in asked if each.error and each.state in _WAITING]
         changed = []
         for version in failed:
             now = self._manager.fingerprint(version.id)
@@ -192,11 +182,6 @@ class AspiredVersionsManager:
     def _start(self, servable_id: ServableId) -> None:
         self._models[servable_id.name][servable_id.version] = _Version(servable_id)
         self._manager.states.report(servable_id, State.START)
-
-    def _retire(self, version: _Version) -> None:
-        version.is_aspired = False
-        if version.state in _WAITING:
-            self._forget(version, version.error)
 
     def _forget(self, version: _Version, error: ServingError | None = None) -> None:
         known = self._models[version.id.name]

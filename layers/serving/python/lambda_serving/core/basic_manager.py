@@ -121,10 +121,6 @@ class Manager:
         """Whether a model of this name is served, whatever the state of its versions."""
         return name in self._served
 
-    def statuses(self, name: str, version: int | None = None) -> list[VersionStatus]:
-        """As `ServableStates.of`."""
-        return self.states.of(name, version)
-
     def ready(self) -> bool:
         """Whether every model has a loaded version and the process is not shutting down."""
         return not self.why_not_ready()
@@ -214,19 +210,15 @@ class Manager:
         with self._lock:
             self._labels[model.name] = dict(model.labels)
             self._served |= {model.name}
-        ids = [ServableId(model.name, version) for version in versions]
-        return [
-            f"{each} due to error: {error}" for each in ids if (error := self._serve_version(each))
-        ]
-
-    def _serve_version(self, servable_id: ServableId) -> ServingError | None:
-        self.states.report(servable_id, State.LOADING)
-        try:
-            self.load(servable_id, self.fetch(servable_id))
-        except ServingError as error:
-            self.states.report(servable_id, State.END, error)
-            return error
-        return None
+        failures = []
+        for servable_id in (ServableId(model.name, version) for version in versions):
+            self.states.report(servable_id, State.LOADING)
+            try:
+                self.load(servable_id, self.fetch(servable_id))
+            except ServingError as error:
+                self.states.report(servable_id, State.END, error)
+                failures.append(f"{servable_id} due to error: {error}")
+        return failures
 
     def _labels_of_nothing(
         self, models: Sequence[ModelConfig]
@@ -254,13 +246,9 @@ def no_versions(model: ModelConfig, contents: Sequence[str]) -> str:
             f"Version {wanted} of servable {model.name} is not under base path"
             f" {model.base_path}. There is: {there}"
         )
+    told = advice(model.base_path, contents)
     return (
         f"No versions of servable {model.name} found under base path {model.base_path}."
         " Each version is a folder whose name is a number and that holds the SavedModel, e.g."
-        f" {model.base_path}/1/saved_model.pb. There is: {there}{_advice(model, contents)}"
+        f" {model.base_path}/1/saved_model.pb. There is: {there}{told and f'. {told}'}"
     )
-
-
-def _advice(model: ModelConfig, contents: Sequence[str]) -> str:
-    told = advice(model.base_path, contents)
-    return f". {told}" if told else ""

@@ -50,8 +50,12 @@ class ServerCore:
         self._said = ""
         self._loads = ThreadPoolExecutor(settings.num_load_threads or 1, "load")
         self._unloads = ThreadPoolExecutor(settings.num_unload_threads or 1, "unload")
+        retry_seconds = max(settings.load_retry_interval_micros, 0) / 1e6
         self._versions = AspiredVersionsManager(
-            manager, loads=self._loads, unloads=self._unloads, retries=_retries(settings)
+            manager,
+            loads=self._loads,
+            unloads=self._unloads,
+            retries=Retries(settings.max_num_load_retries, retry_seconds),
         )
         self._source = Source(
             self._versions.aspire,
@@ -137,8 +141,3 @@ class ServerCore:
 
     def _run(self, name: str, step: Callable[[], bool]) -> None:
         self._threads.callback(threads.start(name, step).join)
-
-
-def _retries(settings: Settings) -> Retries:
-    seconds = max(settings.load_retry_interval_micros, 0) / 1e6
-    return Retries(settings.max_num_load_retries, seconds)

@@ -24,6 +24,7 @@ from lambda_serving.errors import (
     ServingError,
 )
 from lambda_serving.servables.cancellation import time_left
+from lambda_serving.servables.graph_defs import meta_graphs
 from lambda_serving.servables.servable import Function
 from lambda_serving.servables.tensorflow_c.mapped_weights import MappedFile
 from lambda_serving.servables.tensorflow_c.session import Session
@@ -143,14 +144,7 @@ def mapped_files(meta_graph: bytes, export_dir: Path) -> list[MappedFile]:
 
 def weights_in(export_dir: Path) -> list[MappedFile]:
     """The weights of all graphs of a compiled folder; none if it cannot be read or parsed."""
-    from google.protobuf.message import DecodeError
-
-    try:
-        content = (export_dir / "saved_model.pb").read_bytes()
-        parsed = protos.message("tensorflow.SavedModel").FromString(content)
-    except (OSError, DecodeError):  # TensorFlow will report it
-        return []
-    graphs = (meta_graph.graph_def for meta_graph in parsed.meta_graphs)
+    graphs = (meta_graph.graph_def for meta_graph in meta_graphs(export_dir) or ())
     return [file for graph in graphs for file in _mapped_files(graph, export_dir)]
 
 

@@ -21,9 +21,7 @@ __all__ = [
     "Classifications",
     "Run",
     "classification",
-    "classify",
     "inputs_of",
-    "regress",
     "regression",
     "serialized_examples",
 ]
@@ -51,8 +49,9 @@ class Run(Generic[_Result]):
         return Run(self.signature, self.inputs, lambda outputs: use(self.conclude(outputs)))
 
     def perform(
-        self, servable: Servable, timeout_ms: int, record: CallRecord = UNRECORDED
+        self, servable: Servable, timeout_ms: int = 0, record: CallRecord = UNRECORDED
     ) -> _Result:
+        """Runs the signature, at most so long (0: no bound); raises what that and `conclude` do."""
         outputs = servable.run(
             self.signature.name, self.inputs, timeout_ms=timeout_ms, only=self.only
         )
@@ -68,21 +67,14 @@ class Classifications:
     scores: Array | None
 
 
-def classify(
-    servable: Servable, signature_name: str, examples: Sequence[bytes], *, timeout_ms: int = 0
-) -> Classifications:
-    """Labels and scores of `examples`, serialized `tf.Example`s.
-
-    Raises InvalidArgument when the signature does not exist, is not for classification, or returns
-    tensors of another shape or dtype.
-    """
-    return classification(servable, signature_name, examples).perform(servable, timeout_ms)
-
-
 def classification(
     servable: Servable, signature_name: str, examples: Sequence[bytes]
 ) -> Run[Classifications]:
-    """The run of `classify`."""
+    """The run that gives labels and scores of `examples`, serialized `tf.Example`s.
+
+    Raises InvalidArgument when the signature does not exist or is not for classification; its
+    `conclude` does for outputs of another shape or dtype.
+    """
     signature = _signature(servable, signature_name)
     if len(signature.inputs) != 1:
         raise InvalidArgument("Expected one input Tensor.")
@@ -104,19 +96,12 @@ def classification(
     return Run(signature, _some(examples), conclude)
 
 
-def regress(
-    servable: Servable, signature_name: str, examples: Sequence[bytes], *, timeout_ms: int = 0
-) -> Array:
-    """A float32 value for each of `examples`, serialized `tf.Example`s: shape [n].
-
-    Raises InvalidArgument when the signature does not exist, is not for regression, or returns a
-    tensor of another shape or dtype.
-    """
-    return regression(servable, signature_name, examples).perform(servable, timeout_ms)
-
-
 def regression(servable: Servable, signature_name: str, examples: Sequence[bytes]) -> Run[Array]:
-    """The run of `regress`."""
+    """The run that gives a float32 value for each of `examples`, serialized `tf.Example`s: [n].
+
+    Raises InvalidArgument when the signature does not exist or is not for regression; its
+    `conclude` does for an output of another shape or dtype.
+    """
     signature = _signature(servable, signature_name)
     if len(signature.inputs) != 1:
         raise InvalidArgument("Expected one input Tensor.")
@@ -127,10 +112,9 @@ def regression(servable: Servable, signature_name: str, examples: Sequence[bytes
     if _OUTPUTS not in signature.outputs:
         raise InvalidArgument(f"No regression outputs found in SignatureDef: {_text(signature)}")
 
-    def conclude(outputs: Mapping[str, Array]) -> Array:
-        return _regressed(outputs[_OUTPUTS], len(examples))
-
-    return Run(signature, _some(examples), conclude)
+    return Run(
+        signature, _some(examples), lambda outputs: _regressed(outputs[_OUTPUTS], len(examples))
+    )
 
 
 def inputs_of(examples: Sequence[bytes]) -> dict[str, Array]:

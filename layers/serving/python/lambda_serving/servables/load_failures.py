@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from lambda_serving import protos
 from lambda_serving.errors import ServingError
+from lambda_serving.servables.graph_defs import meta_graphs
 from lambda_serving.store.other_formats import advice
 
 __all__ = ["hint"]
@@ -22,22 +22,17 @@ def _names(folder: Path) -> list[str]:
 
 def _of_place(path: Path) -> str:
     told = advice(str(path), _names(path) if path.is_dir() else None)
-    return f". {told}" if told else ""
+    return told and f". {told}"
 
 
 def _of_tags(path: Path) -> str:
     """Names the tags of the meta graphs there are."""
-    from google.protobuf.message import DecodeError
-
     if (path / "tfhub_module.pb").exists():
         return f" {advice(str(path), _names(path))}"
-    try:
-        model = protos.message("tensorflow.SavedModel").FromString(
-            (path / "saved_model.pb").read_bytes()
-        )
-    except (OSError, DecodeError):
+    found = meta_graphs(path)
+    if found is None:
         return ""
-    sets = [",".join(sorted(each.meta_info_def.tags)) or "none" for each in model.meta_graphs]
+    sets = [",".join(sorted(each.meta_info_def.tags)) or "none" for each in found]
     if not sets:
         return " It has no meta graph: saved_model.pb is empty. Copy the export again"
     return f" Its tags are {' or '.join(sorted(sets))}: name them in --saved_model_tags"

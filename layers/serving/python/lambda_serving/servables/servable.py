@@ -1,8 +1,8 @@
 """A loaded model version: named functions, arrays in, arrays out."""
 
 import weakref
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
@@ -94,39 +94,27 @@ class JoiningFunction(Function, Protocol):
     def close(self) -> None: ...
 
 
+@dataclass(eq=False, repr=False)
 class Servable:
     """One loaded model version. Calls are safe from any number of threads until `close`."""
 
-    def __init__(
-        self,
-        signatures: Mapping[str, Signature],
-        functions: Mapping[str, Function],
-        *,
-        definitions: Mapping[str, bytes],
-        close: Callable[[], None],
-        uncallable: Mapping[str, str] | None = None,
-        problems: Sequence[str] = (),
-        restored_from: Path = Path(),
-        select: Callable[[str, tuple[str, ...]], Function] | None = None,
-        wants_values: bool = False,
-    ) -> None:
-        """`select` returns a signature's function for only some of its outputs.
-
-        With `wants_values`, empty inputs are refused unless they have the declared shape.
-        """
-        self.signatures = signatures
-        self.definitions = definitions
-        """Serialized `SignatureDef` of every signature in the export, callable or not."""
-        self._uncallable = uncallable or {}
-        self.problems = problems
-        """Likely problems for callers, each a sentence with the fix."""
-        self.restored_from = restored_from
-        """The folder that the graph restore loaded: the export, or its loadable copy."""
-        self._functions = functions
-        self._joining: dict[str, JoiningFunction] = {}
-        self._close = close
-        self._select = select
-        self._wants_values = wants_values
+    signatures: Mapping[str, Signature]
+    functions: Mapping[str, Function]
+    definitions: Mapping[str, bytes] = field(kw_only=True)
+    """Serialized `SignatureDef` of every signature in the export, callable or not."""
+    close: Callable[[], None] = field(kw_only=True)
+    """Releases the session and its memory; the servable cannot be used afterwards."""
+    uncallable: Mapping[str, str] = field(default_factory=dict)
+    """The signatures that cannot be called, each with the reason."""
+    problems: Sequence[str] = ()
+    """Likely problems for callers, each a sentence with the fix."""
+    restored_from: Path = Path()
+    """The folder that the graph restore loaded: the export, or its loadable copy."""
+    select: Callable[[str, tuple[str, ...]], Function] | None = None
+    """Returns a signature's function for only some of its outputs."""
+    wants_values: bool = False
+    """Whether empty inputs are refused unless they have the declared shape."""
+    _joining: dict[str, JoiningFunction] = field(default_factory=dict, init=False)
 
     def signature(self, name: str) -> Signature:
         """The signature called `name`, `serving_default` for the empty name.
@@ -143,8 +131,8 @@ class Servable:
     def callable_signature(self, name: str) -> Signature | None:
         """As `signature`, but None if there is none."""
         name = name or DEFAULT_SIGNATURE
-        if name in self._uncallable:
-            raise InvalidArgument(self._uncallable[name])
+        if name in self.uncallable:
+            raise InvalidArgument(self.uncallable[name])
         return self.signatures.get(name)
 
     def run(
@@ -163,10 +151,8 @@ class Servable:
         signature's, else whatever the graph raises, with TensorFlow's message.
         """
         signature, arrays = self._matched(signature_name, inputs)
-        outputs = self._function(signature, only)(arrays, timeout_ms)
-        if self._selects(signature, only):
-            return dict(zip(only, outputs, strict=True))
-        return signature.named(outputs)
+        function, names = self._chosen(signature, only)
+        return dict(zip(names, function(arrays, timeout_ms), strict=True))
 
     def submit(
         self, signature_name: str, inputs: Mapping[str, Array], *, timeout_ms: int = 0
@@ -182,9 +168,10 @@ class Servable:
     def joined(self, join: Callable[[Signature, Function], JoiningFunction | None]) -> Self:
         """This servable, its functions replaced by those that `join` returns."""
         for name, signature in self.signatures.items():
-            if function := join(signature, self._functions[name]):
+            if function := join(signature, self.functions[name]):
                 self._joining[name] = function
-        self._functions = {**self._functions, **self._joining}
+        self.functions = {**self.functions, **self._joining}
+        self.close = partial(_close, self._joining, self.close)
         return self
 
     def is_quick(
@@ -192,15 +179,14 @@ class Servable:
     ) -> bool:
         """Whether such a `run` is certain to take too little time to be worth a thread."""
         signature, arrays = self._matched(signature_name, inputs)
-        return self._function(signature, only).is_quick(arrays)
+        function, _ = self._chosen(signature, only)
+        return function.is_quick(arrays)
 
-    def _function(self, signature: Signature, only: Sequence[str]) -> Function:
-        if self._select and self._selects(signature, only):
-            return self._select(signature.name, tuple(only))
-        return self._functions[signature.name]
-
-    def _selects(self, signature: Signature, only: Sequence[str]) -> bool:
-        return bool(only and self._select and signature.name not in self._joining)
+    def _chosen(self, signature: Signature, only: Sequence[str]) -> tuple[Function, Iterable[str]]:
+        """The function for these outputs, or for all of them, and the names of what it returns."""
+        if only and self.select and signature.name not in self._joining:
+            return self.select(signature.name, tuple(only)), only
+        return self.functions[signature.name], signature.outputs
 
     def _matched(
         self, signature_name: str, inputs: Mapping[str, Array]
@@ -209,22 +195,17 @@ class Servable:
         if inputs.keys() != signature.inputs.keys():
             raise names_differ(inputs, signature)
         arrays = [np.asarray(inputs[name]) for name in signature.inputs]
-        if self._wants_values:
+        if self.wants_values:
             for (name, spec), array in zip(signature.inputs.items(), arrays, strict=True):
                 _check_values(name, spec, array)
         return signature, arrays
-
-    def close(self) -> None:
-        """Releases the session and its memory; the servable cannot be used afterwards."""
-        _close(self._joining, self._close)
 
     def when_dropped(self, dropped: Callable[[Callable[[], None]], object]) -> None:
         """When the last reference to this is gone, passes `dropped` a function that closes it.
 
         `dropped` is called on the thread that dropped the last reference: it must not block.
         """
-        close = partial(_close, self._joining, self._close)
-        weakref.finalize(self, dropped, close).atexit = False
+        weakref.finalize(self, dropped, self.close).atexit = False
 
     def __enter__(self) -> Self:
         return self

@@ -110,8 +110,9 @@ def _replay(servable: Servable, log: Any) -> None:
     if log.WhichOneof("log_type") == "predict_log":
         for name, inputs in _runs(servable, log):
             servable.run(name, inputs)
-    for infer, name, examples in _tasks(log):
-        infer(servable, name, examples)
+    for name, examples, classifies in _tasks(log):
+        run = inference.classification if classifies else inference.regression
+        run(servable, name, examples).perform(servable)
 
 
 def _runs(servable: Servable, log: Any) -> Iterator[tuple[str, dict[str, Array]]]:
@@ -120,29 +121,23 @@ def _runs(servable: Servable, log: Any) -> Iterator[tuple[str, dict[str, Array]]
         signature = servable.signature(request.model_spec.signature_name)
         given = {alias: to_array(tensor) for alias, tensor in request.inputs.items()}
         yield signature.name, {**signature.defaults, **given}
-    for _, name, examples in _tasks(log):
+    for name, examples, _ in _tasks(log):
         yield name, inference.inputs_of(examples)
 
 
-_Infer = Callable[[Servable, str, Sequence[bytes]], object]
-
-
-def _tasks(log: Any) -> Iterator[tuple[_Infer, str, list[bytes]]]:
-    """The tasks of a log: the function to call, the signature's name and the examples."""
+def _tasks(log: Any) -> Iterator[tuple[str, list[bytes], bool]]:
+    """The tasks of a log: the signature's name, the examples, and whether it classifies them."""
     examples = inference.serialized_examples
     match log.WhichOneof("log_type"):
-        case "classify_log":
-            request = log.classify_log.request
-            yield inference.classify, request.model_spec.signature_name, examples(request.input)
-        case "regress_log":
-            request = log.regress_log.request
-            yield inference.regress, request.model_spec.signature_name, examples(request.input)
+        case "classify_log" | "regress_log" as kind:
+            request = getattr(log, kind).request
+            name = request.model_spec.signature_name
+            yield name, examples(request.input), kind == "classify_log"
         case "multi_inference_log":
             request = log.multi_inference_log.request
             for task in request.tasks:
                 classifies = task.method_name == "tensorflow/serving/classify"
-                infer: _Infer = inference.classify if classifies else inference.regress
-                yield infer, task.model_spec.signature_name, examples(request.input)
+                yield task.model_spec.signature_name, examples(request.input), classifies
         case "predict_log" | None:  # there is nothing to run
             pass
         case kind:

@@ -157,7 +157,9 @@ class Serving:
 
     def _status(self, call: Call) -> bytes:
         """A label is ignored here (servables/tensorflow/get_model_status_impl.cc)."""
-        return status_and_metadata.status(self._manager.statuses(call.spec.name, call.spec.version))
+        return status_and_metadata.status(
+            self._manager.states.of(call.spec.name, call.spec.version)
+        )
 
     async def _zipped(self, body: bytes, scope: Scope, headers: list[Header]) -> bytes:
         """The body, compressed if large and accepted so by the client; `headers` then say so."""

@@ -82,7 +82,7 @@ def status(manager: Manager, request: Any) -> Any:
     spec = request.model_spec
     version = spec.version.value if spec.HasField("version") else None
     response = protos.message("tensorflow.serving.GetModelStatusResponse")()
-    for each in manager.statuses(spec.name, version):
+    for each in manager.states.of(spec.name, version):
         line = response.model_version_status.add(version=each.version)
         line.state = line.State.Value(each.state.value)
         line.status.error_code = Code[each.error_code] if each.error else 0

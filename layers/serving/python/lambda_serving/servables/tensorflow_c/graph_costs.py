@@ -4,10 +4,12 @@ Unknown ops are assumed to cost more. The ops below take as many steps as their 
 have elements, or as products of their dimensions; they do not loop, branch, wait or keep state.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Any, Self
 
 from lambda_serving import protos
+from lambda_serving.servables.graph_defs import by_name, data_inputs, node_name
 
 __all__ = ["Costs"]
 
@@ -80,7 +82,7 @@ class Costs:
     """The costs of a graph, a `tensorflow.GraphDef`, as far as they are known."""
 
     def __init__(self, graph: Any) -> None:
-        self._graph = {node.name: node for node in graph.node}
+        self._graph = by_name(graph)
         self._functions = {each.signature.name: each for each in graph.library.function}
         self._steady: dict[str, bool] = {}
 
@@ -94,7 +96,7 @@ class Costs:
 
         Neither values nor earlier runs may change it. False where that is not known.
         """
-        return self._are_steady(self._graph, [fetch.partition(":")[0] for fetch in fetches])
+        return self._are_steady(self._graph, map(node_name, fetches))
 
     def any_compiled(self) -> bool:
         """Whether XLA compiles any part of the graph, needed for a fetch or not."""
@@ -102,14 +104,15 @@ class Costs:
         return any(map(_is_compiled, (*self._functions.values(), *self._graph.values(), *bodies)))
 
     def _are_steady(self, nodes: Mapping[str, Any], names: Iterable[str]) -> bool:
-        waiting, seen = list(names), set(names)
+        waiting = list(names)
+        seen = set(waiting)
         while waiting:
             node = nodes.get(waiting.pop())
             if node is None:  # an argument of a function
                 continue
             if not self._is_steady(nodes, node):
                 return False
-            for name in _sources(node):
+            for name in map(node_name, node.input):
                 if name not in seen:
                     seen.add(name)
                     waiting.append(name)
@@ -124,7 +127,7 @@ class Costs:
         sizes = _SIZED.get(node.op)
         if sizes is None:
             return False
-        inputs = list(_inputs(node))
+        inputs = data_inputs(node)
         return all(_follows_shapes(nodes, inputs[i], set()) for i in sizes if i < len(inputs))
 
     def _is_steady_function(self, name: str) -> bool:
@@ -132,37 +135,24 @@ class Costs:
             self._steady[name] = False  # while it is examined, also for one that calls itself
             if (function := self._functions.get(name)) and not _is_compiled(function):
                 nodes = {node.name: node for node in function.node_def}
-                ends = [value.partition(":")[0] for value in function.ret.values()]
-                ends += function.control_ret.values()
-                self._steady[name] = self._are_steady(nodes, ends)
+                ends = chain(function.ret.values(), function.control_ret.values())
+                self._steady[name] = self._are_steady(nodes, map(node_name, ends))
         return self._steady[name]
 
 
-def _follows_shapes(nodes: Mapping[str, Any], name: str, seen: set[str]) -> bool:
+def _follows_shapes(nodes: Mapping[str, Any], tensor: str, seen: set[str]) -> bool:
     """Whether the values of a tensor depend only on shapes."""
-    node = nodes.get(name)
+    node = nodes.get(node_name(tensor))
     if node is None:
         return False
-    if node.op in _SHAPES or name in seen:
+    if node.op in _SHAPES or node.name in seen:
         return True
-    seen.add(name)
+    seen.add(node.name)
     return node.op in _OF_SHAPES and all(
-        _follows_shapes(nodes, each, seen) for each in _inputs(node)
+        _follows_shapes(nodes, each, seen) for each in data_inputs(node)
     )
 
 
 def _is_compiled(of: Any) -> bool:
     """Whether XLA compiles this node or function, again for each shape."""
     return _COMPILED in of.attr and of.attr[_COMPILED].b
-
-
-def _sources(node: Any) -> Iterator[str]:
-    """The nodes that must run before this one."""
-    for name in node.input:
-        yield name.lstrip("^").partition(":")[0]
-
-
-def _inputs(node: Any) -> Iterator[str]:
-    for name in node.input:
-        if not name.startswith("^"):
-            yield name.partition(":")[0]

@@ -15,16 +15,7 @@ from typing import Any
 from lambda_serving.errors import FailedPrecondition, of_code
 from lambda_serving.servables.tensorflow_c.prototypes import PROTOTYPES
 
-__all__ = [
-    "content_of",
-    "deleted",
-    "has_python",
-    "library",
-    "library_path",
-    "status",
-    "trim_memory",
-    "version",
-]
+__all__ = ["content_of", "deleted", "has_python", "library", "library_path", "status", "version"]
 
 _log = logging.getLogger(__name__)
 _LIBRARY = "libtensorflow_cc.so.2"
@@ -134,9 +125,3 @@ def deleted(buffer: Any) -> Iterator[Any]:
 def content_of(buffer: Any) -> bytes:
     """The serialized message in a `TF_Buffer`."""
     return ctypes.string_at(buffer.contents.data, buffer.contents.length)
-
-
-def trim_memory() -> None:
-    """Returns freed memory to the system; glibc would keep some, 300 MB after a ResNet-50."""
-    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # other C libraries have none
-        trim(0)

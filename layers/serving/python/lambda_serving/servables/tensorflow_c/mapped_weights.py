@@ -19,7 +19,7 @@ from lambda_serving.servables.tensorflow_c import memory
 from lambda_serving.servables.tensorflow_c.library import library
 from lambda_serving.servables.tensorflow_c.operations import operation_of, output_of
 from lambda_serving.servables.tensorflow_c.session import Session
-from lambda_serving.servables.tensorflow_c.session_run import Ends, run
+from lambda_serving.servables.tensorflow_c.session_run import ends_of, run
 
 __all__ = ["MappedFile", "Values", "assign", "map_files", "opened"]
 
@@ -98,7 +98,7 @@ def assign(session: Session, files: Sequence[MappedFile], values: Values) -> Non
 
 
 def _assign(session: Session, files: Sequence[MappedFile], values: Values) -> None:
-    feeds = Ends.of([output_of(session.graph, file.feed) for file in files])
+    feeds = ends_of([output_of(session.graph, file.feed) for file in files])
     operations = [operation_of(session.graph, file.assignment) for file in files]
     tensors = [0] * len(files)
     try:
@@ -116,7 +116,10 @@ def _assign(session: Session, files: Sequence[MappedFile], values: Values) -> No
 def opened(file: MappedFile) -> Iterator[FileIO]:
     """The file; raises DataLoss when it cannot be read or has another size than its tensor."""
     try:
-        with FileIO(file.path, opener=_open) as content:
+        # does not block even if the file is a pipe
+        with FileIO(
+            file.path, opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)
+        ) as content:
             if (found := os.fstat(content.fileno()).st_size) != file.size:
                 raise DataLoss(
                     f"{file.path} has {found} bytes, its tensor {file.size}: copy it again"
@@ -124,11 +127,6 @@ def opened(file: MappedFile) -> Iterator[FileIO]:
             yield content
     except OSError as error:
         raise DataLoss(f"Could not read {file.path}: {error.strerror}") from error
-
-
-def _open(path: str, flags: int) -> int:
-    """Opens without blocking, in case the file is a pipe."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _mapped(file: MappedFile) -> int:

@@ -11,7 +11,7 @@ from ctypes import c_char, c_int, c_long, c_size_t, c_void_p
 from lambda_serving.errors import ResourceExhausted
 from lambda_serving.servables.tensorflow_c.prototypes import DEALLOCATOR
 
-__all__ = ["UNMAP", "map_file", "pages", "private", "unmap", "view"]
+__all__ = ["UNMAP", "map_file", "pages", "private", "trim", "unmap", "view"]
 
 _HUGE_PAGE = 2 * 2**20
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -50,6 +50,12 @@ def view(address: int, size: int) -> memoryview:
 
 def unmap(address: int, size: int) -> None:
     _libc.munmap(address, size)
+
+
+def trim() -> None:
+    """Returns freed memory to the system; glibc would keep some, 300 MB after a ResNet-50."""
+    if hasattr(_libc, "malloc_trim"):  # only glibc has it
+        _libc.malloc_trim(0)
 
 
 def _map(size: int, protection: int, flags: int, descriptor: int = -1) -> int:

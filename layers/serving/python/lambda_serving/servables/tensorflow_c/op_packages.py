@@ -8,13 +8,13 @@ because of an op whose name it contains, or when a compiled graph names it.
 
 import mmap
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 
-from lambda_serving import protos
 from lambda_serving.errors import FailedPrecondition, InvalidArgument, NotFound
+from lambda_serving.servables.graph_defs import meta_graphs
 from lambda_serving.servables.tensorflow_c.library import version
 from lambda_serving.servables.tensorflow_c.op_libraries import (
     load_op_library,
@@ -38,11 +38,10 @@ def load_missing(error: NotFound, export_dir: Path) -> None:
     Looks for all of its ops, not only the one that `error` names. Raises `error` when no package
     has any of them, FailedPrecondition when a package that does is incompatible with TensorFlow.
     """
-    unregistered = _UNREGISTERED.search(str(error))
-    if not unregistered:
-        raise error
-    missing = {unregistered[1]} | _ops(export_dir)
-    found = _libraries_with(missing - {op.name for op in ops()})
+    found = {}
+    if unregistered := _UNREGISTERED.search(str(error)):
+        missing = {unregistered[1]} | _ops(export_dir)
+        found = _libraries_with(missing - {op.name for op in ops()})
     if not found:
         raise error
     for name, path in found.items():
@@ -70,27 +69,16 @@ def _libraries() -> dict[str, Path]:
     return {
         f"{package}/{path.relative_to(folder)}": path
         for package, patterns in _PACKAGES.items()
-        for folder in _folders(package)
+        if (spec := find_spec(package))  # finds without importing
+        for folder in map(Path, spec.submodule_search_locations or ())
         for pattern in patterns
         for path in sorted(folder.glob(pattern))
     }
 
 
-def _folders(package: str) -> Iterator[Path]:
-    spec = find_spec(package)  # finds without importing
-    yield from map(Path, (spec and spec.submodule_search_locations) or ())
-
-
 def _ops(export_dir: Path) -> set[str]:
     """The ops of a SavedModel's graphs; none if it cannot be read."""
-    from google.protobuf.message import DecodeError
-
-    try:
-        content = (export_dir / "saved_model.pb").read_bytes()
-        model = protos.message("tensorflow.SavedModel").FromString(content)
-    except (OSError, DecodeError):
-        return set()
-    graphs = [meta_graph.graph_def for meta_graph in model.meta_graphs]
+    graphs = [meta_graph.graph_def for meta_graph in meta_graphs(export_dir) or ()]
     bodies = (function.node_def for graph in graphs for function in graph.library.function)
     return {node.op for nodes in chain((graph.node for graph in graphs), bodies) for node in nodes}
 

@@ -5,12 +5,13 @@ references. The ones below only read, call functions, or keep state that ends wi
 other, such as a custom op, is assumed to have an effect.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
 from lambda_serving import protos
 from lambda_serving.errors import ServingError
+from lambda_serving.servables.graph_defs import nodes_run
 from lambda_serving.servables.tensorflow_c.library import content_of, deleted, library, status
 from lambda_serving.servables.tensorflow_c.op_libraries import ops
 from lambda_serving.servables.tensorflow_c.prototypes import Output
@@ -36,39 +37,9 @@ def are_repeatable(graph: int, fetches: Iterable[Output]) -> bool:
         definition = _definition(graph)
     except ServingError:  # the graph is too large for a message
         return False
-    return not any(map(_has_effect, _run(definition, names)))
-
-
-def _run(graph: Any, names: Iterable[str]) -> Iterator[Any]:
-    """The nodes that these nodes need, and the nodes of all functions that they name."""
-    functions = {each.signature.name: each for each in graph.library.function}
-    nodes, called = list(_needed(graph, names)), set[str]()
-    while nodes:
-        node = nodes.pop()
-        if node.op not in functions:
-            yield node
-        for name in {*_named(node), node.op} & functions.keys() - called:
-            called.add(name)
-            nodes.extend(functions[name].node_def)
-
-
-def _needed(graph: Any, names: Iterable[str]) -> Iterator[Any]:
-    nodes = {node.name: node for node in graph.node}
-    waiting = list(names)
-    seen = set(waiting)
-    while waiting:
-        node = nodes[waiting.pop()]
-        yield node
-        sources = {source.lstrip("^").partition(":")[0] for source in node.input} - seen
-        seen |= sources
-        waiting.extend(sources)
-
-
-def _named(node: Any) -> Iterator[str]:
-    """The functions that a node's attributes name."""
-    for value in node.attr.values():
-        yield value.func.name
-        yield from (each.name for each in value.list.func)
+    functions = {each.signature.name for each in definition.library.function}
+    nodes = nodes_run(definition, names)
+    return not any(_has_effect(node) for node in nodes if node.op not in functions)
 
 
 def _has_effect(node: Any) -> bool:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from lambda_serving.errors import FailedPrecondition
-from lambda_serving.servables.tensorflow_c.library import library, status, trim_memory
+from lambda_serving.servables.tensorflow_c import memory
+from lambda_serving.servables.tensorflow_c.library import library, status
 from lambda_serving.servables.tensorflow_c.prototypes import Output
 from lambda_serving.servables.tensorflow_c.stopping_runs import Places, Stops
 
@@ -75,7 +76,7 @@ class Session:
             self._closed = True
             self._idle.wait_for(lambda: self._running == 0)
         self._release()
-        trim_memory()
+        memory.trim()
 
 
 def _delete(session: int, graph: int, ends: Sequence[Callable[[], object]]) -> None:

@@ -14,7 +14,7 @@ from lambda_serving.servables.tensorflow_c.library import library
 from lambda_serving.servables.tensorflow_c.operations import output_of
 from lambda_serving.servables.tensorflow_c.prototypes import Output
 from lambda_serving.servables.tensorflow_c.session import Session
-from lambda_serving.servables.tensorflow_c.session_run import Ends, Pointers, run, run_options
+from lambda_serving.servables.tensorflow_c.session_run import Pointers, ends_of, run, run_options
 from lambda_serving.servables.tensorflow_c.stopping_runs import Stops
 from lambda_serving.servables.tensorflow_c.tensors import array_of, new_tensor
 
@@ -27,11 +27,7 @@ _UNTOLD = (
 
 
 def session_function(
-    session: Session,
-    feeds: Sequence[str],
-    fetches: Sequence[str],
-    *,
-    follows_shapes: bool = False,
+    session: Session, feeds: Sequence[str], fetches: Sequence[str], *, follows_shapes: bool = False
 ) -> "SessionFunction":
     """A function of tensors by name, e.g. `serving_default_x:0`.
 
@@ -64,9 +60,9 @@ class SessionFunction:
     ) -> None:
         self._session = session
         self._stops = stops
-        self._feeds = Ends.of(feeds)
-        self._stoppable_feeds = Ends.of([*feeds, stops.place]) if stops else self._feeds
-        self._fetches = Ends.of(fetches)
+        self._feeds = ends_of(feeds)
+        self._stoppable_feeds = ends_of([*feeds, stops.place]) if stops else self._feeds
+        self._fetches = ends_of(fetches)
         self._quickness = Quickness(follows_shapes=follows_shapes)
 
     def is_quick(self, inputs: Sequence[Array]) -> bool:
@@ -79,9 +75,9 @@ class SessionFunction:
         Raises DeadlineExceeded after `timeout_ms` (0: no bound), and whatever the graph raises.
         """
         tensors: list[int] = []
-        fetched = (c_void_p * self._fetches.count)()
+        fetched = (c_void_p * len(self._fetches))()
         try:
-            for _, array in zip(range(self._feeds.count), inputs, strict=True):
+            for _, array in zip(range(len(self._feeds)), inputs, strict=True):
                 tensors.append(new_tensor(array))
             quick = self.is_quick(inputs)
             start = perf_counter()
@@ -124,4 +120,4 @@ class SessionFunction:
         """Whether a second run would have no lasting effect."""
         from lambda_serving.servables.tensorflow_c import repeatable  # few failures need it
 
-        return repeatable.are_repeatable(self._session.graph, self._fetches.outputs)
+        return repeatable.are_repeatable(self._session.graph, self._fetches)

@@ -3,32 +3,25 @@
 import ctypes
 from collections.abc import Sequence
 from ctypes import c_void_p
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Self
 
 from lambda_serving import protos
 from lambda_serving.servables.tensorflow_c.library import library, status
 from lambda_serving.servables.tensorflow_c.prototypes import Buffer, Output
 
-__all__ = ["NO_ENDS", "Ends", "Pointers", "run", "run_options"]
+__all__ = ["Ends", "Pointers", "ends_of", "run", "run_options"]
 
 Pointers = ctypes.Array[c_void_p]
+Ends = ctypes.Array[Output]
+"""The feeds or the fetches of a run."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ends:
-    """The feeds or the fetches of a run, as a C array, and how many there are."""
-
-    outputs: ctypes.Array[Output]
-    count: int
-
-    @classmethod
-    def of(cls, outputs: Sequence[Output]) -> Self:
-        return cls((Output * len(outputs))(*outputs), len(outputs))
+def ends_of(outputs: Sequence[Output]) -> Ends:
+    """Outputs of a graph as a C array."""
+    return (Output * len(outputs))(*outputs)
 
 
-NO_ENDS = Ends.of([])
+_NOTHING = ends_of([])
 
 
 @lru_cache(maxsize=64)
@@ -45,7 +38,7 @@ def run(
     session: int,
     feeds: Ends,
     tensors: Sequence[int],
-    fetches: Ends = NO_ENDS,
+    fetches: Ends = _NOTHING,
     fetched: Pointers | None = None,
     targets: Pointers | None = None,
     options: Buffer | None = None,
@@ -58,12 +51,12 @@ def run(
         library().TF_SessionRun(
             session,
             options,
-            feeds.outputs,
-            (c_void_p * feeds.count)(*tensors),
-            feeds.count,
-            fetches.outputs,
+            feeds,
+            (c_void_p * len(feeds))(*tensors),
+            len(feeds),
+            fetches,
             fetched,
-            fetches.count,
+            len(fetches),
             targets,
             0 if targets is None else len(targets),
             None,

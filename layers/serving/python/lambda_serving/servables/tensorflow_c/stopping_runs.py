@@ -27,7 +27,7 @@ from lambda_serving.errors import Cancelled, DeadlineExceeded, ServingError
 from lambda_serving.servables.cancellation import Cancellation
 from lambda_serving.servables.tensorflow_c.library import library, status
 from lambda_serving.servables.tensorflow_c.prototypes import Buffer, Output
-from lambda_serving.servables.tensorflow_c.session_run import Ends, run, run_options
+from lambda_serving.servables.tensorflow_c.session_run import ends_of, run, run_options
 from lambda_serving.servables.tensorflow_c.tensors import new_tensor
 
 __all__ = ["Places", "Stops"]
@@ -131,7 +131,7 @@ class Stops:
         tensor = new_tensor(np.array(place, np.int32))
         targets, options = (c_void_p * 1)(operation), run_options(0, in_caller_thread=True)
         try:
-            run(session, Ends.of([self.place]), [tensor], targets=targets, options=options)
+            run(session, ends_of([self.place]), [tensor], targets=targets, options=options)
         finally:
             library().TF_DeleteTensor(tensor)
 

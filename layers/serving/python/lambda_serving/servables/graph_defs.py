@@ -1,45 +1,46 @@
-"""Questions to a `GraphDef`, and the small changes that rewrites are made of."""
+"""Reads the graphs of SavedModels, and answers questions to a `GraphDef`."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
-from lambda_serving.dtypes import Array, DType
+from lambda_serving import protos
+from lambda_serving.dtypes import Array
 from lambda_serving.protos.tensor_proto import to_array
 
 __all__ = [
-    "NotCompilable",
-    "add_constant",
-    "become",
+    "by_name",
     "called_functions",
     "constant",
     "consumers",
     "control_inputs",
     "data_inputs",
-    "drop",
-    "drop_needless_order",
     "in_order",
+    "meta_graphs",
     "node_name",
     "nodes_run",
     "op_set",
-    "prune",
     "reachable",
-    "set_inputs",
     "tensor_names",
 ]
 
 
-_THERE = frozenset(("Const", "HashTableV2", "MutableHashTableV2", "Placeholder", "VarHandleOp"))
+def meta_graphs(export_dir: Path) -> Sequence[Any] | None:
+    """The meta graphs of a SavedModel; None if `saved_model.pb` cannot be read or parsed."""
+    from google.protobuf.message import DecodeError
+
+    try:
+        content = (export_dir / "saved_model.pb").read_bytes()
+        model = protos.message("tensorflow.SavedModel").FromString(content)
+    except (OSError, DecodeError):  # TensorFlow will report it
+        return None
+    found: Sequence[Any] = model.meta_graphs
+    return found
 
 
-class NotCompilable(Exception):
-    """The model is served as exported; the message says why.
-
-    `details` holds TensorFlow's own output, if it failed.
-    """
-
-    def __init__(self, reason: str, details: str = "") -> None:
-        super().__init__(reason)
-        self.details = details
+def by_name(graph: Any) -> dict[str, Any]:
+    """The nodes of a graph by name, outside of functions."""
+    return {node.name: node for node in graph.node}
 
 
 def op_set(names: str) -> frozenset[str]:
@@ -62,16 +63,9 @@ def control_inputs(node: Any) -> list[str]:
     return [each for each in node.input if each.startswith("^")]
 
 
-def set_inputs(node: Any, inputs: Iterable[str]) -> None:
-    """Replaces the inputs of a node; tensors must come first."""
-    inputs = list(inputs)
-    del node.input[:]
-    node.input.extend(inputs)
-
-
 def reachable(graph: Any, names: Iterable[str]) -> set[str]:
     """Names of these nodes and of all nodes that they need."""
-    nodes = {node.name: node for node in graph.node}
+    nodes = by_name(graph)
     waiting = [name for name in names if name in nodes]
     found = set(waiting)
     while waiting:
@@ -120,36 +114,6 @@ def in_order(graph: Any) -> list[Any]:
     return found + [node for node in graph.node if waiting[node.name]]
 
 
-def prune(graph: Any, names: Iterable[str]) -> None:
-    """Drops every node that these nodes do not need."""
-    drop(graph, {node.name for node in graph.node} - reachable(graph, names))
-
-
-def drop(graph: Any, names: Collection[str]) -> None:
-    """Removes the nodes of these names."""
-    left = [node for node in graph.node if node.name not in names]
-    del graph.node[:]
-    graph.node.extend(left)
-
-
-def become(node: Any, other: Any) -> None:
-    """Makes `node` a copy of `other` that keeps its own name."""
-    name = node.name
-    node.CopyFrom(other)
-    node.name = name
-
-
-def drop_needless_order(graph: Any) -> None:
-    """Removes control inputs from nodes that are ready at once, such as constants.
-
-    Inlining makes every node of a function wait for its arguments, such as the handles of tables.
-    """
-    there = {f"^{node.name}" for node in graph.node if node.op in _THERE and not node.input}
-    for node in graph.node:
-        if there.intersection(node.input):
-            set_inputs(node, [each for each in node.input if each not in there])
-
-
 def consumers(graph: Any) -> dict[str, list[Any]]:
     """For each node, the nodes that take its outputs, once for every input."""
     found: dict[str, list[Any]] = {node.name: [] for node in graph.node}
@@ -162,19 +126,6 @@ def consumers(graph: Any) -> dict[str, list[Any]]:
 def constant(node: Any) -> Array:
     """The value of a `Const` node."""
     return to_array(node.attr["value"].tensor)
-
-
-def add_constant(graph: Any, name: str, value: Array) -> str:
-    """Adds a `Const` node, not of strings, and returns its name."""
-    node = graph.node.add(name=name, op="Const")
-    dtype = DType.of(value.dtype)
-    node.attr["dtype"].type = dtype
-    tensor = node.attr["value"].tensor
-    tensor.dtype = dtype
-    for size in value.shape:
-        tensor.tensor_shape.dim.add(size=size)
-    tensor.tensor_content = value.tobytes()
-    return name
 
 
 def tensor_names(info: Any) -> Iterator[str]:

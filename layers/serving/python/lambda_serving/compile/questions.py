@@ -1,0 +1,55 @@
+"""What the export and a compiled graph are both asked, and how the export answers."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from lambda_serving.compile import verify
+from lambda_serving.compile.samples import sample_inputs
+from lambda_serving.dtypes import Array
+from lambda_serving.errors import ServingError
+from lambda_serving.servables.servable import DEFAULT_SIGNATURE, Servable
+
+__all__ = ["Questions"]
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """Inputs, the export's answers to them, and the signature and inputs that are timed."""
+
+    inputs: verify.Inputs
+    wanted: verify.Answers
+    timed: tuple[str, Mapping[str, Array]] | None
+
+    @classmethod
+    def of(
+        cls, export: Servable, export_dir: Path, graph: Any, load: Callable[[], Servable]
+    ) -> Self:
+        """The inputs that a compiled graph suggests, without those that take too long.
+
+        `load` loads the export afresh.
+        """
+        inputs: verify.Inputs = sample_inputs(export, export_dir, graph)
+        wanted = verify.answers(export, inputs)
+        if verify.any_late(wanted):
+            inputs = verify.in_time(inputs, wanted)
+            with load() as servable:  # a fresh one, without state from those inputs
+                wanted = verify.answers(servable, inputs)
+        by_name = sorted(inputs, key=lambda name: (name != DEFAULT_SIGNATURE, name))
+        answered = (
+            (name, each)
+            for name in by_name
+            for each, outcome in zip(inputs[name], wanted[name], strict=False)
+            if not isinstance(outcome, ServingError)
+        )
+        return cls(inputs, wanted, next(answered, None))
+
+    def check(self, other: Servable, load: Callable[[], Servable]) -> dict[str, verify.Check]:
+        """Compares the answers of another servable, by signature; raises `verify.Differs`."""
+
+        def answers_again() -> verify.Answers:
+            with load() as servable:
+                return verify.answers(servable, self.inputs)
+
+        return verify.check(self.wanted, verify.answers(other, self.inputs), answers_again)
