@@ -14,9 +14,10 @@ from click.testing import CliRunner
 from lambda_serving.cli.batch import batch
 from lambda_serving.cli.label import label
 from lambda_serving.cli.push import push
-from lambda_serving.cli.reconcile import reconcile, status
+from lambda_serving.cli.reconcile import reconcile
 from lambda_serving.cli.rollback import rollback
 from lambda_serving.cli.set_policy import set_policy
+from lambda_serving.cli.status import status
 from lambda_serving.model_spec import ServableId
 from lambda_serving.release.aws.bucket import BucketReleases
 from lambda_serving.release.aws.build_orders import Order

@@ -12,10 +12,11 @@ from lambda_serving.cli.inspect import inspect
 from lambda_serving.cli.label import label
 from lambda_serving.cli.predict import predict
 from lambda_serving.cli.push import push
-from lambda_serving.cli.reconcile import reconcile, status
+from lambda_serving.cli.reconcile import reconcile
 from lambda_serving.cli.rollback import rollback
 from lambda_serving.cli.serve import serve
 from lambda_serving.cli.set_policy import set_policy
+from lambda_serving.cli.status import status
 from lambda_serving.errors import ServingError
 from lambda_serving.server.shutdown import shutdown_signals
 
