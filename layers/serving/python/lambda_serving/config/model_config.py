@@ -86,28 +86,24 @@ def _check_logging(models: Sequence[ModelConfig]) -> None:
     """Raises InvalidArgument for a log that cannot be written, and says what is allowed."""
     models_by_prefix: dict[str, str] = {}
     for model in models:
-        if (logging := model.logging) is None:
+        if model.logging is None:
             continue
-        of_model = f"The logging_config of model {model.name} has"
-        if logging.type:
-            raise InvalidArgument(
-                f"{of_model} log_collector_config.type {logging.type!r}; only the empty type is"
-                " supported, which writes files"
-            )
-        if not 0 <= logging.sampling_rate <= 1:
-            raise InvalidArgument(
-                f"{of_model} sampling_config.sampling_rate {logging.sampling_rate}; it must be"
-                " from 0 to 1"
-            )
-        prefix = logging.filename_prefix
-        if not Path(prefix).is_absolute() or prefix.endswith("/"):
-            raise InvalidArgument(
-                f"{of_model} log_collector_config.filename_prefix {prefix!r}; it must be an"
-                " absolute path and the beginning of a file's name"
-            )
-        if prefix in models_by_prefix:
-            raise InvalidArgument(
-                f"{of_model} log_collector_config.filename_prefix {prefix!r}, which model"
-                f" {models_by_prefix[prefix]} has too"
-            )
-        models_by_prefix[prefix] = model.name
+        if problem := _problem(model.logging, models_by_prefix):
+            raise InvalidArgument(f"The logging_config of model {model.name} has {problem}")
+        models_by_prefix[model.logging.filename_prefix] = model.name
+
+
+def _problem(logging: Logging, models_by_prefix: Mapping[str, str]) -> str:
+    """What is wrong with a log; empty if nothing is."""
+    rate, prefix = logging.sampling_rate, logging.filename_prefix
+    if logging.type:
+        supported = "only the empty type is supported, which writes files"
+        return f"log_collector_config.type {logging.type!r}; {supported}"
+    if not 0 <= rate <= 1:
+        return f"sampling_config.sampling_rate {rate}; it must be from 0 to 1"
+    named = f"log_collector_config.filename_prefix {prefix!r}"
+    if not Path(prefix).is_absolute() or prefix.endswith("/"):
+        return f"{named}; it must be an absolute path and the beginning of a file's name"
+    if prefix in models_by_prefix:
+        return f"{named}, which model {models_by_prefix[prefix]} has too"
+    return ""

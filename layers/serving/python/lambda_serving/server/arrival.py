@@ -1,4 +1,17 @@
-"""How much of a request has arrived, and whether the server waits for its client."""
+"""How much of a request has arrived, and for whom its connection waits.
+
+| arrival | all answers sent         | answers due                        |
+| ------- | ------------------------ | ---------------------------------- |
+| NEW     | client, to begin         | does not occur                     |
+| IDLE    | nobody: it is kept alive | server                             |
+| HEAD    | client, to send the rest | server                             |
+| BODY    | client, to send the rest | client, unless it may not send now |
+| REFUSED | client, to close         | server                             |
+| ENDED   | does not occur           | server                             |
+
+Example: POST /a, then half of the head of POST /b: HEAD with one answer due. However slow /a is,
+the client is not cut off. Once /a is answered, the rest of /b must arrive in time.
+"""
 
 from enum import Enum, auto
 
@@ -26,22 +39,7 @@ OVER = {Arrival.REFUSED, Arrival.ENDED}
 
 
 def client_must_send(arrival: Arrival, *, answers_due: bool, may_send: bool) -> bool:
-    """Whether the connection waits for its client.
-
-    It waits for:
-
-    | arrival | all answers sent         | answers due                        |
-    | ------- | ------------------------ | ---------------------------------- |
-    | NEW     | client, to begin         | does not occur                     |
-    | IDLE    | nobody: it is kept alive | server                             |
-    | HEAD    | client, to send the rest | server                             |
-    | BODY    | client, to send the rest | client, unless it may not send now |
-    | REFUSED | client, to close         | server                             |
-    | ENDED   | does not occur           | server                             |
-
-    Example: POST /a, then half of the head of POST /b: HEAD with one answer due. However slow /a
-    is, the client is not cut off. Once /a is answered, the rest of /b must arrive in time.
-    """
+    """Whether the connection waits for its client, by the table above."""
     match arrival:
         case Arrival.NEW:
             return True
