@@ -123,8 +123,8 @@ def _attempt(
     if not race.slower(timing):
         return replace(attempt, timing=timing), checks
     problem = (
-        f"it would be slower ({attempt}): start {timing.start.after:.3g} ms in place of"
-        f" {timing.start.before:.3g}, warm answer {timing.warm.after:.3g} ms in place of"
+        f"it would be slower ({attempt}): start {timing.start.after:.3g} ms instead of"
+        f" {timing.start.before:.3g}, warm answer {timing.warm.after:.3g} ms instead of"
         f" {timing.warm.before:.3g}"
     )
     return replace(attempt, timing=timing, problem=problem, is_slower=True), checks

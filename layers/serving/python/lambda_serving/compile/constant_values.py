@@ -83,5 +83,5 @@ def check_left(graph: Any, left: Mapping[str, Array], started: Iterable[str]) ->
         if value.dtype == object or not value.nbytes or name in old or name in early:
             raise NotCompilable(
                 f"the variable {name} ({value.dtype} of shape {value.shape}) stays a variable,"
-                " and of its kind none can be mapped"
+                " and a variable of this kind cannot be mapped from a file"
             )
