@@ -210,5 +210,4 @@ def _example(
                 made.int64_list.value.extend(values)
             case _:
                 made.float_list.value.extend(values)
-    serialized: bytes = example.SerializeToString(deterministic=True)
-    return serialized
+    return bytes(example.SerializeToString(deterministic=True))

@@ -97,8 +97,7 @@ def without_optimisers(session_config: bytes) -> bytes:
     off = protos.message("tensorflow.ConfigProto")()
     off.graph_options.rewrite_options.disable_meta_optimizer = True
     off.graph_options.optimizer_options.opt_level = off.graph_options.optimizer_options.L0
-    serialized: bytes = off.SerializeToString()
-    return session_config + serialized  # concatenated messages are merged
+    return session_config + bytes(off.SerializeToString())  # concatenated messages are merged
 
 
 def function(

@@ -47,5 +47,4 @@ def overridden(session_config: bytes, export_dir: Path) -> bytes:
             optimiser = next(known, None) or rewriting.custom_optimizers.add(name=name)
             optimiser.parameter_map[key].s = base64.b64encode(getattr(overrides, field))
     rewriting.disable_meta_optimizer = overrides.disable_meta_optimizer
-    serialized: bytes = config.SerializeToString()
-    return serialized
+    return bytes(config.SerializeToString())

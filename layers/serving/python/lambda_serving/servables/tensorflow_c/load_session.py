@@ -70,8 +70,7 @@ def _with_threads(config: bytes) -> bytes:
         return config
     known.use_per_session_threads = True
     known.inter_op_parallelism_threads = max(known.inter_op_parallelism_threads, Places.count)
-    serialized: bytes = known.SerializeToString()
-    return serialized
+    return bytes(known.SerializeToString())
 
 
 def _load(graph: int, options: int, export_dir: str, tags: Sequence[str]) -> tuple[int, bytes]:
