@@ -94,7 +94,11 @@ def of_wsgi(application: Callable[[Any, Any], Iterable[bytes]]) -> Answer:
             key = name.upper().replace("-", "_")
             environ["CONTENT_TYPE" if key == "CONTENT_TYPE" else f"HTTP_{key}"] = value
         told: list[Any] = []
-        content = b"".join(application(environ, lambda *start, **_: told.extend(start[:2])))
+
+        def start(*given: Any) -> None:  # the last time counts
+            told[:] = given[:2]
+
+        content = b"".join(application(environ, start))
         status, answer_headers = told
         return int(status.split()[0]), dict(answer_headers), content
 

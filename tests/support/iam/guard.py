@@ -134,7 +134,11 @@ def _guarded(
     if said := guard.refusal(key, asks):
         return _refuse(service, said, start_response)
     told: list[Any] = []
-    answered = b"".join(app(environ, lambda *start, **_: told.extend(start[:2])))
+
+    def start(*given: Any) -> None:  # the last time counts
+        told[:] = given[:2]
+
+    answered = b"".join(app(environ, start))
     status, answer_headers = told
     bucket, _, name = path.removeprefix("/").partition("/")
     if (
