@@ -152,6 +152,19 @@ def test_inspect_prints_names_whole_and_as_they_are(strange: Path, columns: str 
     assert "\x1b" not in done.stdout
 
 
+def test_inspect_shows_lite_models(tflite_dir: Path) -> None:
+    model = tflite_dir / "gather"
+    code, said, _ = _inspect(model, "--prefer_tflite_model", "--json")
+    [version] = json.loads(said)["versions"]
+    signature = version["signatures"]["serving_default"]
+    assert (code, version["error"], version["problems"]) == (0, None, [])
+    assert signature["inputs"]["x"]["shape"] == [None, 4]
+    assert signature["inputs"]["i"]["dtype"] == "int32"
+    code, _, errors = _inspect(model)
+    assert code == 1
+    assert "serve it with --prefer_tflite_model" in errors
+
+
 def test_inspect_prints_json(strange: Path) -> None:
     code, said, _ = _inspect(strange, "--saved_model_tags=cpu,eval", "--json")
     [version] = json.loads(said)["versions"]

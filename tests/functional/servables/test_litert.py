@@ -1,5 +1,6 @@
 """LiteRT behind a servable: answers, signatures, shapes, bad inputs, threads, memory."""
 
+import gc
 import subprocess
 import sys
 import threading
@@ -8,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import pytest
@@ -25,6 +27,8 @@ from lambda_serving.errors import (
 )
 from lambda_serving.servables import saved_model
 from lambda_serving.servables.cancellation import Cancellation
+from lambda_serving.servables.litert.interpreters import Model
+from lambda_serving.servables.litert.load import load_tflite
 from lambda_serving.servables.servable import Servable, TensorSpec
 from support.answers import ANSWERS
 from support.build_tflite import MODELS
@@ -292,9 +296,23 @@ def test_run_waits_for_an_interpreter_as_long_as_it_may(tflite_dir: Path) -> Non
             cancelled.run(lambda: run(1, 0))
 
 
-def test_unloaded_model_is_refused(tflite_dir: Path) -> None:
-    servable = _load(tflite_dir / _HALF)
+def _models() -> set[Model]:
+    return {each for each in gc.get_objects() if isinstance(each, Model)}
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_unloaded_model_is_refused_and_its_memory_is_free(
+    tflite_dir: Path, *, trusted: bool
+) -> None:
+    left, others = [], _models()
+    servable = load_tflite(
+        tflite_dir / _HALF, 1, 1, lambda: left.append(list(models)), trusted=trusted
+    )
+    models = WeakSet(_models() - others)
+    assert len(models) == 1
+    assert servable.run("", {"x": _floats(2)})["y"].tolist() == [3]
     servable.close()
+    assert left == [[]]  # nothing was left when it was said to be free
     with pytest.raises(FailedPrecondition, match=r"Session has been closed\."):
         servable.run("", {"x": _floats(2)})
 
@@ -309,10 +327,29 @@ _SMALL = """
     litert = saved_model.LiteRT(preferred=True)
     with saved_model.load(sys.argv[1], litert=litert) as servable:
         print(servable.run("", {"x": np.float32([2])})["y"].tolist())
-    maps = Path("/proc/self/maps").read_text()
+        maps = Path("/proc/self/maps").read_text()
+        loaded = set(sys.modules)
     heavy = ("tensorflow", "tqdm", "boto3", "lambda_serving.servables.tensorflow_c", "ctypes.util")
-    print([name for name in heavy if name in sys.modules], "libtensorflow" in maps)
+    print([name for name in heavy if name in loaded], "libtensorflow" in maps)
 """
+
+
+_WITHOUT = """
+    import sys
+
+    sys.modules["ai_edge_litert"] = None  # as if it were not installed
+    from lambda_serving.servables import saved_model
+
+    saved_model.load(sys.argv[1], litert=saved_model.LiteRT(preferred=True))
+"""
+
+
+def test_missing_litert_is_told(tflite_dir: Path) -> None:
+    command = (sys.executable, "-c", dedent(_WITHOUT), str(tflite_dir / _HALF))
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    *_, last = ended.stderr.splitlines()
+    assert last.endswith("Install it: pip install 'lambda-serving[litert]'")
+    assert "FailedPrecondition: Could not load model.tflite in " in last
 
 
 def test_nothing_of_tensorflow_is_loaded(tflite_dir: Path) -> None:

@@ -152,6 +152,10 @@ def _fed(array: Array) -> Array:
     return np.ndarray((), f"S{len(string)}", string)
 
 
+def _make_none() -> Model:
+    raise FailedPrecondition("Session has been closed.")
+
+
 class Interpreters:
     """Up to `count` interpreters for the runs of any number of threads, until `close`.
 
@@ -193,6 +197,7 @@ class Interpreters:
             self._changed.wait_for(lambda: len(self._idle) + self._unmade == self._count)
             self._idle.clear()
             self._unmade = self._count
+            self._make = _make_none  # the other one holds the file
 
     def _take(self, timeout_ms: int) -> Model | None:
         """One that is idle; None if one has to be made."""

@@ -1,9 +1,10 @@
 """Loads the `model.tflite` of a version's folder as a `Servable`."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 import ai_edge_litert
@@ -14,31 +15,41 @@ from lambda_serving.servables.litert.compiled import MODEL_FILE, compiled_with
 from lambda_serving.servables.litert.interpreters import Interpreters, open_model
 from lambda_serving.servables.litert.model_file import FileSignature, ModelFile, read
 from lambda_serving.servables.litert.signature_function import SignatureFunction
-from lambda_serving.servables.litert.trial import try_in_child
 from lambda_serving.servables.problems import signature_problems
 from lambda_serving.servables.servable import Servable, Signature
 
-__all__ = ["load_tflite"]
+__all__ = ["is_proven", "load_tflite"]
 
 
-def load_tflite(folder: Path, interpreters: int, threads: int, *, files_stay: bool) -> Servable:
+def load_tflite(
+    folder: Path,
+    interpreters: int,
+    threads: int,
+    released: Callable[[], object],
+    *,
+    trusted: bool,
+) -> Servable:
     """The servable of `model.tflite` in a folder.
 
-    Up to so many `interpreters` run at once, each with so many `threads`. The file is first tried
-    in a process of its own, unless `lambda-serving compile` has run it with this version of LiteRT
-    and nobody can change it since (`files_stay`, and the file system is read-only).
+    Up to so many `interpreters` run at once, each with so many `threads`. A `trusted` file stays
+    mapped; another one is read, and first tried in a process of its own. `released` is called when
+    the servable is closed and its memory is freed.
 
     Raises DataLoss for a damaged file, FailedPrecondition for one that cannot be served, and
     OSError for one that cannot be read.
     """
     path = folder / MODEL_FILE
-    content = path.read_bytes()
-    file = _servable_file(content)
-    source: str | bytes = content
-    if files_stay and _is_proven(folder):
-        source = os.fspath(path)  # stays mapped
+    source: str | bytes
+    if trusted:
+        source = os.fspath(path)
+        with path.open("rb") as opened, mmap(opened.fileno(), 0, access=ACCESS_READ) as content:
+            file = _servable_file(content)
     else:
-        try_in_child(content)
+        from lambda_serving.servables.litert.trial import try_in_child  # functions do without
+
+        source = path.read_bytes()
+        file = _servable_file(source)
+        try_in_child(source)
     make = partial(open_model, source, file, threads)
     pool = Interpreters(make(), make, 1 if file.operations.keep_state else interpreters)
     signatures = _signatures(file.signatures)
@@ -53,11 +64,16 @@ def load_tflite(folder: Path, interpreters: int, threads: int, *, files_stay: bo
         definitions=file.definitions(),
         uncallable=uncallable,
         problems=signature_problems(signatures, uncallable),
-        close=pool.close,
+        close=partial(_close, pool, released),
     )
 
 
-def _servable_file(content: bytes) -> ModelFile:
+def _close(pool: Interpreters, released: Callable[[], object]) -> None:
+    pool.close()
+    released()
+
+
+def _servable_file(content: bytes | mmap) -> ModelFile:
     """What `read` returns; raises FailedPrecondition if requests could end the process."""
     file = read(content)
     if division := file.operations.division:
@@ -68,8 +84,11 @@ def _servable_file(content: bytes) -> ModelFile:
     return file
 
 
-def _is_proven(folder: Path) -> bool:
-    """Whether this version of LiteRT has run the model, and nobody can have changed it since."""
+def is_proven(folder: Path) -> bool:
+    """Whether `lambda-serving compile` ran a folder's model with this version of LiteRT.
+
+    False if the file system is not read-only, as somebody may have changed the model since.
+    """
     read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
     return bool(read_only) and compiled_with(folder) == ai_edge_litert.__version__
 
