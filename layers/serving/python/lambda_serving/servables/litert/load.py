@@ -38,18 +38,7 @@ def load_tflite(
     Raises DataLoss for a damaged file, FailedPrecondition for one that cannot be served, and
     OSError for one that cannot be read.
     """
-    path = folder / MODEL_FILE
-    source: str | bytes
-    if trusted:
-        source = os.fspath(path)
-        with path.open("rb") as opened, mmap(opened.fileno(), 0, access=ACCESS_READ) as content:
-            file = _servable_file(content)
-    else:
-        from lambda_serving.servables.litert.trial import try_in_child  # functions do without
-
-        source = path.read_bytes()
-        file = _servable_file(source)
-        try_in_child(source)
+    source, file = _opened(folder / MODEL_FILE, trusted=trusted)
     make = partial(open_model, source, file, threads)
     pool = Interpreters(make(), make, 1 if file.operations.keep_state else interpreters)
     signatures = _signatures(file.signatures)
@@ -66,6 +55,19 @@ def load_tflite(
         problems=signature_problems(signatures, uncallable),
         close=partial(_close, pool, released),
     )
+
+
+def _opened(path: Path, *, trusted: bool) -> tuple[str | bytes, ModelFile]:
+    """What LiteRT opens, the path or the content, and what the file says."""
+    if trusted:
+        with path.open("rb") as opened, mmap(opened.fileno(), 0, access=ACCESS_READ) as mapped:
+            return os.fspath(path), _servable_file(mapped)
+    from lambda_serving.servables.litert.trial import try_in_child  # functions do without
+
+    content = path.read_bytes()
+    file = _servable_file(content)
+    try_in_child(content)
+    return content, file
 
 
 def _close(pool: Interpreters, released: Callable[[], object]) -> None:
