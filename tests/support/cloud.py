@@ -329,7 +329,9 @@ class _Quiet(MotoRequestHandler):
 @contextmanager
 def moto() -> Iterator[str]:
     """The endpoint of moto's server, for as many stacks as one likes, one after the other."""
-    application = iam.guarded(api_gateway.Kept(_Dispatcher(create_backend_app)), _guards)
+    application = iam.guarded(
+        _conditions_hold(api_gateway.Kept(_Dispatcher(create_backend_app))), _guards
+    )
     with moto_server(application) as endpoint, answering(endpoint, of_wsgi(application)):
         yield endpoint
 
@@ -345,6 +347,19 @@ def moto_server(application: Any = None) -> Iterator[str]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+def _conditions_hold(app: Any) -> Any:
+    """Of two conditional writes at once, the second finds what the first wrote, as in S3."""
+    lock = threading.Lock()
+
+    def answer(environ: dict[str, Any], start_response: Any) -> Any:
+        if environ.keys().isdisjoint({"HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH"}):
+            return app(environ, start_response)
+        with lock:
+            return app(environ, start_response)
+
+    return answer
 
 
 @contextmanager

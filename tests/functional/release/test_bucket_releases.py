@@ -11,7 +11,7 @@ from moto import mock_aws
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
 
-from lambda_serving.errors import InvalidArgument, Unavailable
+from lambda_serving.errors import Aborted, InvalidArgument, Unavailable
 from lambda_serving.release.aws.bucket import SETTLED_SECONDS, BucketReleases, Versions
 from lambda_serving.release.deciding.model_state import Record
 from lambda_serving.release.golden import GOLDEN
@@ -123,6 +123,22 @@ def test_records_are_kept_beside_the_model(bucket: _Bucket) -> None:
     assert "models/_releases/MLP/1.json" in keys
 
 
+def test_record_that_somebody_changed_meanwhile_stays(bucket: _Bucket) -> None:
+    bucket.put("MLP/1/saved_model.pb")
+    bucket.releases.record(1, Record("c", "base"))
+    before = bucket.releases.records([1])[1]
+    bucket.releases.record(1, replace(before, image="sha256:theirs"))
+    after = bucket.releases.records([1])
+    for record in (Record("c", "base"), before):
+        with pytest.raises(Aborted, match=r"MLP/1\.json was changed by another run or build"):
+            bucket.releases.record(1, replace(record, image="sha256:ours"))
+    assert bucket.releases.records([1]) == after
+    bucket.client.delete_object(Bucket="bucket", Key="models/_releases/MLP/1.json")
+    with pytest.raises(Aborted, match="was changed by another run or build"):
+        bucket.releases.record(1, after[1])
+    assert bucket.releases.records([1]) == {}
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -145,7 +161,10 @@ def test_record_that_is_none_is_told_and_counts_for_nothing(
     bucket.put(
         "_releases/MLP/2.json", body='{"content": "c", "base": "b", "changed": 5, "more": 1}'
     )
-    assert bucket.releases.records([1, 2]) == {2: Record("c", "b", changed=5)}
+    found = bucket.releases.records([1, 2])
+    assert found == {1: Record(content="", base=""), 2: Record("c", "b", changed=5)}
+    bucket.releases.record(1, replace(found[1], content="c"))
+    assert bucket.releases.records([1])[1].content == "c"
     [told] = caplog.messages
     assert "MLP/1.json is no release record: " in told
 

@@ -412,9 +412,9 @@ class _Elsewhere:
         if self.failure:
             raise self.failure
         if self.is_quick:
-            base = order.base.partition("@")[2]
             image = f"sha256:{order.version}"
-            self.releases.record(order.version, Record(order.content, base, image))
+            done = Record(order.content, order.digest, image, tag=order.record)
+            self.releases.record(order.version, done)
 
 
 @pytest.mark.parametrize("kind", [Unavailable, PermissionDenied, NotFound, Aborted])

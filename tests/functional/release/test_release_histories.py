@@ -2,13 +2,14 @@
 
 Versions are pushed that Lambda refuses for good or for a while, policies change, people and AWS
 do what they do, alarms ring, roles lose permissions, a second run is at work between the calls of
-the first, and every call may be refused. In the end what is refused is not any more.
+the first, and every call may be refused. Orders of images are delivered late, twice and in any
+order. In the end what is refused is not any more.
 """
 
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from random import Random
 from typing import Any
@@ -16,7 +17,10 @@ from typing import Any
 import pytest
 
 from lambda_serving.config.servable_version_policy import Latest, Specific, VersionPolicy
-from lambda_serving.errors import InvalidArgument, ServingError
+from lambda_serving.errors import DiskFull, InvalidArgument, ServingError
+from lambda_serving.release.aws.bucket import BucketReleases, state_of
+from lambda_serving.release.aws.build_orders import Builder, Order
+from lambda_serving.release.build.handler import build
 from lambda_serving.release.reconcile import reconcile
 from support import cloud
 from support.aws_plane import BUSY, UNFINISHED, Failure, Refused
@@ -90,6 +94,27 @@ class _Fate(Enum):
 
 
 @dataclass
+class _BuildFunction:
+    """Orders that Lambda has taken, and those of them that it has delivered once."""
+
+    taken: list[Order] = field(default_factory=list)
+    delivered: list[Order] = field(default_factory=list)
+    elsewhere = True
+
+    def build(self, order: Order) -> None:
+        self.taken.append(order)
+
+
+class _Full:
+    """Builds where there is no room."""
+
+    elsewhere = False
+
+    def build(self, _: Order) -> str:
+        raise DiskFull("no space left")
+
+
+@dataclass
 class _History:
     world: World
     random: Random
@@ -99,9 +124,11 @@ class _History:
     denied: str = ""
     bases: int = 0
     told: list[str] = field(default_factory=list)
+    builds: _BuildFunction = field(default_factory=_BuildFunction)
 
     def __post_init__(self) -> None:
         self.world.images.tell = self._built
+        self.world.gateway = replace(self.world.gateway, builder=self.builds)
         run = self.world.plane.run
 
         def mute(image: str, event: Any, qualifier: str) -> Any:
@@ -146,6 +173,7 @@ class _History:
                 self.add_again,
                 self.shift,
                 self.ring,
+                self.deliver_again,
             ]
         )
         self.told.append(action.__name__)
@@ -154,6 +182,7 @@ class _History:
             with self.another_at_work(), suppress(ServingError):
                 outcome = reconcile(self.world.gateway)
                 self.world.later((outcome.seconds or 0) if outcome else 0)
+            self.deliver(0.7)
             self.check()
 
     @contextmanager
@@ -165,6 +194,7 @@ class _History:
             nonlocal calls
             calls -= 1
             if calls == 0:
+                self.deliver(0.5)
                 left = [True] * self.random.randint(1, 4)
                 with suppress(ServingError):
                     reconcile(self.world.gateway, is_time_left=lambda: bool(left and left.pop()))
@@ -173,6 +203,32 @@ class _History:
         self.world.between.do = work
         yield
         self.world.between.do = lambda: None
+
+    def deliver(self, share: float) -> None:
+        """Lambda delivers that share of the orders that it has not delivered yet, in any order."""
+        for order in self.random.sample(self.builds.taken, len(self.builds.taken)):
+            if self.random.random() < share:
+                self.builds.taken.remove(order)
+                self.builds.delivered.append(order)
+                self._deliver(order, self.world.images)
+
+    def deliver_again(self) -> None:
+        """Orders that were delivered; what is recorded by now stays, however these builds end."""
+        for order in self.random.sample(self.builds.delivered, min(5, len(self.builds.delivered))):
+            before = self.releases.records([order.version])
+            is_open = before and state_of(before[order.version]) in {"UNBUILT", "BUILDING"}
+            self._deliver(order, self.world.images if is_open else _Full())
+            assert is_open or self.releases.records([order.version]) == before, self.told
+
+    def _deliver(self, order: Order, builder: Builder) -> None:
+        self.world.images.prefix = f"b{order.base.rpartition('base')[2]}v"
+        build(order, builder, self.releases, lambda *told: self.world.reported.append(told))
+
+    @property
+    def releases(self) -> BucketReleases:
+        """As the build function has them, whose rights nobody takes."""
+        cloud = self.world.cloud
+        return BucketReleases(f"{cloud.models}/{self.world.name}", cloud.s3, self.world.clock)
 
     def push(self) -> None:
         version = max(self.fates, default=0) + 1
@@ -261,7 +317,6 @@ class _History:
     def deploy(self) -> None:
         self.alarmed.clear()  # all are built anew, and tried
         self.bases += 1
-        self.world.images.prefix = f"b{self.bases}v"
         self.world.cloud.deploy_base(f"{REPOSITORY}@sha256:base{self.bases}")
         self.world.function.latest.image = f"{REPOSITORY}@sha256:template"
         self.world.function.latest.memory += self.random.choice([0, 1])
@@ -341,6 +396,7 @@ class _History:
     def _settle(self) -> None:
         for _ in range(60):
             self.mend()
+            self.deliver(1)
             with suppress(ServingError):
                 outcome = reconcile(self.world.gateway)
                 self.check()

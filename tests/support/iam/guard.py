@@ -128,7 +128,10 @@ def _guarded(
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         environ["wsgi.input"] = BytesIO(body)
     method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
-    headers = {"X-Amz-Target": environ.get("HTTP_X_AMZ_TARGET", "")}
+    headers = {
+        "If-Match": environ.get("HTTP_IF_MATCH", ""),
+        "X-Amz-Target": environ.get("HTTP_X_AMZ_TARGET", ""),
+    }
     place = f"{region}:{guard.account}"
     asks = of_http(service, method, path, environ.get("QUERY_STRING", ""), headers, body, place)
     if said := guard.refusal(key, asks):

@@ -1,8 +1,9 @@
 """What a request to AWS asks to be allowed: actions, resources, and what conditions may look at.
 
 Sources: the service authorization reference of each service; S3's "Required permissions for Amazon
-S3 API operations"; API Gateway's actions are HTTP methods and its resources are paths; Lambda's
-developer guide, "Fine-tuning the Resources and Conditions sections of policies".
+S3 API operations" and "Conditional writes"; API Gateway's actions are HTTP methods and its
+resources are paths; Lambda's developer guide, "Fine-tuning the Resources and Conditions sections of
+policies".
 """
 
 import json
@@ -86,7 +87,8 @@ def of_http(
     """Of a request to another service; fails for one that is not known."""
     match service:
         case "s3":
-            return _of_s3(method, path, parse_qs(query, keep_blank_values=True))
+            given = parse_qs(query, keep_blank_values=True)
+            return _of_s3(method, path, given, compares=bool(headers.get("If-Match")))
         case "apigateway":
             region = place.partition(":")[0]
             return [Ask(f"apigateway:{method}", f"arn:aws:apigateway:{region}::{path[3:]}")]
@@ -94,8 +96,8 @@ def of_http(
             alarms = f"arn:aws:cloudwatch:{place}:alarm:any"
             return [Ask(f"cloudwatch:{path.rpartition('/')[2]}", alarms)]
         case "sts":
-            given = parse_qs(body.decode(), keep_blank_values=True)
-            return _of_sts({key: value for key, [value, *_] in given.items()})
+            told = parse_qs(body.decode(), keep_blank_values=True)
+            return _of_sts({key: value for key, [value, *_] in told.items()})
     operation = headers.get("X-Amz-Target", "").rpartition(".")[2]
     return [
         Ask(f"{service}:{operation}", f"arn:aws:{service}:{place}:{resource}", context)
@@ -116,7 +118,10 @@ def _of_json(service: str, given: Mapping[str, Any]) -> Iterator[tuple[str, dict
             raise AssertionError(f"nobody knows what {service} asks for")
 
 
-def _of_s3(method: str, path: str, query: Mapping[str, list[str]]) -> list[Ask]:
+def _of_s3(
+    method: str, path: str, query: Mapping[str, list[str]], *, compares: bool = False
+) -> list[Ask]:
+    """Who writes only if the object has an ETag must be able to read it, too."""
     bucket, _, key = unquote(path).removeprefix("/").partition("/")
     arn = f"arn:aws:s3:::{bucket}"
     if not key:
@@ -129,7 +134,8 @@ def _of_s3(method: str, path: str, query: Mapping[str, list[str]]) -> list[Ask]:
             action = "PutObject"
         case "DELETE":
             action = "AbortMultipartUpload" if "uploadId" in query else "DeleteObject"
-    return [Ask(f"s3:{action}", f"{arn}/{key}")]
+    actions = {action, "GetObject"} if compares else {action}
+    return [Ask(f"s3:{each}", f"{arn}/{key}") for each in sorted(actions)]
 
 
 def _of_sts(given: Mapping[str, str]) -> list[Ask]:

@@ -11,12 +11,11 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from types import UnionType
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
-from lambda_serving.errors import AlreadyExists, DataLoss, NotFound, Unavailable
+from lambda_serving.errors import Aborted, AlreadyExists, DataLoss, NotFound, Unavailable
 from lambda_serving.release.deciding.model_state import Record
 from lambda_serving.release.golden import GOLDEN
 from lambda_serving.store.address import Address
@@ -32,7 +31,7 @@ __all__ = ["SETTLED_SECONDS", "BucketReleases", "Versions", "state_of"]
 
 SETTLED_SECONDS = 60.0
 _RECORDS = "_releases"
-_FIELDS = get_type_hints(Record)
+_FIELDS = {name: kind for name, kind in get_type_hints(Record).items() if name != "tag"}
 _log = logging.getLogger(__name__)
 
 
@@ -90,39 +89,36 @@ class BucketReleases:
         return Versions(complete, settling, [f"{self._model.address.prefix}{name}" for name in odd])
 
     def records(self, versions: Iterable[int]) -> Mapping[int, Record]:
-        """What is recorded of these versions; a request for each.
+        """What is recorded of these versions: one request, and one more for each record.
 
-        What lies there and is no record is logged, and counts as none: it is written anew.
+        A stored record that cannot be read is logged and returned as one that says nothing, so
+        that it is written anew.
         """
-        found = {version: self._record(version) for version in sorted(versions)}
+        there = self._records.objects(lambda _: None)
+        found = {each: self._record(each) for each in sorted(versions) if f"{each}.json" in there}
         return {version: record for version, record in found.items() if record}
 
     def record(self, version: int, record: Record) -> None:
-        """Replaces the record of a version."""
-        self._put(version, record)
+        """Replaces the stored record that has the ETag `record.tag`.
 
-    def tag(self, version: int) -> str | None:
-        """The ETag of the record of a version, None if there is none."""
-        found = self._records.find(f"{version}.json")
-        return found[1] if found else None
-
-    def replace(self, version: int, tag: str | None, record: Record) -> None:
-        """Replaces the record with that tag; another one, by somebody else, stays.
-
-        A store that ignores If-Match, as rclone's server does, takes the last of two.
+        Raises Aborted when another one is stored by now, or none. A store that ignores If-Match, as
+        rclone's server does, keeps the last of two.
         """
-        with suppress(AlreadyExists, NotFound):
-            self._put(version, record, **({"IfMatch": tag} if tag else {"IfNoneMatch": "*"}))
+        name = f"{version}.json"
+        condition = {"IfMatch": record.tag} if record.tag else {"IfNoneMatch": "*"}
+        content = _to_json(replace(record, changed=self._clock()))
+        try:
+            self._records.put(name, content, "application/json", **condition)
+        except (AlreadyExists, NotFound) as error:
+            raise Aborted(
+                f"{self._records}/{name} was changed by another run or build meanwhile"
+            ) from error
 
     def golden(self, version: int) -> bytes | None:
         """The requests and answers that a version carries, if it does."""
         folder = by_version(self._model.folders()).get(version)
         found = None if folder is None else self._model.find(f"{folder}/{GOLDEN}")
         return found[0] if found else None
-
-    def _put(self, version: int, record: Record, **conditions: str) -> None:
-        content = _to_json(replace(record, changed=self._clock()))
-        self._records.put(f"{version}.json", content, "application/json", **conditions)
 
     def _has_all(self, folder: str, files: Mapping[str, Object]) -> bool:
         if PUSH in files:
@@ -137,11 +133,13 @@ class BucketReleases:
         name = f"{version}.json"
         if not (found := self._records.find(name)):
             return None
+        content, tag = found
         try:
-            return _of_json(found[0], f"{self._records}/{name}")
+            record = _of_json(content, f"{self._records}/{name}")
         except DataLoss as error:
             _log.warning("%s. It will be written anew", error)
-            return None
+            record = Record(content="", base="")
+        return replace(record, tag=tag)
 
 
 def _pushed(files: Mapping[str, Object]) -> str:
@@ -165,7 +163,8 @@ def state_of(record: Record) -> str:
 
 
 def _to_json(record: Record) -> bytes:
-    return json.dumps({"state": state_of(record), **asdict(record)}, indent=2).encode() + b"\n"
+    told = {name: value for name, value in asdict(record).items() if name in _FIELDS}
+    return json.dumps({"state": state_of(record), **told}, indent=2).encode() + b"\n"
 
 
 def _of_json(content: bytes, where: str) -> Record:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from lambda_serving.errors import InvalidArgument
 from lambda_serving.model_spec import ServableId
 from lambda_serving.release.aws.clients import translate_errors
+from lambda_serving.release.deciding.model_state import Record
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
@@ -18,13 +19,16 @@ __all__ = ["BuildFunction", "Builder", "Order"]
 class Order:
     """An image of that model version, whose files are those of `content`, on the image `base`.
 
-    `base` is `REPOSITORY@DIGEST`; the image goes into the same repository.
+    `base` is `REPOSITORY@DIGEST`; the image goes into the same repository. `record` is the tag that
+    the version's record had when the order was given, None if there was none; orders of older
+    release functions lack it.
     """
 
     name: str
     version: int
     content: str
     base: str
+    record: str | None = None
 
     @classmethod
     def of(cls, event: Any) -> Self:
@@ -35,13 +39,30 @@ class Order:
                 "version": int(version),
                 "content": str(content),
                 "base": str(base),
-            }:
-                return cls(name, version, content, base)
+            } if isinstance(record := event.get("record"), str | None):
+                return cls(name, version, content, base, record)
         raise InvalidArgument(f"The event is no order of an image: {event!r:.200}")
 
     @property
     def servable(self) -> ServableId:
         return ServableId(self.name, self.version)
+
+    @property
+    def digest(self) -> str:
+        """Of the base image."""
+        return self.base.partition("@")[2]
+
+    def is_open(self, record: Record | None) -> bool:
+        """Whether the version's record still lacks the outcome of this order.
+
+        It does while it is as it was when the order was given, or says only that the image of this
+        content on this base image was asked for.
+        """
+        if record is None:
+            return self.record is None
+        is_of_this = (record.content, record.base) == (self.content, self.digest)
+        is_building = record.asked is not None and record.image is None and record.error is None
+        return record.tag == self.record or (is_of_this and is_building)
 
 
 class Builder(Protocol):

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -59,15 +59,7 @@ class Releases(Protocol):
         ...
 
     def record(self, version: int, record: Record) -> None:
-        """Replaces the record of a version."""
-        ...
-
-    def tag(self, version: int) -> str | None:
-        """What tells the record of a version as it is from later ones, None if there is none."""
-        ...
-
-    def replace(self, version: int, tag: str | None, record: Record) -> None:
-        """Replaces the record with that tag; another one, by somebody else, stays."""
+        """Replaces the record with that tag; raises Aborted when another one is there by now."""
         ...
 
     def golden(self, version: int) -> bytes | None:
@@ -188,10 +180,13 @@ class AwsGateway:
                 pass
 
     def _build(self, version: int, seen: Deployment) -> None:
-        before = seen.record(version) or Record(seen.versions[version], seen.base)
+        former = seen.records.get(version)
+        before = seen.record(version) or Record(
+            seen.versions[version], seen.base, tag=former.tag if former else None
+        )
         started = self.clock()
         record = replace(before, asked=started, builds=before.builds + 1)
-        order = Order(self.name, version, record.content, self.base())
+        order = Order(self.name, version, record.content, self.base(), record.tag)
         if self.builder.elsewhere:
             self._order(order, record)
             return
@@ -203,13 +198,14 @@ class AwsGateway:
             self._fail(version, record, str(error))
         else:
             if image is not None:
-                self._done(version, Record(record.content, record.base, image), "build", started)
+                built = Record(record.content, record.base, image, tag=record.tag)
+                self._done(version, built, "build", started)
 
     def _order(self, order: Order, record: Record) -> None:
         """Sends the order, then records it, unless the build has recorded its outcome by then."""
-        before = self.releases.tag(order.version)
         self.builder.build(order)
-        self.releases.replace(order.version, before, record)
+        with suppress(Aborted):
+            self.releases.record(order.version, record)
 
     def _update(self, version: int, seen: Deployment) -> None:
         """Records the refusal of the previous update first, as this update hides it."""

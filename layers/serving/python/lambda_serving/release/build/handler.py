@@ -13,6 +13,7 @@ from typing import Any
 
 from lambda_serving.compile.isolated import Outcome
 from lambda_serving.errors import (
+    Aborted,
     DeadlineExceeded,
     DiskFull,
     InvalidArgument,
@@ -41,6 +42,7 @@ _NEEDED = ("SYSTEM", "MODELS", "MODEL_ROLE")
 _log = logging.getLogger(__name__)
 
 _PASSING = (Unavailable, PermissionDenied)
+_ATTEMPTS = 5
 _MARGIN_SECONDS = 120.0
 """For what comes after compiling: gigabytes go to the registry at some 50 MB/s."""
 _PR_SET_DUMPABLE = 4
@@ -54,23 +56,63 @@ def build(
 ) -> None:
     """Builds the image and records its digest, or why there can be none, which is reported.
 
+    Lambda delivers some orders twice or late. An order that is void, because of what was recorded
+    or became of the version's files since it was given, changes nothing, and the log says so.
+
     Raises Unavailable and PermissionDenied for what another try may mend. A version that lacks
     files is none of that: its release would not have begun before all had come.
     """
+    if _unfinished(order, releases) is None:
+        return
     started = time.monotonic()
-    record = Record(order.content, order.base.partition("@")[2])
+    record = Record(order.content, order.digest)
     try:
         image = builder.build(order)
     except ServingError as error:
         if isinstance(error, _PASSING) and not isinstance(error, Incomplete):
             raise
-        message = f"{error}{_help(error)}"
-        report(order.servable, message)
-        record = replace(record, error=message)
+        record = replace(record, error=f"{error}{_help(error)}")
     else:
         seconds = {"build": round(time.monotonic() - started, 3)}
         record = replace(record, image=image, seconds=seconds)
-    releases.record(order.version, record)
+    _conclude(order, record, releases, report)
+
+
+def _conclude(
+    order: Order,
+    outcome: Record,
+    releases: Releases,
+    report: Callable[[ServableId, str], None],
+) -> None:
+    """Reports and records an outcome, unless the order became void while its image was built.
+
+    The record may still change in between: the release function notes that it gave the order.
+    """
+    before = _unfinished(order, releases)
+    if before and outcome.error is not None:
+        report(order.servable, outcome.error)
+    for _ in range(_ATTEMPTS):
+        if before is None:
+            return
+        try:
+            releases.record(order.version, replace(outcome, tag=before.tag))
+        except Aborted:
+            before = _unfinished(order, releases)
+        else:
+            return
+    raise Unavailable(f"Could not record {order.servable}: others keep changing its record")
+
+
+def _unfinished(order: Order, releases: Releases) -> Record | None:
+    """The record that lacks the outcome of an order, None when the order is void."""
+    record = releases.records([order.version]).get(order.version)
+    if not order.is_open(record):
+        _log.warning("%s: nothing to do, its record was written since this order", order.servable)
+    elif releases.versions().complete.get(order.version) != order.content:
+        _log.warning("%s: nothing to do, its files changed since this order", order.servable)
+    else:
+        return record or Record(order.content, order.digest)
+    return None
 
 
 def _help(error: ServingError) -> str:

@@ -107,7 +107,8 @@ class Record:
     LastModified was when it was given the image, `tries` how often it was given or asked something
     in vain since the version last answered, and `trouble` why. `shift` is the deployment of
     CodeDeploy that moves traffic to it. `seconds` tells how long steps took, `changed` when the
-    record was written; both times are seconds since 1970.
+    record was written; both times are seconds since 1970. `tag` is the ETag of the stored record,
+    None if there is none yet: only that one is replaced.
     """
 
     content: str
@@ -126,6 +127,7 @@ class Record:
     shift: str | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     changed: float = 0
+    tag: str | None = field(default=None, compare=False)
 
     def answers_of(self, function_version: "FunctionVersion") -> int:
         """How many golden pairs it has answered as it should."""
