@@ -61,7 +61,6 @@ REGION, ACCOUNT = "eu-west-1", "123456789012"
 _PLACE = f"{REGION}:{ACCOUNT}"
 _STACK = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{SYSTEM}/1"
 _FUNCTION_SECONDS = 120
-_HEADERS = ["authorization", "content-type", "grpc-timeout", "x-grpc-web", "x-user-agent"]
 _RETRIES = 2  # of an asynchronous invocation, by Lambda
 
 
@@ -392,7 +391,7 @@ def running(
             Bucket=bucket, NotificationConfiguration={"EventBridgeConfiguration": {}}
         )
         url, arn = _queues(sqs)
-        rules = {"AllowOrigins": [*cors], "AllowMethods": ["GET", "POST"], "AllowHeaders": _HEADERS}
+        rules = {**_cors(), "AllowOrigins": [*cors]}
         api_id = api.create_api(
             Name=SYSTEM, ProtocolType="HTTP", **({"CorsConfiguration": rules} if cors else {})
         )["ApiId"]
@@ -414,6 +413,13 @@ def running(
         finally:
             _guards.remove(guard)
     assert not guard.denied, guard.denied
+
+
+def _cors() -> dict[str, Any]:
+    """What `template.yaml` lets pages of other origins do, where it lets them."""
+    api = iam.loaded(_INFRA.parent / "template.yaml")["Resources"]["Api"]
+    _, rules, _ = api["Properties"]["CorsConfiguration"]["Fn::If"]
+    return dict(rules)
 
 
 def _guard(bucket: str, api_id: str, queue_arn: str) -> iam.Guard:

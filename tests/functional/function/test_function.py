@@ -22,6 +22,7 @@ from mangum.types import LambdaContext
 
 from lambda_serving.config.server_flags import Settings
 from lambda_serving.core.basic_manager import Manager
+from lambda_serving.errors import InvalidArgument
 from lambda_serving.function.event_call import MAX_ANSWER
 from lambda_serving.function.handler import Handler
 from support import events
@@ -132,7 +133,6 @@ def test_direct_invoke_with_a_path_gets_status_headers_and_document(
         ([1], "but a JSON list"),
         ("text", "but a JSON str"),
         ({"instance": [1.0]}, "Missing 'inputs' or 'instances' key"),
-        (events.load("s3-notification"), "Missing 'inputs' or 'instances' key"),
     ],
 )
 def test_event_that_is_no_request_gets_an_error_document(
@@ -141,6 +141,30 @@ def test_event_that_is_no_request_gets_an_error_document(
     answer = half(event)
     assert list(answer) == ["error"]
     assert error in answer["error"]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        events.load("s3-notification"),
+        events.load("object-created"),
+        events.load("stack-status"),
+        {"Records": [{"eventSource": "aws:sqs", "messageId": "1", "body": '{"instances": [1]}'}]},
+        {"Records": [{"EventSource": "aws:sns", "Sns": {"Message": "hello"}}]},
+        {"Records": []},
+        [{"eventSource": "aws:sqs", "messageId": "1", "body": "hello"}],
+        {"eventSource": "aws:kafka", "records": {"topic-0": []}},
+        {"awslogs": {"data": "H4sI"}},
+        {"invocationId": "1", "deliveryStreamArn": "arn", "records": []},
+    ],
+)
+def test_event_whose_sender_reads_no_answer_fails_the_invocation(
+    event: Any, half: Callable[[Any], Any]
+) -> None:
+    """Otherwise a queue would take its messages for done."""
+    with pytest.raises(InvalidArgument, match="only HTTP requests and direct invokes"):
+        half(event)
+    assert half({"Records": [], "instances": [1.0]}) == {"predictions": [2.5]}
 
 
 def test_direct_invoke_with_odd_text_or_nesting_gets_an_error(half: Callable[[Any], Any]) -> None:

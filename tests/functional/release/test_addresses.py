@@ -397,7 +397,7 @@ def test_conflict_is_not_taken_for_a_permission(world: _World) -> None:
     assert {"label-stable", f"version-{version - 1}"} <= world.function.policies.keys()
 
 
-def test_permission_that_somebody_else_just_gave_is_one(world: _World) -> None:
+def test_permission_that_somebody_else_just_gave_is_found_by_the_next_look(world: _World) -> None:
     """Of two releases at once, one by hand, one is told that the statement exists."""
 
     def be_quicker(called: str, moment: str) -> None:
@@ -407,4 +407,7 @@ def test_permission_that_somebody_else_just_gave_is_one(world: _World) -> None:
 
     world.push()
     world.cloud.plane.interfere = be_quicker
+    assert isinstance(world.run()[1], Aborted)
+    calls = len(world.cloud.plane.calls)
     assert world.run()[1] is None
+    assert "AddPermission" not in world.cloud.plane.calls[calls:]

@@ -379,9 +379,8 @@ def test_label_of_a_version_without_a_url_is_a_warning(
 
 def test_rollback_goes_to_the_good_version_before(four_versions: str, client: "S3Client") -> None:
     releases = BucketReleases(four_versions, client)
-    for version in (3, 4):
-        content = releases.versions().complete[version]
-        releases.record(version, Record(content, "base", warm=7 + version))
+    _answer(releases, 3)
+    _answer(releases, 4)
     back = f"To return: lambda-serving set-policy {four_versions} latest\n"
     _run(label, four_versions, "stable=3")
     said = [_run(rollback, four_versions) for _ in range(2)]
@@ -389,16 +388,42 @@ def test_rollback_goes_to_the_good_version_before(four_versions: str, client: "S
         f"{four_versions}: specific {version}; labels stable=3\nBack to version {version}. {back}"
         for version in (3, 1)  # version 2 failed
     ]
-    with pytest.raises(FailedPrecondition, match="has no version before 1 that is complete and ha"):
+    with pytest.raises(FailedPrecondition, match="has no version before 1 that has answered and n"):
         _run(rollback, four_versions)
+
+
+def _answer(releases: BucketReleases, version: int) -> None:
+    """The version that is there now is built and answers."""
+    found = releases.records([version]).get(version)
+    content = releases.versions().complete[version]
+    record = Record(content, "base", image="i", warm=7, tag=found.tag if found else None)
+    releases.record(version, record)
+
+
+@pytest.mark.parametrize("state", ["pushed", "being built", "built", "retired"])
+def test_rollback_goes_to_no_version_that_never_answered(
+    state: str, four_versions: str, client: "S3Client"
+) -> None:
+    releases = BucketReleases(four_versions, client)
+    _answer(releases, 4)
+    [before] = releases.records([3]).values()
+    told = {"being built": {"asked": 1.0}, "built": {"image": "i"}, "retired": {}}
+    if state != "pushed":
+        now = Record(releases.versions().complete[3], "base", tag=before.tag)
+        releases.record(3, replace(now, **told[state]))  # type: ignore[arg-type] # of a table
+    assert "Back to version 1. " in _run(rollback, four_versions)
+    client.delete_object(Bucket=four_versions.split("/")[2], Key="models/_releases/MLP/1.json")
+    _run(set_policy, four_versions, "latest")
+    with pytest.raises(FailedPrecondition, match="choose it with --version: 1, 3$"):
+        _run(rollback, four_versions)
+    assert "Back to version 3. " in _run(rollback, four_versions, "--version", "3")
 
 
 def test_rollback_counts_from_what_answered_and_not_from_what_is_built(
     four_versions: str, client: "S3Client"
 ) -> None:
     releases = BucketReleases(four_versions, client)
-    content = releases.versions().complete[3]
-    releases.record(3, Record(content, "base", image="sha256:3", warm=7))
+    _answer(releases, 3)
     assert "Back to version 1. " in _run(rollback, four_versions)  # version 2 failed
 
 

@@ -6,6 +6,6 @@ decides as IAM does, and `Guard` has the stand-ins of AWS refuse the rest in AWS
 """
 
 from support.iam.guard import Guard, guarded, key_of
-from support.iam.roles import Role, roles
+from support.iam.roles import Role, loaded, roles
 
-__all__ = ["Guard", "Role", "guarded", "key_of", "roles"]
+__all__ = ["Guard", "Role", "guarded", "key_of", "loaded", "roles"]

@@ -37,7 +37,10 @@ def _lower(context: Context) -> dict[str, list[str]]:
 def _applies(
     statement: Mapping[str, Any], action: str, resource: str, context: Mapping[str, list[str]]
 ) -> bool:
+    """Refuses statements of which it knows a part only, also where they do not apply."""
     assert not {"NotAction", "NotResource"} & statement.keys(), statement
+    for operator in statement.get("Condition", {}):
+        assert operator in _OPERATORS, f"support.iam does not know the operator {operator}"
     return (
         any(_like(each.lower(), action.lower(), {}) for each in listed(statement["Action"]))
         and any(_like(each, resource, context) for each in listed(statement.get("Resource", "*")))

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-__all__ = ["Role", "roles"]
+__all__ = ["Role", "loaded", "roles"]
 
 _INFRA = Path(__file__).parents[3] / "infra"
 _PLACEHOLDER = re.compile(r"\$\{(!?)([^}]+)\}")
@@ -38,8 +38,7 @@ def roles(template: str, values: Mapping[str, str]) -> dict[str, Role]:
     `AWS::AccountId`, and what else is known of resources: `Changes.Arn`. Raises KeyError for what
     is not known.
     """
-    text = (_INFRA / f"{template}.yaml").read_text()
-    document = yaml.load(text, _Loader)  # noqa: S506 a SafeLoader
+    document = loaded(_INFRA / f"{template}.yaml")
     parameters, resources = document["Parameters"], document["Resources"]
     defaults = {name: each["Default"] for name, each in parameters.items() if "Default" in each}
     stack = _Stack(resources, {"AWS::Partition": "aws", **defaults, **values})
@@ -52,6 +51,11 @@ def roles(template: str, values: Mapping[str, str]) -> dict[str, Role]:
         for name, resource in resources.items()
         if resource["Type"] == "AWS::IAM::Role"
     }
+
+
+def loaded(template: Path) -> Any:
+    """A template with the long forms of intrinsic functions."""
+    return yaml.load(template.read_text(), _Loader)  # noqa: S506 a SafeLoader
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,17 @@ def test_statement_is_read_as_iam_does(
     assert allows([whole], "s3:GetObject", "arn:aws:s3:::b/a/c", context) == allowed
 
 
+@pytest.mark.parametrize(
+    "operator",
+    ["StringEqualsIfExists", "ForAllValues:StringEquals", "ForAnyValue:StringLike", "Null"],
+)
+@pytest.mark.parametrize("action", ["s3:GetObject", "s3:PutObject"])
+def test_operator_that_nobody_knows_here_is_told_wherever_it_is(operator: str, action: str) -> None:
+    statement = {"Effect": "Allow", "Action": action, "Condition": {operator: {"k": "v"}}}
+    with pytest.raises(AssertionError, match=f"does not know the operator {operator}"):
+        allows([statement], "s3:GetObject", "arn:aws:s3:::b/a", {"k": "v"})
+
+
 def test_what_is_denied_is_not_allowed_by_another_statement() -> None:
     statement = {"Action": "s3:*", "Resource": "*"}
     both = [{"Effect": "Allow", **statement}, {"Effect": "Deny", **statement}]

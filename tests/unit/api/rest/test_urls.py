@@ -67,6 +67,20 @@ def test_version_over_int64_is_told_before_anything_else(version: str) -> None:
     assert str(raised.value) == f"Failed to convert version: {version} to numeric."
 
 
+@pytest.mark.parametrize("part", ["%ff", "a%C3", "%ed%a0%80", "\xff", "%C3\xff", "\u2020"])
+@pytest.mark.parametrize("place", ["/v1/models/{}", "/v1/models/m/labels/{}"])
+def test_name_or_label_that_is_no_utf_8_is_told(place: str, part: str) -> None:
+    """A byte that is decoded to some other text would be another model's."""
+    with pytest.raises(InvalidArgument, match=" is not UTF-8, percent-encoded$") as raised:
+        parse("GET", place.format(part))
+    assert str(raised.value).isascii()
+
+
+@pytest.mark.parametrize("part", ["%c3%bc", "\xc3\xbc", "%c3\xbc"])
+def test_name_in_utf_8_may_be_percent_encoded(part: str) -> None:
+    assert parse("GET", f"/v1/models/{part}") == Call(Verb.STATUS, ModelSpec("\u00fc"))
+
+
 @given(st.sampled_from(["GET", "POST"]), st.text())
 def test_no_text_gives_anything_but_a_call_or_a_refusal(method: str, tail: str) -> None:
     try:

@@ -2,11 +2,12 @@
 
     /v1/models/NAME[/versions/N|/labels/L]
 
-Patterns match the path as sent; the name and the label are percent-decoded afterwards.
+Patterns match the path as sent, a byte a character; the name and the label are decoded afterwards,
+percent-encoding and UTF-8.
 """
 
 import re
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 
 from lambda_serving.errors import InvalidArgument
 from lambda_serving.model_spec import ModelSpec
@@ -21,12 +22,24 @@ _LARGEST_VERSION = 2**63 - 1
 def model_spec(match: re.Match[str]) -> ModelSpec:
     """The model that a match of `NAME` and `VERSION_OR_LABEL` names, by an empty name if by none.
 
-    Raises InvalidArgument for a version that is no int64, in TensorFlow Serving's words.
+    Raises InvalidArgument for a version that is no int64, in TensorFlow Serving's words, and for a
+    name or label that is not UTF-8.
     """
     version, label = _version(match["version"]), match["label"]
     return ModelSpec(
-        unquote(match["name"] or ""), version, None if label is None else unquote(label)
+        _decoded(match["name"] or ""), version, None if label is None else _decoded(label)
     )
+
+
+def _decoded(part: str) -> str:
+    if "%" not in part and part.isascii():
+        return part
+    try:
+        return unquote_to_bytes(part.encode("latin-1")).decode()
+    except UnicodeError as error:
+        raise InvalidArgument(
+            f"The URL's model name or label {part!a} is not UTF-8, percent-encoded"
+        ) from error
 
 
 def _version(text: str | None) -> int | None:

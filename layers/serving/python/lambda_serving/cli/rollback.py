@@ -35,7 +35,7 @@ _LOOK_SECONDS = 0.5
 def rollback(base_path: str, version: int | None, stack: str | None, wait: int) -> None:
     """Go back to the version before the live one.
 
-    That is the largest version below the live one that is complete and has not failed. It stays the
+    That is the largest version below the live one that has answered and not failed. It stays the
     only released version, whatever is pushed, until `set-policy BASE_PATH latest`.
     BASE_PATH is s3://BUCKET/PREFIX/NAME. The policy is saved in models.config beside the model;
     comments in that file are lost.
@@ -110,24 +110,32 @@ def _answering(model: "ModelConfig", known: Mapping[int, "Record | None"]) -> se
             f" {str(model.policy)!r} is complete and has not failed. Choose one with --version:"
             f" {_listed(good)}"
         )
-    answered = {each for each in good if (record := known[each]) and record.warm is not None}
-    return {each for each in answered if each <= max(wanted)} or wanted
+    return {each for each in _answered(good, known) if each <= max(wanted)} or wanted
 
 
 def _good(known: Mapping[int, "Record | None"]) -> list[int]:
     return sorted(each for each, record in known.items() if not (record and record.error))
 
 
+def _answered(versions: Sequence[int], known: Mapping[int, "Record | None"]) -> list[int]:
+    return [each for each in versions if (record := known[each]) and record.warm is not None]
+
+
 def _before(base_path: str, running: set[int], known: Mapping[int, "Record | None"]) -> int:
-    """The largest version below the live one that has not failed."""
+    """The largest version below the live one that has answered and not failed.
+
+    Without any record, as where a server reads the bucket, the largest that is complete.
+    """
     if not running:
         raise FailedPrecondition(f"No version of {base_path} has been released yet. Push one")
     below = [version for version in _good(known) if version < max(running)]
-    if not below:
+    answered = _answered(below, known) if any(known.values()) else below
+    if not answered:
         raise FailedPrecondition(
-            f"{base_path} has no version before {max(running)} that is complete and has not failed"
+            f"{base_path} has no version before {max(running)} that has answered and not failed."
+            f" To release another one, choose it with --version: {_listed(below)}"
         )
-    return below[-1]
+    return answered[-1]
 
 
 def _check(version: int, base_path: str, known: Mapping[int, "Record | None"]) -> None:

@@ -15,7 +15,7 @@ from lambda_serving.errors import ServingError
 from lambda_serving.function.event_call import MAX_BYTES, TEXT, Event
 from lambda_serving.function.event_kinds import KINDS
 from lambda_serving.function.paths import Placed
-from lambda_serving.function.pings import is_ping
+from lambda_serving.function.pings import check_awaits_answer, is_ping
 from lambda_serving.function.snapstart import renew_after_restore
 from lambda_serving.function.telemetry import Telemetry
 from lambda_serving.function.time_budget import InTime, answer_seconds
@@ -57,10 +57,14 @@ class Handler:
         renew_after_restore()
 
     def __call__(self, event: Event, context: LambdaContext) -> Any:
-        """The answer in the form that the event's sender can read, even if the event is broken."""
+        """The answer in the form that the event's sender can read, even if the event is broken.
+
+        Raises what `check_awaits_answer` raises, so that Lambda counts the invocation as failed.
+        """
         if is_ping(event):
             self._telemetry.warmed_up()
             return self._warm
+        check_awaits_answer(event)
         start = perf_counter()
         returned = self._returned(event, context)
         failed = returned["status"] >= _SERVER_ERROR

@@ -4,7 +4,7 @@ import json
 from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Any
 
-from lambda_serving.errors import Aborted, NotFound
+from lambda_serving.errors import NotFound
 from lambda_serving.release.aws.clients import translate_errors
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Permissions:
         """Sees to it that the policy of the alias says so.
 
         A statement of the same name that says something else is replaced. Raises Aborted when
-        Lambda refuses it because of what somebody else is at.
+        somebody else changes the policy or the function: the next look compares the policy again.
         """
         found, source = self._statement(function_arn, alias), self._source(function_arn, path)
         if found is not None and _says(found, source):
@@ -46,19 +46,15 @@ class Permissions:
                 self._client.remove_permission(
                     FunctionName=function_arn, Qualifier=alias, StatementId=_STATEMENT
                 )
-        try:
-            with self._translate_errors(alias):
-                self._client.add_permission(
-                    FunctionName=function_arn,
-                    Qualifier=alias,
-                    StatementId=_STATEMENT,
-                    Action=_ACTION,
-                    Principal=_PRINCIPAL,
-                    SourceArn=source,
-                )
-        except Aborted:  # somebody else was quicker, or Lambda is at something else
-            if not self.granted(function_arn, alias, path):
-                raise
+        with self._translate_errors(alias):
+            self._client.add_permission(
+                FunctionName=function_arn,
+                Qualifier=alias,
+                StatementId=_STATEMENT,
+                Action=_ACTION,
+                Principal=_PRINCIPAL,
+                SourceArn=source,
+            )
 
     def _statement(self, function_arn: str, alias: str) -> Any:
         """What the policy says under our name, None if nothing."""
