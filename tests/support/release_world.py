@@ -23,7 +23,7 @@ from support import api_gateway, cloud
 from support.aws_plane import Function, Plane, Refused
 from support.cloud import SYSTEM, Cloud
 
-__all__ = ["BASE", "REPOSITORY", "World", "made", "models", "run"]
+__all__ = ["BASE", "REPOSITORY", "World", "models", "run"]
 
 REPOSITORY = "registry/models"
 BASE = f"{REPOSITORY}@sha256:base"
@@ -252,15 +252,11 @@ class World:
 
 
 @contextmanager
-def made(moto: str) -> Iterator[World]:
-    """The model MLP. No version was pushed yet. Images that are deleted are missing in Lambda."""
-    with models(moto) as model:
-        yield model("MLP")
-
-
-@contextmanager
 def models(moto: str) -> Iterator[Callable[[str], World]]:
-    """Makes one model after the other in the same stack, each as if it were the first."""
+    """Makes one model after the other in the same stack, each as if it were the first.
+
+    No version was pushed yet. Images that are deleted are missing in Lambda.
+    """
     plane = Plane(run=run)
     with cloud.running(plane, moto) as deployed:
         deployed.s3.put_bucket_notification_configuration(  # nobody takes messages out of the queue
@@ -281,7 +277,9 @@ def _model(name: str, deployed: Cloud, clients: Clients, between: _Between) -> W
         if field.name in _FAULTS:
             value = field.default_factory() if callable(field.default_factory) else field.default
             setattr(plane, field.name, value)
-    api_gateway.api(deployed.api_id).routes.clear()  # there is not room for all
+    api = api_gateway.api(deployed.api_id)
+    api.routes.clear()  # there is not room for all
+    api.integrations.clear()
     images = _Images(plane)
     deployed.deploy_base(BASE)
     function = deployed.deploy_model(name, _TEMPLATE)

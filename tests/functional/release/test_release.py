@@ -1,8 +1,9 @@
 """Releases on stand-ins of AWS that boto3 speaks to: every step, and a death at every call."""
 
 import dataclasses
+import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -36,21 +37,35 @@ from lambda_serving.release.golden import GOLDEN
 from lambda_serving.release.reconcile import reconcile
 from support import release_world
 from support.aws_plane import Alias, Failure, Refused
-from support.release_world import REPOSITORY, World, made
+from support.release_world import REPOSITORY, World, models
+
+_NUMBERS = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def model(moto: str) -> Iterator[Callable[[str], World]]:
+    with models(moto) as model:
+        yield model
 
 
 @pytest.fixture
-def world(moto: str) -> Iterator[World]:
-    with made(moto) as world:
-        world.push(1)
-        yield world
+def empty(model: Callable[[str], World]) -> World:
+    """A model that has no version yet."""
+    return model(f"M{next(_NUMBERS)}")
+
+
+@pytest.fixture
+def world(empty: World) -> World:
+    """Version 1 was pushed."""
+    empty.push(1)
+    return empty
 
 
 def test_first_version_is_built_published_warmed_and_pointed_to(world: World) -> None:
     assert world.reconcile() == [Build(1), Update(1), Publish(1), Warm(1, 2), Point(2)]
     assert world.live_image == f"{REPOSITORY}@sha256:1"
     assert world.record(1) == {"state": "AVAILABLE", "image": "sha256:1", "warm": 2}
-    assert world.cloud.record("MLP", 1)["seconds"].keys() == {"build", "warm"}
+    assert world.cloud.record(world.name, 1)["seconds"].keys() == {"build", "warm"}
     content = world.gateway.observe().versions[1]
     description = world.function.versions[2].description
     assert description.startswith(f"model version 1, content {content}, image sha256:1, made ")
@@ -95,7 +110,7 @@ def test_versions_that_are_wanted_beside_the_live_one_have_routes(world: World) 
         route["RouteKey"]: (route["AuthorizationType"], route["Target"])
         for route in world.cloud.routes()
     }
-    path = "/v1/models/MLP/labels/stable"
+    path = f"/v1/models/{world.name}/labels/stable"
     keys = [f"POST {path}:{verb}" for verb in ("predict", "classify", "regress")]
     keys += [f"GET {path}", f"GET {path}/{{proxy+}}", f"POST {path}/{{proxy+}}"]
     assert len({routes[key] for key in keys}) == 1
@@ -106,7 +121,7 @@ def test_versions_that_are_wanted_beside_the_live_one_have_routes(world: World) 
     assert integration["IntegrationUri"] == world.function.arn("label-stable")
     assert authorization == "AWS_IAM"
     [statement] = world.function.policies["label-stable"].values()
-    assert "/*/*/v1/models/MLP/labels/stable*" in json.dumps(statement)
+    assert f"/*/*/v1/models/{world.name}/labels/stable*" in json.dumps(statement)
     assert world.reconcile() == []
 
 
@@ -153,7 +168,7 @@ def test_version_that_cannot_be_built_is_recorded_and_passed_over(world: World) 
     world.images.failures[2] = InvalidArgument("corrupt")
     assert world.reconcile() == [Build(2)]
     assert world.record(2) == {"state": "FAILED", "error": "corrupt"}
-    assert world.reported == [(ServableId("MLP", 2), "corrupt")]
+    assert world.reported == [(ServableId(world.name, 2), "corrupt")]
     assert world.reconcile() == []
     assert world.images.built == [1, 2]
     assert world.live_image == f"{REPOSITORY}@sha256:1"
@@ -168,7 +183,7 @@ def test_version_that_does_not_answer_never_sees_traffic(world: World) -> None:
     assert world.reconcile() == [Build(66), Update(66), Publish(66), Warm(66, 3)]
     error = "It does not answer: Could not load the SavedModel in /models/MLP/66"
     assert world.record(66)["error"] == error
-    assert world.reported == [(ServableId("MLP", 66), error)]
+    assert world.reported == [(ServableId(world.name, 66), error)]
     assert world.live_image == f"{REPOSITORY}@sha256:1"
 
 
@@ -222,13 +237,13 @@ def test_golden_answers_that_take_long_are_asked_for_once_each(world: World) -> 
     assert asked == asks
     assert done[-2:] == [Warm(2, 3, 99), Point(3)]
     assert world.record(2)["warm"] == 3
-    assert world.cloud.record("MLP", 2)["seconds"]["warm"] == 200
+    assert world.cloud.record(world.name, 2)["seconds"]["warm"] == 200
 
 
 def test_golden_answers_in_any_folder_of_a_version_are_asked_for(world: World) -> None:
     pair = '{"request": {"instances": [1.0]}, "response": {"predictions": [3.0]}}'
     for name, body in {GOLDEN: pair, "manifest.json": "{}"}.items():
-        key = f"models/MLP/00000002/{name}"
+        key = f"models/{world.name}/00000002/{name}"
         world.cloud.s3.put_object(Bucket=world.cloud.bucket, Key=key, Body=body.encode())
     world.reconcile()
     assert world.record(2)["error"] == (
@@ -238,13 +253,14 @@ def test_golden_answers_in_any_folder_of_a_version_are_asked_for(world: World) -
 
 def test_key_that_is_no_file_holds_up_nothing(world: World) -> None:
     world.reconcile()
-    for key in ("models/MLP/2//x", "models/MLP/1/a\x01"):
+    odd = [f"models/{world.name}/{key}" for key in ("1/a\x01", "2//x")]
+    for key in odd:
         world.cloud.s3.put_object(Bucket=world.cloud.bucket, Key=key, Body=b"")
     world.push(2)
     assert world.reconcile()[-1] == Point(3)
     world.wish(Specific(frozenset({1})))
     assert world.reconcile() == [Point(2)]
-    assert world.gateway.observe().odd == ["models/MLP/1/a\x01", "models/MLP/2//x"]
+    assert world.gateway.observe().odd == odd
 
 
 def test_version_that_lambda_cannot_start_is_recorded_with_its_reason(world: World) -> None:
@@ -267,7 +283,9 @@ def test_image_that_lambda_does_not_take_fails_its_version(world: World) -> None
 
 def test_nothing_changes_while_the_store_is_empty(world: World) -> None:
     world.reconcile()
-    world.cloud.s3.delete_object(Bucket=world.cloud.bucket, Key="models/MLP/1/manifest.json")
+    world.cloud.s3.delete_object(
+        Bucket=world.cloud.bucket, Key=f"models/{world.name}/1/manifest.json"
+    )
     assert world.reconcile() == []
     assert world.live_image == f"{REPOSITORY}@sha256:1"
 
@@ -337,25 +355,25 @@ _OPERATIONS = (
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_run_that_dies_at_any_call_is_made_good_by_the_next(moment: str, moto: str) -> None:
+def test_run_that_dies_at_any_call_is_made_good_by_the_next(moment: str, empty: World) -> None:
     """Of updates that also move a label, expose a version, withdraw one and retire one."""
-    with made(moto) as world:
-        for version in (1, 2, 3):
+    world = empty
+    for version in (1, 2, 3):
+        world.update(version)
+    for version, operation in enumerate(_OPERATIONS, 4):
+        died = world.die_at(operation, moment)
+        with suppress(Unavailable):  # what an address lacks for a moment ends no run
             world.update(version)
-        for version, operation in enumerate(_OPERATIONS, 4):
-            died = world.die_at(operation, moment)
-            with suppress(Unavailable):  # what an address lacks for a moment ends no run
-                world.update(version)
-            assert died == [operation]
-            assert world.live_image in {
-                f"{REPOSITORY}@sha256:{number}" for number in (version - 1, version)
-            }
-            world.reconcile()
-            assert world.live_image == f"{REPOSITORY}@sha256:{version}"
-            aliases = world.function.aliases
-            assert aliases.keys() == {"live", f"version-{version - 1}", f"label-new{version}"}
-            assert aliases[f"label-new{version}"].function_version == world.live
-            assert [*world.function.versions][1:] == [world.live - 2, world.live - 1, world.live]
+        assert died == [operation]
+        assert world.live_image in {
+            f"{REPOSITORY}@sha256:{number}" for number in (version - 1, version)
+        }
+        world.reconcile()
+        assert world.live_image == f"{REPOSITORY}@sha256:{version}"
+        aliases = world.function.aliases
+        assert aliases.keys() == {"live", f"version-{version - 1}", f"label-new{version}"}
+        assert aliases[f"label-new{version}"].function_version == world.live
+        assert [*world.function.versions][1:] == [world.live - 2, world.live - 1, world.live]
 
 
 def test_alias_that_somebody_else_moved_is_looked_at_again(world: World) -> None:
@@ -386,7 +404,7 @@ def test_refusal_of_lambda_is_told(world: World, code: str, error: type[ServingE
     with pytest.raises(ServingError) as raised:
         world.reconcile()
     assert type(raised.value) is error
-    assert str(raised.value) == f"AWS, asked about function system-MLP: because ({code})"
+    assert str(raised.value) == f"AWS, asked about function system-{world.name}: because ({code})"
 
 
 def test_store_that_cannot_be_reached_is_no_failure_of_the_model(world: World) -> None:
@@ -440,5 +458,7 @@ def test_build_that_was_asked_for_is_recorded_unless_it_is_done(world: World) ->
 
 def test_model_without_its_alias_is_told(world: World) -> None:
     del world.function.aliases["live"]
-    with pytest.raises(NotFound, match="Model MLP has no alias live. Deploy the stack again"):
+    with pytest.raises(
+        NotFound, match=f"Model {world.name} has no alias live. Deploy the stack again"
+    ):
         world.reconcile()
