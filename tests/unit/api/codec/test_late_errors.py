@@ -186,6 +186,24 @@ def test_freeing_a_large_value_takes_no_step_for_each_container(case: str) -> No
     assert many - few < 300_000
 
 
+def test_a_long_string_is_searched_a_million_characters_at_a_time() -> None:
+    searches: list[str] = []
+
+    def note(_: object, event: str, what: object) -> None:
+        if event == "c_call" and getattr(what, "__name__", "") == "match":
+            searches.append(event)
+
+    case = LATE["long string without end"]
+    body = case.body(2**22)
+    sys.setprofile(note)
+    try:
+        found = outcome(body, case.inputs, QUICK)
+    finally:
+        sys.setprofile(None)
+    assert found.endswith(f"Missing a closing quotation mark in string. at offset: {len(body)}")
+    assert len(searches) >= 5
+
+
 def _outcome_and_calls(body: bytes, late: Late) -> tuple[str, int]:
     calls = 0
 
