@@ -1,5 +1,5 @@
-"""Makes the aspired versions of a model the ones that a function serves, a step at a time.
+"""Makes a function serve the aspired versions of a model, one step at a time.
 
-Level-triggered: look (`deployment`), decide (`actions`, pure), apply (`gateway`), look again
-(`reconcile`). Nothing is remembered between two looks: a step may be repeated, and die, anywhere.
+`reconcile` looks at the model (`aws.deployed_model`), decides on the next step (`deciding`, pure),
+takes it, and looks again. It remembers nothing between two looks, so a run may die anywhere.
 """

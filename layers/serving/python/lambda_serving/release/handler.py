@@ -1,9 +1,9 @@
 """The release function: takes messages from the queue of changes and reconciles their models.
 
-A message tells one thing, by its group: which model to look at. One that ends in an error, or in
-something that no event will tell of, is looked at again later: it is given back as failed, after
-its visibility timeout was set to when. A direct invocation, `{"model": NAME}`, is for what must
-not wait: the way back.
+A message's group names the model to look at; nothing else in it counts. If the run ends in an
+error, or has to wait for something that sends no event, the message's visibility timeout is set to
+the time until the next look, and the message is returned as failed. A direct invocation,
+`{"model": NAME}`, is for what cannot wait: a rollback.
 Source: Lambda's developer guide, partial batch responses of SQS; SQS's FIFO queues.
 """
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["Worker", "start"]
 
 _log = logging.getLogger(__name__)
-_LONGEST_ACTION_SECONDS = 75  # nothing is started that the function's end would break off
+_LONGEST_ACTION_SECONDS = 75  # no action starts that may not end before the function's timeout
 _BACKOFF_SECONDS = (5, 10, 20, 40, 80, 160, 300)  # between two tries of what fails
-_PASSING = (Aborted, Unavailable)  # another one was quicker; AWS does not answer just now
+_PASSING = (Aborted, Unavailable)  # somebody else was quicker; AWS does not answer
 _Message = Mapping[str, Any]
 
 
@@ -39,10 +39,10 @@ class Worker:
         queue: "SQSClient",
         failed: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`failed` hears of each model whose run ended in an error that somebody must mend.
+        """`failed` gets the name of each model whose run ended in an error that somebody must fix.
 
-        What passes by itself, such as AWS asking to call less often or somebody else's change,
-        becomes such an error when it has not passed at the last of the growing intervals.
+        A temporary error, such as throttling or somebody else's change, counts as one when it
+        persists through all of the growing intervals.
         """
         self._gateway = gateway
         self._queue = queue
@@ -63,10 +63,9 @@ class Worker:
         return {"batchItemFailures": [{"itemIdentifier": each["messageId"]} for each in again]}
 
     def _release_now(self, model: str, context: Any) -> dict[str, Any]:
-        """Past the queue, where an earlier change of the model may wait for its time.
+        """Bypasses the queue, in which an earlier message of the model may be waiting.
 
-        Lambda itself tries again what is raised: the invocation has to be one that waits for no
-        answer.
+        Lambda repeats the invocation after an error, provided that it is asynchronous.
         """
         outcome = self._reconcile(model, context)
         return {"waits": outcome.what if outcome else None}
@@ -86,7 +85,7 @@ class Worker:
         return outcome
 
     def _release(self, model: str, messages: list[_Message], context: Any) -> float | None:
-        """Seconds until the model must be looked at again, None when an event will tell."""
+        """Seconds until the next look at the model, None if an event will trigger it."""
         try:
             outcome = self._reconcile(model, context)
         except ServingError as error:
@@ -94,7 +93,7 @@ class Worker:
             _log.warning("%s: %s", model, error)
             if isinstance(error, _PASSING) and tries < len(_BACKOFF_SECONDS):
                 return _BACKOFF_SECONDS[tries - 1]
-        except Exception:  # noqa: BLE001 of one model, and others have their turn
+        except Exception:  # noqa: BLE001 other models get their turn
             tries = len(_BACKOFF_SECONDS)
             _log.exception("%s: the release failed", model)
         else:

@@ -1,7 +1,7 @@
-"""Look, decide, apply, look again, until nothing is to be done or others need time.
+"""Looks, decides, applies and looks again, until nothing is left to do or something needs time.
 
-What is refused to one version holds up no other, nor does an address that API Gateway refuses: the
-run goes on without it, and a later one tries again.
+An action that fails for one version, or for one address, does not delay the others: the run goes on
+without it, and a later run tries again.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,22 +24,22 @@ from lambda_serving.release.deciding.next_action import next_action
 __all__ = ["Gateway", "reconcile"]
 
 _LOOK_SECONDS = 5.0
-_PASSING = (Aborted, Unavailable)  # another one was quicker; AWS does not answer just now
+_PASSING = (Aborted, Unavailable)  # somebody else was quicker; AWS does not answer
 
 
 class Gateway(Protocol):
-    """One model, to be seen and to be changed."""
+    """Observes and changes one model."""
 
     def observe(self) -> Deployment:
-        """How it stands; raises Unavailable or PermissionDenied rather than showing less."""
+        """The model's state; raises Unavailable or PermissionDenied rather than showing less."""
         ...
 
     def apply(self, action: Action, seen: Deployment) -> None:
-        """Carries out an action; one that was carried out before does no harm."""
+        """Carries out an action; repeating one does no harm."""
         ...
 
     def tell(self, alias: str, error: ServingError) -> None:
-        """Reports why an alias has no address, for somebody to mend."""
+        """Reports why an alias has no address, so that somebody can fix it."""
         ...
 
 
@@ -50,12 +50,11 @@ def reconcile(
 ) -> Wait | None:
     """Brings a model to the versions that its policy aspires to.
 
-    None when it is there; `Wait` when it is not, and must be looked at again later. `tell` hears
-    of each action before it is carried out; `is_time_left` is asked before. Raises what observing
-    and applying raise, what keeps a version from being ready only when all else is done, and
-    Aborted for an action that changed nothing. When only addresses are missing, what keeps them
-    from being there is raised if it may pass soon; if not, it is told and left to the next event or
-    the next hour. Long, because it is the whole loop.
+    Returns None when it is done, `Wait` when it must look again later. `tell` gets each action
+    before it is carried out, and `is_time_left` is asked before each look. Raises what observing
+    and applying raise, and Aborted for an action that changed nothing. An error of one version is
+    raised when everything else is done. If only addresses are missing, a temporary error is raised;
+    any other is reported and left to the next event or hour. Long, because it is the whole loop.
     """
     before: Action | None = None
     refused: dict[str, ServingError] = {}
@@ -69,7 +68,7 @@ def reconcile(
             _tell(gateway, seen.unseen, refused)
         if action is None or isinstance(action, Wait):
             return action
-        if action == before and isinstance(action, Halt | Wake):  # what AWS takes a while for
+        if action == before and isinstance(action, Halt | Wake):  # AWS needs a while for these
             return Wait(f"{action} takes effect", _LOOK_SECONDS)
         tell(action)
         try:
@@ -92,7 +91,7 @@ def _put_aside(
     refused: dict[str, ServingError],
     stuck: dict[int, ServingError],
 ) -> None:
-    """Notes what this run does not try again; raises what concerns more than one version."""
+    """Notes what this run will not retry; raises an error that concerns more than one version."""
     if isinstance(action, Expose):
         refused[action.alias] = error
     elif isinstance(action, VersionAction):
@@ -104,7 +103,7 @@ def _put_aside(
 def _tell(
     gateway: Gateway, unseen: ServingError | None, refused: Mapping[str, ServingError]
 ) -> None:
-    """What addresses lack in the end; raises what may pass soon."""
+    """Reports the errors of addresses at the end of a run; raises temporary ones."""
     if unseen:
         raise unseen
     for alias, error in refused.items():

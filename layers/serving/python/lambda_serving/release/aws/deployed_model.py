@@ -72,9 +72,9 @@ class AwsGateway:
     """`reconcile.Gateway` of the model `name`.
 
     `policy` reads which versions are wanted, `base` the image without a model,
-    `REPOSITORY@DIGEST`; `delete_image` takes repository and digest; `report` hears why a version
-    will not do, `tell_address` of model and alias for which there can be no routes, and why. Raises
-    what `aws.translate_errors` and the releases raise.
+    `REPOSITORY@DIGEST`; `delete_image` takes repository and digest; `report` is told why a version
+    failed, `tell_address` the model and the alias that cannot have routes, and why. Raises what
+    `aws.translate_errors` and the releases raise.
     """
 
     name: str
@@ -91,12 +91,10 @@ class AwsGateway:
     clock: Callable[[], float] = time.time
 
     def observe(self) -> Deployment:
-        """All that the next action depends on. Long, because it names each field of that."""
+        """Everything that the next action depends on. Long, because it names each field."""
         policy, versions = self.policy(), self.releases.versions()
         for key in versions.odd[:_SHOWN]:
-            _log.warning(
-                "%s: the key %r is no name of a file, and counts for nothing", self.name, key
-            )
+            _log.warning("%s: the key %r is not a file name, so it is ignored", self.name, key)
         wanted = aspired(policy.policy, {*versions.complete, *versions.settling})
         published, images = self.function.published()
         records = self.releases.records(
@@ -231,17 +229,14 @@ class AwsGateway:
             )
 
     def _retry(self, version: int, function_version: int, seen: Deployment) -> None:
-        """Forgets that Lambda had the image, so that it is given again before it is published."""
-        [found] = [each for each in seen.function_versions if each.number == function_version]
+        """Records that the function lacks the image, so that it gets it again before publishing."""
+        trouble = str(seen.function_version(function_version).refusal)
         self.function.drop_version(function_version)
-        forgotten = replace(seen.records[version], given=None, trouble=str(found.refusal))
-        self.releases.record(version, forgotten)
+        self.releases.record(version, replace(seen.records[version], given=None, trouble=trouble))
 
     def _warm(self, version: int, function_version: int, answered: int, seen: Deployment) -> None:
         started, record = self.clock(), seen.records[version]
-        [made] = [
-            each.origin.made for each in seen.function_versions if each.number == function_version
-        ]
+        made = seen.function_version(function_version).origin.made
         with self._noted(version, record):
             found = ask(
                 self.function,
@@ -303,7 +298,7 @@ class AwsGateway:
 
     def _retire(self, function_version: int, seen: Deployment) -> None:
         """Deletes the image last: if the function version cannot be deleted, it keeps its image."""
-        [found] = [each for each in seen.function_versions if each.number == function_version]
+        found = seen.function_version(function_version)
         version, image = found.origin.model_version, found.origin.image
         others = {each.origin.image for each in seen.function_versions if each is not found}
         self.function.drop_version(function_version)

@@ -1,4 +1,4 @@
-"""What the world hears of what will not do: an event, a metric, a line in the log."""
+"""Reports failures as an event, a metric and a line in the log."""
 
 import json
 import logging
@@ -17,13 +17,13 @@ SOURCE = "lambda-serving"
 DETAIL_TYPE = "Model Version Failed"
 ADDRESS_DETAIL_TYPE = "Model Address Missing"
 _MAX_ERROR = 16_384
-"""Bytes of an error as JSON: an event has 256 KiB, and who reads it wants the sentence."""
+"""Bytes of an error as JSON. An event may have 256 KiB, but its reader wants the sentence."""
 _SERVICE = "lambda_serving_release"
 _log = logging.getLogger(__name__)
 
 
 class Reporter:
-    """Tells the event bus, CloudWatch and the log; `system` is the stack's name."""
+    """Reports to the event bus, CloudWatch and the log; `system` is the stack's name."""
 
     def __init__(self, system: str, client: "EventBridgeClient") -> None:
         from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import (
@@ -36,16 +36,16 @@ class Reporter:
         self._metrics.set_default_dimensions(stack=system or "none")
 
     def __call__(self, servable: ServableId, error: str) -> None:
-        """A version failed.
+        """Reports that a version failed.
 
-        Raises what `translate_errors` raises, and Unavailable, when the event bus does not take it.
+        Raises what `translate_errors` raises, and Unavailable if the event bus rejects the event.
         """
         self.count(servable.name)
         _log.error("%s failed: %s", servable, error)
         self._send(DETAIL_TYPE, error, model=servable.name, version=servable.version)
 
     def address(self, model: str, alias: str, error: str) -> None:
-        """The alias of a version or a label has no routes; raises as for a version."""
+        """Reports that the alias of a version or a label has no routes; raises as `__call__`."""
         self.count(model)
         _log.error("%s: %s has no address: %s", model, alias, error)
         self._send(ADDRESS_DETAIL_TYPE, error, model=model, alias=alias)
@@ -65,14 +65,14 @@ class Reporter:
             )
 
     def count(self, model: str) -> None:
-        """Counts a failure, of a version of a model or of a run: by stack, and by model as well."""
+        """Counts a failure of a version or a run, by stack and also by model."""
         self._metrics.add_metric("ReleaseFailures", "Count", 1)
         self._metrics.add_dimensions(service=_SERVICE, model=model)
         self._metrics.flush_metrics()
 
 
 def _cut(error: str) -> str:
-    """What fits an event, as JSON; the log has the rest."""
+    """The part of an error that fits into an event; the log has all of it."""
     told, size = list[str](), 0
     for character in error:
         size += len(json.dumps(character)) - 2

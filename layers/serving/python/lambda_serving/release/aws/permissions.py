@@ -1,4 +1,4 @@
-"""That API Gateway may invoke a function's alias: a statement of its policy, in Lambda."""
+"""The statement in an alias's policy that lets API Gateway invoke it."""
 
 import json
 from contextlib import AbstractContextManager, suppress
@@ -18,7 +18,7 @@ _PRINCIPAL = "apigateway.amazonaws.com"
 
 
 class Permissions:
-    """Of the API `api_id`, for paths that begin in some way.
+    """Permissions of the API `api_id` for all paths with a given beginning.
 
     Every method raises what `translate_errors` raises.
     """
@@ -28,12 +28,12 @@ class Permissions:
         self._client = client
 
     def granted(self, function_arn: str, alias: str, path: str) -> bool:
-        """Whether the policy of the alias says so, as `grant` has it."""
+        """Whether the alias's policy has the statement that `grant` writes."""
         found = self._statement(function_arn, alias)
         return found is not None and _says(found, self._source(function_arn, path))
 
     def grant(self, function_arn: str, alias: str, path: str) -> None:
-        """Sees to it that the policy of the alias says so.
+        """Writes the statement, unless the alias's policy has it already.
 
         A statement of the same name that says something else is replaced. Raises Aborted when
         somebody else changes the policy or the function: the next look compares the policy again.
@@ -57,7 +57,7 @@ class Permissions:
             )
 
     def _statement(self, function_arn: str, alias: str) -> Any:
-        """What the policy says under our name, None if nothing."""
+        """The policy's statement with our id, None if there is none."""
         try:
             with self._translate_errors(alias):
                 found = self._client.get_policy(FunctionName=function_arn, Qualifier=alias)
@@ -75,7 +75,7 @@ class Permissions:
 
 
 def _says(statement: Any, source: str) -> bool:
-    """Whether it lets API Gateway invoke for these paths, and says nothing else."""
+    """Whether a statement lets API Gateway invoke for these paths, and nothing else."""
     told = {
         (operator, key.lower()): value
         for operator, condition in statement.get("Condition", {}).items()

@@ -1,7 +1,7 @@
-"""Routes of a model's versions and labels: the calls of API Gateway, and who may call.
+"""The routes of a model's versions and labels: the calls to API Gateway.
 
-An alias `version-2` is at `/v1/models/NAME/versions/2`, `label-stable` at `.../labels/stable`; its
-six routes share one integration. Who may call them is who may call the model's own routes.
+The alias `version-2` is at `/v1/models/NAME/versions/2`, `label-stable` at `.../labels/stable`. Its
+six routes share one integration and have the authorization of the model's own routes.
 """
 
 import re
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Exposed", "Routes"]
 
 _PLACES = {"version": "versions", "label": "labels"}
-_FORMS = (  # no ANY: it would take the preflights of browsers, which have no credentials
+_FORMS = (  # not ANY: it would match browsers' preflights, which have no credentials
     "POST {}:predict",
     "POST {}:classify",
     "POST {}:regress",
@@ -30,7 +30,7 @@ _FORMS = (  # no ANY: it would take the preflights of browsers, which have no cr
     "POST {}/{{proxy+}}",
 )
 _FORMER = ("ANY {}/{{proxy+}}",)
-"""What releases made before; it goes when its successors are there."""
+"""What earlier releases made; it is deleted when its successors exist."""
 _Route = Mapping[str, Any]
 _INTEGRATION: _Route = {
     "IntegrationType": "AWS_PROXY",
@@ -42,7 +42,7 @@ _NOBODYS: tuple[Any, ...] = ("", None, [])
 
 @dataclass(frozen=True, slots=True)
 class Exposed:
-    """Aliases with routes: those where `all` is as it should be, and those where `some` is."""
+    """Aliases with routes: those with `all` routes as they should be, those with `some` routes."""
 
     all: frozenset[str] = frozenset()
     some: frozenset[str] = frozenset()
@@ -76,7 +76,7 @@ class Routes:
         self._permissions = Permissions(api_id, functions)
 
     def exposed(self, function_arn: str, aliases: Iterable[str]) -> Exposed:
-        """How the routes to a function's aliases stand, of which there are those in `aliases`."""
+        """The state of the routes to a function's `aliases`."""
         seen = self._look()
         some = frozenset(alias for key in seen.routes if (alias := self._alias(key)))
         found = some & {*aliases}
@@ -85,9 +85,9 @@ class Routes:
         )
 
     def add(self, alias: str, function_arn: str) -> None:
-        """Makes an alias's routes, its integration and API Gateway's right what they should be.
+        """Creates or corrects an alias's routes, integration and permission.
 
-        What is there already comes first, so that nothing is open for longer than it must be.
+        Existing routes come first, so that none stays open longer than necessary.
         """
         seen = self._look()
         authorization = self._authorization(seen)
@@ -109,7 +109,7 @@ class Routes:
         self._permissions.grant(function_arn, alias, self._path(alias))
 
     def remove(self, alias: str, function_arn: str) -> None:
-        """Takes away all that releases ever made for an alias."""
+        """Deletes everything that releases ever made for an alias, except its permission."""
         seen = self._look()
         for key in (*self._keys(alias), *self._keys(alias, _FORMER)):
             if route := seen.routes.get(key):
@@ -140,7 +140,7 @@ class Routes:
         return [form.format(self._path(alias)) for form in forms]
 
     def _alias(self, route_key: str) -> str | None:
-        """The alias whose route a release made by that key, now or before."""
+        """The alias for which a release, this or an earlier one, made a route with that key."""
         for kind, place in _PLACES.items():
             start = re.escape(f"/v1/models/{self._name}/{place}/")
             if match := re.match(rf"[A-Z]+ {start}([A-Za-z0-9_-]+)", route_key):
@@ -150,7 +150,7 @@ class Routes:
         return None
 
     def _authorization(self, seen: _Api) -> dict[str, Any]:
-        """Who may call the model's own routes, and so these."""
+        """The authorization of the model's own routes, which these have, too."""
         own = f"POST /v1/models/{self._name}:predict"
         if own not in seen.routes:
             raise NotFound(f"API {self._api_id} has no route {own}. Deploy the stack again")
@@ -181,7 +181,7 @@ class Routes:
             )
 
     def _integrated(self, target: str, seen: _Api) -> str:
-        """The integration that leads there, made or mended."""
+        """The id of the integration with that target, created or corrected if necessary."""
         wanted: dict[str, Any] = {**_INTEGRATION, "IntegrationUri": target}
         for name, integration in seen.integrations.items():
             if integration.get("IntegrationUri") == target:
@@ -195,7 +195,7 @@ class Routes:
             return self._api.create_integration(ApiId=self._api_id, **wanted)["IntegrationId"]
 
     def _changed(self, route: _Route, wanted: _Route) -> _Route:
-        """The route, as wanted; if it cannot be changed, another one in its place."""
+        """The route as wanted; one that cannot be changed is replaced by another."""
         if _is(route, wanted):
             return route
         changed: _Route = {}
@@ -223,7 +223,7 @@ class Routes:
 
 
 def _is(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Whether all that is wanted was found; what is empty may also not be there."""
+    """Whether everything wanted was found; an empty value may also be missing."""
     return all(
         _in_order(found.get(name)) == value or (value in _NOBODYS and found.get(name) in _NOBODYS)
         for name, value in wanted.items()
@@ -235,7 +235,7 @@ def _in_order(value: Any) -> Any:
 
 
 def _asked(wanted: _Route, before: _Route) -> dict[str, Any]:
-    """What to ask for: nothing of what is empty, and was."""
+    """The parameters of a request: without those that are empty and were empty before."""
     return {
         name: value
         for name, value in wanted.items()

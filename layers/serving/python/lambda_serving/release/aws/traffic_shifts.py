@@ -1,4 +1,4 @@
-"""Traffic moved bit by bit: the calls of CodeDeploy."""
+"""Moves traffic bit by bit: the calls to CodeDeploy."""
 
 import json
 from contextlib import AbstractContextManager, suppress
@@ -25,7 +25,7 @@ _UNDER_WAY: "list[DeploymentStatusType]" = [
 
 
 class Shifts:
-    """Deployments of the alias `live` of one function, in the group that has its name.
+    """Deployments of the alias `live` of one function, in the deployment group of the same name.
 
     Every method raises what `translate_errors` raises.
     """
@@ -36,7 +36,7 @@ class Shifts:
         self._client = client
 
     def wanted(self) -> bool:
-        """Whether there is such a group: the model's block asked for it."""
+        """Whether the group exists, which means that the model's block asked for it."""
         try:
             with self._translate_errors():
                 self._client.get_deployment_group(
@@ -58,16 +58,16 @@ class Shifts:
         return Progress(failed=Refusal(code, message))
 
     def start(self, before: int, after: int) -> str:
-        """The id of the deployment from one function version to another.
+        """Starts a deployment from one function version to another and returns its id.
 
-        One that is under way already, started by who died before it was recorded, is the one.
+        If a run died before it recorded the deployment that it had started, returns that one's id.
         """
         content = self._content(before, after)
         for deployment in self.under_way():
             if self._look(deployment)["revision"]["appSpecContent"].get("content") == content:
                 return deployment
-        # An alarm that rings already would end it at once. It rings because of what is live, of
-        # which this may be the remedy: bit by bit, then, without the alarms.
+        # An alarm that already rings would end the deployment at once. The live version is the
+        # cause, and the new one may be the fix, so traffic shifts without alarms.
         override: dict[str, Any] = {"overrideAlarmConfiguration": {"enabled": False}}
         with self._translate_errors():
             made = self._client.create_deployment(
@@ -82,13 +82,13 @@ class Shifts:
         return made["deploymentId"]
 
     def stop(self) -> None:
-        """Stops what is under way; CodeDeploy leaves the alias where it was before."""
+        """Stops all unfinished deployments; CodeDeploy moves the alias back."""
         for deployment in self.under_way():
             with suppress(Aborted), self._translate_errors():  # Aborted: it has ended meanwhile
                 self._client.stop_deployment(deploymentId=deployment, autoRollbackEnabled=True)
 
     def under_way(self) -> list[str]:
-        """The deployments that have not ended, but for those by which CodeDeploy rolls back."""
+        """The unfinished deployments, except those by which CodeDeploy rolls back."""
         with self._translate_errors():
             pages = self._client.get_paginator("list_deployments").paginate(
                 applicationName=self._application,
@@ -103,7 +103,7 @@ class Shifts:
             return self._client.get_deployment(deploymentId=deployment)["deploymentInfo"]
 
     def _rings(self) -> bool:
-        """Whether one of the group's alarms rings now."""
+        """Whether any of the group's alarms is ringing."""
         with self._translate_errors():
             group = self._client.get_deployment_group(
                 applicationName=self._application, deploymentGroupName=self._function_name
@@ -118,7 +118,7 @@ class Shifts:
         return bool(found["MetricAlarms"])
 
     def _content(self, before: int, after: int) -> str:
-        """An AppSpec of the user guide's form for Lambda."""
+        """An AppSpec for Lambda, as CodeDeploy's user guide has it."""
         properties = {
             "Name": self._function_name,
             "Alias": LIVE,

@@ -1,4 +1,4 @@
-"""Whether a function version answers, and answers right, before any traffic goes there."""
+"""Checks that a function version answers, and answers correctly, before it gets any traffic."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from lambda_serving.release.aws.lambda_functions import ModelFunction
 __all__ = ["SECONDS", "Asked", "ask"]
 
 SECONDS = 20.0
-"""After which no further golden pair is asked for in one go: the last one may take half a minute
-more, and a run of the release function has two minutes, others of which wait to be seen."""
+"""No further golden pair is sent after this time: the last one may take another half minute, and a
+run of the release function has two minutes, in which it also looks at other versions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """So many golden pairs are answered as they should be by now, and so many are left.
+    """How many golden pairs matched so far, and how many are left.
 
-    `trouble` is why the function version will not do.
+    `trouble` is why the function version has failed.
     """
 
     answered: int = 0
@@ -37,11 +37,11 @@ def ask(
     answered: int,
     clock: Callable[[], float],
 ) -> Asked:
-    """Has that function version answer as a model version, for `SECONDS` or at least one pair.
+    """Invokes a function version as a model version, for `SECONDS` or at least one golden pair.
 
-    It is asked for its state, for which it loads the model and runs its warm-up requests, then for
-    the golden answers, if the model carries any, but for the first `answered` ones; then the state
-    was asked for, too. Raises what invoking raises.
+    The first request is for the status, for which it loads the model and runs its warm-up requests.
+    Then come the golden pairs, if the model has any. With `answered`, the status and that many
+    pairs were answered in an earlier run. Raises what invoking raises.
     """
     path, started = f"/v1/models/{servable.name}/versions/{servable.version}", clock()
 
