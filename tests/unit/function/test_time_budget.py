@@ -1,5 +1,6 @@
 """Work that ends in time, and work that does not."""
 
+import gc
 import math
 import sys
 import threading
@@ -14,6 +15,7 @@ from mangum.types import LambdaContext
 from lambda_serving.errors import DeadlineExceeded, NotFound
 from lambda_serving.function.time_budget import InTime, answer_seconds, run_ms
 from lambda_serving.servables.cancellation import Cancellation
+from support.server_process import until
 
 _SECONDS = 60.0
 
@@ -72,7 +74,6 @@ def test_results_and_errors_are_those_of_the_work() -> None:
     with pytest.raises(NotFound, match="no model"):
         in_time(fail, _SECONDS)
     assert in_time(lambda: 6, _SECONDS) == 6
-    in_time.close()
 
 
 def test_result_that_nobody_took_is_not_given_to_the_next() -> None:
@@ -80,7 +81,6 @@ def test_result_that_nobody_took_is_not_given_to_the_next() -> None:
     with pytest.raises(ValueError, match="timeout"):
         in_time(lambda: "one caller's", -1)
     assert in_time(lambda: "another's", _SECONDS) == "another's"
-    in_time.close()
 
 
 def test_work_that_does_not_end_is_cancelled_and_the_next_does_not_wait_for_it() -> None:
@@ -99,4 +99,14 @@ def test_work_that_does_not_end_is_cancelled_and_the_next_does_not_wait_for_it()
     assert in_time(threading.current_thread, _SECONDS) is other  # and it stays
     assert cancelled.wait(_SECONDS)
     ended.set()
-    in_time.close()
+
+
+def test_thread_and_its_event_loop_end_with_who_asks() -> None:
+    before = {*threading.enumerate()}
+    for _ in range(20):
+        assert InTime()(lambda: 5, _SECONDS) == 5
+    until(lambda: gc.collect() >= 0 and not _threads() - before)
+
+
+def _threads() -> set[threading.Thread]:
+    return {each for each in threading.enumerate() if each.name == "function"}

@@ -68,10 +68,11 @@ class _Worker:
                     done.put((work(), None))
                 except BaseException as error:  # noqa: BLE001 - raised to whoever asked
                     done.put((None, error))
+                del asked, work, done  # may refer to who asks, who would then never end
 
 
 class InTime:
-    """Does work in a thread, and waits for it for a limited time."""
+    """Does work in a thread, which ends with this object, and waits for it for a limited time."""
 
     def __init__(self) -> None:
         self._worker = _Worker()
@@ -96,6 +97,5 @@ class InTime:
             raise error
         return result
 
-    def close(self) -> None:
-        """Ends the thread after its work."""
+    def __del__(self) -> None:
         self._worker.asked.put(None)
