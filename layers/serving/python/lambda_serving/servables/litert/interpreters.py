@@ -62,7 +62,7 @@ def _lacking(reason: str) -> FailedPrecondition | None:
 def _sentence(said: str) -> str:
     """What LiteRT said, in one line without a full stop."""
     line = " ".join(said.replace("Node number", ". Node number").split())
-    return line.replace(" .", ".").replace("..", ".").strip(" .") or "it gives no reason"
+    return line.replace(" .", ".").replace("..", ".").rstrip(" .") or "it gives no reason"
 
 
 class Model:
