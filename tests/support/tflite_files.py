@@ -17,6 +17,7 @@ __all__ = [
     "newer_schema",
     "twice",
     "with_metadata",
+    "with_self",
     "without_operations",
     "without_signatures",
 ]
@@ -85,6 +86,11 @@ def custom_operation(name: str) -> Callable[[Any], None]:
 def twice(model: Any) -> None:
     """Lists the signature a second time."""
     model.signatureDefs = model.signatureDefs * 2
+
+
+def with_self(model: Any) -> None:
+    """Calls the input of the signature `self`."""
+    model.signatureDefs[0].inputs[0].name = "self"
 
 
 def dividing(divisor: int | None) -> Callable[[Any], None]:

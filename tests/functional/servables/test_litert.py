@@ -1,6 +1,7 @@
 """LiteRT behind a servable: answers, signatures, shapes, bad inputs, threads, memory."""
 
 import gc
+import shutil
 import subprocess
 import sys
 import threading
@@ -27,6 +28,7 @@ from lambda_serving.errors import (
 )
 from lambda_serving.servables import saved_model
 from lambda_serving.servables.cancellation import Cancellation
+from lambda_serving.servables.litert.compiled import mark
 from lambda_serving.servables.litert.interpreters import Model
 from lambda_serving.servables.litert.load import load_tflite
 from lambda_serving.servables.servable import Servable, TensorSpec
@@ -40,6 +42,7 @@ from support.tflite_files import (
     newer_schema,
     twice,
     with_metadata,
+    with_self,
     without_operations,
     without_signatures,
 )
@@ -205,6 +208,7 @@ def strings_model(tflite_dir: Path) -> Any:
             FailedPrecondition,
             "needs the operation FlexSubstr, which",
         ),
+        (with_self, FailedPrecondition, "has an input called 'self', which LiteRT does not take"),
         (twice, FailedPrecondition, "names the signature 'serving_default' twice"),
         (dividing(-1), FailedPrecondition, "FLOOR_DIV divides integers"),
         (dividing(None), FailedPrecondition, "FLOOR_DIV divides integers"),
@@ -230,12 +234,16 @@ def test_other_file_is_refused(put: Callable[[bytes], Path], content: bytes) -> 
         _load(put(content))
 
 
-def test_saved_model_is_served_unless_the_other_is_preferred(
+def test_saved_model_is_served_unless_the_other_is_preferred_or_compiled(
     models_dir: Path, half: bytes, put: Callable[[bytes], Path]
 ) -> None:
     folder = put(half)
     with pytest.raises(NotFound, match=r"Could not find SavedModel.*--prefer_tflite_model"):
         _load(folder, saved_model.LiteRT())
+    mark(folder, "2.3.0")
+    with _load(folder, saved_model.LiteRT()) as servable:
+        assert servable.run("", {"x": _floats(2)})["y"].tolist() == [3]
+    shutil.rmtree(folder / "assets.extra")
     (folder / "saved_model.pb").symlink_to(models_dir / "two_versions/2/saved_model.pb")
     (folder / "variables").symlink_to(models_dir / "two_versions/2/variables")
     inputs = {"x": _floats(2)}

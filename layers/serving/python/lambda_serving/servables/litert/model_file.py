@@ -143,6 +143,11 @@ def _of_table(declared: Table, subgraphs: Tables) -> FileSignature:
         )
         for field in (0, 1)
     )
+    if "self" in inputs:  # LiteRT takes inputs as the keywords of a method
+        raise FailedPrecondition(
+            f"It cannot be called: the signature {key!r} has an input called 'self', which LiteRT"
+            " does not take. Convert it with another name"
+        )
     definition = _definition(graph.tensors, inputs, outputs)
     return _checked(FileSignature(definition, key, number, inputs, outputs, frozenset()), graph)
 
