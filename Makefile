@@ -72,7 +72,6 @@ check: setup .venv-sam/.done ## style, types, import arrows, templates
 	$(SAM) validate --lint --template infra/model.yaml
 	$(SAM) validate --lint --template infra/release.yaml
 	$(SAM) validate --lint --template infra/gpu.yaml
-	$(BIN)/pytest -q tests/unit/infra
 
 bench-image: setup .venv-sam/.done ## size, cold start, memory and cost of the image (Docker)
 	$(BIN)/python tests/benchmarks/run.py image $(BENCH_FLAGS)

@@ -56,7 +56,7 @@ def _rooms() -> list[str]:
 
 
 def _named(page: str) -> Iterator[str]:
-    """Modules, or what is in one, by their names from a room on: `store.s3`."""
+    """Modules, or what is in one, by their names from a room on: `store.s3_client`."""
     rooms = "|".join(_rooms())
     pattern = rf"`(?:lambda_serving\.)?((?:{rooms})(?:\.[A-Za-z_]\w*)+)(?:\(.*?\))?`"
     for name in re.findall(pattern, page):

@@ -37,7 +37,7 @@ from lambda_serving.errors import (
 from lambda_serving.model_spec import ServableId
 from lambda_serving.release.push import push
 from lambda_serving.servables import saved_model
-from lambda_serving.servables.compiled import MARKER, mapped_files, mark
+from lambda_serving.servables.compiled_folder import MARKER, mapped_files, mark
 from lambda_serving.servables.tensorflow_c import library
 from lambda_serving.servables.tensorflow_c.load_session import load_session
 from lambda_serving.servables.tensorflow_c.mapped_weights import MappedFile, assign, map_files

@@ -21,7 +21,7 @@ from lambda_serving.errors import (
     ResourceExhausted,
     ServingError,
 )
-from lambda_serving.servables import compiled
+from lambda_serving.servables import compiled_folder
 from support import graphs
 
 
@@ -54,7 +54,7 @@ def test_outcome_is_that_of_the_report_beside_the_folder(models_dir: Path, tmp_p
     outcome = compile_apart(models_dir / "two_versions/1", made)
     report = json.loads(report_path(made).read_bytes())
     assert outcome == Outcome(report["reason"], report["seconds"])
-    assert compiled.is_compiled(made)
+    assert compiled_folder.is_compiled(made)
     assert sorted(tmp_path.iterdir()) == [made, report_path(made)]
 
 

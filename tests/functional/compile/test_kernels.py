@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from lambda_serving.compile.freezer import Freezer
 from lambda_serving.dtypes import Array, DType
-from lambda_serving.servables import compiled, saved_model
+from lambda_serving.servables import compiled_folder, saved_model
 from lambda_serving.servables.servable import Servable
 from lambda_serving.servables.tensorflow_c import library
 from lambda_serving.servables.tensorflow_c.load_session import load_session
@@ -62,7 +62,7 @@ def eigen_dir(export_dir: Path, freezer: Freezer) -> Path:
 def _frozen(export_dir: Path, freezer: Freezer, path: Path, *, onednn: bool) -> Path:
     path.mkdir()
     freezer.freeze(export_dir, path, ("serve",), (), lambda _: None, onednn=onednn)
-    compiled.mark(path, library.version())
+    compiled_folder.mark(path, library.version())
     return path
 
 
@@ -132,10 +132,10 @@ def test_fused_graph_itself_answers_what_it_is_made_for(
 ) -> None:
     export, other = sides
     session, meta_graph = load_session(
-        str(compiled_dir), ("serve",), compiled.without_optimisers(b"")
+        str(compiled_dir), ("serve",), compiled_folder.without_optimisers(b"")
     )
-    with reading(compiled.weights_in(compiled_dir)) as values:
-        assign(session, compiled.mapped_files(meta_graph, compiled_dir), values())
+    with reading(compiled_folder.weights_in(compiled_dir)) as values:
+        assign(session, compiled_folder.mapped_files(meta_graph, compiled_dir), values())
     signature = other.signatures[name]
     (got,) = session_function(
         session, [signature.inputs["x"].tensor_name], [signature.outputs["y"].tensor_name]

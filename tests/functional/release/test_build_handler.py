@@ -33,7 +33,7 @@ from lambda_serving.release.aws.events import Reporter
 from lambda_serving.release.build.handler import build, start
 from lambda_serving.release.build.image_builder import RegistryBuilder
 from lambda_serving.release.deciding.model_state import Record
-from lambda_serving.servables import compiled
+from lambda_serving.servables import compiled_folder
 from lambda_serving.store.completeness import Incomplete
 from lambda_serving.store.s3_store import S3Store
 
@@ -145,7 +145,10 @@ def _listing(*names: str) -> bytes:
         ({"manifest.json": _listing("a"), "a": b"y"}, "is not what was pushed"),
         ({"saved_model.pb": b"rubbish"}, "Could not load the SavedModel in"),
         (
-            {"saved_model.pb": b"", compiled.MARKER: b'{"format": 1, "tensorflow": "1.15.0"}'},
+            {
+                "saved_model.pb": b"",
+                compiled_folder.MARKER: b'{"format": 1, "tensorflow": "1.15.0"}',
+            },
             "It was compiled for TensorFlow 1.15.0",
         ),
     ],

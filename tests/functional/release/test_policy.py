@@ -465,7 +465,7 @@ def test_a_base_path_must_be_in_a_bucket(arguments: tuple[Command, *tuple[str, .
 
 def test_without_boto3_it_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "boto3", None)
-    for module in ("store.s3", "release.aws.policy_file"):
+    for module in ("store.s3_client", "release.aws.policy_file"):
         monkeypatch.delitem(sys.modules, f"lambda_serving.{module}", raising=False)
     with pytest.raises(Unimplemented, match=r"needs boto3: pip install 'lambda-serving\[s3\]'"):
         _run(label, "s3://bucket/m/MLP")

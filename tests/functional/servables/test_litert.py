@@ -28,7 +28,7 @@ from lambda_serving.errors import (
 )
 from lambda_serving.servables import saved_model
 from lambda_serving.servables.cancellation import Cancellation
-from lambda_serving.servables.litert.compiled import mark
+from lambda_serving.servables.litert.compiled_folder import mark
 from lambda_serving.servables.litert.interpreters import Model
 from lambda_serving.servables.litert.load import load_tflite
 from lambda_serving.servables.servable import Servable, TensorSpec

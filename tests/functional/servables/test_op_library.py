@@ -13,7 +13,7 @@ import pytest
 
 from lambda_serving.errors import InvalidArgument, NotFound
 from lambda_serving.servables import saved_model
-from lambda_serving.servables.compiled import MARKER
+from lambda_serving.servables.compiled_folder import MARKER
 from lambda_serving.servables.tensorflow_c.op_libraries import load_op_library
 from support.server_process import COMMAND
 

@@ -6,7 +6,7 @@ import pytest
 
 from lambda_serving.compile.plain_copy import add_plain, bare_convolutions, fuse_as_exported
 from lambda_serving.dtypes import DType
-from lambda_serving.servables.compiled import PLAIN
+from lambda_serving.servables.compiled_folder import PLAIN
 from support.graphs import add, constants, graph, node
 
 

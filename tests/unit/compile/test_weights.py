@@ -9,7 +9,7 @@ import pytest
 from lambda_serving import protos
 from lambda_serving.compile.weights import LEAST_BYTES, map_constants, map_variables
 from lambda_serving.dtypes import Array, DType
-from lambda_serving.servables.compiled import mapped_files
+from lambda_serving.servables.compiled_folder import mapped_files
 from support.graphs import add, constants, graph, node
 
 _LARGE = np.arange(LEAST_BYTES // 4, dtype=np.float32).reshape(-1, 8)

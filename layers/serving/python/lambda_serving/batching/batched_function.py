@@ -9,7 +9,7 @@ from itertools import count
 from threading import Thread
 from time import monotonic, perf_counter
 
-from lambda_serving.batching import arrays, parts
+from lambda_serving.batching import arrays, split_requests
 from lambda_serving.batching.parameters import BatchingParameters
 from lambda_serving.batching.queue import Batch, Task
 from lambda_serving.batching.scheduler import Scheduler
@@ -114,7 +114,9 @@ class BatchedFunction:
         if len(tasks) == 1:
             return tasks[0].outputs
         start = monotonic()
-        return parts.together(tasks, lambda: self._function(inputs, time_left(timeout_ms, start)))
+        return split_requests.together(
+            tasks, lambda: self._function(inputs, time_left(timeout_ms, start))
+        )
 
     def close(self) -> None:
         """Waits until everything in the queue has run."""

@@ -10,7 +10,7 @@ import click
 
 from lambda_serving import __version__
 from lambda_serving.cli import unsupported_flags
-from lambda_serving.config.flags import Flag
+from lambda_serving.config.flag_fields import Flag
 from lambda_serving.config.server_flags import Settings, flags
 from lambda_serving.servables.tensorflow_c.library import library
 from lambda_serving.servables.tensorflow_c.library import version as tensorflow_version

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from lambda_serving.compile import NotCompilable, verify
+from lambda_serving.compile.expected_answers import Questions
 from lambda_serving.compile.folders import copy_beside_graph, keep_only, lend, size_of
 from lambda_serving.compile.freezer import Freezer, Frozen
-from lambda_serving.compile.questions import Questions
 from lambda_serving.compile.report import Report, Side
 from lambda_serving.compile.stages import Stages
 from lambda_serving.compile.timing import Race, measure
 from lambda_serving.compile.variants import MAPPED, ONEDNN, Attempt, Variant, best, next_variant
 from lambda_serving.errors import ServingError
-from lambda_serving.servables import compiled, saved_model
+from lambda_serving.servables import compiled_folder, saved_model
 from lambda_serving.servables.graph_defs import meta_graphs
 from lambda_serving.servables.servable import Servable
 from lambda_serving.servables.tensorflow_c import library, op_packages
@@ -43,7 +43,7 @@ def compile_best(export: Export, made: Path, before: Side, stages: Stages, race:
         folder = made.with_name(f"{variant.kernels}-{variant.weights}")
         folder.mkdir()
         if so_far := best(list(tried)):
-            lend(tried[so_far][0] / compiled.WEIGHTS, folder / compiled.WEIGHTS)
+            lend(tried[so_far][0] / compiled_folder.WEIGHTS, folder / compiled_folder.WEIGHTS)
         try:
             frozen = _write(export, variant, folder, stages)
         except NotCompilable as refusal:
@@ -89,11 +89,11 @@ def _write(export: Export, variant: Variant, folder: Path, stages: Stages) -> Fr
         mapped=variant.weights == MAPPED,
     )
     variables = [node.name for node in _graph(folder).node if node.op == "VarHandleOp"]
-    used = {name.removeprefix(compiled.WEIGHTS) for name in variables}
-    keep_only(folder / compiled.WEIGHTS, used)
+    used = {name.removeprefix(compiled_folder.WEIGHTS) for name in variables}
+    keep_only(folder / compiled_folder.WEIGHTS, used)
     copy_beside_graph(restored_from, folder)
     copy_beside_graph(export.source, folder)
-    compiled.mark(folder, library.version(), op_packages.loaded_names())
+    compiled_folder.mark(folder, library.version(), op_packages.loaded_names())
     return frozen
 
 
@@ -102,7 +102,7 @@ def _attempt(
 ) -> tuple[Attempt, Mapping[str, verify.Check]]:
     """Compares the compiled graph in `folder` with the export, and times both."""
     has_onednn = any(node.op.startswith("_Mkl") for node in _graph(folder).node)
-    has_files = (folder / compiled.WEIGHTS).exists()
+    has_files = (folder / compiled_folder.WEIGHTS).exists()
     attempt = Attempt(variant, has_onednn=has_onednn, has_files=has_files)
 
     def load() -> Servable:

@@ -15,7 +15,7 @@ from lambda_serving.compile.report import Report, Side, report_path
 from lambda_serving.compile.stages import Progress, Stages
 from lambda_serving.compile.timing import USUAL_RACE, Race
 from lambda_serving.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
-from lambda_serving.servables import compiled, saved_model
+from lambda_serving.servables import compiled_folder, saved_model
 from lambda_serving.servables.servable import Servable
 from lambda_serving.servables.tensorflow_c import library
 from lambda_serving.servables.tensorflow_c.op_libraries import load_op_library
@@ -89,7 +89,7 @@ def _check_paths(source: Path, destination: Path) -> None:
         raise AlreadyExists(f"{destination} exists already. Remove it, or choose another folder")
     if not any((source / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
         raise NotFound(f"{source} holds no SavedModel: there is no saved_model.pb in it")
-    if compiled.is_compiled(source):
+    if compiled_folder.is_compiled(source):
         raise InvalidArgument(f"{source} is compiled already. Compile its export instead")
     if not library.has_python():
         raise FailedPrecondition(

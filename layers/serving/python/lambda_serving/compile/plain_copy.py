@@ -12,7 +12,7 @@ import numpy as np
 
 from lambda_serving.compile.graph_edits import add_constant, prune, set_inputs
 from lambda_serving.dtypes import DType
-from lambda_serving.servables.compiled import PLAIN
+from lambda_serving.servables.compiled_folder import PLAIN
 from lambda_serving.servables.graph_defs import by_name, consumers, in_order, node_name
 
 __all__ = ["add_plain", "bare_convolutions", "fuse_as_exported"]

@@ -1,4 +1,4 @@
-"""Moves weights from a graph into files, in the format of `servables.compiled`."""
+"""Moves weights from a graph into files, in the format of `servables.compiled_folder`."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 from lambda_serving.compile.graph_edits import drop, set_inputs
 from lambda_serving.dtypes import Array, DType
-from lambda_serving.servables.compiled import ASSIGNMENT, FEED, WEIGHTS
+from lambda_serving.servables.compiled_folder import ASSIGNMENT, FEED, WEIGHTS
 from lambda_serving.servables.graph_defs import constant, node_name, reachable
 from lambda_serving.servables.tensorflow_c.weights_reader import file_name
 

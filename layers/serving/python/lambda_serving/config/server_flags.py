@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from lambda_serving import protos
 from lambda_serving.config import proto_text
-from lambda_serving.config.flags import Flag, flag, flags_of, switch
+from lambda_serving.config.flag_fields import Flag, flag, flags_of, switch
 from lambda_serving.config.model_config import ModelConfig, check
 from lambda_serving.config.model_server_config import read
 from lambda_serving.config.servable_version_policy import Latest, Specific

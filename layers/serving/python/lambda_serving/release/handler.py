@@ -76,9 +76,7 @@ class Worker:
             return left > 1000 * _LONGEST_ACTION_SECONDS
 
         outcome = reconcile(
-            self._gateway(model),
-            lambda action: _log.info("%s: %s", model, action),
-            is_time_left,
+            self._gateway(model), lambda action: _log.info("%s: %s", model, action), is_time_left
         )
         if outcome:
             _log.info("%s: %s", model, outcome)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lambda_serving.errors import DataLoss, FailedPrecondition, NotFound
-from lambda_serving.servables import compiled, signature_defs
+from lambda_serving.servables import compiled_folder, signature_defs
 from lambda_serving.servables.session_overrides import overridden
 from lambda_serving.servables.tensorflow_c import library
 from lambda_serving.servables.tensorflow_c.graph_costs import Costs
@@ -61,7 +61,7 @@ def open_session(
     restored, and TensorFlow's error for an export that it cannot load.
     """
     config = overridden(session_config, path)
-    if compiled.is_compiled(path):
+    if compiled_folder.is_compiled(path):
         with _weights(path, shared, files_stay=files_stay) as values_of:
             return _open_compiled(path, tags, config, values_of)
     opened = _restore(path, tags, config)
@@ -98,14 +98,14 @@ def _from_object_graph(
 
 def _open_compiled(path: Path, tags: Sequence[str], config: bytes, values_of: _ValuesOf) -> Opened:
     """A session over a frozen graph with its weights; the optimisers are off."""
-    if op_libraries := compiled.check(path, library.version()):
+    if op_libraries := compiled_folder.check(path, library.version()):
         from lambda_serving.servables.tensorflow_c import op_packages  # few graphs need it
 
         op_packages.load_named(op_libraries)
-    session, meta_graph = _session(path, tags, compiled.without_optimisers(config))
+    session, meta_graph = _session(path, tags, compiled_folder.without_optimisers(config))
     with ExitStack() as on_failure:
         on_failure.callback(session.close)
-        files = compiled.mapped_files(meta_graph, path)
+        files = compiled_folder.mapped_files(meta_graph, path)
         assign(session, files, values_of(files))
         on_failure.pop_all()
     return Opened(path, session, signature_defs.definitions(meta_graph), Costs.of(meta_graph))
@@ -119,7 +119,7 @@ def _weights(path: Path, shared: "Shared | None", *, files_stay: bool) -> Iterat
         return
     from lambda_serving.servables.tensorflow_c import weights_reader  # mapping does not need it
 
-    with weights_reader.reading(compiled.weights_in(path), shared) as read:
+    with weights_reader.reading(compiled_folder.weights_in(path), shared) as read:
         yield lambda _: read()
 
 

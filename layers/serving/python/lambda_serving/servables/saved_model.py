@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lambda_serving.errors import FailedPrecondition, ServingError, Unavailable
-from lambda_serving.servables.litert.compiled import MODEL_FILE, is_compiled
+from lambda_serving.servables.litert.compiled_folder import MODEL_FILE, is_compiled
 from lambda_serving.servables.servable import Servable
 from lambda_serving.servables.warmup import WarmUp
 from lambda_serving.servables.warmup import warm_up as run_warm_up

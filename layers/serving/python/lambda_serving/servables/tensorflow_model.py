@@ -5,10 +5,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lambda_serving.servables import compiled, signature_defs
+from lambda_serving.servables import compiled_folder, signature_defs
 from lambda_serving.servables.open_session import Opened, open_session
-from lambda_serving.servables.problems import signature_problems
 from lambda_serving.servables.servable import Function, Servable, Signature, TensorSpec
+from lambda_serving.servables.signature_problems import signature_problems
 
 if TYPE_CHECKING:
     from lambda_serving.servables.tensorflow_c.shared_memory import Shared
@@ -43,7 +43,7 @@ def _servable(opened: Opened) -> Servable:
 
     def function(name: str, outputs: Iterable[str]) -> Function:
         signature = signatures[name]
-        return compiled.function(
+        return compiled_folder.function(
             session,
             [spec.tensor_name for spec in signature.inputs.values()],
             [signature.outputs[output].tensor_name for output in outputs],

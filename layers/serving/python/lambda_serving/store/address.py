@@ -24,7 +24,7 @@ class Address:
         """The address that a user gave; errors call it `what`.
 
         Raises InvalidArgument for s3:// without a bucket, and Unimplemented for another scheme and
-        for a bucket without boto3: once this returns a bucket, `store.s3` can be imported.
+        for a bucket without boto3: once this returns a bucket, `store.s3_client` can be imported.
         """
         scheme = _SCHEME.match(text)
         if not scheme:

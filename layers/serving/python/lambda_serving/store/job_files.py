@@ -55,7 +55,7 @@ class Outputs(Protocol):
 def open_inputs(pattern: str) -> Inputs:
     """The files that match, on this machine or in `s3://bucket/prefix/`.
 
-    Raises what `Address.parse`, `Pattern.of` and `store.s3.connect` raise.
+    Raises what `Address.parse`, `Pattern.of` and `store.s3_client.connect` raise.
     """
     if not Address.parse(pattern, "--input").is_bucket:
         return _LocalInputs(Pattern.of(pattern))

@@ -36,8 +36,8 @@ class VersionFolder(Protocol):
 def open_version(destination: str) -> VersionFolder:
     """The folder of `BASE_PATH/VERSION`, on this machine or `s3://bucket/prefix/VERSION`.
 
-    Raises what `Address.parse` and `store.s3.connect` raise, and InvalidArgument if the last part
-    is not a version number.
+    Raises what `Address.parse` and `store.s3_client.connect` raise, and InvalidArgument if the last
+    part is not a version number.
     """
     is_bucket = Address.parse(destination, "DESTINATION").is_bucket
     version = destination.rstrip("/").rpartition("/")[2]

@@ -17,7 +17,7 @@ from lambda_serving.errors import (
 from lambda_serving.store import temporary
 from lambda_serving.store.address import Address
 from lambda_serving.store.patterns import Input, Pattern, no_match
-from lambda_serving.store.s3 import S3Folder
+from lambda_serving.store.s3_client import S3Folder
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

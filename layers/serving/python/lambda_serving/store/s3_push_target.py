@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, cast
 from lambda_serving.errors import AlreadyExists
 from lambda_serving.store.address import Address
 from lambda_serving.store.manifest import MANIFEST, PUSH, File, Found, Manifest, Reading
-from lambda_serving.store.s3 import S3Folder
+from lambda_serving.store.s3_client import S3Folder
 from lambda_serving.store.s3_store import read_manifest
 
 if TYPE_CHECKING:

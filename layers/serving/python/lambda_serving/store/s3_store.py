@@ -13,7 +13,7 @@ from lambda_serving.store.address import Address
 from lambda_serving.store.completeness import check_complete, check_content
 from lambda_serving.store.manifest import MANIFEST, File, Manifest
 from lambda_serving.store.names import SHOWN, by_version, check_names
-from lambda_serving.store.s3 import S3Folder, connect
+from lambda_serving.store.s3_client import S3Folder, connect
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -22,7 +22,7 @@ from lambda_serving.store.address import Address
 from lambda_serving.store.completeness import check_complete
 from lambda_serving.store.manifest import MANIFEST, PUSH
 from lambda_serving.store.names import by_version
-from lambda_serving.store.s3 import Object, S3Folder
+from lambda_serving.store.s3_client import Object, S3Folder
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -50,7 +50,7 @@ class Versions:
 class BucketReleases:
     """The model of a base path `s3://bucket/prefix/NAME`.
 
-    Raises InvalidArgument for a base path without a name, and what `store.s3` makes of S3's
+    Raises InvalidArgument for a base path without a name, and what `store.s3_client` makes of S3's
     errors.
     """
 

@@ -12,7 +12,7 @@ from lambda_serving.config.model_config import LABEL, ModelConfig
 from lambda_serving.config.model_server_config import edited, parse
 from lambda_serving.errors import Aborted, AlreadyExists, InvalidArgument, NotFound
 from lambda_serving.store.address import Address
-from lambda_serving.store.s3 import S3Folder
+from lambda_serving.store.s3_client import S3Folder
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -27,8 +27,9 @@ _ATTEMPTS = 5
 class PolicyFile:
     """The entry of one model, that of a base path `s3://bucket/prefix/NAME`; `str` is the file's.
 
-    Raises InvalidArgument for a base path without a name; every method, what `store.s3` makes of
-    S3's errors, and InvalidArgument, with address and line, for a file that is no such config.
+    Raises InvalidArgument for a base path without a name; every method, what `store.s3_client`
+    makes of S3's errors, and InvalidArgument, with address and line, for a file that is no
+    such config.
     """
 
     def __init__(self, base_path: str, client: "S3Client | None" = None) -> None:

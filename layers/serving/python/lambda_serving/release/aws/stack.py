@@ -18,7 +18,7 @@ from lambda_serving.release.aws.policy_file import PolicyFile
 from lambda_serving.release.aws.routes import Routes
 from lambda_serving.release.aws.traffic_shifts import Shifts
 from lambda_serving.release.deciding.model_state import LIVE
-from lambda_serving.store import s3
+from lambda_serving.store import s3_client
 
 if TYPE_CHECKING:
     from mypy_boto3_apigatewayv2 import ApiGatewayV2Client
@@ -40,7 +40,7 @@ class Clients:
 
     @classmethod
     def connect(cls) -> Self:
-        bucket = s3.connect("this account")
+        bucket = s3_client.connect("this account")
         api, codedeploy, functions = connect("apigatewayv2", "codedeploy", "lambda")
         return cls(api, codedeploy, functions, bucket)
 

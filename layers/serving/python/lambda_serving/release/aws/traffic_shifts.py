@@ -15,13 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Shifts"]
 
-_UNDER_WAY: "list[DeploymentStatusType]" = [
-    "Created",
-    "Queued",
-    "InProgress",
-    "Baking",
-    "Ready",
-]
+_UNDER_WAY: "list[DeploymentStatusType]" = ["Created", "Queued", "InProgress", "Baking", "Ready"]
 
 
 class Shifts:
@@ -73,10 +67,7 @@ class Shifts:
             made = self._client.create_deployment(
                 applicationName=self._application,
                 deploymentGroupName=self._function_name,
-                revision={
-                    "revisionType": "AppSpecContent",
-                    "appSpecContent": {"content": content},
-                },
+                revision={"revisionType": "AppSpecContent", "appSpecContent": {"content": content}},
                 **(override if self._rings() else {}),
             )
         return made["deploymentId"]

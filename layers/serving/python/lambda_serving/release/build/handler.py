@@ -49,10 +49,7 @@ _PR_SET_DUMPABLE = 4
 
 
 def build(
-    order: Order,
-    builder: Builder,
-    releases: Releases,
-    report: Callable[[ServableId, str], None],
+    order: Order, builder: Builder, releases: Releases, report: Callable[[ServableId, str], None]
 ) -> None:
     """Builds the image and records its digest, or why there can be none, which is reported.
 
@@ -79,10 +76,7 @@ def build(
 
 
 def _conclude(
-    order: Order,
-    outcome: Record,
-    releases: Releases,
-    report: Callable[[ServableId, str], None],
+    order: Order, outcome: Record, releases: Releases, report: Callable[[ServableId, str], None]
 ) -> None:
     """Reports and records an outcome, unless the order became void while its image was built.
 
@@ -156,10 +150,7 @@ def start(environ: Mapping[str, str]) -> Callable[[Any, Any], None]:
         base_path = f"{models}/{order.name}"
         narrow = Account.of_model(role, order.name, sts)
         bucket, events = narrow.connect("s3", "events")
-        with (
-            temporary.folder() as downloads,
-            open_client() as http,
-        ):
+        with temporary.folder() as downloads, open_client() as http:
             builder = RegistryBuilder(
                 lambda base: Registry(http, images.passwords(base, narrow)),
                 S3Store({order.name: base_path}, downloads, bucket),

@@ -8,7 +8,7 @@ from lambda_serving.compile.isolated import Outcome, compile_apart
 from lambda_serving.image import Registry, append
 from lambda_serving.model_spec import ServableId
 from lambda_serving.release.aws.build_orders import Order
-from lambda_serving.servables import compiled
+from lambda_serving.servables import compiled_folder
 from lambda_serving.servables.tensorflow_c import library
 from lambda_serving.store import Store, temporary
 
@@ -55,8 +55,8 @@ class RegistryBuilder:
     def _compiled(self, servable: ServableId, folder: Path) -> Path:
         """The folder to put into the image; raises as `build` does."""
         source = self.store.fetch(servable)
-        if compiled.is_compiled(source):
-            compiled.check(source, library.version())
+        if compiled_folder.is_compiled(source):
+            compiled_folder.check(source, library.version())
             self.tell(servable, Outcome("it is compiled already"))
             return source
         made = folder / "model"

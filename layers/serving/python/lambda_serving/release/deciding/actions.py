@@ -88,11 +88,7 @@ class Warm:
     def expected(self, seen: Deployment) -> Deployment:
         made = seen.function_version(self.function_version).origin.made
         record = replace(
-            seen.records[self.version],
-            warm=self.function_version,
-            made=made,
-            tries=0,
-            shift=None,
+            seen.records[self.version], warm=self.function_version, made=made, tries=0, shift=None
         )
         return seen.recorded(self.version, record)
 

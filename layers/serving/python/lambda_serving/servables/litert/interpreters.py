@@ -16,12 +16,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from lambda_serving.dtypes import Array
-from lambda_serving.errors import (
-    Cancelled,
-    DeadlineExceeded,
-    FailedPrecondition,
-    InvalidArgument,
-)
+from lambda_serving.errors import Cancelled, DeadlineExceeded, FailedPrecondition, InvalidArgument
 from lambda_serving.servables.cancellation import Cancellation
 from lambda_serving.servables.litert.model_file import FileSignature, ModelFile
 

@@ -11,23 +11,18 @@ import ai_edge_litert
 
 from lambda_serving.errors import FailedPrecondition
 from lambda_serving.servables import signature_defs
-from lambda_serving.servables.litert.compiled import MODEL_FILE, compiled_with
+from lambda_serving.servables.litert.compiled_folder import MODEL_FILE, compiled_with
 from lambda_serving.servables.litert.interpreters import Interpreters, open_model
 from lambda_serving.servables.litert.model_file import FileSignature, ModelFile, read
 from lambda_serving.servables.litert.signature_function import SignatureFunction
-from lambda_serving.servables.problems import signature_problems
 from lambda_serving.servables.servable import Servable, Signature
+from lambda_serving.servables.signature_problems import signature_problems
 
 __all__ = ["is_proven", "load_tflite"]
 
 
 def load_tflite(
-    folder: Path,
-    interpreters: int,
-    threads: int,
-    released: Callable[[], object],
-    *,
-    trusted: bool,
+    folder: Path, interpreters: int, threads: int, released: Callable[[], object], *, trusted: bool
 ) -> Servable:
     """The servable of `model.tflite` in a folder.
 

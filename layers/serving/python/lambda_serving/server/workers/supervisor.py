@@ -20,8 +20,8 @@ from lambda_serving.errors import InvalidArgument, Unavailable
 from lambda_serving.servables.tensorflow_c.shared_memory import new_memory
 from lambda_serving.server.listeners import another, grpc_listener, rest_listener, sharing
 from lambda_serving.server.shutdown import shutdown_signals
+from lambda_serving.server.workers.ask_all_workers import Gathers
 from lambda_serving.server.workers.frames import Frame, Kind
-from lambda_serving.server.workers.gathers import Gathers
 from lambda_serving.server.workers.worker_process import WorkerProcess, WorkerState
 
 __all__ = ["pause_after", "shared_out", "supervise"]

@@ -16,16 +16,16 @@ from lambda_serving.errors import (
     InvalidArgument,
     ServingError,
 )
-from lambda_serving.servables import compiled
+from lambda_serving.servables import compiled_folder
 
 
 def test_marked_folder_is_compiled_for_one_tensorflow(tmp_path: Path) -> None:
-    assert not compiled.is_compiled(tmp_path)
-    compiled.mark(tmp_path, "2.21.0")
-    assert compiled.is_compiled(tmp_path)
-    compiled.check(tmp_path, "2.21.0")
+    assert not compiled_folder.is_compiled(tmp_path)
+    compiled_folder.mark(tmp_path, "2.21.0")
+    assert compiled_folder.is_compiled(tmp_path)
+    compiled_folder.check(tmp_path, "2.21.0")
     with pytest.raises(FailedPrecondition) as raised:
-        compiled.check(tmp_path, "2.22.0")
+        compiled_folder.check(tmp_path, "2.22.0")
     assert str(raised.value) == (
         "It was compiled for TensorFlow 2.21.0 (format 1), and this is TensorFlow 2.22.0"
         " (format 1). Compile it again from its export"
@@ -59,7 +59,7 @@ def test_plain_copy_gets_the_time_that_the_fused_graph_has_left(
     timeout_ms: int, least: int, most: int
 ) -> None:
     fused, plain = _Graph(InvalidArgument("no such shape")), _Graph(None)
-    assert compiled.WithPlain(fused, plain)([], timeout_ms) == []
+    assert compiled_folder.WithPlain(fused, plain)([], timeout_ms) == []
     assert fused.timeouts == [timeout_ms]
     assert least <= plain.timeouts[0] <= most
 
@@ -68,23 +68,23 @@ def test_plain_copy_gets_the_time_that_the_fused_graph_has_left(
 def test_plain_copy_is_not_asked_when_the_time_is_up(error: ServingError) -> None:
     plain = _Graph(None)
     with pytest.raises(type(error)):
-        compiled.WithPlain(_Graph(error), plain)([], 1000)
+        compiled_folder.WithPlain(_Graph(error), plain)([], 1000)
     assert plain.timeouts == []
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 1}'])
 def test_marker_of_somebody_else_is_no_marker(tmp_path: Path, content: str) -> None:
-    compiled.mark(tmp_path, "2.21.0")
-    (tmp_path / compiled.MARKER).write_text(content)
+    compiled_folder.mark(tmp_path, "2.21.0")
+    (tmp_path / compiled_folder.MARKER).write_text(content)
     with pytest.raises(DataLoss, match="is not what `lambda-serving compile` writes"):
-        compiled.check(tmp_path, "2.21.0")
+        compiled_folder.check(tmp_path, "2.21.0")
 
 
 def test_optimisers_are_off_and_all_else_is_as_it_was() -> None:
     message = protos.message("tensorflow.ConfigProto")
     config = message(intra_op_parallelism_threads=3)
     config.graph_options.rewrite_options.min_graph_nodes = 7
-    found = message.FromString(compiled.without_optimisers(config.SerializeToString()))
+    found = message.FromString(compiled_folder.without_optimisers(config.SerializeToString()))
     assert found.intra_op_parallelism_threads == 3
     assert found.graph_options.rewrite_options.min_graph_nodes == 7
     assert found.graph_options.rewrite_options.disable_meta_optimizer
