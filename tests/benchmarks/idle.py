@@ -16,7 +16,7 @@ from botocore.model import OperationModel
 from benchmarks.children import MNIST
 from lambda_serving.release.aws.bucket import BucketReleases
 from lambda_serving.release.aws.build_orders import Order
-from lambda_serving.release.deciding.model_state import Record
+from lambda_serving.release.build.handler import build
 from lambda_serving.store.manifest import MANIFEST, Manifest
 from lambda_serving.store.push_target import open_version
 from support import cloud
@@ -25,6 +25,15 @@ from support.cloud import SYSTEM, Cloud
 
 _REPOSITORY = "registry.example/models"
 _EXPORT = MNIST / "saved/1"
+
+
+class _Images:
+    """Builds no image, and returns a digest."""
+
+    elsewhere = False
+
+    def build(self, order: Order) -> str:
+        return f"sha256:{order.name}-{order.version}"
 
 
 class _Asked(logging.Handler):
@@ -57,14 +66,12 @@ def main(models: int, versions: int) -> None:
 
 
 def _deploy(deployed: Cloud, names: list[str]) -> None:
-    def build(_: str, event: Any, __: str) -> None:
+    def run(_: str, event: Any, __: str) -> None:
         order = Order.of(event)
-        image = f"sha256:{order.name}-{order.version}"
-        record = Record(order.content, order.base.partition("@")[2], image)
-        BucketReleases(f"{deployed.models}/{order.name}").record(order.version, record)
+        build(order, _Images(), BucketReleases(f"{deployed.models}/{order.name}"), lambda *_: None)
 
     deployed.deploy_base(f"{_REPOSITORY}@sha256:base")
-    deployed.plane.add(f"{SYSTEM}_build", "build", alias=False, run=build)
+    deployed.plane.add(f"{SYSTEM}_build", "build", alias=False, run=run)
     for name in names:
         deployed.deploy_model(name, f"{_REPOSITORY}@sha256:template")
 
