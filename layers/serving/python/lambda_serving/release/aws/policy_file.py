@@ -1,7 +1,7 @@
-"""Which versions of a model are released, and their labels: `models.config` beside the models.
+"""The file `models.config` beside the models: which versions are released, and their labels.
 
-It is TensorFlow Serving's `ModelServerConfig` in protobuf text: a server takes the same file. For
-`s3://bucket/models/MLP` it is `s3://bucket/models/models.config`.
+It is TensorFlow Serving's `ModelServerConfig` in protobuf text, so servers read the same file. The
+file for `s3://bucket/models/MLP` is `s3://bucket/models/models.config`.
 """
 
 from collections.abc import Callable
@@ -25,11 +25,11 @@ _ATTEMPTS = 5
 
 
 class PolicyFile:
-    """The entry of one model, that of a base path `s3://bucket/prefix/NAME`; `str` is the file's.
+    """The entry of the model with the base path `s3://bucket/prefix/NAME`; `str` is its path.
 
-    Raises InvalidArgument for a base path without a name; every method, what `store.s3_client`
-    makes of S3's errors, and InvalidArgument, with address and line, for a file that is no
-    such config.
+    Raises InvalidArgument for a base path without a name. Every method raises what
+    `store.s3_client` makes of S3's errors, and InvalidArgument, with address and line, if the file
+    is not such a config.
     """
 
     def __init__(self, base_path: str, client: "S3Client | None" = None) -> None:
@@ -43,16 +43,16 @@ class PolicyFile:
     def read(self) -> ModelConfig:
         """The model's policy and labels, in one request.
 
-        Where there is no file, or the model is not in it: the latest version and no labels.
+        Without a file, or without the model in it: the latest version and no labels.
         """
         return self._model(self._get()[0])
 
     def change(self, edit: Callable[[ModelConfig], ModelConfig]) -> ModelConfig:
-        """What the model's policy and labels are after `edit`; those of other models stay.
+        """Changes the model's policy and labels by `edit`, and returns them. Others stay.
 
-        A file that someone else changes meanwhile is read and edited again, so that neither
-        change is lost; what is so already is not written. Raises Aborted after some attempts. A
-        store that ignores If-Match, as rclone's server does, takes the last of two.
+        If somebody else changes the file meanwhile, it is read and edited again, so no change is
+        lost. An edit without effect writes nothing. Raises Aborted after some attempts. A store
+        that ignores If-Match, such as rclone's server, keeps the last of two changes.
         """
         for _ in range(_ATTEMPTS):
             text, etag = self._get()
@@ -78,11 +78,11 @@ class PolicyFile:
         )
 
     def _get(self) -> tuple[bytes, str | None]:
-        """The text and its ETag; where there is no file, that of no models and None."""
+        """The text and its ETag; without a file, the text of no models and None."""
         return self._models.find(_FILE) or (_NO_MODELS, None)
 
     def _put(self, text: str, etag: str | None) -> bool:
-        """Whether the text with this ETag, or no file, was there until now and is replaced."""
+        """Replaces the text with this ETag, or no file; returns whether that was still there."""
         conditions = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
         try:
             self._models.put(_FILE, text.encode(), "text/plain", **conditions)

@@ -31,7 +31,7 @@ __all__ = ["Clients", "System"]
 
 @dataclass(frozen=True, slots=True)
 class Clients:
-    """What speaks to AWS; raises what `translate_errors` raises when it is made."""
+    """The clients of AWS that a gateway needs; `connect` raises what `translate_errors` raises."""
 
     api: "ApiGatewayV2Client"
     codedeploy: "CodeDeployClient"
@@ -49,8 +49,8 @@ class Clients:
 class System:
     """A stack of `template.yaml`.
 
-    `models` is where its models lie, `s3://BUCKET/PREFIX`; `api_id` names its HTTP API. The
-    function of a model is STACK-MODEL; the others have an underscore, which stacks cannot have.
+    `models` is the folder of its models, `s3://BUCKET/PREFIX`; `api_id` names its HTTP API. The
+    function of a model is STACK-MODEL; other functions have an underscore, which stacks cannot.
     """
 
     name: str
@@ -59,7 +59,7 @@ class System:
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Self:
-        """As the release function is told; raises InvalidArgument for what is missing."""
+        """The stack that these variables name; raises InvalidArgument if one is missing."""
         names = ("SYSTEM", "MODELS", "API_ID")
         if missing := [name for name in names if not environ.get(name)]:
             raise InvalidArgument(f"The release function's environment lacks {', '.join(missing)}")
@@ -67,14 +67,17 @@ class System:
 
     @classmethod
     def deployed(cls, stack: str, functions: "LambdaClient") -> Self:
-        """As its release function is told; raises what `translate_errors` raises."""
+        """The stack, by the environment of its release function.
+
+        Raises what `translate_errors` raises, and InvalidArgument if a variable is missing.
+        """
         name = f"{stack}_release"
         with translate_errors(f"stack {stack}, function {name}"):
             found = functions.get_function_configuration(FunctionName=name)
         return cls.of(found.get("Environment", {}).get("Variables", {}))
 
     def model(self, base_path: str) -> str:
-        """Its name; raises InvalidArgument for a base path that is not one of the stack's."""
+        """The name of the model in a base path; raises InvalidArgument if it is not the stack's."""
         models, _, model = base_path.rstrip("/").rpartition("/")
         if models != self.models.rstrip("/"):
             raise InvalidArgument(
@@ -88,7 +91,7 @@ class System:
         return ModelFunction(f"{self.name}-{model}", functions).serving(LIVE)
 
     def look_now(self, model: str, functions: "LambdaClient") -> None:
-        """Has the release function look at a model, past its queue and without waiting for it.
+        """Makes the release function look at a model now, and does not wait for the result.
 
         Raises what `translate_errors` raises.
         """
@@ -108,9 +111,9 @@ class System:
         builder: Builder | None = None,
         tell_address: Callable[[str, str, str], None] = lambda *_: None,
     ) -> AwsGateway:
-        """To one model; images are built by the build function unless another `builder` is given.
+        """The gateway to one model; the build function builds images unless `builder` is given.
 
-        Raises InvalidArgument for what cannot be a model's name.
+        Raises InvalidArgument if `model` cannot be a model's name.
         """
         base_path, function = f"{self.models}/{model}", f"{self.name}-{model}"
         return AwsGateway(

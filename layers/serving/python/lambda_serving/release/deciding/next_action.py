@@ -1,8 +1,8 @@
-"""What to do next for a model: a pure function of what is aspired and what is seen.
+"""Decides what to do next for a model: a pure function of what is aspired and what is seen.
 
 Source of the idea: core/aspired_version_policy.h, GetNextAction. An alias only ever moves to a
-function version that has answered, and the version before stays until another one is warm. A
-version that has to wait holds up no other.
+function version that has answered, and the previous version stays until another one is warm. A
+version that has to wait delays no other.
 """
 
 from collections.abc import Iterator, Mapping
@@ -34,7 +34,7 @@ from lambda_serving.release.deciding.next_step_of_version import LONGEST_LOOK_SE
 __all__ = ["next_action", "plan"]
 
 KEPT_FOR_ROLLBACK = 1
-"""Function versions that nobody aspires to any more, the newest ones."""
+"""How many of the newest function versions that are no longer aspired are kept."""
 _UNDER_WAY = Progress()
 
 
@@ -50,8 +50,8 @@ def plan(seen: Deployment) -> Iterator[Action]:
 def next_action(seen: Deployment) -> Action | None:
     """The next step towards the aspired versions, largest first; None when there is none.
 
-    A version that is not complete, or that failed as it is, is passed over. Without any version
-    to serve, nothing is changed or deleted.
+    Incomplete versions, and those that failed with their present files, are skipped. If no version
+    can serve, nothing is changed or deleted.
     """
     if back := _way_back(seen):
         return back
