@@ -21,7 +21,7 @@ class Digits:
         self._model = tf.saved_model.load(os.environ["MODEL"])
         self._infer = self._model.signatures["serving_default"]
 
-    @bentoml.api  # type: ignore[untyped-decorator]
+    @bentoml.api  # type: ignore[untyped-decorator] # BentoML has no types here
     def predict(self, rows: np.ndarray) -> np.ndarray:
         outputs = self._infer(keras_tensor=tf.constant(rows, tf.float32))
         answer: np.ndarray = outputs["output_0"].numpy()

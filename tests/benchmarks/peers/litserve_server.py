@@ -10,7 +10,7 @@ import litserve
 import tensorflow as tf
 
 
-class _Digits(litserve.LitAPI):  # type: ignore[misc]
+class _Digits(litserve.LitAPI):  # type: ignore[misc] # LitServe has no types here
     def setup(self, _: str) -> None:
         self._model = tf.saved_model.load(sys.argv[3])
         self._infer = self._model.signatures["serving_default"]

@@ -9,7 +9,7 @@ from mlserver.utils import get_model_uri
 __all__ = ["Digits"]
 
 
-class Digits(MLModel):  # type: ignore[misc]
+class Digits(MLModel):  # type: ignore[misc] # MLServer has no types here
     async def load(self) -> bool:
         self._model = tf.saved_model.load(await get_model_uri(self.settings))
         self._infer = self._model.signatures["serving_default"]

@@ -49,8 +49,8 @@ class Clients:
 class System:
     """A stack of `template.yaml`.
 
-    `models` is the folder of its models, `s3://BUCKET/PREFIX`; `api_id` names its HTTP API. The
-    function of a model is STACK-MODEL; other functions have an underscore, which stacks cannot.
+    `models` is the folder of its models, `s3://BUCKET/PREFIX`; `api_id` names its HTTP API. A model
+    has the function STACK-MODEL; other functions have an underscore, which no stack has.
     """
 
     name: str
