@@ -238,7 +238,7 @@ class Cloud:
                 self.handler = release_handler.start(self.environment)
         return self.handler(event, context)
 
-    def lose(self, seconds: float = 300) -> list[str]:
+    def lose(self, seconds: float = 1200) -> list[str]:
         """Takes all messages out of the queue, be it when they are visible again; their bodies."""
         bodies, end, pause = list[str](), monotonic() + seconds, threading.Event()
         while self.waiting():
@@ -267,7 +267,7 @@ class Cloud:
                 stopped.set()
         pumped.result()
 
-    def settle(self, until: Callable[[], bool] = lambda: True, seconds: float = 300) -> None:
+    def settle(self, until: Callable[[], bool] = lambda: True, seconds: float = 1200) -> None:
         """Hands over messages until there are none, nothing is built, and `until` holds."""
         end, pause = monotonic() + seconds, threading.Event()
         while self.pump() or self.waiting() or not until():

@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import click
 from click.testing import CliRunner
 
 from lambda_serving.errors import ServingError
 
-__all__ = ["run"]
+__all__ = ["compiled_or_slower", "run"]
 
 
 def run(
@@ -33,3 +34,12 @@ def run(
     if ended.exception and not isinstance(ended.exception, SystemExit):
         raise ended.exception
     return ended.exit_code, ended.stdout, ended.stderr
+
+
+def compiled_or_slower(folder: Path, said: str) -> bool:
+    """Whether `compile` said that the model in the folder is compiled, or would be slower.
+
+    A small graph may look slower on a busy machine.
+    """
+    slower = "left as it is, because it would be slower"
+    return f"{folder}: compiled in " in said or f"{folder}: {slower}" in said

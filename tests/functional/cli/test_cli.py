@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -252,3 +254,36 @@ def test_inspect_of_no_saved_model_says_what_is_there(
     assert code == 1
     assert said.splitlines()[-1].startswith("Error: ")  # TensorFlow greets some processors first
     assert reason in said
+
+
+@pytest.mark.parametrize("columns", [40, 100])
+def test_help_lists_whole_sentences(columns: int) -> None:
+    said = subprocess.check_output(
+        [COMMAND, "--help"], env={**os.environ, "COLUMNS": str(columns)}, text=True
+    )
+    _, _, listed = said.partition("Commands:")
+    assert "..." not in listed
+    assert "one output file per input file" in " ".join(listed.split())
+
+
+@pytest.mark.parametrize(("before", "code"), [("", 130), ("trap '' INT; ", 0)])
+def test_ctrl_c_ends_a_command_unless_it_is_ignored(before: str, code: int) -> None:
+    """A script ignores SIGINT for its commands in the background."""
+    server = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{server.getsockname()[1]}"
+    with (
+        server,
+        subprocess.Popen(
+            ["/bin/bash", "-c", f'{before}exec "$0" predict m [1] --url "$1"', COMMAND, url],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **_ENVIRONMENT},
+        ) as process,
+    ):
+        client, _ = server.accept()
+        with client:
+            process.send_signal(signal.SIGINT)
+            client.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+            said, errors = process.communicate(timeout=60)
+    assert (process.returncode, said, errors) == (code, "" if code else "{}\n", "")

@@ -447,7 +447,7 @@ def _start(*arguments: str | Path) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 1), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
 )
 def test_interrupted_compilation_leaves_no_version(
     models_dir: Path, tmp_path: Path, number: signal.Signals, code: int

@@ -388,7 +388,7 @@ def test_rollback_goes_to_the_good_version_before(four_versions: str, client: "S
         f"{four_versions}: specific {version}; labels stable=3\nBack to version {version}. {back}"
         for version in (3, 1)  # version 2 failed
     ]
-    with pytest.raises(FailedPrecondition, match="has no version before 1 that has answered and n"):
+    with pytest.raises(FailedPrecondition, match="has no version before 1 .*ed. Push another"):
         _run(rollback, four_versions)
 
 
@@ -414,7 +414,7 @@ def test_rollback_goes_to_no_version_that_never_answered(
     assert "Back to version 1. " in _run(rollback, four_versions)
     client.delete_object(Bucket=four_versions.split("/")[2], Key="models/_releases/MLP/1.json")
     _run(set_policy, four_versions, "latest")
-    with pytest.raises(FailedPrecondition, match="choose it with --version: 1, 3$"):
+    with pytest.raises(FailedPrecondition, match="Choose one with --version: 1, 3$"):
         _run(rollback, four_versions)
     assert "Back to version 3. " in _run(rollback, four_versions, "--version", "3")
 
@@ -436,8 +436,8 @@ def test_rollback_goes_to_a_version_of_choice(four_versions: str, file: PolicyFi
     ("version", "error", "reason"),
     [
         ("2", FailedPrecondition, "^Version 2 of s3://.* failed: does not answer$"),
-        ("5", NotFound, "has no complete version 5. Complete: 1, 2, 3, 4$"),
-        ("9", NotFound, "has no complete version 9. Complete: 1, 2, 3, 4$"),
+        ("5", NotFound, "has no complete version 5. Choose one with --version: 1, 3, 4$"),
+        ("9", NotFound, "has no complete version 9. Choose one with --version: 1, 3, 4$"),
     ],
 )
 def test_rollback_refuses_what_cannot_be_served(
@@ -454,6 +454,13 @@ def test_rollback_tells_when_it_cannot_know_what_is_live(four_versions: str) -> 
         FailedPrecondition, match="'specific 2,9' is complete .* with --version: 1, 3, 4$"
     ):
         _run(rollback, four_versions)
+
+
+@pytest.mark.parametrize("version", [[], ["--version=1"]])
+def test_rollback_of_an_unknown_model_says_so(four_versions: str, version: list[str]) -> None:
+    unknown = four_versions.replace("MLP", "MPL")
+    with pytest.raises(NotFound, match=f"^{unknown} has no complete version, .* push .*MPL/1$"):
+        _run(rollback, unknown, *version)
 
 
 @pytest.mark.parametrize("arguments", [(set_policy, "all"), (label, "a=1"), (rollback,)])

@@ -243,7 +243,7 @@ def test_a_terminal_shows_a_bar(tmp_path: Path) -> None:
     assert b"pushed 4 files" in said
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 1), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopped_push_leaves_no_manifest(tmp_path: Path, number: int, code: int) -> None:
     source, target = tmp_path / "1", tmp_path / "models/2"
     shutil.copytree(_SAVED, source)

@@ -32,16 +32,24 @@ def _commands(context: click.Context) -> None:
         _end_by_signals()
 
 
-for _each in (serve, predict, inspect, compile_command, push, batch):
-    _commands.add_command(_each)
-for _each in (status, reconcile, set_policy, label, rollback):
-    _commands.add_command(_each)
+def _add(*commands: click.Command) -> None:
+    """Lists each command by the whole first sentence of its help, however narrow the terminal."""
+    for command in commands:
+        command.short_help, _, _ = (command.help or "").partition(".")
+        _commands.add_command(command)
+
+
+_add(serve, predict, inspect, compile_command, push, batch)
+_add(status, reconcile, set_policy, label, rollback)
 
 
 def _end_by_signals() -> None:
-    """SIGTERM and SIGHUP end a command like Ctrl-C does, and leave nothing half-made."""
+    """Ctrl-C, SIGTERM and SIGHUP end a command by 128 plus their number, as a shell does.
+
+    Nothing half-made is left. A command in the background of a script ignores Ctrl-C and goes on.
+    """
     for number in shutdown_signals():
-        if number != signal.SIGINT:  # click handles Ctrl-C
+        if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, lambda number, _: sys.exit(128 + number))
 
 

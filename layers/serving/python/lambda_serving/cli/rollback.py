@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -49,6 +49,11 @@ def rollback(base_path: str, version: int | None, stack: str | None, wait: int) 
 
     file = open_policy(base_path)
     known = versions(base_path)
+    if not known:
+        raise NotFound(
+            f"{base_path} has no complete version, so there is nothing to go back to. Check the"
+            f" name, or push a version: lambda-serving push SAVED_MODEL {base_path.rstrip('/')}/1"
+        )
     live = _Live(base_path, stack) if stack else None
     if version is None:
         running = live.versions() if live else _answering(file.read(), known)
@@ -107,8 +112,7 @@ def _answering(model: "ModelConfig", known: Mapping[int, "Record | None"]) -> se
     if not wanted:
         raise FailedPrecondition(
             f"Cannot determine the live version of {model.base_path}: no version of the policy"
-            f" {str(model.policy)!r} is complete and has not failed. Choose one with --version:"
-            f" {_listed(good)}"
+            f" {str(model.policy)!r} is complete and has not failed. {_choice(good)}"
         )
     return {each for each in _answered(good, known) if each <= max(wanted)} or wanted
 
@@ -133,17 +137,19 @@ def _before(base_path: str, running: set[int], known: Mapping[int, "Record | Non
     if not answered:
         raise FailedPrecondition(
             f"{base_path} has no version before {max(running)} that has answered and not failed."
-            f" To release another one, choose it with --version: {_listed(below)}"
+            f" {_choice(below)}"
         )
     return answered[-1]
 
 
 def _check(version: int, base_path: str, known: Mapping[int, "Record | None"]) -> None:
     if version not in known:
-        raise NotFound(f"{base_path} has no complete version {version}. Complete: {_listed(known)}")
+        raise NotFound(f"{base_path} has no complete version {version}. {_choice(_good(known))}")
     if (record := known[version]) and record.error is not None:
         raise FailedPrecondition(f"Version {version} of {base_path} failed: {record.error}")
 
 
-def _listed(versions: Sequence[int] | Mapping[int, object]) -> str:
-    return ", ".join(map(str, sorted(versions))) or "none"
+def _choice(versions: Iterable[int]) -> str:
+    """What the user can do: choose one of these versions, or push one."""
+    listed = ", ".join(map(str, sorted(versions)))
+    return f"Choose one with --version: {listed}" if listed else "Push another version"
