@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # see cli.inspect
     from rich.table import Table
 
     from lambda_serving.compile.report import Report
+    from lambda_serving.compile.runtimes import Runtime
 
 __all__ = ["compile_command"]
 
@@ -22,8 +23,17 @@ _SAME_SPEED = 1.1
 @click.command("compile")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("destination", type=click.Path(path_type=Path))
+@click.option(
+    "--runtime",
+    type=click.Choice(("auto", "tensorflow", "litert")),  # of compile.runtimes
+    default="tensorflow",
+    show_default=True,
+    help="What serves the compiled model. auto: LiteRT if it gives the same answers and is worse"
+    " in nothing (start, warm answers, memory) and better in something. The images of functions"
+    " carry TensorFlow only",
+)
 @loading_saved_models
-def compile_command(source: Path, destination: Path, loading: Loading) -> None:
+def compile_command(source: Path, destination: Path, runtime: str, loading: Loading) -> None:
     """Compile the SavedModel in SOURCE into a new folder, DESTINATION.
 
     SOURCE is a version's folder (with saved_model.pb) or a base path; each version of a base path
@@ -50,18 +60,21 @@ def compile_command(source: Path, destination: Path, loading: Loading) -> None:
                     cache=loading.cache,
                     progress=progress,
                     freezer=freezer,
+                    runtime=runtime,
                 )
-            _show(console, target, report)
+            _show(console, target, report, runtime)
 
 
-def _show(console: "Console", target: Path, report: "Report") -> None:
+def _show(console: "Console", target: Path, report: "Report", runtime: str) -> None:
     seconds = sum(report.seconds.values())
     if report.reason is not None:
         why = f"{target}: left as it is, because {report.reason}"
         console.print(why, style="yellow", soft_wrap=True)
-        return
-    console.print(f"{target}: compiled in {seconds:.1f} s ({report.chosen})", soft_wrap=True)
-    console.print(_table(report))
+    else:
+        console.print(f"{target}: compiled in {seconds:.1f} s ({report.chosen})", soft_wrap=True)
+        console.print(_table(report))
+    if runtime != "tensorflow":
+        _show_runtimes(console, report.runtime)
     for name, check in report.checks.items():
         if not check.compared:
             console.print(
@@ -77,9 +90,9 @@ def _table(report: "Report") -> "Table":
     made = table("", "before", "after", "speed")
     before, after, frozen = report.before, report.after, report.frozen
     assert after is not None
-    assert frozen is not None
     made.add_row("size", _megabytes(before.bytes), _megabytes(after.bytes))
-    made.add_row("nodes", str(frozen.nodes_before), str(frozen.nodes_after))
+    if frozen is not None:
+        made.add_row("nodes", str(frozen.nodes_before), str(frozen.nodes_after))
     for title, old, new in (
         ("load", before.load, after.load),
         ("first answer", before.first, after.first),
@@ -90,6 +103,18 @@ def _table(report: "Report") -> "Table":
     largest = max((check.largest_error for check in report.checks.values()), default=0.0)
     made.add_row("largest error, relative to the largest value", "", f"{largest:.1g}")
     return made
+
+
+def _show_runtimes(console: "Console", runtime: "Runtime") -> None:
+    from lambda_serving.compile.runtimes import MEASURES
+
+    console.print(f"Runtime: {runtime.name}, because {runtime.reason}", soft_wrap=True)
+    if runtime.costs:
+        sides = list(runtime.costs)
+        made = table("", *sides)
+        for measure in MEASURES:
+            made.add_row(measure.title, *(measure.told(runtime.costs[side]) for side in sides))
+        console.print(made)
 
 
 def _speed(old: float, new: float) -> str:

@@ -147,7 +147,7 @@ def _checked(export: Export, questions: Questions, other: Servable) -> Mapping[s
     if ends[0] != ends[1]:
         raise NotCompilable("the compiled graph has other signatures")
     try:
-        return questions.check(other, export.load)
+        return questions.check(verify.answers(other, questions.inputs), export.load)
     except verify.Differs as difference:
         raise NotCompilable(f"answers would change: {difference}") from difference
 

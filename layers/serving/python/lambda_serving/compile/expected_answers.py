@@ -24,13 +24,19 @@ class Questions:
 
     @classmethod
     def of(
-        cls, export: Servable, export_dir: Path, graph: Any, load: Callable[[], Servable]
+        cls,
+        export: Servable,
+        export_dir: Path,
+        graph: Any,
+        load: Callable[[], Servable],
+        *,
+        zero_rows: bool = False,
     ) -> Self:
-        """The inputs that a compiled graph suggests, without those that take too long.
+        """The inputs that a graph suggests, without those that take too long.
 
-        `load` loads the export afresh.
+        `load` loads the export afresh. With `zero_rows`, inputs without rows are asked too.
         """
-        inputs: verify.Inputs = sample_inputs(export, export_dir, graph)
+        inputs: verify.Inputs = sample_inputs(export, export_dir, graph, zero_rows=zero_rows)
         wanted = verify.answers(export, inputs)
         if verify.any_late(wanted):
             inputs = verify.in_time(inputs, wanted)
@@ -45,11 +51,11 @@ class Questions:
         )
         return cls(inputs, wanted, next(answered, None))
 
-    def check(self, other: Servable, load: Callable[[], Servable]) -> dict[str, verify.Check]:
+    def check(self, found: verify.Answers, load: Callable[[], Servable]) -> dict[str, verify.Check]:
         """Compares the answers of another servable, by signature; raises `verify.Differs`."""
 
         def answers_again() -> verify.Answers:
             with load() as servable:
                 return verify.answers(servable, self.inputs)
 
-        return verify.check(self.wanted, verify.answers(other, self.inputs), answers_again)
+        return verify.check(self.wanted, found, answers_again)

@@ -9,9 +9,19 @@ from lambda_serving.errors import translate_os_errors
 from lambda_serving.store import temporary
 from lambda_serving.store.manifest import MANIFEST, PUSH
 
-__all__ = ["copy_all", "copy_beside_graph", "keep_only", "lend", "size_of", "written_whole"]
+__all__ = [
+    "copy_all",
+    "copy_beside_graph",
+    "copy_extra",
+    "keep_only",
+    "lend",
+    "size_of",
+    "written_whole",
+]
 
 _NOT_BESIDE = frozenset(("saved_model.pb", "saved_model.pbtxt", "variables", MANIFEST, PUSH))
+
+_EXTRA = "assets.extra"
 
 
 @contextmanager
@@ -37,6 +47,12 @@ def copy_beside_graph(export_dir: Path, destination: Path) -> None:
     for each in export_dir.iterdir():
         if each.name not in _NOT_BESIDE and not (destination / each.name).exists():
             _copy(each, destination)
+
+
+def copy_extra(export_dir: Path, destination: Path) -> None:
+    """Copies the folder `assets.extra` of an export, if it has one: warm-up and golden pairs."""
+    if (export_dir / _EXTRA).is_dir():
+        _copy(export_dir / _EXTRA, destination)
 
 
 def copy_all(export_dir: Path, destination: Path) -> None:

@@ -1,4 +1,4 @@
-"""Starts and asks the process that compiles graphs (`freezer_process`)."""
+"""Starts and asks the process that compiles and converts graphs (`freezer_process`)."""
 
 import json
 import os
@@ -66,8 +66,35 @@ class Freezer:
         `onednn`, and keeps large constants in files if `mapped`. Raises NotCompilable when the
         model cannot be compiled, or the process fails or crashes; OSError when it cannot write.
         """
-        how = {"tags": list(tags), "onednn": onednn, "mapped": mapped}
-        asked = {"source": str(source), "out": str(out), "op_libraries": list(op_libraries), **how}
+        how = {"onednn": onednn, "mapped": mapped}
+        return Frozen(**self._ask(source, out, tags, op_libraries, stage, how))
+
+    def convert(
+        self,
+        source: Path,
+        out: Path,
+        tags: Sequence[str],
+        op_libraries: Sequence[str],
+        stage: Callable[[str], None],
+        signatures: Sequence[str],
+    ) -> None:
+        """Converts these signatures of a SavedModel to `model.tflite` in the folder `out`.
+
+        Raises as `freeze` does.
+        """
+        self._ask(source, out, tags, op_libraries, stage, {"signatures": list(signatures)})
+
+    def _ask(
+        self,
+        source: Path,
+        out: Path,
+        tags: Sequence[str],
+        op_libraries: Sequence[str],
+        stage: Callable[[str], None],
+        how: Mapping[str, Any],
+    ) -> Any:
+        where = {"source": str(source), "out": str(out), "tags": list(tags)}
+        asked = {**where, "op_libraries": list(op_libraries), **how}
         process, errors = self._running()
         before = os.fstat(errors).st_size
         try:
@@ -79,7 +106,7 @@ class Freezer:
 
     def _answer(
         self, process: subprocess.Popen[str], asked: Mapping[str, Any], stage: Callable[[str], None]
-    ) -> Frozen:
+    ) -> Any:
         stdin, stdout = process.stdin, process.stdout
         assert stdin
         assert stdout
@@ -104,7 +131,7 @@ class Freezer:
             raise
         match answer:
             case {"result": result}:
-                return Frozen(**result)
+                return result
             case {"refused": reason}:
                 raise NotCompilable(reason)
             case {"cannot write": [number, reason]}:

@@ -1,12 +1,16 @@
 """Compiles graphs, each in a fork of this process: `python -m` this module.
 
 Requests come on standard input, one line of JSON each: `{"source": ..., "out": ..., "tags": [...],
-"op_libraries": [...], "onednn": ..., "mapped": ...}`. `source` is a SavedModel that the graph
-restore can load, `op_libraries` are paths of custom ops. The graph uses oneDNN's kernels if
-`onednn`, and keeps large constants in files if `mapped`. The fork writes `saved_model.pb` and
-`weights/` to the folder `out`. Lines of JSON on standard output tell the current stage
-(`{"stage": ...}`), the result (`{"result": ...}`) or why the model cannot be compiled
-(`{"refused": ...}`), and last the exit code of the fork (`{"ended": ...}`).
+"op_libraries": [...]}` and either `"onednn"` and `"mapped"` or `"signatures"`. `source` is a
+SavedModel that the graph restore can load, `op_libraries` are paths of custom ops.
+
+With `onednn` and `mapped`, the fork writes `saved_model.pb` and `weights/` to the folder `out`: a
+graph that uses oneDNN's kernels if `onednn`, and keeps large constants in files if `mapped`. With
+`signatures`, a list of names, it writes `model.tflite` there.
+
+Lines of JSON on standard output tell the current stage (`{"stage": ...}`), the result
+(`{"result": ...}`) or why the model cannot be compiled (`{"refused": ...}`), and last the exit code
+of the fork (`{"ended": ...}`).
 """
 
 import ctypes
@@ -22,6 +26,7 @@ from typing import Any
 
 from lambda_serving.compile import NotCompilable
 from lambda_serving.compile.compiled_graph import compiled_graph
+from lambda_serving.compile.conversion import convert
 
 _PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 
@@ -64,7 +69,8 @@ def _answer(source: str, out: str, op_libraries: list[str], **how: Any) -> None:
     for library in op_libraries:
         tf.load_op_library(library)
     try:
-        result = compiled_graph(Path(source), Path(out), stage=_say, **how)
+        write = convert if "signatures" in how else compiled_graph
+        result = write(Path(source), Path(out), stage=_say, **how)
     except NotCompilable as refused:
         _print({"refused": str(refused)})
     except OSError as error:

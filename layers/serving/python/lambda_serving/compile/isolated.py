@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
+from lambda_serving.compile.runtimes import TENSORFLOW
 from lambda_serving.errors import (
     DeadlineExceeded,
     DiskFull,
@@ -31,10 +32,14 @@ __all__ = ["Outcome", "compile_apart"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Why the export was left as it is, or None if it was compiled; seconds of each stage."""
+    """Why the export was left as it is, or None if it was compiled.
+
+    `seconds` are those of each stage, `runtime` is the one it was compiled for.
+    """
 
     reason: str | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
+    runtime: str = TENSORFLOW
 
 
 def compile_apart(
@@ -43,6 +48,7 @@ def compile_apart(
     *,
     op_libraries: Sequence[str] = (),
     timeout_s: float | None = None,
+    runtime: str = TENSORFLOW,
 ) -> Outcome:
     """As `compiler.compile_saved_model`; its cache is a temporary folder beside `destination`.
 
@@ -55,7 +61,13 @@ def compile_apart(
         subprocess.Popen(
             [
                 *(sys.executable, "-P", "-m", "lambda_serving.compile.isolated"),
-                *(str(source), str(destination), str(cache), json.dumps(list(op_libraries))),
+                *(
+                    str(source),
+                    str(destination),
+                    str(cache),
+                    json.dumps(list(op_libraries)),
+                    runtime,
+                ),
             ],
             stdin=subprocess.DEVNULL,
             stdout=said,
@@ -95,8 +107,8 @@ def _outcome(said: bytes, code: int) -> Outcome:
     except ValueError:  # empty, or cut off
         answer = None
     match answer:
-        case {"reason": reason, "seconds": seconds}:
-            return Outcome(reason, seconds)
+        case {"reason": reason, "seconds": seconds, "runtime": str(runtime)}:
+            return Outcome(reason, seconds, runtime)
         case {"error": [str(name), int(number), str(message)]}:
             raise DiskFull(message) if name == DiskFull.__name__ else of_code(number, message)
     match -code:
@@ -111,7 +123,7 @@ def _outcome(said: bytes, code: int) -> Outcome:
     raise Internal(f"Compiling it ended with exit code {code} without a message")
 
 
-def _main(source: str, destination: str, cache: str, op_libraries: str) -> NoReturn:
+def _main(source: str, destination: str, cache: str, op_libraries: str, runtime: str) -> NoReturn:
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever libraries print goes to stderr
     from lambda_serving.compile.compiler import compile_saved_model
@@ -122,11 +134,15 @@ def _main(source: str, destination: str, cache: str, op_libraries: str) -> NoRet
             Path(destination),
             op_libraries=json.loads(op_libraries),
             cache=Path(cache),
+            runtime=runtime,
         )
     except ServingError as error:
         json.dump({"error": [type(error).__name__, error.code, str(error)]}, out)
     else:
-        json.dump({"reason": report.reason, "seconds": dict(report.seconds)}, out)
+        runtime = report.runtime.name
+        json.dump(
+            {"reason": report.reason, "seconds": dict(report.seconds), "runtime": runtime}, out
+        )
     out.flush()
     os._exit(0)  # does not wait for threads that the model started
 

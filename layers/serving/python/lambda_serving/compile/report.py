@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lambda_serving.compile.freezer import Frozen
+from lambda_serving.compile.runtimes import Runtime
 from lambda_serving.compile.variants import Attempt
 from lambda_serving.compile.verify import Check
 
@@ -32,7 +33,8 @@ class Report:
     """Before and after. If a model was left as it is, `reason` says why and `after` is None.
 
     `details` is TensorFlow's output when it failed, for those who fix the compiler. `chosen` is the
-    quickest variant, `variants` are those tried. `checks` are by signature, `seconds` by stage.
+    quickest variant, `variants` are those tried for TensorFlow. `checks` are by signature,
+    `seconds` by stage. `runtime` is the one it was compiled for.
     """
 
     source: str
@@ -44,6 +46,7 @@ class Report:
     frozen: Frozen | None = None
     chosen: str | None = None
     variants: Sequence[Attempt] = ()
+    runtime: Runtime = field(default_factory=Runtime)
     checks: Mapping[str, Check] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
 

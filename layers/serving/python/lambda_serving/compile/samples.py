@@ -15,7 +15,7 @@ from lambda_serving.servables.graph_defs import by_name, constant, node_name, op
 from lambda_serving.servables.servable import Servable, Signature
 from lambda_serving.servables.warmup import recorded
 
-__all__ = ["ROWS", "UNUSUAL", "draw", "rejects", "sample_inputs", "strings", "unusual"]
+__all__ = ["ROWS", "UNUSUAL", "draw", "rejects", "sample_inputs", "strings", "unusual", "with_rows"]
 
 ROWS = (1, 2, 7)
 """The sizes to try for free dimensions."""
@@ -49,11 +49,12 @@ _IMAGE = base64.b64decode(
 
 
 def sample_inputs(
-    servable: Servable, export_dir: Path, graph: Any
+    servable: Servable, export_dir: Path, graph: Any, *, zero_rows: bool = False
 ) -> dict[str, list[Mapping[str, Array]]]:
     """Inputs by signature: from the warm-up records, then random ones, then unusual values.
 
-    `graph` is that of the compiled servable, where functions are inlined.
+    `graph` is that of the compiled servable, where functions are inlined. With `zero_rows`, inputs
+    without rows come last.
     """
     vocabulary = strings(export_dir, graph)
     found: dict[str, list[Mapping[str, Array]]] = {name: [] for name in servable.signatures}
@@ -64,7 +65,31 @@ def sample_inputs(
         drawn = list(draw(signature, features(graph, outputs), vocabulary))
         found[name] += drawn
         found[name] += unusual(drawn[0]) if drawn and not rejects(graph) else ()
+        if zero_rows and drawn and (empty := with_rows(signature, drawn[0], 0)):
+            found[name].append(empty)
     return found
+
+
+def with_rows(
+    signature: Signature, inputs: Mapping[str, Array], rows: int
+) -> Mapping[str, Array] | None:
+    """Inputs of so many rows, each the first one of `inputs`.
+
+    If the signature fixes the number of rows, these are `inputs` for one row, and otherwise None.
+    """
+    free = {
+        name
+        for name, spec in signature.inputs.items()
+        if (spec.shape is None or spec.shape[:1] == (None,)) and inputs[name].ndim
+    }
+    if not free:
+        return inputs if rows == 1 else None
+    if not all(len(inputs[name]) for name in free):
+        return None
+    return {
+        name: np.repeat(array[:1], rows, axis=0) if name in free else array
+        for name, array in inputs.items()
+    }
 
 
 def draw(

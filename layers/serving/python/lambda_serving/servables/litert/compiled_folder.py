@@ -1,17 +1,39 @@
 """The format of a folder that `lambda-serving compile` made for LiteRT.
 
-It holds `model.tflite`, and `assets.extra/compiled.json` names the version of LiteRT that has run
-it. Other versions of LiteRT run it, too.
+It holds `model.tflite`, and below `assets.extra` what the export had there and two files more.
+`compiled.json` names the version of LiteRT that has run the model; other versions run it, too. Its
+`aliases` name signatures that the converter merged with an equal one. `signatures.pb` is the
+export's serialized `tensorflow.serving.SignatureDefMap`, because a `.tflite` file holds no method
+names, default values, or signatures that cannot be called.
 """
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-__all__ = ["MODEL_FILE", "compiled_with", "is_compiled", "mark"]
+from lambda_serving import protos
+from lambda_serving.errors import DataLoss
+
+__all__ = ["MODEL_FILE", "Exported", "compiled_with", "exported", "is_compiled", "mark"]
 
 MODEL_FILE = "model.tflite"
 _MARKER = "assets.extra/compiled.json"
-_FORMAT, _RUNTIME = 1, "litert"
+_SIGNATURES = "assets.extra/signatures.pb"
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """The signatures of the export that a folder was compiled from.
+
+    `definitions` are serialized `SignatureDef`s by name, `aliases` the names of equal signatures in
+    the file for those that it lacks.
+    """
+
+    definitions: Mapping[str, bytes]
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
 
 def is_compiled(folder: Path) -> bool:
@@ -21,17 +43,54 @@ def is_compiled(folder: Path) -> bool:
 
 def compiled_with(folder: Path) -> str:
     """The version of LiteRT that a folder was compiled for; empty if it was not."""
-    try:
-        match json.loads((folder / _MARKER).read_bytes()):
-            case {"format": 1, "litert": str(version)}:
-                return version
-    except (OSError, ValueError):
-        pass
+    match _marker(folder):
+        case {"format": 1, "litert": str(version)}:
+            return version
     return ""
 
 
-def mark(folder: Path, version: str) -> None:
-    """Marks a folder as compiled for LiteRT."""
+def exported(folder: Path) -> Exported | None:
+    """The signatures of a compiled folder's export; None if the folder was not compiled.
+
+    Raises DataLoss for a damaged file.
+    """
+    if not is_compiled(folder) or not (folder / _SIGNATURES).exists():
+        return None
+    from google.protobuf.message import DecodeError
+
+    try:
+        content = (folder / _SIGNATURES).read_bytes()
+        made = protos.message("tensorflow.serving.SignatureDefMap").FromString(content)
+    except DecodeError:
+        raise DataLoss(f"{_SIGNATURES} is damaged. Compile the export again") from None
+    definitions = {name: each.SerializeToString() for name, each in made.signature_def.items()}
+    match _marker(folder):
+        case {"aliases": dict(aliases)}:
+            return Exported(dict(sorted(definitions.items())), aliases)
+    return Exported(dict(sorted(definitions.items())))
+
+
+def mark(folder: Path, version: str, exported: Exported | None = None) -> None:
+    """Marks a folder as compiled for LiteRT, run by this version, from an export.
+
+    Without `exported`, the signatures of the file are served.
+    """
     marker = folder / _MARKER
     marker.parent.mkdir(exist_ok=True)
-    marker.write_text(json.dumps({"format": _FORMAT, _RUNTIME: version}) + "\n")
+    made: dict[str, Any] = {"format": _FORMAT, "litert": version}
+    if exported:
+        if exported.aliases:
+            made["aliases"] = dict(exported.aliases)
+        signatures = protos.message("tensorflow.serving.SignatureDefMap")()
+        for name, definition in exported.definitions.items():
+            signatures.signature_def[name].ParseFromString(definition)
+        content = signatures.SerializeToString(deterministic=True)
+        (folder / _SIGNATURES).write_bytes(content)
+    marker.write_text(json.dumps(made) + "\n")
+
+
+def _marker(folder: Path) -> Any:
+    try:
+        return json.loads((folder / _MARKER).read_bytes())
+    except (OSError, ValueError):
+        return None

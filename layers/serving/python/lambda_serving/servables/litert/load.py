@@ -12,6 +12,7 @@ import ai_edge_litert
 from lambda_serving.errors import FailedPrecondition
 from lambda_serving.servables import signature_defs
 from lambda_serving.servables.litert.compiled_folder import MODEL_FILE, compiled_with
+from lambda_serving.servables.litert.exported_signatures import as_exported
 from lambda_serving.servables.litert.interpreters import Interpreters, open_model
 from lambda_serving.servables.litert.model_file import FileSignature, ModelFile, read
 from lambda_serving.servables.litert.signature_function import SignatureFunction
@@ -34,10 +35,11 @@ def load_tflite(
     OSError for one that cannot be read.
     """
     source, file = _opened(folder / MODEL_FILE, trusted=trusted)
+    file, definitions = as_exported(folder, file)
     make = partial(open_model, source, file, threads)
     pool = Interpreters(make(), make, 1 if file.operations.keep_state else interpreters)
-    signatures = _signatures(file.signatures)
-    uncallable = signature_defs.uncallable(file.definitions())
+    signatures = _signatures(definitions, file.signatures)
+    uncallable = signature_defs.uncallable(definitions)
     steady = file.operations.follow_shapes
     return Servable(
         signatures,
@@ -45,7 +47,7 @@ def load_tflite(
             name: SignatureFunction(each, pool, follows_shapes=steady)
             for name, each in signatures.items()
         },
-        definitions=file.definitions(),
+        definitions=definitions,
         uncallable=uncallable,
         problems=signature_problems(signatures, uncallable),
         close=partial(_close, pool, released),
@@ -90,9 +92,11 @@ def is_proven(folder: Path) -> bool:
     return bool(read_only) and compiled_with(folder) == ai_edge_litert.__version__
 
 
-def _signatures(file: Mapping[str, FileSignature]) -> dict[str, Signature]:
+def _signatures(
+    definitions: Mapping[str, bytes], file: Mapping[str, FileSignature]
+) -> dict[str, Signature]:
     """The callable signatures, with inputs of any shape where the file declares none."""
-    found = signature_defs.signatures({name: each.definition for name, each in file.items()})
+    found = signature_defs.signatures(definitions)
     return {
         name: replace(
             signature,

@@ -13,7 +13,7 @@ from lambda_serving.servables.litert.interpreters import Interpreters
 from lambda_serving.servables.quick_runs import Quickness
 from lambda_serving.servables.servable import Signature, TensorSpec
 
-__all__ = ["SignatureFunction"]
+__all__ = ["SignatureFunction", "described"]
 
 _MOST_DIMENSIONS = 6
 """XNNPACK's limit; LiteRT ends the process for many more."""
@@ -66,7 +66,7 @@ def _check(position: int, array: Array, signature: Signature) -> None:
     if not spec.allows(array.shape):
         raise InvalidArgument(
             f"Input {name!r} has the shape {list(array.shape)}, which does not fit"
-            f" {_declared(spec)}, the shape that the signature declares"
+            f" {described(spec)}, the shape that the signature declares"
         )
     if array.ndim > _MOST_DIMENSIONS or max(array.shape, default=0) > _LARGEST:
         raise InvalidArgument(
@@ -82,5 +82,8 @@ def _dtype(array: Array) -> DType | None:
         return None
 
 
-def _declared(spec: TensorSpec) -> str:
-    return f"[{', '.join('any' if size is None else str(size) for size in spec.shape or ())}]"
+def described(spec: TensorSpec) -> str:
+    """The shape that a signature declares, `any` for what is free."""
+    if spec.shape is None:
+        return "any shape"
+    return f"[{', '.join('any' if size is None else str(size) for size in spec.shape)}]"
