@@ -483,7 +483,7 @@ def test_disk_that_takes_no_more_is_told_and_nothing_is_left(
 
 
 def test_command_compiles_every_version_of_a_base_path(models_dir: Path, tmp_path: Path) -> None:
-    process = _start(models_dir / "two_versions", tmp_path / "out")
+    process = _start("--runtime=auto", models_dir / "two_versions", tmp_path / "out")
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 0
     for version, answer in (("1", 3.0), ("2", 4.0)):
@@ -495,6 +495,8 @@ def test_command_compiles_every_version_of_a_base_path(models_dir: Path, tmp_pat
             assert "largest error" in said
         else:  # on a busy machine, a small graph may look slower
             assert f"{folder}: left as it is, because it would be slower" in said
+    reason = "LiteRT does not have the operation ParseExampleV2"
+    assert said.count(f"Runtime: tensorflow, because {reason}\n") == 2
 
 
 def test_command_says_what_stays_as_it_is(models_dir: Path, tmp_path: Path) -> None:
@@ -505,11 +507,14 @@ def test_command_says_what_stays_as_it_is(models_dir: Path, tmp_path: Path) -> N
 
 
 def test_command_tells_of_stages_that_come_late(tmp_path: Path) -> None:
-    process = _start(MNIST / "saved_with_signature" / "1", tmp_path / "1")
+    source = MNIST / "saved_with_signature" / "1"
+    process = _start("--runtime=litert", source, tmp_path / "1")
     said, told = process.communicate(timeout=300)
     assert process.returncode == 0
-    assert said.startswith(f"{tmp_path}/1: ")
-    assert ": comparing answers (" in told
+    assert said.startswith(f"{tmp_path}/1: compiled in ")
+    assert "Runtime: litert, because it was asked for\n" in said
+    assert re.search(r"│ warm answer to 8 rows +│ [0-9.]+ ms +│ [0-9.]+ ms +│", said)
+    assert ": comparing answers of LiteRT (" in told
 
 
 @pytest.mark.parametrize(

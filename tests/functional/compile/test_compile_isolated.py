@@ -13,6 +13,7 @@ import pytest
 from lambda_serving import protos
 from lambda_serving.compile.isolated import Outcome, compile_apart
 from lambda_serving.compile.report import report_path
+from lambda_serving.compile.runtimes import LITERT
 from lambda_serving.dtypes import DType
 from lambda_serving.errors import (
     DeadlineExceeded,
@@ -51,9 +52,9 @@ def _reading_at_start(folder: Path, source: str, target: Path) -> Path:
 
 def test_outcome_is_that_of_the_report_beside_the_folder(models_dir: Path, tmp_path: Path) -> None:
     made = tmp_path / "made"
-    outcome = compile_apart(models_dir / "two_versions/1", made)
+    outcome = compile_apart(models_dir / "identity_float32/1", made, runtime=LITERT)
     report = json.loads(report_path(made).read_bytes())
-    assert outcome == Outcome(report["reason"], report["seconds"])
+    assert outcome == Outcome(report["reason"], report["seconds"], LITERT)
     assert compiled_folder.is_compiled(made)
     assert sorted(tmp_path.iterdir()) == [made, report_path(made)]
 

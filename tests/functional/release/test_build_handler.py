@@ -196,6 +196,9 @@ def test_event_that_is_no_order_is_told(event: Any) -> None:
 def test_environment_that_lacks_something_is_told() -> None:
     with pytest.raises(InvalidArgument, match="environment lacks MODELS, MODEL_ROLE"):
         start({"SYSTEM": "s"})
+    needed = {"SYSTEM": "s", "MODELS": "s3://bucket/models", "MODEL_ROLE": "role"}
+    with pytest.raises(InvalidArgument, match="RUNTIME is 'onnx'. Set it to one of auto, tensor"):
+        start({**needed, "RUNTIME": "onnx"})
 
 
 @mock_aws

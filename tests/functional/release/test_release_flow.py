@@ -6,8 +6,9 @@ S3, its events and queue are moto's, Lambda's control plane is `aws_plane`.
 import json
 import os
 import re
+import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from lambda_serving.compile.isolated import compile_apart
 from lambda_serving.release.aws.bucket import BucketReleases
 from lambda_serving.release.deciding.model_state import Record
+from lambda_serving.servables.litert.compiled_folder import mark
 from lambda_serving.store.manifest import MANIFEST, Manifest
 from support import cloud, emulator, front, registry
 from support.aws_plane import Plane
@@ -191,11 +193,25 @@ def test_version_whose_warm_up_fails_is_refused_and_recorded(
     assert deployed.plane.functions[f"{SYSTEM}-half"].aliases["live"].function_version == 1
 
 
+def _for_tensorflow(models_dir: Path, _: Path, folder: Path) -> None:
+    compile_apart(models_dir / "two_versions/1", folder)
+
+
+def _for_litert(_: Path, tflite_dir: Path, folder: Path) -> None:
+    shutil.copytree(tflite_dir / "two_versions/1", folder)
+    mark(folder, "2.3.0")
+
+
+@pytest.mark.parametrize("write", [_for_tensorflow, _for_litert])
 def test_version_that_is_compiled_already_goes_live_as_it_is(
-    models_dir: Path, deployed: Cloud, tmp_path: Path
+    models_dir: Path,
+    tflite_dir: Path,
+    deployed: Cloud,
+    tmp_path: Path,
+    write: Callable[[Path, Path, Path], None],
 ) -> None:
     source = tmp_path / "compiled"
-    compile_apart(models_dir / "two_versions/1", source)
+    write(models_dir, tflite_dir, source)
     assert _command("push", source, f"{deployed.models}/half/1")[0] == 0
     deployed.settle()
     assert not deployed.record("half", 1).get("error")

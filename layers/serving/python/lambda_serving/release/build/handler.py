@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from lambda_serving.compile.isolated import Outcome
+from lambda_serving.compile.runtimes import CHOICES, TENSORFLOW
 from lambda_serving.errors import (
     Aborted,
     DeadlineExceeded,
@@ -131,12 +132,16 @@ def start(environ: Mapping[str, str]) -> Callable[[Any, Any], None]:
 
     MODELS is where the models lie, `s3://BUCKET/PREFIX`, MODEL_ROLE the role that may build the
     model of its session's tag, SYSTEM the stack's name. All that is done for an order is done in
-    that role, as a model's graph runs meanwhile.
+    that role, as a model's graph runs meanwhile. RUNTIME, `tensorflow` unless it is set, is what
+    models are compiled for, as `lambda-serving compile --runtime` takes it.
 
-    Raises InvalidArgument for an environment that lacks one of these.
+    Raises InvalidArgument for an environment that lacks one of these, or names no such runtime.
     """
     if missing := [name for name in _NEEDED if not environ.get(name)]:
         raise InvalidArgument(f"The build function's environment lacks {', '.join(missing)}")
+    runtime = environ.get("RUNTIME") or TENSORFLOW
+    if runtime not in CHOICES:
+        raise InvalidArgument(f"RUNTIME is {runtime!r}. Set it to one of {', '.join(CHOICES)}")
     models, role = environ["MODELS"], environ["MODEL_ROLE"]
     logging.getLogger("lambda_serving").setLevel(logging.INFO)
     [sts] = connect("sts")
@@ -157,6 +162,7 @@ def start(environ: Mapping[str, str]) -> Callable[[Any, Any], None]:
                 libraries,
                 max(0, context.get_remaining_time_in_millis() / 1000 - _MARGIN_SECONDS),
                 _tell,
+                runtime,
             )
             report = Reporter(environ["SYSTEM"], events)
             build(order, builder, BucketReleases(base_path, bucket), report)
@@ -174,4 +180,5 @@ def _keep_to_itself() -> None:
 
 def _tell(servable: ServableId, outcome: Outcome) -> None:
     became = f"left as it is: {outcome.reason}" if outcome.reason else "compiled"
+    became += f" for {outcome.runtime}" if outcome.runtime != TENSORFLOW else ""
     _log.info("%s: %s; seconds: %s", servable, became, dict(outcome.seconds))

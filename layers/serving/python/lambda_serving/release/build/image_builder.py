@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lambda_serving.compile.isolated import Outcome, compile_apart
+from lambda_serving.compile.runtimes import LITERT, TENSORFLOW
 from lambda_serving.image import Registry, append
 from lambda_serving.model_spec import ServableId
 from lambda_serving.release.aws.build_orders import Order
 from lambda_serving.servables import compiled_folder
+from lambda_serving.servables.litert.compiled_folder import is_compiled as is_compiled_for_litert
 from lambda_serving.servables.tensorflow_c import library
 from lambda_serving.store import Store, temporary
 
@@ -19,7 +21,8 @@ __all__ = ["RegistryBuilder"]
 class RegistryBuilder:
     """`release.build.Builder` that fetches a version from `store` and compiles it here.
 
-    A version that is compiled already is taken as it is. The image is tagged
+    It is compiled for `runtime`, one of `compile.runtimes.CHOICES`; a version that is compiled
+    already is taken as it is. The image is tagged
     `NAME-VERSION-DIGEST`, beside the base image; `registry` opens the one that a base image is in.
     Compiling may take `timeout_s`. `tell` hears what became of each version. Raises what the
     store, compiling and the registry raise.
@@ -33,6 +36,7 @@ class RegistryBuilder:
     op_libraries: Sequence[str] = ()
     timeout_s: float | None = None
     tell: Callable[[ServableId, Outcome], None] = lambda *_: None
+    runtime: str = TENSORFLOW
 
     @property
     def elsewhere(self) -> bool:
@@ -56,13 +60,20 @@ class RegistryBuilder:
         """The folder to put into the image; raises as `build` does."""
         source = self.store.fetch(servable)
         if compiled_folder.is_compiled(source):
-            compiled_folder.check(source, library.version())
-            self.tell(servable, Outcome("it is compiled already"))
+            for_litert = is_compiled_for_litert(source)
+            if not for_litert:
+                compiled_folder.check(source, library.version())
+            runtime = LITERT if for_litert else TENSORFLOW
+            self.tell(servable, Outcome("it is compiled already", runtime=runtime))
             return source
         made = folder / "model"
-        self.tell(
-            servable,
-            compile_apart(source, made, op_libraries=self.op_libraries, timeout_s=self.timeout_s),
+        outcome = compile_apart(
+            source,
+            made,
+            op_libraries=self.op_libraries,
+            timeout_s=self.timeout_s,
+            runtime=self.runtime,
         )
+        self.tell(servable, outcome)
         self.store.release(servable)  # what was fetched has done its service
         return made
