@@ -1,11 +1,13 @@
 """Exports compiled for LiteRT: what they answer, what stays on TensorFlow, and why."""
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
 import ai_edge_litert
 import numpy as np
+import psutil
 import pytest
 
 from lambda_serving.compile import NotCompilable
@@ -201,3 +203,21 @@ def test_file_that_ends_its_process_ends_no_compilation(tflite_dir: Path, tmp_pa
         pytest.raises(FailedPrecondition, match="needs the operation Mystery"),
     ):
         apart.start("serving_default", inputs["serving_default"][0])
+
+
+def test_process_ends_if_it_is_killed_or_late(tflite_dir: Path) -> None:
+    inputs = {"x": np.array([2], np.float32)}
+    for number, told in (
+        (signal.SIGKILL, "LiteRT ended the process that served it by signal 9"),
+        (signal.SIGALRM, "LiteRT did not answer within 300 seconds"),
+    ):
+        with Apart(Served(tflite_dir / "half_plus_two/123", LITERT)) as apart:
+            assert apart.start("serving_default", inputs) > 0
+            [child] = [
+                each
+                for each in psutil.Process().children()
+                if "lambda_serving.compile.apart" in each.cmdline()
+            ]
+            child.send_signal(number)
+            with pytest.raises(NotCompilable, match=told):
+                apart.peak_mb()

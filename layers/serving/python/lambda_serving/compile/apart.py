@@ -7,13 +7,13 @@ what it returns or the exception that it raises.
 import os
 import pickle
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Timer
 from time import perf_counter
 from typing import Any, NoReturn, Self
 
@@ -26,8 +26,8 @@ from lambda_serving.servables.servable import Servable
 
 __all__ = ["Apart", "Served"]
 
-_SECONDS = 300.0
-"""The longest wait for a call."""
+_SECONDS = 300
+"""A call that takes longer ends the process: no runtime stops every run itself."""
 _NAMES = {LITERT: "LiteRT"}
 
 
@@ -57,7 +57,7 @@ class Apart:
     """A process that serves a folder until the end of the `with` block.
 
     Each method raises the ServingError that loading raises, and NotCompilable if the process ends
-    or does not answer within five minutes.
+    or does not answer within five minutes. A process whose parent ends, ends too.
     """
 
     def __init__(self, served: Served) -> None:
@@ -106,16 +106,11 @@ class Apart:
     def _call(self, *call: Any) -> Any:
         stdout = self._process.stdout
         assert stdout
-        timer = Timer(_SECONDS, self._process.kill)
-        timer.start()
+        self._send(call)
         try:
-            self._send(call)
             answer = pickle.load(stdout)  # noqa: S301 - this module wrote it
         except (EOFError, pickle.UnpicklingError):
-            late = timer.finished.is_set()
-            raise NotCompilable(self._end(late=late)) from None
-        finally:
-            timer.cancel()
+            raise NotCompilable(self._end()) from None
         if isinstance(answer, BaseException):
             raise answer
         return answer
@@ -127,12 +122,14 @@ class Apart:
             pickle.dump(message, stdin)
             stdin.flush()
 
-    def _end(self, *, late: bool) -> str:
-        code = self._process.wait()
-        if late:
-            return f"{self._name} did not answer within {_SECONDS:.0f} seconds"
-        how = f"by signal {-code}" if code < 0 else f"with code {code}"
-        return f"{self._name} ended the process that served it {how}"
+    def _end(self) -> str:
+        match -self._process.wait():
+            case signal.SIGALRM:
+                return f"{self._name} did not answer within {_SECONDS} seconds"
+            case number if number > 0:
+                return f"{self._name} ended the process that served it by signal {number}"
+            case number:
+                return f"{self._name} ended the process that served it with code {-number}"
 
 
 class _Calls:
@@ -176,6 +173,8 @@ def _main() -> NoReturn:
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever libraries print goes to stderr
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(_SECONDS)
     calls, problem = None, None
     with suppress(EOFError):  # the other end is gone
         served: Served = pickle.load(requests)  # noqa: S301 - this module wrote it
@@ -185,10 +184,12 @@ def _main() -> NoReturn:
             problem = error
         while True:
             name, *arguments = pickle.load(requests)  # noqa: S301 - as above
+            signal.alarm(_SECONDS)
             try:
                 answer = problem or getattr(calls, name)(*arguments)
             except Exception as error:  # noqa: BLE001 - the other end raises it
                 answer = error
+            signal.alarm(0)
             pickle.dump(answer, answers)
             answers.flush()
     os._exit(0)
