@@ -4,12 +4,14 @@ LiteRT takes inputs by their bytes: what does not fit has to be found before. Th
 servables/tensorflow/predict_util.cc where it has any.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import perf_counter
+
+import numpy as np
 
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import DeadlineExceeded, InvalidArgument
-from lambda_serving.servables.litert.interpreters import Interpreters
+from lambda_serving.servables.litert.interpreters import Interpreters, Model
 from lambda_serving.servables.quick_runs import Quickness
 from lambda_serving.servables.servable import Signature, TensorSpec
 
@@ -46,7 +48,7 @@ class SignatureFunction:
         arrays = dict(zip(signature.inputs, inputs, strict=True))
         with self._interpreters.taken(timeout_ms) as model:
             begun = perf_counter()
-            outputs = model.run(signature.name, arrays)
+            outputs = _run(model, signature, arrays)
         ended = perf_counter()
         self._quickness.record(inputs, ended - begun)
         if 0 < timeout_ms < 1000 * (ended - start):
@@ -54,6 +56,38 @@ class SignatureFunction:
                 f"Run took {1000 * (ended - start):.0f} ms, and {timeout_ms} ms were allowed"
             )
         return [outputs[name] for name in signature.outputs]
+
+
+def _run(model: Model, signature: Signature, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """What a model answers; zero rows are answered by none of one row, where it refuses them.
+
+    XNNPACK does with some graphs, such as EfficientNet's.
+    """
+    try:
+        return model.run(signature.name, inputs)
+    except InvalidArgument:
+        if not _lacks_rows(signature, inputs):
+            raise
+        row = {name: _row(signature.inputs[name], array) for name, array in inputs.items()}
+        return {name: array[:0] for name, array in model.run(signature.name, row).items()}
+
+
+def _lacks_rows(signature: Signature, inputs: Mapping[str, Array]) -> bool:
+    """Whether inputs have no rows, and outputs as many rows as they have."""
+    free = [name for name, spec in signature.inputs.items() if _takes_rows(spec)]
+    follow = all(map(_takes_rows, signature.outputs.values()))
+    return bool(free) and follow and all(len(inputs[name]) == 0 for name in free)
+
+
+def _takes_rows(spec: TensorSpec) -> bool:
+    return spec.shape is not None and spec.shape[:1] == (None,)
+
+
+def _row(spec: TensorSpec, array: Array) -> Array:
+    """One row of zeros for an array of rows; any other array as it is."""
+    if not _takes_rows(spec):
+        return array
+    return np.full((1, *array.shape[1:]), b"" if array.dtype.hasobject else 0, array.dtype)
 
 
 def _check(position: int, array: Array, signature: Signature) -> None:
