@@ -1,4 +1,4 @@
-"""Zero rows, where LiteRT refuses them."""
+"""Zero rows, which LiteRT refuses, or answers by what is in memory."""
 
 from collections.abc import Mapping
 

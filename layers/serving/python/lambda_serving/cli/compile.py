@@ -62,10 +62,12 @@ def compile_command(source: Path, destination: Path, runtime: str, loading: Load
                     freezer=freezer,
                     runtime=runtime,
                 )
-            _show(console, target, report, runtime)
+            _show(console, target, report)
+            if runtime != "tensorflow":
+                _show_runtimes(console, report.runtime)
 
 
-def _show(console: "Console", target: Path, report: "Report", runtime: str) -> None:
+def _show(console: "Console", target: Path, report: "Report") -> None:
     seconds = sum(report.seconds.values())
     if report.reason is not None:
         why = f"{target}: left as it is, because {report.reason}"
@@ -73,8 +75,6 @@ def _show(console: "Console", target: Path, report: "Report", runtime: str) -> N
     else:
         console.print(f"{target}: compiled in {seconds:.1f} s ({report.chosen})", soft_wrap=True)
         console.print(_table(report))
-    if runtime != "tensorflow":
-        _show_runtimes(console, report.runtime)
     for name, check in report.checks.items():
         if not check.compared:
             console.print(

@@ -49,6 +49,7 @@ def compile_saved_model(
     Raises AlreadyExists when `destination` exists, InvalidArgument when `source` is compiled
     already, FailedPrecondition without Python TensorFlow and for LITERT if LiteRT cannot serve the
     model as it is, ResourceExhausted when the disk is full, and what loading `source` raises.
+    Long, because all options are told here.
     """
     _check_paths(source, destination)
     for path in op_libraries:

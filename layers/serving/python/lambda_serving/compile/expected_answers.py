@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
 from lambda_serving.compile import verify
 from lambda_serving.compile.samples import sample_inputs
 from lambda_serving.dtypes import Array
@@ -52,10 +54,26 @@ class Questions:
         return cls(inputs, wanted, next(answered, None))
 
     def check(self, found: verify.Answers, load: Callable[[], Servable]) -> dict[str, verify.Check]:
-        """Compares the answers of another servable, by signature; raises `verify.Differs`."""
+        """Compares the answers of another servable, by signature.
+
+        Raises `verify.Differs`, which names the unusual value of the input if it holds one.
+        """
 
         def answers_again() -> verify.Answers:
             with load() as servable:
                 return verify.answers(servable, self.inputs)
 
-        return verify.check(self.wanted, found, answers_again)
+        try:
+            return verify.check(self.wanted, found, answers_again)
+        except verify.Differs as error:
+            inputs = self.inputs[error.name][error.index]
+            told = f"{error}{_unusual(inputs)}"
+            raise verify.Differs(told, error.name, error.index) from error
+
+
+def _unusual(inputs: Mapping[str, Array]) -> str:
+    """Which value that is no finite number an input holds, if any."""
+    for name, array in inputs.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            return f", where {name} holds {array[~np.isfinite(array)][0]}"
+    return ""

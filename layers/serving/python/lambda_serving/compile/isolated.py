@@ -29,6 +29,8 @@ from lambda_serving.store import temporary
 
 __all__ = ["Outcome", "compile_apart"]
 
+_PROGRAM = (sys.executable, "-P", "-m", "lambda_serving.compile.isolated")
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -55,20 +57,12 @@ def compile_apart(
     Raises what that raises, DeadlineExceeded after `timeout_s`, ResourceExhausted if the process
     was killed, FailedPrecondition if it crashed.
     """
+    libraries = list(op_libraries)
     with (
         temporary.folder("cache-", destination.parent) as cache,
         temporary.file() as said,
         subprocess.Popen(
-            [
-                *(sys.executable, "-P", "-m", "lambda_serving.compile.isolated"),
-                *(
-                    str(source),
-                    str(destination),
-                    str(cache),
-                    json.dumps(list(op_libraries)),
-                    runtime,
-                ),
-            ],
+            [*_PROGRAM, str(source), str(destination), str(cache), json.dumps(libraries), runtime],
             stdin=subprocess.DEVNULL,
             stdout=said,
             env=_environment(os.environ),

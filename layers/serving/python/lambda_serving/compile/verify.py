@@ -46,7 +46,14 @@ _LEAST = float(np.finfo(np.float32).tiny)
 
 
 class Differs(Exception):
-    """The servables answer an input differently; the message says how."""
+    """The servables answer an input differently; the message says how.
+
+    `index` is that of the input among those of the signature `name`.
+    """
+
+    def __init__(self, message: str, name: str, index: int) -> None:
+        super().__init__(message)
+        self.name, self.index = name, index
 
 
 @dataclass(slots=True)
@@ -123,7 +130,8 @@ def _check(
     for index, (want, got) in enumerate(zip(wanted, found, strict=True)):
         if isinstance(want, ServingError) or isinstance(got, ServingError):
             if not (isinstance(want, ServingError) and type(want) is type(got)):
-                raise Differs(f"signature {name}: {_told(want)} became {_told(got)}")
+                problem = f"signature {name}: {_told(want)} became {_told(got)}"
+                raise Differs(problem, name, index % max(first_round, 1))
             result.refused += index < first_round
             result.refusal = result.refusal or str(want)
             continue
@@ -133,7 +141,8 @@ def _check(
             if not problem:
                 result.largest_error = max(result.largest_error, error)
             elif not _is_left_to_chance(output, wanted, again()[name], want[output], got[output]):
-                raise Differs(f"signature {name}, output {output}: {problem}")
+                problem = f"signature {name}, output {output}: {problem}"
+                raise Differs(problem, name, index % max(first_round, 1))
             elif output not in result.unstable:
                 result.unstable.append(output)
     return result

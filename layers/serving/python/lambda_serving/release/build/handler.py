@@ -139,9 +139,7 @@ def start(environ: Mapping[str, str]) -> Callable[[Any, Any], None]:
     """
     if missing := [name for name in _NEEDED if not environ.get(name)]:
         raise InvalidArgument(f"The build function's environment lacks {', '.join(missing)}")
-    runtime = environ.get("RUNTIME") or TENSORFLOW
-    if runtime not in CHOICES:
-        raise InvalidArgument(f"RUNTIME is {runtime!r}. Set it to one of {', '.join(CHOICES)}")
+    runtime = _runtime(environ)
     models, role = environ["MODELS"], environ["MODEL_ROLE"]
     logging.getLogger("lambda_serving").setLevel(logging.INFO)
     [sts] = connect("sts")
@@ -168,6 +166,13 @@ def start(environ: Mapping[str, str]) -> Callable[[Any, Any], None]:
             build(order, builder, BucketReleases(base_path, bucket), report)
 
     return handler
+
+
+def _runtime(environ: Mapping[str, str]) -> str:
+    runtime = environ.get("RUNTIME") or TENSORFLOW
+    if runtime not in CHOICES:
+        raise InvalidArgument(f"RUNTIME is {runtime!r}. Set it to one of {', '.join(CHOICES)}")
+    return runtime
 
 
 def _keep_to_itself() -> None:

@@ -59,24 +59,22 @@ class SignatureFunction:
 
 
 def _run(model: Model, signature: Signature, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """What a model answers; zero rows are answered by none of one row, where it refuses them.
+    """What a model answers; zero rows are answered by none of one row.
 
-    XNNPACK does with some graphs, such as EfficientNet's.
+    LiteRT refuses them with some graphs, and with others gives them shapes from anywhere in memory.
     """
-    try:
+    if not _lacks_rows(signature, inputs):
         return model.run(signature.name, inputs)
-    except InvalidArgument:
-        if not _lacks_rows(signature, inputs):
-            raise
-        row = {name: _row(signature.inputs[name], array) for name, array in inputs.items()}
-        return {name: array[:0] for name, array in model.run(signature.name, row).items()}
+    row = {name: _row(signature.inputs[name], array) for name, array in inputs.items()}
+    return {name: array[:0] for name, array in model.run(signature.name, row).items()}
 
 
 def _lacks_rows(signature: Signature, inputs: Mapping[str, Array]) -> bool:
     """Whether inputs have no rows, and outputs as many rows as they have."""
     free = [name for name, spec in signature.inputs.items() if _takes_rows(spec)]
-    follow = all(map(_takes_rows, signature.outputs.values()))
-    return bool(free) and follow and all(len(inputs[name]) == 0 for name in free)
+    if not free or any(map(len, (inputs[name] for name in free))):
+        return False
+    return all(map(_takes_rows, signature.outputs.values()))
 
 
 def _takes_rows(spec: TensorSpec) -> bool:
