@@ -17,10 +17,11 @@ from lambda_serving.compile.freezer import Freezer
 from lambda_serving.compile.report import Report, report_path
 from lambda_serving.compile.runtimes import AUTO, LITERT, TENSORFLOW, choose
 from lambda_serving.compile.timing import Race
-from lambda_serving.dtypes import Array
+from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import DataLoss, FailedPrecondition, InvalidArgument
 from lambda_serving.servables import saved_model
 from lambda_serving.servables.litert.compiled_folder import compiled_with, exported, mark
+from support import graphs
 from support.answers import ANSWERS
 from support.tflite_files import custom_operation, edited, without_operations
 
@@ -221,3 +222,20 @@ def test_process_ends_if_it_is_killed_or_late(tflite_dir: Path) -> None:
             child.send_signal(number)
             with pytest.raises(NotCompilable, match=told):
                 apart.peak_mb()
+
+
+def test_signature_that_answers_no_sample_is_no_reason_for_litert(
+    freezer: Freezer, tmp_path: Path
+) -> None:
+    """LiteRT may refuse the same inputs for a reason of its own."""
+    graph = graphs.graph()
+    graphs.add(graph, "Placeholder", "x", dtype=DType.FLOAT)
+    graphs.constants(graph, shape=np.array([5], np.int32))
+    graphs.add(graph, "Reshape", "y", "x", "shape", T=DType.FLOAT, Tshape=DType.INT32)
+    ends = {"inputs": {"x": ("x:0", DType.FLOAT)}, "outputs": {"y": ("y:0", DType.FLOAT)}}
+    graphs.save(graph, tmp_path / "export", **ends)
+    report = _compile(tmp_path / "export", tmp_path / "1", freezer, AUTO)
+    assert report.runtime.reason == (
+        "answers of its signature serving_default cannot be compared: it failed on all 8 inputs"
+        " that were tried. Add warm-up requests to the export: they are tried too"
+    )

@@ -66,9 +66,6 @@ def litert_if_better(
         costs = _costs(export, converted, _served(export, made), stages, race)
     except NotCompilable as refusal:
         return replace(report, runtime=Runtime(TENSORFLOW, str(refusal)))
-    if not costs:
-        reason = "no input was answered, so the runtimes cannot be compared"
-        return replace(report, runtime=Runtime(TENSORFLOW, reason))
     runtime = choose(costs)
     if runtime.name == TENSORFLOW:
         return replace(report, runtime=runtime)
@@ -115,6 +112,13 @@ def _convert(export: Export, folder: Path, stages: Stages) -> _Converted:
         raise NotCompilable(f"answers of LiteRT would differ: {difference}") from difference
     except ServingError as error:
         raise NotCompilable(f"LiteRT does not load it: {error}") from error
+    for name, check in checks.items():
+        if not check.compared:  # LiteRT may fail for another reason, and always
+            raise NotCompilable(
+                f"answers of its signature {name} cannot be compared: it failed on all"
+                f" {check.refused} inputs that were tried. Add warm-up requests to the export: they"
+                " are tried too"
+            )
     return _Converted(folder, questions, checks)
 
 
@@ -156,9 +160,8 @@ def _served(export: Export, folder: Path) -> Served:
 def _costs(
     export: Export, converted: _Converted, there: Served, stages: Stages, race: Race
 ) -> dict[str, Cost]:
-    """What each runtime costs, measured in turn; none if no input was answered."""
-    if converted.questions.timed is None:
-        return {}
+    """What each runtime costs, measured in turn; raises NotCompilable if one fails meanwhile."""
+    assert converted.questions.timed  # some input was answered
     stages.begin("measuring both runtimes")
     name, inputs = converted.questions.timed
     signature = export.servable.signatures[name]
