@@ -171,6 +171,13 @@ _MODELS: dict[str, Callable[[str], dict[str, Any]]] = {
     "mobilenetv2": _application(tf.keras.applications.MobileNetV2),
     "efficientnetb0": _application(tf.keras.applications.EfficientNetB0),
     "resnet50": _application(tf.keras.applications.ResNet50),
+    "mobilenetv3small": _application(tf.keras.applications.MobileNetV3Small),
+    "efficientnetv2b0": _application(tf.keras.applications.EfficientNetV2B0),
+    "densenet121": _application(tf.keras.applications.DenseNet121),
+    "inceptionv3": _application(tf.keras.applications.InceptionV3),
+    "nasnetmobile": _application(tf.keras.applications.NASNetMobile),
+    "xception": _application(tf.keras.applications.Xception),
+    "convnexttiny": _application(tf.keras.applications.ConvNeXtTiny),
 }
 
 

@@ -1,7 +1,7 @@
 """Our speed compared with the peer's, as a table and as JSON.
 
 No figure makes the run fail: machines differ, so a missed ratio is only shown. `image`, which
-needs Docker, and `stalls`, which takes an hour, run only if they are named.
+needs Docker, and `runtimes` and `stalls`, which take an hour, run only if they are named.
 """
 
 import json
@@ -31,6 +31,7 @@ from benchmarks import (
     release,
     reload,
     rpc,
+    runtimes,
     servers,
     soak,
     stalls,
@@ -55,10 +56,11 @@ _BENCHMARKS = {
     "job": job,
     "batching": batching,
     "workers": workers,
+    "runtimes": runtimes,
     "stalls": stalls,
     "image": image,
 }
-_UNNAMED = tuple(name for name in _BENCHMARKS if name not in {"image", "stalls"})
+_UNNAMED = tuple(name for name in _BENCHMARKS if name not in {"image", "runtimes", "stalls"})
 _JSON = Path(__file__).parents[2] / "build/bench.json"
 
 

@@ -103,6 +103,7 @@ def test_inspect_shows_signatures_of_every_version_and_problems() -> None:
     code, said, _ = _inspect(MNIST / "saved")
     assert code == 0
     assert "serving_default" in said
+    assert " MiB, TensorFlow" in said
     assert "[n, 28, 28, 1]" in said
     assert "Problem" not in said
     code, said, _ = _run_apart("inspect", MNIST / "saved_with_signature/1")
@@ -160,6 +161,8 @@ def test_inspect_shows_lite_models(tflite_dir: Path) -> None:
     [version] = json.loads(said)["versions"]
     signature = version["signatures"]["serving_default"]
     assert (code, version["error"], version["problems"]) == (0, None, [])
+    assert version["runtime"] == "litert"
+    assert ": 0.0 MiB, LiteRT" in _inspect(model, "--prefer_tflite_model")[1]
     assert signature["inputs"]["x"]["shape"] == [None, 4]
     assert signature["inputs"]["i"]["dtype"] == "int32"
     code, _, errors = _inspect(model)
@@ -170,7 +173,8 @@ def test_inspect_shows_lite_models(tflite_dir: Path) -> None:
 def test_inspect_prints_json(strange: Path) -> None:
     code, said, _ = _inspect(strange, "--saved_model_tags=cpu,eval", "--json")
     [version] = json.loads(said)["versions"]
-    assert (code, sorted(version)) == (0, ["bytes", "error", "path", "problems", "signatures"])
+    assert (code, version["runtime"]) == (0, "tensorflow")
+    assert sorted(version) == ["bytes", "error", "path", "problems", "runtime", "signatures"]
     assert (version["path"], version["error"], version["problems"]) == (str(strange), None, [])
     files = (path for path in strange.rglob("*") if path.is_file())
     assert version["bytes"] == sum(path.stat().st_size for path in files)

@@ -10,6 +10,7 @@ import numpy as np
 import psutil
 import pytest
 
+from lambda_serving import protos
 from lambda_serving.compile import NotCompilable
 from lambda_serving.compile.apart import Apart, Served
 from lambda_serving.compile.compiler import compile_saved_model
@@ -26,6 +27,7 @@ from support.answers import ANSWERS
 from support.tflite_files import custom_operation, edited, without_operations
 
 _ONCE = Race(1, 1, lambda _: False)
+_Y = {"y": ("y:0", DType.FLOAT)}
 _MODELS = ("keras3_export/1", "no_default/1", "tf1/1", "warmup_fails/1")
 
 
@@ -232,10 +234,55 @@ def test_signature_that_answers_no_sample_is_no_reason_for_litert(
     graphs.add(graph, "Placeholder", "x", dtype=DType.FLOAT)
     graphs.constants(graph, shape=np.array([5], np.int32))
     graphs.add(graph, "Reshape", "y", "x", "shape", T=DType.FLOAT, Tshape=DType.INT32)
-    ends = {"inputs": {"x": ("x:0", DType.FLOAT)}, "outputs": {"y": ("y:0", DType.FLOAT)}}
-    graphs.save(graph, tmp_path / "export", **ends)
+    graphs.save(graph, tmp_path / "export", inputs={"x": ("x:0", DType.FLOAT)}, outputs=_Y)
     report = _compile(tmp_path / "export", tmp_path / "1", freezer, AUTO)
     assert report.runtime.reason == (
-        "answers of its signature serving_default cannot be compared: it failed on all 8 inputs"
+        "answers of its signature serving_default cannot be compared: it failed on all 11 inputs"
         " that were tried. Add warm-up requests to the export: they are tried too"
     )
+
+
+def _shape(*sizes: int) -> Any:
+    shape = protos.message("tensorflow.TensorShapeProto")()
+    for size in sizes:
+        shape.dim.add(size=size)
+    return shape
+
+
+def _save_max_pool(folder: Path) -> None:
+    """The largest of each 3 by 3 values, of images of 8 by 8."""
+    shape, smaller = _shape(-1, 8, 8, 1), _shape(-1, 6, 6, 1)
+    graph = graphs.graph()
+    graphs.add(graph, "Placeholder", "x", dtype=DType.FLOAT).attr["shape"].shape.CopyFrom(shape)
+    pool = graphs.add(graph, "MaxPool", "y", "x", T=DType.FLOAT, padding=b"VALID")
+    pool.attr["ksize"].list.i.extend((1, 3, 3, 1))
+    pool.attr["strides"].list.i.extend((1, 1, 1, 1))
+    graphs.save(graph, folder, inputs={"x": ("x:0", DType.FLOAT)}, outputs=_Y)
+    path = folder / "saved_model.pb"
+    saved = protos.message("tensorflow.SavedModel").FromString(path.read_bytes())
+    definition = saved.meta_graphs[0].signature_def["serving_default"]
+    definition.inputs["x"].tensor_shape.CopyFrom(shape)
+    definition.outputs["y"].tensor_shape.CopyFrom(smaller)
+    path.write_bytes(saved.SerializeToString())
+
+
+def test_nan_is_answered_as_the_export_does(freezer: Freezer, tmp_path: Path) -> None:
+    """TensorFlow's pool takes the largest of the other values, and XNNPACK's keeps NaN."""
+    export, folder = tmp_path / "export", tmp_path / "1"
+    _save_max_pool(export)
+    report = _compile(export, folder, freezer, LITERT)
+    assert report.runtime.plain_for_nan
+    assert report.checks["serving_default"].compared == 11
+    numbers = np.arange(64, dtype=np.float32).reshape(1, 8, 8, 1)
+    with (
+        saved_model.load(export, warm_up=False) as wanted,
+        saved_model.load(folder, warm_up=False) as found,
+    ):
+        for place in (None, 0, 27, 63, slice(None)):
+            x = numbers.copy()
+            if place is not None:
+                x.flat[place] = np.nan
+            [want], [got] = (
+                each.run("serving_default", {"x": x}).values() for each in (wanted, found)
+            )
+            np.testing.assert_array_equal(got, want)

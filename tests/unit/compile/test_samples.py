@@ -10,7 +10,7 @@ from PIL import Image
 
 from lambda_serving import protos
 from lambda_serving.compile.parsed_features import Feature
-from lambda_serving.compile.samples import UNUSUAL, draw, rejects, strings, unusual
+from lambda_serving.compile.samples import UNUSUAL, draw, nans, rejects, strings, unusual
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.servables.servable import Signature, TensorSpec
 from support.graphs import add, constants, graph, words
@@ -136,3 +136,15 @@ def test_what_draws_until_a_number_fits_is_found_in_functions_too() -> None:
     assert not rejects(made)
     made.library.function.add().node_def.add(name="drawn", op="RandomGamma")
     assert rejects(made)
+
+
+def test_nan_is_at_either_end_and_everywhere() -> None:
+    inputs = {"x": np.ones((2, 2), np.float32), "i": np.ones(2, np.int32)}
+    found = list(nans(inputs))
+    assert [np.isnan(each["x"]).ravel().tolist() for each in found] == [
+        [True, False, False, False],
+        [False, False, False, True],
+        [True] * 4,
+    ]
+    assert all(each["i"] is inputs["i"] for each in found)
+    assert list(nans({"i": inputs["i"], "none": np.ones((0, 2), np.float32)})) == []

@@ -109,6 +109,11 @@ def _show_runtimes(console: "Console", runtime: "Runtime") -> None:
     from lambda_serving.compile.runtimes import MEASURES
 
     console.print(f"Runtime: {runtime.name}, because {runtime.reason}", soft_wrap=True)
+    if runtime.plain_for_nan:
+        console.print(
+            "Inputs that hold NaN are run without XNNPACK, to be answered as the export does",
+            soft_wrap=True,
+        )
     if runtime.costs:
         sides = list(runtime.costs)
         made = table("", *sides)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # these import numpy, which `serve` imports while TensorFlow 
 
 __all__ = ["inspect"]
 
+_TITLES = {"tensorflow": "TensorFlow", "litert": "LiteRT"}
+
 
 @click.command()
 @click.argument("directory", type=click.Path(path_type=Path))
@@ -36,15 +38,15 @@ def inspect(
     one does not load.
 
     The JSON document is {"versions": [...]}. Each version has "path" and "error"; the error is null
-    for a version that loads, which also has "bytes", "problems" and "signatures". The latter maps
-    each signature's name to its "method_name", "inputs" and "outputs", which map each tensor's name
-    to its "dtype", its "shape" (null for any rank; a null size is free) and "tensor", its name in
-    the graph.
+    for a version that loads, which also has its "runtime" ("tensorflow" or "litert"), "bytes",
+    "problems" and "signatures". The latter maps each signature's name to its "method_name",
+    "inputs" and "outputs", which map each tensor's name to its "dtype", its "shape" (null for any
+    rank; a null size is free) and "tensor", its name in the graph.
     """
     from lambda_serving.cli.exports import exports
 
     found, load = exports(directory), loading.loader()
-    described = (_described(path, load) for path in found)
+    described = (_described(path, load, loading.runtime(path)) for path in found)
     if as_json:
         versions = list(described)
         click.echo(json.dumps({"versions": versions}, indent=2))
@@ -55,7 +57,9 @@ def inspect(
         sys.exit(1)
 
 
-def _described(export_dir: Path, load: Callable[[Path], "Servable"]) -> dict[str, Any]:
+def _described(
+    export_dir: Path, load: Callable[[Path], "Servable"], runtime: str
+) -> dict[str, Any]:
     """A version, in the form of the JSON document."""
     from lambda_serving.errors import ServingError
 
@@ -64,6 +68,7 @@ def _described(export_dir: Path, load: Callable[[Path], "Servable"]) -> dict[str
             return {
                 "path": str(export_dir),
                 "error": None,
+                "runtime": runtime,
                 "bytes": sum(
                     path.stat().st_size for path in export_dir.rglob("*") if path.is_file()
                 ),
@@ -91,8 +96,8 @@ def _show(console: "Console", version: dict[str, Any]) -> dict[str, Any]:
         lines = map(printable, f"Error: {version['error']}".splitlines())
         click.echo("\n".join(lines), err=True)
         return version
-    size = version["bytes"] / 2**20
-    console.print(f"{printable(version['path'])}: {size:.1f} MiB", soft_wrap=True)
+    size, runtime = version["bytes"] / 2**20, _TITLES[version["runtime"]]
+    console.print(f"{printable(version['path'])}: {size:.1f} MiB, {runtime}", soft_wrap=True)
     console.print(_table(version["signatures"]))
     for problem in version["problems"]:
         console.print(f"Problem: {printable(problem)}.", style="yellow", soft_wrap=True)

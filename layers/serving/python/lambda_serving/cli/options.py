@@ -11,6 +11,7 @@ import click
 from lambda_serving.cli.console import quiet
 
 if TYPE_CHECKING:  # see cli.inspect
+    from lambda_serving.servables.saved_model import LiteRT
     from lambda_serving.servables.servable import Servable
 
 __all__ = ["Loading", "loading", "loading_saved_models", "split"]
@@ -47,13 +48,21 @@ class Loading:
 
     def loader(self) -> Callable[[Path], "Servable"]:
         """Loads the op libraries, and returns the function that loads a SavedModel's folder."""
-        from lambda_serving.servables.saved_model import LiteRT, load
+        from lambda_serving.servables.saved_model import load
         from lambda_serving.servables.tensorflow_c.op_libraries import load_op_library
 
         for path in self.op_libraries:
             load_op_library(path)
-        litert = LiteRT(preferred=self.prefer_tflite)
-        return partial(load, tags=self.tags, cache=self.cache, litert=litert)
+        return partial(load, tags=self.tags, cache=self.cache, litert=self._litert())
+
+    def runtime(self, path: Path) -> str:
+        """What serves the model in a version's folder: `tensorflow` or `litert`."""
+        return "litert" if self._litert().serves(path) else "tensorflow"
+
+    def _litert(self) -> "LiteRT":
+        from lambda_serving.servables.saved_model import LiteRT
+
+        return LiteRT(preferred=self.prefer_tflite)
 
 
 def split(text: str) -> list[str]:

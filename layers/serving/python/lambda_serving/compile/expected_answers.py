@@ -32,13 +32,13 @@ class Questions:
         graph: Any,
         load: Callable[[], Servable],
         *,
-        zero_rows: bool = False,
+        thorough: bool = False,
     ) -> Self:
         """The inputs that a graph suggests, without those that take too long.
 
-        `load` loads the export afresh. With `zero_rows`, inputs without rows are asked too.
+        `load` loads the export afresh; `thorough` is that of `sample_inputs`.
         """
-        inputs: verify.Inputs = sample_inputs(export, export_dir, graph, zero_rows=zero_rows)
+        inputs: verify.Inputs = sample_inputs(export, export_dir, graph, thorough=thorough)
         wanted = verify.answers(export, inputs)
         if verify.any_late(wanted):
             inputs = verify.in_time(inputs, wanted)
@@ -66,9 +66,16 @@ class Questions:
         try:
             return verify.check(self.wanted, found, answers_again)
         except verify.Differs as error:
-            inputs = self.inputs[error.name][error.index]
-            told = f"{error}{_unusual(inputs)}"
+            told = f"{error}{_unusual(self._inputs_of(error))}"
             raise verify.Differs(told, error.name, error.index) from error
+
+    def hold_nan(self, difference: verify.Differs) -> bool:
+        """Whether the input that is answered differently holds NaN."""
+        arrays = self._inputs_of(difference).values()
+        return any(bool(np.isnan(each).any()) for each in arrays if each.dtype.kind in "fc")
+
+    def _inputs_of(self, difference: verify.Differs) -> Mapping[str, Array]:
+        return self.inputs[difference.name][difference.index]
 
 
 def _unusual(inputs: Mapping[str, Array]) -> str:

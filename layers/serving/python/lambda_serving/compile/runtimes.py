@@ -42,11 +42,15 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """The runtime that a model was compiled for, why, and what each of them costs if measured."""
+    """The runtime that a model was compiled for, why, and what each of them costs if measured.
+
+    `plain_for_nan`: LiteRT runs inputs that hold NaN without XNNPACK, to answer as the export does.
+    """
 
     name: str = TENSORFLOW
     reason: str = "it was asked for"
     costs: Mapping[str, Cost] = field(default_factory=dict)
+    plain_for_nan: bool = False
 
 
 class Measure(NamedTuple):

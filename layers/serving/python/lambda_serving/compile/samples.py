@@ -15,7 +15,17 @@ from lambda_serving.servables.graph_defs import by_name, constant, node_name, op
 from lambda_serving.servables.servable import Servable, Signature
 from lambda_serving.servables.warmup import recorded
 
-__all__ = ["ROWS", "UNUSUAL", "draw", "rejects", "sample_inputs", "strings", "unusual", "with_rows"]
+__all__ = [
+    "ROWS",
+    "UNUSUAL",
+    "draw",
+    "nans",
+    "rejects",
+    "sample_inputs",
+    "strings",
+    "unusual",
+    "with_rows",
+]
 
 ROWS = (1, 2, 7)
 """The sizes to try for free dimensions."""
@@ -49,12 +59,12 @@ _IMAGE = base64.b64decode(
 
 
 def sample_inputs(
-    servable: Servable, export_dir: Path, graph: Any, *, zero_rows: bool = False
+    servable: Servable, export_dir: Path, graph: Any, *, thorough: bool = False
 ) -> dict[str, list[Mapping[str, Array]]]:
     """Inputs by signature: from the warm-up records, then random ones, then unusual values.
 
-    `graph` is that of the compiled servable, where functions are inlined. With `zero_rows`, inputs
-    without rows come last.
+    `graph` is that of the compiled servable, where functions are inlined. `thorough` ones
+    hold NaN at either end and everywhere too, and inputs without rows come last.
     """
     vocabulary = strings(export_dir, graph)
     found: dict[str, list[Mapping[str, Array]]] = {name: [] for name in servable.signatures}
@@ -64,8 +74,10 @@ def sample_inputs(
         outputs = [spec.tensor_name for spec in signature.outputs.values()]
         drawn = list(draw(signature, features(graph, outputs), vocabulary))
         found[name] += drawn
-        found[name] += unusual(drawn[0]) if drawn and not rejects(graph) else ()
-        if zero_rows and drawn and (empty := with_rows(signature, drawn[0], 0)):
+        if drawn and not rejects(graph):
+            found[name] += unusual(drawn[0])
+            found[name] += nans(drawn[0]) if thorough else ()
+        if thorough and drawn and (empty := with_rows(signature, drawn[0], 0)):
             found[name].append(empty)
     return found
 
@@ -141,11 +153,28 @@ def _shape(shape: tuple[int | None, ...] | None, rows: int, size: int) -> tuple[
 
 def unusual(inputs: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
     """The inputs with each value of `UNUSUAL` in the middle of every array that can hold it."""
+    for value in UNUSUAL:
+        yield from _changed(inputs, value)
+
+
+def nans(inputs: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
+    """The inputs with NaN at the beginning, at the end and everywhere: kernels may lose some."""
+    for places in (slice(1), slice(-1, None), slice(None)):
+        yield from _changed(inputs, np.nan, places)
+
+
+def _changed(
+    inputs: Mapping[str, Array], value: float, places: slice | None = None
+) -> Iterator[dict[str, Array]]:
+    """The inputs with a value in these places, or in the middle, of all arrays that can hold it.
+
+    Yields nothing if none can.
+    """
     able = [name for name, array in inputs.items() if array.dtype.kind in "fc" and array.size]
-    for value in UNUSUAL if able else ():
-        changed = {name: inputs[name].copy() for name in able}
-        for array in changed.values():
-            array.flat[array.size // 2] = value
+    changed = {name: inputs[name].copy() for name in able}
+    for array in changed.values():
+        array.flat[array.size // 2 if places is None else places] = value
+    if able:
         yield {**inputs, **changed}
 
 

@@ -81,6 +81,7 @@ class _Converted:
     folder: Path
     questions: Questions
     checks: Mapping[str, verify.Check]
+    plain_for_nan: bool
 
 
 def _convert(export: Export, folder: Path, stages: Stages) -> _Converted:
@@ -100,18 +101,35 @@ def _convert(export: Export, folder: Path, stages: Stages) -> _Converted:
     stages.begin("comparing answers of LiteRT")
     with export.load() as fresh:
         graph = _graph(export)
-        questions = Questions.of(fresh, export.source, graph, export.load, zero_rows=True)
+        questions = Questions.of(fresh, export.source, graph, export.load, thorough=True)
     merged = aliases(export.servable.signatures, own, questions, export.load)
     copy_extra(export.source, folder)
     exported = compiled_folder.Exported(export.servable.definitions, merged)
     compiled_folder.mark(folder, version, exported)
     try:
-        with Apart(Served(folder, LITERT)) as apart:
-            checks = questions.check(apart.answers(questions.inputs), export.load)
+        try:
+            checks = _checks(questions, folder, export)
+        except verify.Differs as difference:
+            if not questions.hold_nan(difference):
+                raise
+            exported = replace(exported, plain_for_nan=True)
+            compiled_folder.mark(folder, version, exported)
+            checks = _checks(questions, folder, export)
     except verify.Differs as difference:
         raise NotCompilable(f"answers of LiteRT would differ: {difference}") from difference
     except ServingError as error:
         raise NotCompilable(f"LiteRT does not load it: {error}") from error
+    _require_answers(checks)
+    return _Converted(folder, questions, checks, exported.plain_for_nan)
+
+
+def _checks(questions: Questions, folder: Path, export: Export) -> Mapping[str, verify.Check]:
+    with Apart(Served(folder, LITERT)) as apart:
+        return questions.check(apart.answers(questions.inputs), export.load)
+
+
+def _require_answers(checks: Mapping[str, verify.Check]) -> None:
+    """Raises NotCompilable for a signature that answered nothing."""
     for name, check in checks.items():
         if not check.compared:  # LiteRT may fail for another reason, and always
             raise NotCompilable(
@@ -119,7 +137,6 @@ def _convert(export: Export, folder: Path, stages: Stages) -> _Converted:
                 f" {check.refused} inputs that were tried. Add warm-up requests to the export: they"
                 " are tried too"
             )
-    return _Converted(folder, questions, checks)
 
 
 def _version() -> str:
@@ -176,7 +193,7 @@ def _reported(report: Report, converted: _Converted, runtime: Runtime) -> Report
     """The report of what LiteRT serves; `variants` stay those tried for TensorFlow."""
     return replace(
         report,
-        runtime=runtime,
+        runtime=replace(runtime, plain_for_nan=converted.plain_for_nan),
         after=Side(size_of(converted.folder)),
         reason=None,
         details=None,

@@ -2,9 +2,10 @@
 
 It holds `model.tflite`, and below `assets.extra` what the export had there and two files more.
 `compiled.json` names the version of LiteRT that has run the model; other versions run it, too. Its
-`aliases` name signatures that the converter merged with an equal one. `signatures.pb` is the
-export's serialized `tensorflow.serving.SignatureDefMap`, because a `.tflite` file holds no method
-names, default values, or signatures that cannot be called.
+`aliases` name signatures that the converter merged with an equal one, and `plain_kernels_for` is
+`["nan"]` if inputs that hold NaN are run without XNNPACK. `signatures.pb` is the export's
+serialized `tensorflow.serving.SignatureDefMap`, because a `.tflite` file holds no method names,
+default values, or signatures that cannot be called.
 """
 
 import json
@@ -22,6 +23,7 @@ MODEL_FILE = "model.tflite"
 _MARKER = "assets.extra/compiled.json"
 _SIGNATURES = "assets.extra/signatures.pb"
 _FORMAT = 1
+_NAN = "nan"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +31,13 @@ class Exported:
     """The signatures of the export that a folder was compiled from.
 
     `definitions` are serialized `SignatureDef`s by name, `aliases` the names of equal signatures in
-    the file for those that it lacks.
+    the file for those that it lacks. `plain_for_nan`: the export answers inputs that hold NaN as
+    LiteRT's plain kernels do, and not as XNNPACK's do.
     """
 
     definitions: Mapping[str, bytes]
     aliases: Mapping[str, str] = field(default_factory=dict)
+    plain_for_nan: bool = False
 
 
 def is_compiled(folder: Path) -> bool:
@@ -64,10 +68,13 @@ def exported(folder: Path) -> Exported | None:
     except DecodeError:
         raise DataLoss(f"{_SIGNATURES} is damaged. Compile the export again") from None
     definitions = {name: each.SerializeToString() for name, each in made.signature_def.items()}
-    match _marker(folder):
-        case {"aliases": dict(aliases)}:
-            return Exported(dict(sorted(definitions.items())), aliases)
-    return Exported(dict(sorted(definitions.items())))
+    marker = _marker(folder)
+    aliases, plain_for = marker.get("aliases"), marker.get("plain_kernels_for")
+    return Exported(
+        dict(sorted(definitions.items())),
+        aliases if isinstance(aliases, dict) else {},
+        plain_for == [_NAN],
+    )
 
 
 def mark(folder: Path, version: str, exported: Exported | None = None) -> None:
@@ -81,6 +88,8 @@ def mark(folder: Path, version: str, exported: Exported | None = None) -> None:
     if exported:
         if exported.aliases:
             made["aliases"] = dict(exported.aliases)
+        if exported.plain_for_nan:
+            made["plain_kernels_for"] = [_NAN]
         signatures = protos.message("tensorflow.serving.SignatureDefMap")()
         for name, definition in exported.definitions.items():
             signatures.signature_def[name].ParseFromString(definition)

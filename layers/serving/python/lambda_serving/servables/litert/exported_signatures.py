@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 from lambda_serving.errors import FailedPrecondition
 from lambda_serving.servables import signature_defs
-from lambda_serving.servables.litert import compiled_folder
+from lambda_serving.servables.litert.compiled_folder import Exported
 from lambda_serving.servables.litert.model_file import ModelFile
 from lambda_serving.servables.litert.signature_function import described
 from lambda_serving.servables.servable import Signature
@@ -14,13 +13,14 @@ from lambda_serving.servables.servable import Signature
 __all__ = ["as_exported", "ends"]
 
 
-def as_exported(folder: Path, file: ModelFile) -> tuple[ModelFile, Mapping[str, bytes]]:
+def as_exported(
+    file: ModelFile, exported: Exported | None
+) -> tuple[ModelFile, Mapping[str, bytes]]:
     """The file with the signatures of its export, and serialized `SignatureDef`s by name.
 
-    For a folder that was not compiled, the file and its own definitions. Raises FailedPrecondition
+    For a file that was not compiled, the file and its own definitions. Raises FailedPrecondition
     if the file lacks a signature of the export, or takes or gives other tensors.
     """
-    exported = compiled_folder.exported(folder)
     if exported is None:
         return file, file.definitions()
     there = dict(file.signatures)

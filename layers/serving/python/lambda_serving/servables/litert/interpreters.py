@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Any
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from lambda_serving.dtypes import Array
 from lambda_serving.errors import Cancelled, DeadlineExceeded, FailedPrecondition, InvalidArgument
@@ -22,20 +22,26 @@ from lambda_serving.servables.litert.model_file import FileSignature, ModelFile
 
 __all__ = ["Interpreters", "Model", "open_model"]
 
+_PLAIN = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
 _MOST_SAID = 10_000  # characters of errors, some hundred errors
 _LOOK_SECONDS = 0.05  # between looks at whether a waiting call was cancelled
 _NO_VALUES = "Invalid tensor size"  # of an output without values whose shape was not known before
 
 
-def open_model(source: str | bytes, file: ModelFile, threads: int) -> "Model":
+def open_model(
+    source: str | bytes, file: ModelFile, threads: int, *, plain: bool = False
+) -> "Model":
     """An interpreter of the `.tflite` file at a path, or with this content; `file` describes it.
 
-    A file at a path stays mapped. Raises FailedPrecondition, with LiteRT's reason, for a file that
-    it refuses.
+    A `plain` one runs without XNNPACK. A file at a path stays mapped. Raises FailedPrecondition,
+    with LiteRT's reason, for a file that it refuses.
     """
     where = {"model_path": source} if isinstance(source, str) else {"model_content": source}
+    kernels = _PLAIN if plain else OpResolverType.AUTO
     try:
-        return Model(Interpreter(**where, num_threads=threads), file)
+        return Model(
+            Interpreter(**where, num_threads=threads, experimental_op_resolver_type=kernels), file
+        )
     except (RuntimeError, ValueError) as error:
         raise FailedPrecondition(f"LiteRT refuses it: {_sentence(str(error))}") from error
 
@@ -154,14 +160,14 @@ def _make_none() -> Model:
 class Interpreters:
     """Up to `count` interpreters for the runs of any number of threads, until `close`.
 
-    `first` is one of them, and `make` makes another one.
+    `first` is one of them if there is one already, and `make` makes another one.
     """
 
-    def __init__(self, first: Model, make: Callable[[], Model], count: int) -> None:
+    def __init__(self, first: Model | None, make: Callable[[], Model], count: int) -> None:
         self._make = make
-        self._idle = [first]
+        self._idle = [first] if first else []
         self._count = count
-        self._unmade = count - 1
+        self._unmade = count - len(self._idle)
         self._closed = False
         self._changed = threading.Condition()
 

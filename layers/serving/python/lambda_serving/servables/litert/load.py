@@ -1,7 +1,7 @@
 """Loads the `model.tflite` of a version's folder as a `Servable`."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from mmap import ACCESS_READ, mmap
@@ -11,6 +11,7 @@ import ai_edge_litert
 
 from lambda_serving.errors import FailedPrecondition
 from lambda_serving.servables import signature_defs
+from lambda_serving.servables.litert import compiled_folder
 from lambda_serving.servables.litert.compiled_folder import MODEL_FILE, compiled_with
 from lambda_serving.servables.litert.exported_signatures import as_exported
 from lambda_serving.servables.litert.interpreters import Interpreters, open_model
@@ -34,27 +35,30 @@ def load_tflite(
     Raises DataLoss for a damaged file, FailedPrecondition for one that cannot be served, and
     OSError for one that cannot be read.
     """
-    source, file = _opened(folder / MODEL_FILE, trusted=trusted)
-    file, definitions = as_exported(folder, file)
+    exported = compiled_folder.exported(folder)
+    plain_for_nan = exported is not None and exported.plain_for_nan
+    source, file = _opened(folder / MODEL_FILE, trusted=trusted, plain_too=plain_for_nan)
+    file, definitions = as_exported(file, exported)
     make = partial(open_model, source, file, threads)
     pool = Interpreters(make(), make, 1 if file.operations.keep_state else interpreters)
+    plain = Interpreters(None, partial(make, plain=True), 1) if plain_for_nan else None
     signatures = _signatures(definitions, file.signatures)
     uncallable = signature_defs.uncallable(definitions)
     steady = file.operations.follow_shapes
     return Servable(
         signatures,
         {
-            name: SignatureFunction(each, pool, follows_shapes=steady)
+            name: SignatureFunction(each, pool, follows_shapes=steady, for_nan=plain)
             for name, each in signatures.items()
         },
         definitions=definitions,
         uncallable=uncallable,
         problems=signature_problems(signatures, uncallable),
-        close=partial(_close, pool, released),
+        close=partial(_close, (pool, plain) if plain else (pool,), released),
     )
 
 
-def _opened(path: Path, *, trusted: bool) -> tuple[str | bytes, ModelFile]:
+def _opened(path: Path, *, trusted: bool, plain_too: bool) -> tuple[str | bytes, ModelFile]:
     """What LiteRT opens, the path or the content, and what the file says."""
     if trusted:
         with path.open("rb") as opened, mmap(opened.fileno(), 0, access=ACCESS_READ) as mapped:
@@ -63,12 +67,13 @@ def _opened(path: Path, *, trusted: bool) -> tuple[str | bytes, ModelFile]:
 
     content = path.read_bytes()
     file = _servable_file(content)
-    try_in_child(content)
+    try_in_child(content, plain_too=plain_too)
     return content, file
 
 
-def _close(pool: Interpreters, released: Callable[[], object]) -> None:
-    pool.close()
+def _close(pools: Sequence[Interpreters], released: Callable[[], object]) -> None:
+    for pool in pools:
+        pool.close()
     released()
 
 

@@ -25,17 +25,19 @@ from lambda_serving.servables.signature_defs import signatures
 __all__ = ["try_in_child"]
 
 _SECONDS = 120
+_PLAIN_TOO = "plain-too"
 _ROWS = (1, 2)
 _MOST_VALUES = 2**24  # of an input that a trial makes up
 
 
-def try_in_child(content: bytes) -> None:
+def try_in_child(content: bytes, *, plain_too: bool = False) -> None:
     """Opens and runs a file, with rows of zeros, in a process of its own.
 
-    Raises what opening it raises, DataLoss if it ends that process, and DeadlineExceeded if that
-    takes two minutes. Inputs that the model refuses are no problem: those of requests may fit.
+    It does so without XNNPACK too if `plain_too`. Raises what opening it raises, DataLoss if it
+    ends that process, and DeadlineExceeded if that takes two minutes. Inputs that the model refuses
+    are no problem: those of requests may fit.
     """
-    command = (sys.executable, "-P", "-m", __name__)
+    command = (sys.executable, "-P", "-m", __name__, *([_PLAIN_TOO] if plain_too else ()))
     try:
         child = subprocess.run(
             command, input=content, capture_output=True, check=False, timeout=_SECONDS
@@ -64,10 +66,11 @@ def _main() -> None:
     content = sys.stdin.buffer.read()
     try:
         file = read(content)
-        model = open_model(content, file, threads=1)
-        for name, inputs in _trials(file):
-            with suppress(InvalidArgument):
-                model.run(name, inputs)
+        for plain in (False, True) if _PLAIN_TOO in sys.argv[1:] else (False,):
+            model = open_model(content, file, threads=1, plain=plain)
+            for name, inputs in _trials(file):
+                with suppress(InvalidArgument):
+                    model.run(name, inputs)
     except ServingError as error:
         sys.stdout.write(f"{int(error.code)} {error}")
         sys.stdout.flush()
