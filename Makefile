@@ -45,6 +45,7 @@ lock: setup ## renew requirements/*.txt from pyproject.toml
 	echo 'tensorflow-text==2.21.*' | $(COMPILE) --no-deps -c requirements/dev.txt -o requirements/ops.txt -
 	echo 'tensorflow[and-cuda]==2.21.*' | $(COMPILE) --no-config -o requirements/gpu.txt -
 	$(COMPILE) --extra compile --extra function --extra release -c requirements/dev.txt -o requirements/compile.txt pyproject.toml
+	$(COMPILE) --no-config --python-platform aarch64-manylinux_2_28 --extra compile --extra function --extra release -c requirements/dev.txt -o requirements/compile-aarch64.txt pyproject.toml
 	printf '%s\n' aws-lambda-powertools protobuf | $(COMPILE) -c requirements/dev.txt -o layers/serving/python/requirements.txt -
 	printf '%s\n' $(PEERS) | $(COMPILE) --upgrade -o requirements/peers.txt -
 	echo aws-sam-cli | $(COMPILE) --upgrade -o requirements/sam.txt -

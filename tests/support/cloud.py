@@ -99,17 +99,26 @@ class Cloud:
     @property
     def environment(self) -> dict[str, str]:
         """The release function's."""
-        return {"SYSTEM": SYSTEM, "MODELS": self.models, "API_ID": self.api_id}
+        told = {"SYSTEM": SYSTEM, "MODELS": self.models, "API_ID": self.api_id}
+        lite = f"{SYSTEM}_base_lite"
+        return told | ({"LITE_BASE": lite} if lite in self.plane.functions else {})
 
-    def deploy_base(self, image: str) -> None:
-        """The image without a model, `REPOSITORY@DIGEST`."""
+    def deploy_base(self, image: str, lite: str = "") -> None:
+        """The images without a model, each `REPOSITORY@DIGEST`; older stacks have no `lite` one."""
         self.plane.add(f"{SYSTEM}_base", image, alias=False)
+        if lite:
+            self.plane.add(f"{SYSTEM}_base_lite", lite, alias=False)
+            self.plane.functions[f"{SYSTEM}_release"].latest.environment = self.environment
+            self.handler = None  # which has the environment that it started with
 
-    def deploy_build(self) -> None:
-        """The build function, which runs its handler here, and again when it fails."""
-        role = {"MODEL_ROLE": self.guard.roles["ModelRole"].arn}
+    def deploy_build(self, runtime: str = "tensorflow") -> None:
+        """The build function, which runs its handler here, and again when it fails.
+
+        It compiles for one runtime, as that is quicker than for both.
+        """
+        own = {"MODEL_ROLE": self.guard.roles["ModelRole"].arn, "RUNTIME": runtime}
         with self.acting("BuildRole"):
-            handler = build_handler.start(self.environment | role)
+            handler = build_handler.start(self.environment | own)
         context = SimpleNamespace(get_remaining_time_in_millis=lambda: 900_000)
 
         def run(_: str, event: Any, __: str) -> None:

@@ -73,8 +73,11 @@ def _host(process: subprocess.Popen[bytes], log: Path) -> str:
     return match[1]
 
 
-def put_base(repository: str) -> str:
-    """An image in `HOST/NAME` that holds next to nothing, as `HOST/NAME@DIGEST`."""
+def put_base(repository: str, *environment: str) -> str:
+    """An image in `HOST/NAME` that holds next to nothing, as `HOST/NAME@DIGEST`.
+
+    It sets variables, each `NAME=VALUE`.
+    """
     tar = io.BytesIO()
     tarfile.open(fileobj=tar, mode="w").close()
     layer = tar.getvalue()
@@ -82,7 +85,7 @@ def put_base(repository: str) -> str:
         {
             "architecture": "amd64",
             "os": "linux",
-            "config": {},
+            "config": {"Env": [*environment]},
             "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
         }
     ).encode()

@@ -23,10 +23,11 @@ from support import api_gateway, cloud
 from support.aws_plane import Function, Plane, Refused
 from support.cloud import SYSTEM, Cloud
 
-__all__ = ["BASE", "REPOSITORY", "World", "models", "run"]
+__all__ = ["BASE", "LITE_BASE", "REPOSITORY", "World", "models", "run"]
 
 REPOSITORY = "registry/models"
 BASE = f"{REPOSITORY}@sha256:base"
+LITE_BASE = "registry/lite@sha256:lite"
 _TEMPLATE = f"{REPOSITORY}@sha256:template"
 _FAULTS = {
     "broken",
@@ -281,11 +282,11 @@ def _model(name: str, deployed: Cloud, clients: Clients, between: _Between) -> W
     api.routes.clear()  # there is not room for all
     api.integrations.clear()
     images = _Images(plane)
-    deployed.deploy_base(BASE)
+    deployed.deploy_base(BASE, LITE_BASE)
     function = deployed.deploy_model(name, _TEMPLATE)
     reported: list[tuple[ServableId, str]] = []
     gateway = dataclasses.replace(
-        System(SYSTEM, deployed.models, deployed.api_id).gateway(
+        System.of(deployed.environment).gateway(
             name, clients, lambda *told: reported.append(told), images
         ),
         releases=BucketReleases(f"{deployed.models}/{name}", clients.s3, clock),

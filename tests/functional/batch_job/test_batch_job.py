@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import shutil
 import signal
 import struct
 import subprocess
+import sys
 from pathlib import Path
 from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,7 @@ import pytest
 
 from lambda_serving import protos
 from lambda_serving.cli.batch import batch
+from lambda_serving.servables.litert.compiled_folder import mark
 from support import commands
 from support.server_process import COMMAND, MNIST
 from support.terminal import on_a_terminal
@@ -345,6 +348,27 @@ def test_the_command_of_the_job_definition_is_one(folder: _Place, models_dir: Pa
     folder.write("in/a.jsonl", _lines(1.0))
     code, _, _ = folder.run_apart(*(given.get(argument, argument) for argument in arguments))
     assert (verb, code) == ("batch", 0)
+    assert folder.files("out")["a.jsonl.jsonl"] == b"2.5\n"
+
+
+def test_a_compiled_lite_model_predicts_without_tensorflow(
+    folder: _Place, tflite_dir: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "compiled/1"
+    shutil.copytree(tflite_dir / "half_plus_two/123", model)
+    mark(model, "2.3.0")
+    folder.write("in/a.jsonl", _lines(1.0))
+    program = """
+import sys
+from pathlib import Path
+from lambda_serving.cli.batch import batch
+batch.main(sys.argv[1:], standalone_mode=False)
+maps = Path("/proc/self/maps").read_text()
+print(*(name in maps for name in ("litert", "libtensorflow")))
+"""
+    files = ("--input", f"{folder.address}/in/a.jsonl", "--output", f"{folder.address}/out")
+    said = subprocess.check_output([sys.executable, "-c", program, model, *files], text=True)
+    assert said.splitlines()[-1] == "True False"
     assert folder.files("out")["a.jsonl.jsonl"] == b"2.5\n"
 
 

@@ -164,7 +164,7 @@ def test_content_that_no_other_try_mends_fails_at_once(
     told: list[str] = []
     releases = BucketReleases("s3://bucket/models/MLP", client, lambda: time.time() + 100)
     with open_client() as http:
-        builder = RegistryBuilder(lambda _: Registry(http), store)
+        builder = RegistryBuilder(lambda *_: Registry(http), store)
         build(_order(releases), builder, releases, lambda _, error: told.append(error))
     client.close()
     assert reason in told[0]

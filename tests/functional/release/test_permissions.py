@@ -85,7 +85,7 @@ def deployed(moto: str, tmp_path: Path) -> Iterator[Cloud]:
     """The model MLP. Its versions are fetched, recorded and reported in the role for one model."""
     with cloud.running(Plane(run=_run), moto) as deployed:
         deployed.hurried = True
-        deployed.deploy_base(f"{_REPOSITORY}@sha256:base")
+        deployed.deploy_base(f"{_REPOSITORY}@sha256:base", "registry/lite@sha256:base")
         deployed.deploy_model("MLP", f"{_REPOSITORY}@sha256:template")
 
         def run(_: str, event: Any, __: str) -> None:

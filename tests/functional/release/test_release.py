@@ -152,11 +152,14 @@ def test_deployed_settings_go_live(world: World) -> None:
     assert world.function.versions[world.live].memory == 2048
 
 
-def test_deployed_code_goes_live_with_the_model_in_it(world: World) -> None:
+@pytest.mark.parametrize(
+    ("base", "lite"), [("new", "lite"), ("base", "new"), ("new", "new"), ("new", "")]
+)
+def test_deployed_code_goes_live_with_the_model_in_it(world: World, base: str, lite: str) -> None:
     world.reconcile()
     world.images.prefix = "new"
     world.function.run = lambda _, event, __: {"statusCode": 200, "body": event}
-    world.cloud.deploy_base(f"{REPOSITORY}@sha256:new")
+    world.cloud.deploy_base(f"{REPOSITORY}@sha256:{base}", lite and f"registry/lite@sha256:{lite}")
     world.function.latest.image = f"{REPOSITORY}@sha256:template2"
     assert world.reconcile() == [Build(1), Update(1), Publish(1), Warm(1, 3), Point(3), Retire(2)]
     assert world.live_image == f"{REPOSITORY}@sha256:new1"

@@ -65,7 +65,7 @@ def deployed(moto: str) -> Iterator[Cloud]:
     plane = Plane(run=lambda *_: {"statusCode": 200, "body": "{}"})
     with cloud.running(plane, moto) as deployed:
         deployed.hurried = True
-        deployed.deploy_base(f"{_REPOSITORY}@sha256:base")
+        deployed.deploy_base(f"{_REPOSITORY}@sha256:base", "registry/lite@sha256:base")
         deployed.deploy_model("MLP", f"{_REPOSITORY}@sha256:template")
 
         def run(_: str, event: Any, __: str) -> None:

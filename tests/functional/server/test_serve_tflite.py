@@ -10,7 +10,10 @@ from typing import Any
 import grpc
 import httpx
 import numpy as np
+import psutil
+import pytest
 
+from lambda_serving.servables.litert.compiled_folder import mark
 from support.rpc_client import arrays, call, free_port, predict_request
 from support.server_process import running, until
 from support.tflite_files import edited, with_metadata, without_operations, without_signatures
@@ -62,6 +65,23 @@ def test_lite_models_are_served_and_a_bad_update_is_refused(
         assert "ended the process that tried it (signal 11)" in told
         answer = http.post("/v1/models/plain:predict", json={"instances": [2.0, 4.0]})
         assert answer.json() == {"predictions": [3.0, 4.0]}
+
+
+@pytest.mark.parametrize("flags", [(), ("--workers=2",)])
+def test_compiled_lite_model_is_served_without_tensorflow(
+    tflite_dir: Path, tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    version = tmp_path / "half/1"
+    _put(version, (tflite_dir / "half_plus_two/123/model.tflite").read_bytes())
+    mark(version, "2.3.0")
+    with running(*flags, "--model_name=half", f"--model_base_path={tmp_path}/half") as served:
+        url, process = served
+        answer = httpx.post(f"{url}/v1/models/half:predict", json={"instances": [2.0]})
+        assert answer.json() == {"predictions": [3.0]}
+        parent = psutil.Process(process.pid)
+        maps = [Path(f"/proc/{each.pid}/maps").read_text() for each in [parent, *parent.children()]]
+    assert any("litert" in each for each in maps)
+    assert not any("libtensorflow" in each for each in maps)
 
 
 def _state(http: httpx.Client, version: int) -> Any:

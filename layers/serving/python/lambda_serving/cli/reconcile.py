@@ -88,5 +88,5 @@ def _builder(base_path: str, op_libraries: Sequence[str]) -> Iterator["Builder"]
     with temporary.folder() as downloads, open_client() as http:
         store = open_store({name: base_path}, downloads)
         yield RegistryBuilder(
-            lambda base: Registry(http, images.passwords(base)), store, op_libraries
+            lambda *bases: Registry(http, images.passwords(*bases)), store, op_libraries
         )

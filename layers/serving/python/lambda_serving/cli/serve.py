@@ -2,7 +2,6 @@
 
 import logging
 import os
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,7 @@ from lambda_serving import __version__
 from lambda_serving.cli import unsupported_flags
 from lambda_serving.config.flag_fields import Flag
 from lambda_serving.config.server_flags import Settings, flags
-from lambda_serving.servables.tensorflow_c.library import library
+from lambda_serving.servables.early_opening import open_early
 from lambda_serving.servables.tensorflow_c.library import version as tensorflow_version
 
 __all__ = ["serve"]
@@ -74,11 +73,11 @@ def _serve(**values: Any) -> None:
 
         supervise(Settings(**values))
         return
-    if not values["prefer_tflite_model"]:  # which may do without; it takes 0.2 s beside imports
-        threading.Thread(target=library, daemon=True).start()
+    settings = Settings(**values)
+    open_early(settings.models, prefer_tflite=settings.prefer_tflite_model)
     from lambda_serving.server.serve import serve
 
-    serve(Settings(**values))
+    serve(settings)
 
 
 serve = click.Command(

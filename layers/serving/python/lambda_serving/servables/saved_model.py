@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lambda_serving.errors import FailedPrecondition, ServingError, Unavailable
-from lambda_serving.servables.litert.compiled_folder import MODEL_FILE, is_compiled
+from lambda_serving.servables.litert.compiled_folder import MODEL_FILE, serves
 from lambda_serving.servables.servable import Servable
 from lambda_serving.servables.warmup import WarmUp
 from lambda_serving.servables.warmup import warm_up as run_warm_up
@@ -35,7 +35,7 @@ class LiteRT:
 
     def serves(self, path: Path) -> bool:
         """Whether the model in a version's folder is served by LiteRT."""
-        return (path / MODEL_FILE).is_file() and (self.preferred or is_compiled(path))
+        return serves(path, preferred=self.preferred)
 
 
 def load(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from lambda_serving.errors import InvalidArgument
 from lambda_serving.model_spec import ServableId
+from lambda_serving.release.aws.base_images import BaseImages
 from lambda_serving.release.aws.clients import translate_errors
 from lambda_serving.release.deciding.model_state import Record
 
@@ -17,11 +18,11 @@ __all__ = ["BuildFunction", "Builder", "Order"]
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An image of that model version, whose files are those of `content`, on the image `base`.
+    """An image of that model version, whose files are those of `content`, on a base image.
 
-    `base` is `REPOSITORY@DIGEST`; the image goes into the same repository. `record` is the tag that
-    the version's record had when the order was given, None if there was none; orders of older
-    release functions lack it.
+    `base` and `lite_base` are those of `BaseImages`. `record` is the tag that the version's record
+    had when the order was given, None if there was none. Orders of older release functions lack
+    `record` and `lite_base`.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Order:
     content: str
     base: str
     record: str | None = None
+    lite_base: str | None = None
 
     @classmethod
     def of(cls, event: Any) -> Self:
@@ -39,8 +41,10 @@ class Order:
                 "version": int(version),
                 "content": str(content),
                 "base": str(base),
-            } if isinstance(record := event.get("record"), str | None):
-                return cls(name, version, content, base, record)
+            } if isinstance(record := event.get("record"), str | None) and isinstance(
+                lite_base := event.get("lite_base"), str | None
+            ):
+                return cls(name, version, content, base, record, lite_base)
         raise InvalidArgument(f"The event is no order of an image: {event!r:.200}")
 
     @property
@@ -48,19 +52,18 @@ class Order:
         return ServableId(self.name, self.version)
 
     @property
-    def digest(self) -> str:
-        """Of the base image."""
-        return self.base.partition("@")[2]
+    def bases(self) -> BaseImages:
+        return BaseImages(self.base, self.lite_base)
 
     def is_open(self, record: Record | None) -> bool:
         """Whether the version's record still lacks the outcome of this order.
 
         It does while it is as it was when the order was given, or says only that the image of this
-        content on this base image was asked for.
+        content on these base images was asked for.
         """
         if record is None:
             return self.record is None
-        is_of_this = (record.content, record.base) == (self.content, self.digest)
+        is_of_this = (record.content, record.base) == (self.content, self.bases.digests)
         is_building = record.asked is not None and record.image is None and record.error is None
         return record.tag == self.record or (is_of_this and is_building)
 

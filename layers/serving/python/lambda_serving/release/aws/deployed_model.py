@@ -18,6 +18,7 @@ from lambda_serving.errors import (
     Unavailable,
 )
 from lambda_serving.model_spec import ServableId
+from lambda_serving.release.aws.base_images import BaseImages
 from lambda_serving.release.aws.bucket import Versions
 from lambda_serving.release.aws.build_orders import Builder, Order
 from lambda_serving.release.aws.lambda_functions import ModelFunction
@@ -71,8 +72,7 @@ class Releases(Protocol):
 class AwsGateway:
     """`reconcile.Gateway` of the model `name`.
 
-    `policy` reads which versions are wanted, `base` the image without a model,
-    `REPOSITORY@DIGEST`; `delete_image` takes repository and digest; `report` is told why a version
+    `policy` reads which versions are wanted, `bases` which images they are put on; `delete_image` takes repository and digest; `report` is told why a version
     failed, `tell_address` the model and the alias that cannot have routes, and why. Raises what
     `aws.translate_errors` and the releases raise.
     """
@@ -84,7 +84,7 @@ class AwsGateway:
     releases: Releases
     builder: Builder
     policy: Callable[[], ModelConfig]
-    base: Callable[[], str]
+    bases: Callable[[], BaseImages]
     delete_image: Callable[[str, str], None]
     report: Callable[[ServableId, str], None]
     tell_address: Callable[[str, str, str], None] = lambda *_: None
@@ -109,7 +109,7 @@ class AwsGateway:
         shifts = {record.shift for record in records.values() if record.shift}
         shifts.update(self.shifts.under_way() if shifting else ())
         return Deployment(
-            base=self.base().partition("@")[2],
+            base=self.bases().digests,
             versions=versions.complete,
             aspired=wanted,
             labels=policy.labels,
@@ -184,7 +184,8 @@ class AwsGateway:
         )
         started = self.clock()
         record = replace(before, asked=started, builds=before.builds + 1)
-        order = Order(self.name, version, record.content, self.base(), record.tag)
+        bases = self.bases()
+        order = Order(self.name, version, record.content, bases.full, record.tag, bases.lite)
         if self.builder.elsewhere:
             self._order(order, record)
             return
@@ -211,7 +212,7 @@ class AwsGateway:
             if seen.refusal and told.given == seen.modified and other != version:
                 refused = replace(told, trouble=str(seen.refusal), tries=max(2, told.tries))
                 self.releases.record(other, refused)
-        repository, record = self.base().partition("@")[0], seen.records[version]
+        repository, record = self.bases().repository, seen.records[version]
         with self._noted(version, record):
             try:
                 modified = self.function.update(f"{repository}@{record.image}")
@@ -307,4 +308,4 @@ class AwsGateway:
         record = seen.records.get(version)
         if record and record.image == image:
             self.releases.record(version, replace(record, image=None, warm=None))
-        self.delete_image(self.base().partition("@")[0], image)
+        self.delete_image(self.bases().repository, image)

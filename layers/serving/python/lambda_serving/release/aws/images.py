@@ -10,22 +10,22 @@ __all__ = ["delete", "passwords"]
 _ECR = re.compile(r"(?P<host>(?P<account>\d{12})\.dkr[.-]ecr[.-][^/]+)/(?P<name>[^@:]+)")
 
 
-def passwords(repository: str, account: Account | None = None) -> dict[str, tuple[str, str]]:
-    """User and password for the registry of a repository, if it is ECR; others are anonymous.
+def passwords(*repositories: str, account: Account | None = None) -> dict[str, tuple[str, str]]:
+    """User and password for the registries of repositories that are ECR; others are anonymous.
 
-    `account` is who asks for it, by default this process.
+    `account` is who asks for them, by default this process. One answer is for all of ECR.
 
     Raises what `translate_errors` raises.
     """
-    match = _ECR.match(repository)
-    if not match:
+    hosts = {match["host"] for match in map(_ECR.match, repositories) if match}
+    if not hosts:
         return {}
     with translate_errors("ECR"):
         [ecr] = (account or Account()).connect("ecr")
         answer = ecr.get_authorization_token()
     token = base64.b64decode(answer["authorizationData"][0]["authorizationToken"]).decode()
     user, _, password = token.partition(":")
-    return {match["host"]: (user, password)}
+    return dict.fromkeys(hosts, (user, password))
 
 
 def delete(repository: str, digest: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 from lambda_serving.errors import InvalidArgument
 from lambda_serving.model_spec import ServableId
 from lambda_serving.release.aws import images
+from lambda_serving.release.aws.base_images import BaseImages
 from lambda_serving.release.aws.bucket import BucketReleases
 from lambda_serving.release.aws.build_orders import Builder, BuildFunction
 from lambda_serving.release.aws.clients import connect, translate_errors
@@ -51,11 +52,14 @@ class System:
 
     `models` is the folder of its models, `s3://BUCKET/PREFIX`; `api_id` names its HTTP API. A model
     has the function STACK-MODEL; other functions have an underscore, which no stack has.
+    `lite_base` is the function that holds the base image without TensorFlow; stacks that were
+    deployed before there was one have none.
     """
 
     name: str
     models: str
     api_id: str
+    lite_base: str = ""
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Self:
@@ -63,7 +67,7 @@ class System:
         names = ("SYSTEM", "MODELS", "API_ID")
         if missing := [name for name in names if not environ.get(name)]:
             raise InvalidArgument(f"The release function's environment lacks {', '.join(missing)}")
-        return cls(*(environ[name] for name in names))
+        return cls(*(environ[name] for name in names), environ.get("LITE_BASE", ""))
 
     @classmethod
     def deployed(cls, stack: str, functions: "LambdaClient") -> Self:
@@ -124,8 +128,12 @@ class System:
             releases=BucketReleases(base_path, clients.s3),
             builder=builder or BuildFunction(f"{self.name}_build", clients.functions),
             policy=PolicyFile(base_path, clients.s3).read,
-            base=partial(image_of, f"{self.name}_base", clients.functions),
+            bases=partial(self._bases, clients.functions),
             delete_image=images.delete,
             report=report,
             tell_address=tell_address,
         )
+
+    def _bases(self, functions: "LambdaClient") -> BaseImages:
+        full = image_of(f"{self.name}_base", functions)
+        return BaseImages(full, image_of(self.lite_base, functions) if self.lite_base else None)

@@ -63,7 +63,7 @@ def build(
     if _unfinished(order, releases) is None:
         return
     started = time.monotonic()
-    record = Record(order.content, order.digest)
+    record = Record(order.content, order.bases.digests)
     try:
         image = builder.build(order)
     except ServingError as error:
@@ -106,7 +106,7 @@ def _unfinished(order: Order, releases: Releases) -> Record | None:
     elif releases.versions().complete.get(order.version) != order.content:
         _log.warning("%s: nothing to do, its files changed since this order", order.servable)
     else:
-        return record or Record(order.content, order.digest)
+        return record or Record(order.content, order.bases.digests)
     return None
 
 
@@ -155,7 +155,7 @@ def start(environ: Mapping[str, str]) -> Callable[[Any, Any], None]:
         bucket, events = narrow.connect("s3", "events")
         with temporary.folder() as downloads, open_client() as http:
             builder = RegistryBuilder(
-                lambda base: Registry(http, images.passwords(base, narrow)),
+                lambda *bases: Registry(http, images.passwords(*bases, account=narrow)),
                 S3Store({order.name: base_path}, downloads, bucket),
                 libraries,
                 max(0, context.get_remaining_time_in_millis() / 1000 - _MARGIN_SECONDS),

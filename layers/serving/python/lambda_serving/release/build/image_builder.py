@@ -22,16 +22,16 @@ class RegistryBuilder:
     """`release.build.Builder` that fetches a version from `store` and compiles it here.
 
     It is compiled for `runtime`, one of `compile.runtimes.CHOICES`; a version that is compiled
-    already is taken as it is. The image is tagged
-    `NAME-VERSION-DIGEST`, beside the base image; `registry` opens the one that a base image is in.
-    Compiling may take `timeout_s`. `tell` hears what became of each version. Raises what the
-    store, compiling and the registry raise.
+    already is taken as it is, and the image is put on the base image that its runtime needs.
+    It is tagged `NAME-VERSION-DIGEST`, beside the full base image; `registry` opens the ones that
+    base images are in. Compiling may take `timeout_s`. `tell` hears what became of each version.
+    Raises what the store, compiling and the registry raise.
 
     On the disk there is room for the version twice at least, three times where only its object
     graph restores it: as fetched, and as compiled, of which the layer is made without a copy.
     """
 
-    registry: Callable[[str], Registry]
+    registry: Callable[..., Registry]
     store: Store
     op_libraries: Sequence[str] = ()
     timeout_s: float | None = None
@@ -44,14 +44,15 @@ class RegistryBuilder:
 
     def build(self, order: Order) -> str:
         name, version = order.name, order.version
-        repository = order.base.partition("@")[0]
         with temporary.folder("lambda-serving-build-") as folder:
+            made = self._compiled(order.servable, folder)
+            base = order.bases.of(without_tensorflow=is_compiled_for_litert(made))
             appended = append(
-                self.registry(order.base),
-                order.base,
-                self._compiled(order.servable, folder),
+                self.registry(order.base, base),
+                base,
+                made,
                 f"/models/{name}/{version}",
-                f"{repository}:{name}-{version}-{{digest}}",
+                f"{order.bases.repository}:{name}-{version}-{{digest}}",
                 {"MODEL_NAME": name, "MODEL_BASE_PATH": f"/models/{name}"},
             )
         return appended.digest

@@ -99,7 +99,7 @@ class Origin:
 class Record:
     """What was recorded of a model version, `_releases/NAME/VERSION.json`.
 
-    It holds for one content on one base image; of others it says nothing. `image` is the digest
+    It holds for one content on the base images of one deployment; of others it says nothing. `image` is the digest
     of what was built, `warm` the function version that was warmed and `made` the same of its
     origin, `error` why the version will not be tried again. While it is warmed, `asked_of` is the
     function version that has given the first `answered` golden answers. While a build is under
@@ -177,7 +177,7 @@ class Deployment:
 
     `versions` are those that are complete, with what tells their content; of `settling` ones it
     will be known in so many seconds. `aspired` are the versions that the policy wants out of
-    both, largest first. `base` is the digest of the image without a model.
+    both, largest first. `base` are the digests of the images without a model.
 
     `code` is the digest of the image that the function has, `$LATEST`, `settings` are its
     settings, and `updating` says that Lambda has not finished updating the function; `refusal` is

@@ -17,7 +17,15 @@ from typing import Any
 from lambda_serving import protos
 from lambda_serving.errors import DataLoss
 
-__all__ = ["MODEL_FILE", "Exported", "compiled_with", "exported", "is_compiled", "mark"]
+__all__ = [
+    "MODEL_FILE",
+    "Exported",
+    "compiled_with",
+    "exported",
+    "is_compiled",
+    "mark",
+    "serves",
+]
 
 MODEL_FILE = "model.tflite"
 _MARKER = "assets.extra/compiled.json"
@@ -43,6 +51,11 @@ class Exported:
 def is_compiled(folder: Path) -> bool:
     """Whether a folder is marked as compiled for LiteRT."""
     return bool(compiled_with(folder))
+
+
+def serves(folder: Path, *, preferred: bool) -> bool:
+    """Whether LiteRT serves a folder: it has `model.tflite`, preferred or compiled for LiteRT."""
+    return (folder / MODEL_FILE).is_file() and (preferred or is_compiled(folder))
 
 
 def compiled_with(folder: Path) -> str:

@@ -6,11 +6,12 @@ All but NUMBER are file descriptors inherited from the parent.
 import logging
 import socket
 import sys
-import threading
+from functools import partial
 
 from lambda_serving.errors import ServingError
-from lambda_serving.servables.tensorflow_c.library import library
+from lambda_serving.servables.early_opening import open_early
 from lambda_serving.servables.tensorflow_c.shared_memory import Shared
+from lambda_serving.server.workers.reloading import first_models
 from lambda_serving.server.workers.worker import Worker
 
 __all__: list[str] = []
@@ -21,17 +22,15 @@ def _main(number: int, control: int, register: int, *listeners: int) -> None:
         socket.socket(fileno=control), [socket.socket(fileno=each) for each in listeners], number
     )
     settings = worker.start()
-    if not settings.prefer_tflite_model:  # which may do without; it takes 0.2 s beside imports
-        threading.Thread(target=library, daemon=True).start()
+    models = partial(first_models, worker.kept, settings)
+    open_early(models, prefer_tflite=settings.prefer_tflite_model)
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s [%(process)d] %(name)s: %(message)s"
     )
     from lambda_serving.server.serve import run
-    from lambda_serving.server.workers.reloading import first_models
 
     try:
-        shared = Shared(register)
-        run(settings, first_models(worker.kept, settings), worker.listener, worker, shared)
+        run(settings, models(), worker.listener, worker, Shared(register))
     except ServingError as error:
         worker.failed(error)
         sys.exit(1)
