@@ -66,7 +66,7 @@ def _rows(folder: Path, name: str, *, quick: bool) -> list[Row]:
     export, compiled = folder / name, folder / "compiled" / name
     start = perf_counter()
     subprocess.run(
-        [_COMMAND, "compile", export, compiled],
+        [_COMMAND, "compile", "--runtime=tensorflow", export, compiled],
         check=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -15,6 +15,7 @@ from support import containers, docker_engine, events
 __all__ = ["measure"]
 
 _DOLLARS_PER_GB_SECOND = 0.0000166667  # 2026-11: us-east-1, x86, the first tier
+_OF_ARM64 = 0.0000133334 / _DOLLARS_PER_GB_SECOND
 _LEAST_MEMORY = 128  # MiB, as functions are configured
 
 
@@ -31,7 +32,7 @@ def measure(*, quick: bool) -> list[Row]:
         # The first run of each only fills the page cache.
         _, *pairs = [(_run(ours, requests), _run(peer, requests)) for _ in range(1 + runs)]
     check_same(*pairs[0])
-    return [Row.of("image, uncompressed", Unit.MEGABYTES, sizes, 0.5), *_rows(pairs)]
+    return [Row.of("image, uncompressed", Unit.MEGABYTES, sizes, 0.16), *_rows(pairs)]
 
 
 def _megabytes(image: str) -> float:
@@ -62,11 +63,13 @@ def _rows(pairs: list[tuple[Report, Report]]) -> list[Row]:
     peaks = [(ours["peak_bytes"] / 1e6, peer["peak_bytes"] / 1e6) for ours, peer in pairs]
     billed = [(ours["billed_milliseconds"], peer["billed_milliseconds"]) for ours, peer in pairs]
     costs = [(_dollars_per_million(ours), _dollars_per_million(peer)) for ours, peer in pairs]
+    on_arm64 = [(_OF_ARM64 * ours, _OF_ARM64 * peer) for ours, peer in costs]
     return [
         Row.of("first prediction, container", Unit.MILLISECONDS, cold, 3),
         Row.of("peak memory, container", Unit.MEGABYTES, peaks, 0.65),
         Row.of("billed for a warm digit", Unit.MILLISECONDS, billed),
         Row.of("a million warm digits", Unit.DOLLARS, costs),
+        Row.of("the same at arm64's price and this speed", Unit.DOLLARS, on_arm64),
     ]
 
 

@@ -63,7 +63,7 @@ def _compiled(folder: Path, model: str) -> Path:
     base_path = folder / "served" / model
     base_path.mkdir(parents=True)
     command = str(Path(sys.executable).with_name("lambda-serving"))
-    arguments = ("compile", str(folder / model), str(base_path / "1"))
+    arguments = ("compile", "--runtime=tensorflow", str(folder / model), str(base_path / "1"))
     subprocess.run([command, *arguments], check=True, capture_output=True)
     return base_path
 

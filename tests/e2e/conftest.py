@@ -18,9 +18,16 @@ def docker() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def predict_image(docker: None) -> str:  # noqa: ARG001 the engine must answer
-    """The image of a function with the sample model in it."""
-    image, dockerfile = "lambda-serving-predict", "images/Dockerfile"
-    return docker_engine.build(image, dockerfile, "--target=predict")
+    """The image of a function with the sample model in it, served by TensorFlow."""
+    image, dockerfile = "lambda-serving-predict-tensorflow", "images/Dockerfile"
+    runtime = "--build-arg=RUNTIME=tensorflow"
+    return docker_engine.build(image, dockerfile, "--target=predict", runtime)
+
+
+@pytest.fixture(scope="session")
+def lite_image(docker: None) -> str:  # noqa: ARG001 the engine must answer
+    """The same as it is built by default: for this model without TensorFlow."""
+    return docker_engine.build("lambda-serving-predict", "images/Dockerfile", "--target=predict")
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,13 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lambda_serving.servables.litert.compiled_folder import mark
 from support import containers, docker_engine, events
 from support.docker_engine import docker
 
@@ -68,12 +70,51 @@ def test_stripped_packages_load(predict_image: str) -> None:
     assert _in(predict_image, "python3", "-W", "error", "-c", program) == ["1.0"]
 
 
-def test_predicts_a_digit(predict_image: str) -> None:
-    with containers.running(predict_image) as function:
+@pytest.mark.parametrize("image", ["predict_image", "lite_image"])
+def test_predicts_a_digit(image: str, request: pytest.FixtureRequest) -> None:
+    with containers.running(request.getfixturevalue(image)) as function:
         status, _, body = events.answer(function.invoke(events.load("predict")))
     assert status == 200
     [row] = json.loads(body)["predictions"]
     assert row.index(max(row)) == 7
+
+
+def test_image_of_a_lite_model_has_no_library_of_tensorflow_and_is_small(lite_image: str) -> None:
+    assert _in(lite_image, "find", "/", "-name", "*tensorflow*", "-not", "-path", "/proc/*") == [
+        "/var/task/lambda_serving/servables/tensorflow_c"
+    ]
+    assert _in(lite_image, "find", "/models", "-name", "*.tflite") == ["/models/MLP/1/model.tflite"]
+    layers = docker("history", "--human=false", "--format={{.Size}}", lite_image)
+    assert sum(map(int, layers.split())) < 260_000_000
+
+
+def test_model_that_needs_tensorflow_is_told_in_an_image_without(
+    lite_image: str, models_dir: Path
+) -> None:
+    environment = {"MODEL_BASE_PATH": "/exports"}
+    with containers.running(
+        lite_image, environment, {models_dir / "dense": "/exports"}
+    ) as function:
+        answer = function.invoke(events.load("predict"))
+    assert (
+        "Could not load the SavedModel in /exports/1: TensorFlow's library"
+        in (answer["errorMessage"])
+    )
+    assert "compile the model with --runtime=litert" in answer["errorMessage"]
+
+
+def test_image_with_tensorflow_serves_a_lite_model_without_it(
+    predict_image: str, tflite_dir: Path, tmp_path: Path
+) -> None:
+    """As in a stack that has one base image."""
+    version = tmp_path / "1"
+    shutil.copytree(tflite_dir / "half_plus_two/123", version)
+    mark(version, "2.3.0")
+    environment = {"MODEL_BASE_PATH": "/lite"}
+    with containers.running(predict_image, environment, {tmp_path: "/lite"}) as function:
+        assert function.invoke({"instances": [2.0]}) == {"predictions": [3.0]}
+        maps = function.maps()
+    assert ("litert" in maps, "libtensorflow" in maps) == (True, False)
 
 
 def test_model_folder_without_versions_is_told_at_the_start(predict_image: str) -> None:

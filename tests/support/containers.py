@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
+from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any
 
@@ -48,6 +49,10 @@ class Function:
     def billed_milliseconds(self) -> list[int]:
         """What each event so far would be billed, the first one's with the start."""
         return [int(found) for found in _BILLED.findall(docker("logs", self.container))]
+
+    def maps(self) -> str:
+        """What its processes have mapped."""
+        return docker("exec", self.container, "sh", "-c", "cat /proc/[0-9]*/maps")
 
     def peak_bytes(self) -> int:
         """The most memory that the function's process held."""
@@ -150,8 +155,15 @@ def config(image: str) -> dict[str, Any]:
 
 
 @contextmanager
-def running(image: str, environment: Mapping[str, str] | None = None) -> Iterator[Function]:
-    """The function of an image in a new, cold container, which is removed afterwards."""
+def running(
+    image: str,
+    environment: Mapping[str, str] | None = None,
+    folders: Mapping[Path, str] | None = None,
+) -> Iterator[Function]:
+    """The function of an image in a new, cold container, which is removed afterwards.
+
+    It sees `folders` of this machine, read-only, where they say.
+    """
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     about = config(image)
@@ -161,6 +173,7 @@ def running(image: str, environment: Mapping[str, str] | None = None) -> Iterato
         f"--volume={emulator.BINARY}:/aws-lambda-rie:ro",
         "--entrypoint=/aws-lambda-rie",
         *(f"--env={name}={value}" for name, value in (environment or {}).items()),
+        *(f"--volume={folder}:{place}:ro" for folder, place in (folders or {}).items()),
         image,
         *about["Entrypoint"],
         *about["Cmd"],

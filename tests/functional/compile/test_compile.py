@@ -483,7 +483,7 @@ def test_disk_that_takes_no_more_is_told_and_nothing_is_left(
 
 
 def test_command_compiles_every_version_of_a_base_path(models_dir: Path, tmp_path: Path) -> None:
-    process = _start("--runtime=auto", models_dir / "two_versions", tmp_path / "out")
+    process = _start(models_dir / "two_versions", tmp_path / "out")
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 0
     for version, answer in (("1", 3.0), ("2", 4.0)):
@@ -500,7 +500,7 @@ def test_command_compiles_every_version_of_a_base_path(models_dir: Path, tmp_pat
 
 
 def test_command_says_what_stays_as_it_is(models_dir: Path, tmp_path: Path) -> None:
-    process = _start(models_dir / "counter" / "1", tmp_path / "1")
+    process = _start("--runtime=tensorflow", models_dir / "counter" / "1", tmp_path / "1")
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 0
     assert said == f"{tmp_path}/1: left as it is, because {_STAYS['counter/1']}\n"

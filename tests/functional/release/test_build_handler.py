@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -185,8 +185,25 @@ for environ in ({}, {"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001"}):
     assert said.split() == ["1", "0"]
 
 
+_ORDER = {"name": "MLP", "version": 2, "content": "c", "base": "r@b"}
+
+
+def test_order_of_an_older_release_function_names_one_base_image() -> None:
+    order = Order.of(_ORDER)
+    assert order == Order("MLP", 2, "c", "r@b", None, None)
+    assert order.bases.digests == "b"
+    assert [order.bases.of(without_tensorflow=each) for each in (True, False)] == ["r@b", "r@b"]
+
+
+def test_order_is_read_as_it_was_given() -> None:
+    order = Order("MLP", 2, "c", "r@b", "tag", "l@d")
+    assert Order.of(json.loads(json.dumps(asdict(order)))) == order
+    assert (order.bases.repository, order.bases.digests) == ("r", "b d")
+    assert [order.bases.of(without_tensorflow=each) for each in (True, False)] == ["l@d", "r@b"]
+
+
 @pytest.mark.parametrize(
-    "event", [None, [], {}, {"name": "MLP", "version": "2", "content": "c", "base": "b"}]
+    "event", [None, [], {}, {**_ORDER, "version": "2"}, {**_ORDER, "lite_base": 1}]
 )
 def test_event_that_is_no_order_is_told(event: Any) -> None:
     with pytest.raises(InvalidArgument, match="The event is no order of an image"):

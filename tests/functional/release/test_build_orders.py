@@ -70,7 +70,7 @@ class _World:
 
     def note(self, order: Order, **told: Any) -> None:
         """Writes what the release function, or a build, records of an order."""
-        record = Record(order.content, order.digest, tag=self.tag)
+        record = Record(order.content, order.bases.digests, tag=self.tag)
         self.releases.record(2, replace(record, **told))
 
     def build(self, order: Order) -> str:
@@ -133,6 +133,9 @@ _VOID: dict[str, _Event] = {
     "it is retired": lambda world, order: world.note(order, image=None),
     "another base image is there": lambda world, order: world.note(
         replace(order, base="registry/models@sha256:newer"), asked=2.0
+    ),
+    "another base image for LiteRT is there": lambda world, order: world.note(
+        replace(order, lite_base="registry/lite@sha256:newer"), asked=2.0
     ),
     "its files are others": _another_order,
     "its files are gone": _gone,

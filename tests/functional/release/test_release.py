@@ -434,7 +434,7 @@ class _Elsewhere:
             raise self.failure
         if self.is_quick:
             image = f"sha256:{order.version}"
-            done = Record(order.content, order.digest, image, tag=order.record)
+            done = Record(order.content, order.bases.digests, image, tag=order.record)
             self.releases.record(order.version, done)
 
 

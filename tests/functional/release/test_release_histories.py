@@ -221,7 +221,8 @@ class _History:
             assert is_open or self.releases.records([order.version]) == before, self.told
 
     def _deliver(self, order: Order, builder: Builder) -> None:
-        self.world.images.prefix = f"b{order.base.rpartition('base')[2]}v"
+        bases = re.sub("[^0-9 ]", "", order.bases.digests).replace(" ", "l")
+        self.world.images.prefix = f"b{bases}v"
         build(order, builder, self.releases, lambda *told: self.world.reported.append(told))
 
     @property

@@ -52,6 +52,14 @@ def test_password_is_for_the_registry_of_the_repository() -> None:
     assert (host, user, bool(password)) == (_HOST, "AWS", True)
 
 
+@pytest.mark.usefixtures("ecr")
+def test_one_password_is_for_all_registries_of_ecr() -> None:
+    other = _HOST.replace("eu-west-1", "us-east-1")
+    found = images.passwords(f"{_HOST}/models", f"{_HOST}/lite", f"{other}/a", "127.0.0.1:5000/b")
+    assert found.keys() == {_HOST, other}
+    assert found[_HOST] == found[other]
+
+
 @pytest.mark.parametrize("repository", ["127.0.0.1:5000/models", "ecr.example.com/models"])
 def test_other_registries_are_anonymous_and_keep_their_images(repository: str) -> None:
     assert images.passwords(repository) == {}

@@ -1,4 +1,4 @@
-"""TensorFlow's library is opened early for the versions that will be loaded, and for these alone."""
+"""TensorFlow's library is opened early for versions that will be loaded and need it."""
 
 from pathlib import Path
 

@@ -26,11 +26,10 @@ _SAME_SPEED = 1.1
 @click.option(
     "--runtime",
     type=click.Choice(("auto", "tensorflow", "litert")),  # of compile.runtimes
-    default="tensorflow",
+    default="auto",
     show_default=True,
     help="What serves the compiled model. auto: LiteRT if it gives the same answers and is worse"
-    " in nothing (start, warm answers, memory) and better in something. The images of functions"
-    " carry TensorFlow only",
+    " in nothing (start, warm answers, memory) and better in something",
 )
 @loading_saved_models
 def compile_command(source: Path, destination: Path, runtime: str, loading: Loading) -> None:

@@ -1,6 +1,5 @@
 """Opens TensorFlow's library while Python still imports the rest, if a model needs it."""
 
-import os
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -39,7 +38,7 @@ def needs_tensorflow(model: ModelConfig, *, prefer_tflite: bool) -> bool:
     """
     if "://" in model.base_path:
         return False
-    folders = by_version(os.listdir(model.base_path))
+    folders = by_version(each.name for each in Path(model.base_path).iterdir())
     found = (Path(model.base_path, folders[each]) for each in aspired(model.policy, folders))
     return any(
         _is_saved_model(folder) and not serves(folder, preferred=prefer_tflite) for folder in found

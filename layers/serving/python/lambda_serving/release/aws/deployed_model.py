@@ -72,9 +72,10 @@ class Releases(Protocol):
 class AwsGateway:
     """`reconcile.Gateway` of the model `name`.
 
-    `policy` reads which versions are wanted, `bases` which images they are put on; `delete_image` takes repository and digest; `report` is told why a version
-    failed, `tell_address` the model and the alias that cannot have routes, and why. Raises what
-    `aws.translate_errors` and the releases raise.
+    `policy` reads which versions are wanted, `bases` which images they are put on; `delete_image`
+    takes repository and digest; `report` is told why a version failed, `tell_address` the model and
+    the alias that cannot have routes, and why. Raises what `aws.translate_errors` and the releases
+    raise.
     """
 
     name: str

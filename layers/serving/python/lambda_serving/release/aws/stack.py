@@ -67,7 +67,8 @@ class System:
         names = ("SYSTEM", "MODELS", "API_ID")
         if missing := [name for name in names if not environ.get(name)]:
             raise InvalidArgument(f"The release function's environment lacks {', '.join(missing)}")
-        return cls(*(environ[name] for name in names), environ.get("LITE_BASE", ""))
+        name, models, api_id = (environ[name] for name in names)
+        return cls(name, models, api_id, environ.get("LITE_BASE", ""))
 
     @classmethod
     def deployed(cls, stack: str, functions: "LambdaClient") -> Self:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from lambda_serving.compile.isolated import Outcome
-from lambda_serving.compile.runtimes import CHOICES, TENSORFLOW
+from lambda_serving.compile.runtimes import AUTO, CHOICES, TENSORFLOW
 from lambda_serving.errors import (
     Aborted,
     DeadlineExceeded,
@@ -132,7 +132,7 @@ def start(environ: Mapping[str, str]) -> Callable[[Any, Any], None]:
 
     MODELS is where the models lie, `s3://BUCKET/PREFIX`, MODEL_ROLE the role that may build the
     model of its session's tag, SYSTEM the stack's name. All that is done for an order is done in
-    that role, as a model's graph runs meanwhile. RUNTIME, `tensorflow` unless it is set, is what
+    that role, as a model's graph runs meanwhile. RUNTIME, `auto` unless it is set, is what
     models are compiled for, as `lambda-serving compile --runtime` takes it.
 
     Raises InvalidArgument for an environment that lacks one of these, or names no such runtime.
@@ -169,7 +169,7 @@ def start(environ: Mapping[str, str]) -> Callable[[Any, Any], None]:
 
 
 def _runtime(environ: Mapping[str, str]) -> str:
-    runtime = environ.get("RUNTIME") or TENSORFLOW
+    runtime = environ.get("RUNTIME") or AUTO
     if runtime not in CHOICES:
         raise InvalidArgument(f"RUNTIME is {runtime!r}. Set it to one of {', '.join(CHOICES)}")
     return runtime

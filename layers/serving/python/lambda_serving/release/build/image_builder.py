@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lambda_serving.compile.isolated import Outcome, compile_apart
-from lambda_serving.compile.runtimes import LITERT, TENSORFLOW
+from lambda_serving.compile.runtimes import AUTO, LITERT, TENSORFLOW
 from lambda_serving.image import Registry, append
 from lambda_serving.model_spec import ServableId
 from lambda_serving.release.aws.build_orders import Order
@@ -36,7 +36,7 @@ class RegistryBuilder:
     op_libraries: Sequence[str] = ()
     timeout_s: float | None = None
     tell: Callable[[ServableId, Outcome], None] = lambda *_: None
-    runtime: str = TENSORFLOW
+    runtime: str = AUTO
 
     @property
     def elsewhere(self) -> bool:

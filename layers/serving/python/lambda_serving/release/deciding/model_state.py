@@ -99,16 +99,16 @@ class Origin:
 class Record:
     """What was recorded of a model version, `_releases/NAME/VERSION.json`.
 
-    It holds for one content on the base images of one deployment; of others it says nothing. `image` is the digest
-    of what was built, `warm` the function version that was warmed and `made` the same of its
-    origin, `error` why the version will not be tried again. While it is warmed, `asked_of` is the
-    function version that has given the first `answered` golden answers. While a build is under
-    way, `asked` is when it was asked for, `builds` how often. `given` is what Lambda's
-    LastModified was when it was given the image, `tries` how often it was given or asked something
-    in vain since the version last answered, and `trouble` why. `shift` is the deployment of
-    CodeDeploy that moves traffic to it. `seconds` tells how long steps took, `changed` when the
-    record was written; both times are seconds since 1970. `tag` is the ETag of the stored record,
-    None if there is none yet: only that one is replaced.
+    It holds for one content on one pair of base images, whose digests `base` has; of others it says
+    nothing. `image` is the digest of what was built, `warm` the function version that was warmed
+    and `made` the same of its origin, `error` why the version will not be tried again. While it is
+    warmed, `asked_of` is the function version that has given the first `answered` golden answers.
+    While a build is under way, `asked` is when it was asked for, `builds` how often. `given` is
+    what Lambda's LastModified was when it was given the image, `tries` how often it was given or
+    asked something in vain since the version last answered, and `trouble` why. `shift` is the
+    deployment of CodeDeploy that moves traffic to it. `seconds` tells how long steps took,
+    `changed` when the record was written; both times are seconds since 1970. `tag` is the ETag of
+    the stored record, None if there is none yet: only that one is replaced.
     """
 
     content: str

@@ -84,7 +84,9 @@ def library_path() -> Path:
         if (path := Path(folder, _LIBRARY)).exists():
             return path
     raise FailedPrecondition(
-        f"TensorFlow's library {_LIBRARY} was not found. Install it: pip install tensorflow-cpu"
+        f"TensorFlow's library {_LIBRARY} was not found. Install it: pip install tensorflow-cpu."
+        " Images for LiteRT models have none: use one that has it, or compile the model with"
+        " --runtime=litert"
     )
 
 
