@@ -26,10 +26,11 @@ _SAM = _ROOT / ".venv-sam/bin/sam"
 _ENVIRONMENT = {**os.environ, "AWS_DEFAULT_REGION": "eu-west-1", "SAM_CLI_TELEMETRY": "0"}
 _BUILD_SECONDS, _START_SECONDS, _STOP_SECONDS = 600, 120, 60
 _RETRIES = 8  # at 0, 0.5, 1, 2, ... 64 seconds
+_OF_TENSORFLOW = {"col-04", "row-02"}  # it computes other ranks than the signature declares
 
 
 def _cases() -> list[Case]:
-    """The cases of the table that the sample's second model can answer."""
+    """The cases of the table that the sample's second model can answer, which LiteRT serves."""
     return [
         case
         for case in load_cases()
@@ -39,6 +40,7 @@ def _cases() -> list[Case]:
         and b"_x" not in case.body
         and not {"content-encoding", "Content-Encoding"} & case.headers.keys()
         and "123" not in str(case.expected)
+        and case.name not in _OF_TENSORFLOW
     ]
 
 
