@@ -20,6 +20,8 @@ import lambda_serving
 from lambda_serving.compile.compiler import compile_saved_model
 from lambda_serving.compile.freezer import Freezer
 from lambda_serving.compile.timing import Race
+from lambda_serving.servables.litert.compiled_folder import mark
+from support.build_tflite import HANDBOOK
 from support.server_process import MNIST
 
 _LIBRARY = Path(lambda_serving.__file__).parent
@@ -67,16 +69,37 @@ def compiled_dir(models_dir: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def tflite_dir(models_dir: Path) -> Path:
-    """Some of `models_dir` converted for LiteRT, each as `<name>/<version>/model.tflite`.
+    """Some of `models_dir`, and the handbook's, as `<name>/<version>/model.tflite` for LiteRT.
 
     Kept as the exports are; read only.
     """
-    digest = hashlib.sha256(models_dir.name.encode() + _BUILD_TFLITE.read_bytes()).hexdigest()
+    digest = hashlib.sha256(models_dir.name.encode() + _BUILD_TFLITE.read_bytes())
+    for export in HANDBOOK.values():
+        digest.update((export / "fingerprint.pb").read_bytes())
     command = (sys.executable, str(_BUILD_TFLITE), str(models_dir))
     return _made_once(
-        models_dir.parent / f"tflite-{digest}",
+        models_dir.parent / f"tflite-{digest.hexdigest()}",
         lambda folder: subprocess.run([*command, str(folder)], check=True),
     )
+
+
+@pytest.fixture(scope="session")
+def litert_dir(tflite_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`tflite_dir`, each model marked as compiled for LiteRT: no flag is needed; read only."""
+    folder = tmp_path_factory.mktemp("litert") / "models"
+    shutil.copytree(tflite_dir, folder)
+    for version in folder.glob("*/*"):
+        mark(version, metadata.version("ai-edge-litert"))
+    return folder
+
+
+@pytest.fixture(scope="module", params=["tensorflow", "litert"])
+def runtime_dir(request: pytest.FixtureRequest, models_dir: Path) -> Path:
+    """The same models for each runtime in turn: `models_dir`, `litert_dir`."""
+    if request.param == "tensorflow":
+        return models_dir
+    folder: Path = request.getfixturevalue("litert_dir")
+    return folder
 
 
 def _made_once(folder: Path, make: Callable[[Path], object]) -> Path:

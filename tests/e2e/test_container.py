@@ -126,7 +126,7 @@ def channel(container: Container) -> Iterator[grpc.Channel]:
         yield channel
 
 
-@pytest.mark.parametrize("case", predictions(), ids=attrgetter("name"))
+@pytest.mark.parametrize("case", predictions(load_cases()), ids=attrgetter("name"))
 def test_grpc_answers_as_the_table_says(case: Case, channel: grpc.Channel) -> None:
     def signature_of(spec: ModelSpec, name: str) -> Signature:
         asked = {"name": spec.name}

@@ -14,6 +14,9 @@ from lambda_serving.config.model_config import ModelConfig
 from lambda_serving.config.servable_version_policy import All
 from lambda_serving.core.basic_manager import Manager
 from lambda_serving.servables import saved_model
+from lambda_serving.servables.litert.load import load_tflite
+from lambda_serving.servables.servable import Servable
+from lambda_serving.servables.tensorflow_c import memory
 from lambda_serving.store import LocalStore
 
 if TYPE_CHECKING:
@@ -27,7 +30,7 @@ _NOT_SERVED = {"warmup_fails"}  # its load fails, and so would that of all model
 @pytest.fixture(scope="session")
 def manager(models_dir: Path) -> Iterator[Manager]:
     """Every version of every model, loaded once for the whole run."""
-    with _loaded(models_dir, models_dir.parent) as manager:
+    with _loaded(models_dir, _loading(models_dir)) as manager:
         yield manager
 
 
@@ -40,31 +43,53 @@ def app(manager: Manager) -> MakeApp:
 @pytest.fixture(scope="session")
 def compiled_app(models_dir: Path, compiled_dir: Path) -> Iterator[MakeApp]:
     """`app` over the compiled models."""
-    with _loaded(compiled_dir, models_dir.parent) as manager:
+    with _loaded(compiled_dir, _loading(models_dir)) as manager:
         yield _make_app(manager)
 
 
 @pytest.fixture(scope="session")
-def tflite_app(tflite_dir: Path) -> Iterator[MakeApp]:
+def tflite_manager(tflite_dir: Path) -> Iterator[Manager]:
+    """As `manager`, over the models that LiteRT serves.
+
+    They are loaded without the trial of each, which takes longer than all else.
+    """
+
+    def load(path: Path) -> Servable:
+        return load_tflite(path, 1, 1, memory.trim, trusted=True)
+
+    with _loaded(tflite_dir, load) as manager:
+        yield manager
+
+
+@pytest.fixture(scope="session")
+def tflite_app(tflite_manager: Manager) -> MakeApp:
     """`app` over the models that LiteRT serves."""
-    with _loaded(tflite_dir, tflite_dir.parent) as manager:
-        yield _make_app(manager)
+    return _make_app(tflite_manager)
+
+
+@pytest.fixture(scope="module", params=["tensorflow", "litert"])
+def runtime_manager(request: pytest.FixtureRequest) -> Manager:
+    """The managers of each runtime in turn: `manager`, `tflite_manager`."""
+    name = "manager" if request.param == "tensorflow" else "tflite_manager"
+    manager: Manager = request.getfixturevalue(name)
+    return manager
 
 
 @contextmanager
-def _loaded(folder: Path, cache: Path) -> Iterator[Manager]:
+def _loaded(folder: Path, load: Callable[[Path], Servable]) -> Iterator[Manager]:
     models = [
         ModelConfig(model.name, str(model), All(), _LABELS.get(model.name, {}))
         for model in sorted(folder.iterdir())
         if model.name not in _NOT_SERVED
     ]
-    store = LocalStore({model.name: model.base_path for model in models})
-    litert = saved_model.LiteRT(preferred=True)
-    load = partial(saved_model.load, cache=cache, litert=litert)  # not the user's own cache folder
-    manager = Manager(store, load)
+    manager = Manager(LocalStore({model.name: model.base_path for model in models}), load)
     manager.serve(models)
     yield manager
     manager.close()
+
+
+def _loading(models_dir: Path) -> Callable[[Path], Servable]:
+    return partial(saved_model.load, cache=models_dir.parent)  # not the user's own cache folder
 
 
 def _make_app(manager: Manager) -> MakeApp:

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,15 @@ def _shell(command: str, url: str) -> str:
     ).stdout
 
 
-def test_commands_that_ask_the_server_are_answered() -> None:
+@pytest.fixture(scope="module", params=["tensorflow", "litert"])
+def mlp(request: pytest.FixtureRequest, litert_dir: Path) -> Iterator[str]:
+    """The address of a server of the handbook's MLP, for each runtime in turn."""
+    base_path = MNIST / "saved" if request.param == "tensorflow" else litert_dir / "MLP"
+    with running("--model_name=MLP", f"--model_base_path={base_path}") as (url, _):
+        yield url
+
+
+def test_commands_that_ask_the_server_are_answered(mlp: str) -> None:
     asking = [
         (path, block)
         for path in (_ROOT / "README.md", _ROOT / "docs/serving.md", MNIST / "README.md")
@@ -46,12 +55,10 @@ def test_commands_that_ask_the_server_are_answered() -> None:
         if "curl -" in block
     ]
     assert len(asking) == 3
-    flags = ("--model_name=MLP", f"--model_base_path={MNIST / 'saved'}")
-    with running(*flags) as (url, _):
-        for path, block in asking:
-            said = _shell(block, url)
-            assert '"predictions":' in said, path
-            assert '"error"' not in said, path
+    for path, block in asking:
+        said = _shell(block, mlp)
+        assert '"predictions":' in said, path
+        assert '"error"' not in said, path
 
 
 def test_serve_command_of_the_readme_starts() -> None:
@@ -92,17 +99,15 @@ def test_timing_script_of_the_performance_page_runs() -> None:
     assert re.fullmatch(r"\[\d+(, \d+){4}\]\n", ended.stdout)
 
 
-def test_client_of_grpc_web_is_answered() -> None:
+def test_client_of_grpc_web_is_answered(mlp: str) -> None:
     [code] = _blocks("python", (_ROOT / "docs/deploy.md").read_text())
-    flags = ("--model_name=MLP", f"--model_base_path={MNIST / 'saved'}")
-    with running(*flags) as (url, _):
-        ended = subprocess.run(
-            [sys.executable, "-c", code.replace("http://localhost:8501", url)],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=300,
-        )
+    ended = subprocess.run(
+        [sys.executable, "-c", code.replace("http://localhost:8501", mlp)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
     assert ended.stdout == "{'output_0': (2, 10)}\n"
 
 

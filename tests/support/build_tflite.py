@@ -1,8 +1,8 @@
 """Converts SavedModels for LiteRT: `python build_tflite.py MODELS FOLDER`.
 
 `MODELS/<name>/<version>` becomes `FOLDER/<name>/<version>/model.tflite` for each model of the
-table below, with built-in operations alone. The tests run this in a process of its own, which
-imports TensorFlow.
+table below, and each of the handbook's beside them, with built-in operations alone. The tests run
+this in a process of its own, which imports TensorFlow.
 """
 
 import os
@@ -10,11 +10,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-__all__ = ["MODELS"]
+__all__ = ["HANDBOOK", "MODELS"]
 
 _DEFAULT = ("serving_default",)
 _SIGNATURES = {
-    "half_plus_two/123": _DEFAULT,  # the others parse examples, for which LiteRT has no operation
+    # the others parse examples, for which LiteRT has no operation
+    "half_plus_two/123": _DEFAULT,
+    "half_plus_three/123": _DEFAULT,
     "two_versions/1": _DEFAULT,
     "two_versions/2": _DEFAULT,
     "identity_float32/1": _DEFAULT,
@@ -38,7 +40,18 @@ _SIGNATURES = {
     "shapes/1": None,
     "no_default/1": None,
     "while_loop/1": None,
+    "keras3_saved/1": None,
+    "keras3_export/1": None,
+    "keras3_sequential_fixed_batch/1": None,
+    "shared_weights/1": None,
 }
+_MNIST = Path(__file__).parents[2] / "examples/mnist"
+HANDBOOK = {
+    "MLP/1": _MNIST / "saved/1",
+    "custom/1": _MNIST / "saved_with_signature/1",
+}
+"""The exports of the handbook's two models, by the names of what becomes of them."""
+
 _GATHER = "gather/1"
 """A model of our own, which fails for some values: row `i` of `x`."""
 
@@ -52,9 +65,11 @@ def main() -> None:
     import tensorflow as tf  # by this program only, not by tests that import the table
 
     models, out = Path(sys.argv[1]), Path(sys.argv[2])
-    for name, signatures in _SIGNATURES.items():
-        path = str(models / name)
-        _put(tf.lite.TFLiteConverter.from_saved_model(path, signature_keys=signatures), out / name)
+    exports = {name: (models / name, keys) for name, keys in _SIGNATURES.items()}
+    exports |= {name: (path, None) for name, path in HANDBOOK.items()}
+    for name, (path, keys) in exports.items():
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(path), signature_keys=keys)
+        _put(converter, out / name)
     rows = tf.TensorSpec([None, 4], tf.float32, "x"), tf.TensorSpec([None], tf.int32, "i")
     gather = tf.function(lambda x, i: {"y": tf.gather(x, i)}, input_signature=rows)
     functions = [gather.get_concrete_function()]

@@ -1,6 +1,6 @@
 """Cases of the conformance table that gRPC answers as REST does, and their way there and back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import grpc
 
@@ -9,17 +9,17 @@ from lambda_serving.api.rest import urls
 from lambda_serving.api.rest.urls import Verb
 from lambda_serving.model_spec import ModelSpec
 from lambda_serving.servables.servable import Signature
-from support.conformance import Case, check, load_cases
+from support.conformance import Case, check
 from support.rpc_client import arrays, call, predict_request
 
 __all__ = ["predictions", "replay"]
 
 
-def predictions() -> list[Case]:
-    """The cases that predict and that the model, not the JSON, has its say about."""
+def predictions(cases: Iterable[Case]) -> list[Case]:
+    """Those that predict and that the model, not the JSON, has its say about."""
     return [
         case
-        for case in load_cases()
+        for case in cases
         if case.status == 200
         and case.method == "POST"
         and case.path.lower().endswith(":predict")

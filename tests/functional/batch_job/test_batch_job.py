@@ -164,11 +164,11 @@ def _example(x: float) -> bytes:
     return bytes(example.SerializeToString())
 
 
-def test_lines_become_lines_in_their_order(place: _Place, models_dir: Path) -> None:
+def test_lines_become_lines_in_their_order(place: _Place, runtime_dir: Path) -> None:
     place.write("in/a.jsonl", _lines(*range(100)))
     place.write("in/sub/b.jsonl", _lines({"x": 1.0}, {"x": 2.0}))
     place.write("in/c.txt", b"not asked for")
-    code, said, _ = place.predict(models_dir / "half_plus_two", "**/*.jsonl", "--batch_size=7")
+    code, said, _ = place.predict(runtime_dir / "half_plus_two", "**/*.jsonl", "--batch_size=7")
     made = place.files("out")
     answers = [json.loads(line) for line in made["a.jsonl.jsonl"].splitlines()]
     assert answers == [x / 2 + 2 for x in range(100)]
@@ -187,16 +187,16 @@ def test_lines_become_lines_in_their_order(place: _Place, models_dir: Path) -> N
     assert said.splitlines()[2].startswith("2 files, 102 rows in ")
 
 
-def test_rows_of_differing_shapes_are_joined_as_they_can(folder: _Place, models_dir: Path) -> None:
+def test_rows_of_differing_shapes_are_joined_as_they_can(folder: _Place, runtime_dir: Path) -> None:
     folder.write("in/a.jsonl", _lines([1.0], [1.0, 2.0], [3.0], [[4.0]]))
-    assert folder.predict(models_dir / "identity_float32", "a.jsonl")[0] == 0
+    assert folder.predict(runtime_dir / "identity_float32", "a.jsonl")[0] == 0
     assert folder.files("out")["a.jsonl.jsonl"] == b"[1.0]\n[1.0,2.0]\n[3.0]\n[[4.0]]\n"
 
 
-def test_rows_of_several_inputs_are_objects(folder: _Place, models_dir: Path) -> None:
+def test_rows_of_several_inputs_are_objects(folder: _Place, runtime_dir: Path) -> None:
     row = {"int_tensor": 7, "str_tensor": {"b64": "/w=="}, "float_tensor": [0.5, 2.0]}
     folder.write("in/a.jsonl", _lines(row, row | {"int_tensor": 8}))
-    assert folder.predict(models_dir / "multi", "*")[0] == 0
+    assert folder.predict(runtime_dir / "multi", "*")[0] == 0
     first, second = folder.files("out")["a.jsonl.jsonl"].splitlines()
     assert b'"str_out_bytes":{"b64":"/w=="}' in first
     assert json.loads(second.replace(b"\xff", b"?"))["int_out"] == 8
@@ -214,14 +214,14 @@ def test_examples_of_tfrecord_files_are_answered(place: _Place, models_dir: Path
     assert (report["row"], report["text"]) == (4, "\\xff")
 
 
-def test_arrays_become_arrays(place: _Place, models_dir: Path, tmp_path: Path) -> None:
+def test_arrays_become_arrays(place: _Place, runtime_dir: Path, tmp_path: Path) -> None:
     rows = {
         "int_tensor": np.arange(10, dtype=np.int32),
         "str_tensor": np.array(["a", "\u00e9\u00e9", ""] + 7 * ["z"]),
         "float_tensor": np.arange(20.0).reshape(10, 2),  # doubles become what the model takes
     }
     place.write("in/a.npz", _array_file(tmp_path / "a.npz", **rows))
-    assert place.predict(models_dir / "multi", "*.npz", "--batch_size=3")[0] == 0
+    assert place.predict(runtime_dir / "multi", "*.npz", "--batch_size=3")[0] == 0
     (tmp_path / "b.npz").write_bytes(place.files("out")["a.npz.npz"])
     with np.load(tmp_path / "b.npz") as made:
         assert made["int_out"].tolist() == list(range(10))
@@ -258,6 +258,32 @@ def test_bad_rows_have_their_error_where_others_have_a_prediction(
     assert reports[5]["error"] == "Expecting one value but got 2"
 
 
+def test_litert_has_its_errors_where_others_have_a_prediction(
+    folder: _Place, litert_dir: Path
+) -> None:
+    """A row that the runtime refuses, and one that does not fit the signature."""
+    rows = [{"x": [n, 0, 0, 0], "i": i} for n, i in ((1, 0), (2, 9), (3, 0))]
+    folder.write("in/a.jsonl", _lines(*rows, {"x": [4], "i": 0}))
+    code, _, errors = folder.predict(litert_dir / "gather", "*", "--batch_size=2")
+    lines = [json.loads(line) for line in folder.files("out")["a.jsonl.jsonl"].splitlines()]
+    assert (code, errors) == (4, "")
+    assert [lines[0], lines[2]] == [[1, 0, 0, 0], [3, 0, 0, 0]]
+    assert "gather index out of bounds" in lines[1]["error"]
+    assert "'x' has the shape [1, 1], which does not fit [any, 4]" in lines[3]["error"]
+
+
+def test_file_of_litert_is_preferred_when_asked_for(
+    folder: _Place, models_dir: Path, tflite_dir: Path
+) -> None:
+    version = Path(folder.address, "m/1")
+    shutil.copytree(models_dir / "two_versions/1", version)
+    shutil.copy(tflite_dir / "two_versions/2/model.tflite", version)
+    folder.write("in/a.jsonl", _lines(2.0))
+    for flags, answer in (((), b"3.0\n"), (("--prefer_tflite_model",), b"4.0\n")):
+        assert folder.predict(version.parent, "*", *flags)[0] == 0
+        assert folder.files("out")["a.jsonl.jsonl"] == answer
+
+
 def test_too_many_bad_rows_stop_the_job(folder: _Place, models_dir: Path) -> None:
     folder.write("in/a.jsonl", _lines(1.0, -1.0, 2.0))
     folder.write("in/b.jsonl", _lines(1.0, -1.0, 2.0))
@@ -274,17 +300,19 @@ def test_too_many_bad_rows_stop_the_job(folder: _Place, models_dir: Path) -> Non
     }
 
 
-def test_a_model_of_a_fixed_number_of_rows_gets_so_many(folder: _Place, models_dir: Path) -> None:
+def test_a_model_of_a_fixed_number_of_rows_gets_so_many(
+    folder: _Place, models_dir: Path, runtime_dir: Path
+) -> None:
     folder.write("in/a.jsonl", _lines(*([[n, 0], [0, 0]] for n in range(7))))
     flags = ("--cache_dir", models_dir.parent)
-    code, _, _ = folder.predict(models_dir / "keras3_sequential_fixed_batch", "*", *flags)
+    code, _, _ = folder.predict(runtime_dir / "keras3_sequential_fixed_batch", "*", *flags)
     lines = [json.loads(line) for line in folder.files("out")["a.jsonl.jsonl"].splitlines()]
     assert (code, lines) == (0, [[n + 1, n + 1] for n in range(7)])
 
 
-def test_outputs_that_are_not_of_rows_are_told(folder: _Place, models_dir: Path) -> None:
+def test_outputs_that_are_not_of_rows_are_told(folder: _Place, runtime_dir: Path) -> None:
     folder.write("in/a.jsonl", _lines([1.0], [2.0]))
-    code, _, _ = folder.predict(models_dir / "shapes", "*", "--signature_name=scalar")
+    code, _, _ = folder.predict(runtime_dir / "shapes", "*", "--signature_name=scalar")
     assert code == 4
     assert (
         b"has the shape [] for 1 rows: it is not one value for each"

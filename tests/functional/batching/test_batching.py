@@ -80,9 +80,9 @@ def _rows(answers: Sequence[httpx.Response]) -> list[Any]:
     return [each.json()["predictions"] for each in answers]
 
 
-def test_requests_of_more_clients_than_threads_become_one_run(models_dir: Path) -> None:
+def test_requests_of_more_clients_than_threads_become_one_run(runtime_dir: Path) -> None:
     with _service(
-        models_dir, "half_plus_two", max_batch_size=64, batch_timeout_micros=_MINUTE
+        runtime_dir, "half_plus_two", max_batch_size=64, batch_timeout_micros=_MINUTE
     ) as service:
         answers = service.ask(*(_row(float(i)) for i in range(64)))
     assert _rows(answers) == [[i / 2 + 2] for i in range(64)]
@@ -94,9 +94,9 @@ def test_single_request_does_not_wait(models_dir: Path) -> None:
         assert _rows(service.ask(_row(2.0))) == [[3.0]]
 
 
-def test_large_bodies_and_answers_are_joined_too(models_dir: Path) -> None:
+def test_large_bodies_and_answers_are_joined_too(runtime_dir: Path) -> None:
     with _service(
-        models_dir, "half_plus_two", max_batch_size=20_000, batch_timeout_micros=_MINUTE
+        runtime_dir, "half_plus_two", max_batch_size=20_000, batch_timeout_micros=_MINUTE
     ) as service:
         values = [float(i) for i in range(10_000)]
         answers = service.ask(*[("half_plus_two:predict", {"instances": values})] * 2)
@@ -120,31 +120,39 @@ def test_examples_are_joined(models_dir: Path, verb: str, name: str) -> None:
     assert [each.sizes for each in service.reports] == [(1, 1, 1)]
 
 
-def test_bad_neighbour_fails_alone_and_as_it_would_have_alone(models_dir: Path) -> None:
-    requests = [("positive:predict", {"instances": [x]}) for x in (1.0, -2.0, 3.0, 4.0)]
-    with _service(models_dir, "positive") as service:
+@pytest.mark.parametrize(
+    ("folder", "model", "rows"),
+    [
+        ("models_dir", "positive", [1.0, -2.0, 3.0, 4.0]),
+        ("litert_dir", "gather", [{"x": [0.0] * 4, "i": i} for i in (0, 9, 0, 0)]),
+    ],
+)
+def test_bad_neighbour_fails_alone_and_as_it_would_have_alone(
+    request: pytest.FixtureRequest, folder: str, model: str, rows: list[Any]
+) -> None:
+    models: Path = request.getfixturevalue(folder)
+    requests = [(f"{model}:predict", {"instances": [row]}) for row in rows]
+    with _service(models, model) as service:
         alone = [service.ask(each)[0] for each in requests]
-    with _service(
-        models_dir, "positive", max_batch_size=4, batch_timeout_micros=_MINUTE
-    ) as service:
+    with _service(models, model, max_batch_size=4, batch_timeout_micros=_MINUTE) as service:
         joined = service.ask(*requests)
     assert [each.status_code for each in joined] == [200, 400, 200, 200]
     assert [each.json() for each in joined] == [each.json() for each in alone]
     assert service.reports[0].sizes == (1, 1, 1, 1)
 
 
-def test_signature_of_a_fixed_batch_is_served_as_without_batching(models_dir: Path) -> None:
+def test_signature_of_a_fixed_batch_is_served_as_without_batching(runtime_dir: Path) -> None:
     body = {"instances": [[[1.0, 2.0], [3.0, 4.0]]] * 5}
     name = "keras3_sequential_fixed_batch"
-    with _service(models_dir, name, batch_timeout_micros=_MINUTE) as service:
+    with _service(runtime_dir, name, batch_timeout_micros=_MINUTE) as service:
         (answer,) = service.ask((f"{name}:predict", body))
     assert answer.json() == {"predictions": [[11.0, 11.0]] * 5}
     assert not service.reports
 
 
-def test_signature_whose_outputs_have_no_rows_answers_everybody(models_dir: Path) -> None:
+def test_signature_whose_outputs_have_no_rows_answers_everybody(runtime_dir: Path) -> None:
     body = {"signature_name": "scalar", "inputs": [1.0, 2.0]}
-    with _service(models_dir, "shapes", max_batch_size=4, batch_timeout_micros=_MINUTE) as service:
+    with _service(runtime_dir, "shapes", max_batch_size=4, batch_timeout_micros=_MINUTE) as service:
         answers = service.ask(("shapes:predict", body), ("shapes:predict", body))
         (later,) = service.ask(("shapes:predict", body))
     assert [each.json() for each in (*answers, later)] == [{"outputs": 3.0}] * 3
@@ -195,14 +203,14 @@ def test_warm_up_runs_in_batches_of_allowed_sizes(models_dir: Path) -> None:
         assert {each.size for each in service.reports} == {16}
 
 
-def test_server_joins_what_comes_at_once(tmp_path: Path, models_dir: Path) -> None:
+def test_server_joins_what_comes_at_once(tmp_path: Path, runtime_dir: Path) -> None:
     parameters = tmp_path / "batching"
     parameters.write_text(
         f"max_batch_size {{ value: 32 }} batch_timeout_micros {{ value: {_MINUTE} }}"
     )
     with running(
         "--model_name=m",
-        f"--model_base_path={models_dir}/half_plus_two",
+        f"--model_base_path={runtime_dir}/half_plus_two",
         "--enable_batching",
         f"--batching_parameters_file={parameters}",
     ) as (url, _):

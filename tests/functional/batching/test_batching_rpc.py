@@ -133,9 +133,13 @@ def test_deadline_that_passes_and_client_that_goes_hurt_no_neighbour(
         assert [each.code() for each in kept] == [grpc.StatusCode.OK] * 2
 
 
-def test_no_joined_request_fails_while_versions_change(models_dir: Path, tmp_path: Path) -> None:
-    versions, base_path = models_dir / "two_versions", tmp_path / "m"
-    shutil.copytree(versions / "1", base_path / "1")
+def test_no_joined_request_fails_while_versions_and_their_runtimes_change(
+    models_dir: Path, litert_dir: Path, tmp_path: Path
+) -> None:
+    tensorflow, litert = models_dir / "two_versions", litert_dir / "two_versions"
+    base_path = tmp_path / "m"
+    shutil.copytree(tensorflow / "1", base_path / "1")
+    later = (tensorflow / "2", litert / "1", litert / "2", tensorflow / "1")
     parameters = tmp_path / "batching"
     parameters.write_text("batch_timeout_micros { value: 3000 } max_batch_size { value: 8 }")
     port, stop = free_port(), Event()
@@ -152,9 +156,9 @@ def test_no_joined_request_fails_while_versions_change(models_dir: Path, tmp_pat
         assert http
         try:
             with steady(http, "/v1/models/m:predict", b'{"instances": [2.0]}', 200) as load:
-                for number in (2, 3, 4, 5):
+                for number, source in enumerate(later, 2):
                     new = tmp_path / "new"
-                    shutil.copytree(versions / str(1 + number % 2), new)
+                    shutil.copytree(source, new)
                     new.rename(base_path / str(number))
                     until(lambda number=number: serves(number))  # type: ignore[misc]
                     until(lambda number=number: not serves(number - 1))  # type: ignore[misc]

@@ -9,7 +9,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from operator import attrgetter
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +27,7 @@ from lambda_serving.function.event_call import MAX_ANSWER
 from lambda_serving.function.handler import Handler
 from support import events
 from support.conformance import Case, check, load_cases
+from support.litert_cases import litert_cases
 from support.server_process import MNIST
 
 _ROOT = Path(__file__).parents[3]
@@ -54,13 +55,18 @@ def _event_loop() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def handler(manager: Manager) -> Callable[[tuple[str, ...]], Handler]:
     """Makes the handler over all models of the table, with a server's flags."""
+    return cache(partial(_handler, manager))
 
-    @cache
-    def create(flags: tuple[str, ...]) -> Handler:
-        settings = Settings(model_name="half_plus_two", rest_api_enable_cors_support=_CORS in flags)
-        return Handler(manager, settings)
 
-    return create
+@pytest.fixture(scope="module")
+def litert_handler(tflite_manager: Manager) -> Callable[[tuple[str, ...]], Handler]:
+    """As `handler`, over the models that LiteRT serves."""
+    return cache(partial(_handler, tflite_manager))
+
+
+def _handler(manager: Manager, flags: tuple[str, ...]) -> Handler:
+    settings = Settings(model_name="half_plus_two", rest_api_enable_cors_support=_CORS in flags)
+    return Handler(manager, settings)
 
 
 @pytest.fixture
@@ -77,6 +83,34 @@ def test_answers_events_as_the_table_says(
     event = payload(case.method, case.path, case.headers, case.body)
     status, headers, body = events.answer(handler(case.flags)(event, _CONTEXT))
     check(case, status, headers, b"" if case.method == "HEAD" else body)
+
+
+@pytest.mark.parametrize("payload", [events.payload_1, events.payload_2])
+@pytest.mark.parametrize("case", litert_cases(), ids=attrgetter("name"))
+def test_litert_answers_events_as_the_table_says(
+    case: Case,
+    payload: Callable[..., Any],
+    litert_handler: Callable[[tuple[str, ...]], Handler],
+) -> None:
+    test_answers_events_as_the_table_says(case, payload, litert_handler)
+
+
+@pytest.mark.parametrize("case", litert_cases(), ids=attrgetter("name"))
+def test_litert_answers_direct_invokes_as_tensorflow_does(
+    case: Case,
+    handler: Callable[[tuple[str, ...]], Handler],
+    litert_handler: Callable[[tuple[str, ...]], Handler],
+) -> None:
+    event = {
+        "path": case.path,
+        "method": case.method,
+        "headers": dict(case.headers),
+        "body": base64.b64encode(case.body).decode(),
+        "isBase64Encoded": True,
+    }
+    ours, theirs = (make(case.flags)(event, _CONTEXT) for make in (litert_handler, handler))
+    if not case.path.endswith("/metadata"):
+        assert ours == theirs
 
 
 @pytest.mark.parametrize(

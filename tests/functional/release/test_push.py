@@ -1,4 +1,4 @@
-"""`lambda-serving push` of real SavedModels, as a user runs it. S3 is moto's server."""
+"""`lambda-serving push` of real models, as a user runs it. S3 is moto's server."""
 
 import json
 import os
@@ -13,13 +13,18 @@ import boto3
 import numpy as np
 import pytest
 
+from lambda_serving.cli.push import push as push_command
 from lambda_serving.errors import InvalidArgument, Unimplemented
 from lambda_serving.model_spec import ServableId
 from lambda_serving.release.push import push
 from lambda_serving.servables import saved_model
+from lambda_serving.servables.warmup import WARMUP_FILE
 from lambda_serving.store import LocalStore
+from lambda_serving.store.completeness import Incomplete
 from lambda_serving.store.local_push_target import LocalVersion
+from lambda_serving.store.manifest import MANIFEST, Manifest
 from lambda_serving.store.push_target import open_version
+from support import commands
 from support.server_process import COMMAND, MNIST
 from support.terminal import on_a_terminal
 
@@ -56,17 +61,13 @@ def _environment(environment: dict[str, str]) -> dict[str, str]:
 
 
 def _push(
-    source: Path, destination: object, environment: dict[str, str] | None = None
+    source: Path, destination: object, environment: dict[str, str] | None = None, *flags: str
 ) -> tuple[int, str, str]:
-    ended = subprocess.run(
-        [COMMAND, "push", source, str(destination)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        env=_environment(environment or {}),
-    )
-    return ended.returncode, ended.stdout, ended.stderr
+    """In this process."""
+    settings = _environment(environment or {})
+    removed = dict.fromkeys(os.environ.keys() - settings.keys())
+    arguments = [str(source), str(destination), *flags]
+    return commands.run(push_command, arguments, {**removed, **settings})
 
 
 def test_push_to_a_bucket_is_once_and_for_all(bucket: dict[str, str]) -> None:
@@ -97,19 +98,52 @@ def test_push_to_a_folder_makes_a_version_that_predicts(tmp_path: Path) -> None:
     assert scores.argmax() == 7
 
 
-def test_problems_are_warnings_with_their_fix(models_dir: Path, tmp_path: Path) -> None:
-    code, _, said = _push(models_dir / "keras3_sequential_fixed_batch/1", tmp_path / "1")
+def test_problems_are_warnings_with_their_fix(runtime_dir: Path, tmp_path: Path) -> None:
+    code, _, said = _push(runtime_dir / "keras3_sequential_fixed_batch/1", tmp_path / "1")
     assert code == 0
     assert "Warning: input " in said
     assert "takes only 5 rows at once" in said
     assert "model.export(path) keeps it free.\n" in said
 
 
-def test_what_does_not_warm_up_is_not_pushed(models_dir: Path, tmp_path: Path) -> None:
-    code, _, said = _push(models_dir / "warmup_fails/1", tmp_path / "models/1")
+@pytest.mark.parametrize("by_litert", [False, True])
+def test_what_does_not_warm_up_is_not_pushed(
+    models_dir: Path, litert_dir: Path, tmp_path: Path, *, by_litert: bool
+) -> None:
+    source, what = models_dir / "warmup_fails/1", "the SavedModel"
+    if by_litert:
+        source, what = tmp_path / "saved", "model.tflite"
+        shutil.copytree(litert_dir / "dense/1", source)
+        shutil.copy(models_dir / "warmup_fails/1" / WARMUP_FILE, source / WARMUP_FILE)
+    code, _, said = _push(source, tmp_path / "models/1")
     assert code == 1
-    assert "Error: Could not load the SavedModel in " in said
-    assert list(tmp_path.iterdir()) == []
+    assert f"Error: Could not load {what} in {source}: Warm-up record 0 of " in said
+    assert not (tmp_path / "models").exists()
+
+
+def test_model_of_litert_is_pushed_with_its_mark_or_when_it_is_preferred(
+    litert_dir: Path, tflite_dir: Path, tmp_path: Path
+) -> None:
+    marked = ["assets.extra/compiled.json", "model.tflite"]
+    assert _push(litert_dir / "two_versions/1", tmp_path / "m/1")[0] == 0
+    code, _, said = _push(tflite_dir / "two_versions/2", tmp_path / "m/2")
+    assert (code, "--prefer_tflite_model" in said) == (1, True)
+    destination = tmp_path / "m/2"
+    source = tflite_dir / "two_versions/2"
+    code, said, _ = _push(source, destination, None, "--prefer_tflite_model")
+    assert (code, said) == (0, f"{destination}: pushed 1 files, 0.0 MiB\n")
+    files = [
+        sorted(Manifest.of_json((tmp_path / f"m/{version}/{MANIFEST}").read_bytes(), "it").files)
+        for version in (1, 2)
+    ]
+    assert files == [marked, ["model.tflite"]]
+    store = LocalStore({"m": f"{tmp_path}/m"})
+    assert store.versions("m") == [1, 2]
+    with saved_model.load(store.fetch(ServableId("m", 1))) as servable:
+        assert servable.run("", {"x": np.array([2], np.float32)})["y"].tolist() == [3]
+    (tmp_path / "m/1/model.tflite").unlink()
+    with pytest.raises(Incomplete, match=r"model\.tflite is missing"):
+        store.fetch(ServableId("m", 1))
 
 
 def test_what_does_not_load_is_not_pushed(tmp_path: Path) -> None:
@@ -122,11 +156,11 @@ def test_what_does_not_load_is_not_pushed(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [source]
 
 
-def _golden(models_dir: Path, folder: Path, model: str, *pairs: tuple[str, str]) -> Path:
+def _golden(models: Path, folder: Path, model: str, *pairs: tuple[str, str]) -> Path:
     """A copy of a model that carries these requests and responses."""
     source = folder / "saved"
-    shutil.copytree(models_dir / model, source)
-    (source / "assets.extra").mkdir()
+    shutil.copytree(models / model, source)
+    (source / "assets.extra").mkdir(exist_ok=True)
     lines = (f'{{"request": {asked}, "response": {answered}}}\n' for asked, answered in pairs)
     (source / "assets.extra/golden.jsonl").write_text("".join(lines))
     return source
@@ -138,8 +172,8 @@ _REFUSAL = 'JSON Value: \\"x\\" Type: String is not of expected type: float'
 _REFUSED = ('{"inputs": ["x"]}', f'{{"error": "{_REFUSAL}"}}')
 
 
-def test_golden_pairs_that_are_answered_are_told(models_dir: Path, tmp_path: Path) -> None:
-    source = _golden(models_dir, tmp_path, "half_plus_two/123", _ROWS, _NAMED, _REFUSED)
+def test_golden_pairs_that_are_answered_are_told(runtime_dir: Path, tmp_path: Path) -> None:
+    source = _golden(runtime_dir, tmp_path, "half_plus_two/123", _ROWS, _NAMED, _REFUSED)
     code, told, _ = _push(source, tmp_path / "models/1")
     assert code == 0
     assert told.endswith(" MiB. Golden pairs checked: 3\n")
@@ -159,9 +193,9 @@ def test_golden_pairs_that_are_answered_are_told(models_dir: Path, tmp_path: Pat
     ],
 )
 def test_who_answers_otherwise_is_not_pushed(
-    models_dir: Path, tmp_path: Path, asked: str, answered: str, reason: str
+    runtime_dir: Path, tmp_path: Path, asked: str, answered: str, reason: str
 ) -> None:
-    source = _golden(models_dir, tmp_path, "half_plus_two/123", _ROWS, (asked, answered))
+    source = _golden(runtime_dir, tmp_path, "half_plus_two/123", _ROWS, (asked, answered))
     code, told, said = _push(source, tmp_path / "models/1")
     assert (code, told) == (1, "")
     assert said.splitlines()[-1] == (

@@ -1,6 +1,7 @@
-"""Warm-up files of every kind, right and wrong, over `half_plus_two`."""
+"""Warm-up files of every kind, right and wrong, over `half_plus_two` of both runtimes."""
 
 import logging
+import shutil
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,13 +16,20 @@ from lambda_serving.dtypes import DType
 from lambda_serving.errors import DataLoss, InvalidArgument, ServingError, Unimplemented
 from lambda_serving.servables import saved_model
 from lambda_serving.servables.servable import Servable, Signature, TensorSpec
-from lambda_serving.servables.warmup import MAX_RECORDS, WARMUP_FILE, warm_up
+from lambda_serving.servables.warmup import MAX_RECORDS, WARMUP_FILE, WarmUp, warm_up
 from support.functions import Computed, servable_of
 
 
 @pytest.fixture(scope="module")
 def servable(models_dir: Path) -> Iterator[Servable]:
     with saved_model.load(models_dir / "half_plus_two" / "123") as servable:
+        yield servable
+
+
+@pytest.fixture(scope="module")
+def of_runtime(runtime_dir: Path) -> Iterator[Servable]:
+    """The model by each runtime in turn; LiteRT has its signature for predict alone."""
+    with saved_model.load(runtime_dir / "half_plus_two" / "123") as servable:
         yield servable
 
 
@@ -112,21 +120,49 @@ def _session_run() -> bytes:
 @pytest.mark.parametrize(
     ("content", "records"),
     [
-        (b"", 0),
-        (_predict(), 1),
         (_predict("serving_default") + _classify("classify_x_to_y"), 2),
         (_regress_with_context(_example(x=1.0)), 1),
         (_multi(("classify", "classify_x_to_y"), ("regress", "regress_x_to_y2")), 1),
-        (_record(b""), 1),
-        (_predict() * MAX_RECORDS, MAX_RECORDS),
     ],
-    ids=["empty file", "predict", "two", "context", "multi-inference", "empty log", "1000"],
+    ids=["two", "context", "multi-inference"],
 )
-def test_good_records_are_counted(
+def test_good_records_of_examples_are_counted(
     servable: Servable, write: Callable[[bytes], Path], content: bytes, records: int
 ) -> None:
     export = write(content).parents[1]
     assert warm_up(servable, export) == records
+
+
+@pytest.mark.parametrize(
+    ("content", "records"),
+    [
+        (b"", 0),
+        (_predict(), 1),
+        (_predict("serving_default") * 2, 2),
+        (_record(b""), 1),
+        (_predict() * MAX_RECORDS, MAX_RECORDS),
+    ],
+    ids=["empty file", "predict", "two", "empty log", "1000"],
+)
+def test_good_records_of_predict_are_counted(
+    of_runtime: Servable, write: Callable[[bytes], Path], content: bytes, records: int
+) -> None:
+    export = write(content).parents[1]
+    assert warm_up(of_runtime, export) == records
+
+
+def test_compiled_folder_is_warmed_up_as_its_export(
+    runtime_dir: Path, tmp_path: Path, write: Callable[[bytes], Path]
+) -> None:
+    export = tmp_path / "1"
+    shutil.copytree(runtime_dir / "half_plus_two/123", export)
+    shutil.copytree(write(_predict() * 2).parent, export / "assets.extra", dirs_exist_ok=True)
+    told: list[WarmUp] = []
+    with saved_model.load(export, warm_up_iterations=2, warmed_up=told.append):
+        assert [(each.path, each.records) for each in told] == [(export, 2)]
+    (export / WARMUP_FILE).write_bytes(_predict() + _predict(alias="z"))
+    with pytest.raises(InvalidArgument, match=r"^Could not load .* Warm-up record 1 of .* failed"):
+        saved_model.load(export)
 
 
 def test_warm_up_by_tensorflows_own_writer_is_read(models_dir: Path) -> None:

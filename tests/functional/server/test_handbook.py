@@ -12,20 +12,26 @@ from support.server_process import MNIST, running
 
 _CONFIG = """
 model_config_list {{
-  config {{ name: "MLP" base_path: "{folder}/saved" model_platform: "tensorflow" }}
-  config {{
-    name: "custom" base_path: "{folder}/saved_with_signature" model_platform: "tensorflow"
-  }}
+  config {{ name: "MLP" base_path: "{MLP}" model_platform: "tensorflow" }}
+  config {{ name: "custom" base_path: "{custom}" model_platform: "tensorflow" }}
 }}
 """
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server with both models, the second of which only its object graph restores."""
+@pytest.fixture(scope="module", params=["tensorflow", "litert"])
+def url(
+    request: pytest.FixtureRequest, litert_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """A server with both models, for each runtime in turn.
+
+    TensorFlow restores the second one only by its object graph.
+    """
     folder = tmp_path_factory.mktemp("handbook")
+    base_paths = {"MLP": MNIST / "saved", "custom": MNIST / "saved_with_signature"}
+    if request.param == "litert":
+        base_paths = {name: litert_dir / name for name in base_paths}
     config = folder / "models.config"
-    config.write_text(_CONFIG.format(folder=MNIST))
+    config.write_text(_CONFIG.format(**base_paths))
     with running(f"--model_config_file={config}", f"--cache_dir={folder}") as (url, _):
         yield url
 
