@@ -99,6 +99,7 @@ def test_timing_script_of_the_performance_page_runs() -> None:
     assert re.fullmatch(r"\[\d+(, \d+){4}\]\n", ended.stdout)
 
 
+@pytest.mark.parametrize("mlp", ["tensorflow"], indirect=True)  # the client imports TensorFlow
 def test_client_of_grpc_web_is_answered(mlp: str) -> None:
     [code] = _blocks("python", (_ROOT / "docs/deploy.md").read_text())
     ended = subprocess.run(

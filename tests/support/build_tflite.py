@@ -7,8 +7,13 @@ this in a process of its own, which imports TensorFlow.
 
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from lambda_serving.servables.reexport import reexport
 
 __all__ = ["HANDBOOK", "MODELS"]
 
@@ -52,6 +57,9 @@ HANDBOOK = {
 }
 """The exports of the handbook's two models, by the names of what becomes of them."""
 
+_LOSING_VARIABLES = {"keras3_saved/1", "keras3_sequential_fixed_batch/1", "custom/1"}
+"""The exports of Keras 3 whose variables the converter, which restores the graph, does not find."""
+
 _GATHER = "gather/1"
 """A model of our own, which fails for some values: row `i` of `x`."""
 
@@ -68,12 +76,24 @@ def main() -> None:
     exports = {name: (models / name, keys) for name, keys in _SIGNATURES.items()}
     exports |= {name: (path, None) for name, path in HANDBOOK.items()}
     for name, (path, keys) in exports.items():
-        converter = tf.lite.TFLiteConverter.from_saved_model(str(path), signature_keys=keys)
-        _put(converter, out / name)
+        with _restored(path, anew=name in _LOSING_VARIABLES) as source:
+            converter = tf.lite.TFLiteConverter.from_saved_model(source, signature_keys=keys)
+            _put(converter, out / name)
     rows = tf.TensorSpec([None, 4], tf.float32, "x"), tf.TensorSpec([None], tf.int32, "i")
     gather = tf.function(lambda x, i: {"y": tf.gather(x, i)}, input_signature=rows)
     functions = [gather.get_concrete_function()]
     _put(tf.lite.TFLiteConverter.from_concrete_functions(functions, tf.Module()), out / _GATHER)
+
+
+@contextmanager
+def _restored(path: Path, *, anew: bool) -> Iterator[str]:
+    """The export, or one made anew of its object graph."""
+    if not anew:
+        yield str(path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        reexport(str(path), folder, "", ["serve"])
+        yield folder
 
 
 def _put(converter: Any, folder: Path) -> None:

@@ -272,9 +272,10 @@ def test_litert_has_its_errors_where_others_have_a_prediction(
     assert "'x' has the shape [1, 1], which does not fit [any, 4]" in lines[3]["error"]
 
 
-def test_file_of_litert_is_preferred_when_asked_for(
+def test_file_of_litert_is_another_model_when_it_is_preferred(
     folder: _Place, models_dir: Path, tflite_dir: Path
 ) -> None:
+    """What TensorFlow has done is done again."""
     version = Path(folder.address, "m/1")
     shutil.copytree(models_dir / "two_versions/1", version)
     shutil.copy(tflite_dir / "two_versions/2/model.tflite", version)

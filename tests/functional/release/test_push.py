@@ -98,8 +98,11 @@ def test_push_to_a_folder_makes_a_version_that_predicts(tmp_path: Path) -> None:
     assert scores.argmax() == 7
 
 
-def test_problems_are_warnings_with_their_fix(runtime_dir: Path, tmp_path: Path) -> None:
-    code, _, said = _push(runtime_dir / "keras3_sequential_fixed_batch/1", tmp_path / "1")
+def test_problems_are_warnings_with_their_fix(
+    models_dir: Path, runtime_dir: Path, tmp_path: Path
+) -> None:
+    source, cache = runtime_dir / "keras3_sequential_fixed_batch/1", str(models_dir.parent)
+    code, _, said = _push(source, tmp_path / "1", None, "--cache_dir", cache)
     assert code == 0
     assert "Warning: input " in said
     assert "takes only 5 rows at once" in said

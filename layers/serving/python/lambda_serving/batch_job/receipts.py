@@ -13,18 +13,21 @@ from lambda_serving.store.patterns import Input
 __all__ = ["Assignment", "Receipt", "digest"]
 
 
-def digest(folder: Path) -> str:
-    """What tells SavedModels apart: the sha256, in hex, of the names and contents of all files."""
+def digest(folder: Path, variant: str = "") -> str:
+    """What tells models apart: the sha256, in hex, of the names and contents of all files.
+
+    `variant` names which of several models in the folder is meant; the usual one has no name.
+    """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     named = "".join(f"{File.of(path).sha256} {path.relative_to(folder)}\n" for path in paths)
-    return sha256(named.encode(errors="surrogateescape")).hexdigest()
+    return sha256((named + variant).encode(errors="surrogateescape")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
     """What to do with a file; equal assignments give equal outputs.
 
-    `model` is the digest of the SavedModel.
+    `model` is the digest of the model.
     """
 
     input: Input

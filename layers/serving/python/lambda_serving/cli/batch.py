@@ -106,7 +106,8 @@ def _job(
     with temporary.folder("batch-") as fetched:
         export_dir = newest(model, fetched)
         with load(export_dir) as servable:
-            yield batch_job.Job(servable, batch_job.digest(export_dir), row_format=made, **rows)
+            model_digest = batch_job.digest(export_dir, loading.variant(export_dir))
+            yield batch_job.Job(servable, model_digest, row_format=made, **rows)
 
 
 def _run(

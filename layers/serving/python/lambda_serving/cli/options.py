@@ -16,10 +16,11 @@ if TYPE_CHECKING:  # see cli.inspect
 
 __all__ = ["Loading", "loading", "loading_saved_models", "split"]
 
+_USUAL_TAGS = ["serve"]
 _LOADING = (
     click.option(
         "--saved_model_tags",
-        default="serve",
+        default=",".join(_USUAL_TAGS),
         show_default=True,
         help="Comma-separated tags of the meta graph to load",
     ),
@@ -63,6 +64,14 @@ class Loading:
         from lambda_serving.servables.saved_model import LiteRT
 
         return LiteRT(preferred=self.prefer_tflite)
+
+    def variant(self, folder: Path) -> str:
+        """Which of the models in a version's folder is loaded; empty for the usual one."""
+        from lambda_serving.servables.saved_model import LiteRT
+
+        if LiteRT(preferred=self.prefer_tflite).serves(folder):
+            return "litert"
+        return "" if self.tags == _USUAL_TAGS else ",".join(self.tags)
 
 
 def split(text: str) -> list[str]:
