@@ -60,10 +60,10 @@ def _array(draw: st.DrawFn, dtype: DType) -> Array:
     values = draw(
         st.lists(st.sampled_from(_STRINGS if dtype is DType.STRING else _NUMBERS), min_size=1)
     )
-    made: Array = np.empty(shape, dtype.numpy)
-    with np.errstate(all="ignore"):  # infinity becomes some whole number
-        flat = np.resize(np.array(values, object), made.size)
-        made.flat = flat if made.dtype.hasobject else flat.astype(float).astype(dtype.numpy)
+    made: Array = np.resize(np.array(values, object), shape)
+    if dtype is not DType.STRING:
+        with np.errstate(all="ignore"):  # infinity becomes some whole number
+            made = made.astype(float).astype(dtype.numpy)
     return made
 
 
