@@ -15,7 +15,10 @@ from lambda_serving.compile.conversion import unsupported
                 "error: 'tf.TensorListReserve' op requires element_shape to be static\n"
                 "error: 'tf.StringLower' op is neither a custom op nor a flex op\n"
             ),
-            "LiteRT does not have the operations StringLower, TensorListReserve",
+            (
+                "LiteRT does not have the operations StringLower, TensorListReserve, of a loop:"
+                " recurrent layers of Keras convert if they are made with unroll=True"
+            ),
         ),
         (
             "failed to legalize operation 'tf.ParseExampleV2' that was explicitly marked illegal",

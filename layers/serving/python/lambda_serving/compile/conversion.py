@@ -10,6 +10,7 @@ from lambda_serving.servables.litert.compiled_folder import MODEL_FILE
 
 __all__ = ["convert", "unsupported"]
 
+_UNROLL = ", of a loop: recurrent layers of Keras convert if they are made with unroll=True"
 _OPERATION = re.compile(r"'tfl?\.(\w+)'")
 
 
@@ -45,6 +46,7 @@ def unsupported(said: str) -> str:
     """Why a model cannot be converted, derived from what the converter said."""
     if operations := dict.fromkeys(_OPERATION.findall(said)):
         several = "s" if len(operations) > 1 else ""
-        return f"LiteRT does not have the operation{several} {', '.join(operations)}"
+        hint = _UNROLL if any(name.startswith("TensorList") for name in operations) else ""
+        return f"LiteRT does not have the operation{several} {', '.join(operations)}{hint}"
     first, *_ = said.splitlines() or ["it gives no reason"]
     return f"TensorFlow's converter fails: {first.rstrip('.')}"
