@@ -61,6 +61,13 @@ def channel(served: Open) -> Iterator[grpc.Channel]:
         yield channel
 
 
+@pytest.fixture(scope="module")
+def runtime_channel(served: Open, runtime_manager: Manager) -> Iterator[grpc.Channel]:
+    """To a server of the models of each runtime in turn."""
+    with served(manager=runtime_manager) as channel:
+        yield channel
+
+
 def _failure(channel: grpc.Channel, method: str, request: Any, **options: Any) -> tuple[str, str]:
     with pytest.raises(grpc.RpcError) as raised:
         call(channel, method, request, **options)
@@ -68,8 +75,8 @@ def _failure(channel: grpc.Channel, method: str, request: Any, **options: Any) -
     return error.code().name, error.details()
 
 
-def test_predicts(channel: grpc.Channel) -> None:
-    response = call(channel, "Predict", predict_request(_HALF, {"x": [1, 2]}))
+def test_predicts(runtime_channel: grpc.Channel) -> None:
+    response = call(runtime_channel, "Predict", predict_request(_HALF, {"x": [1, 2]}))
     assert {name: array.tolist() for name, array in arrays(response).items()} == {"y": [2.5, 3.0]}
     assert response.model_spec == message(
         "ModelSpec", {"name": _HALF, "version": 123, "signatureName": "serving_default"}
@@ -87,20 +94,20 @@ def test_predicts(channel: grpc.Channel) -> None:
     ],
 )
 def test_predicts_by_the_version_asked_for(
-    channel: grpc.Channel, spec: Any, version: int, y: float
+    runtime_channel: grpc.Channel, spec: Any, version: int, y: float
 ) -> None:
-    response = call(channel, "Predict", predict_request("two_versions", {"x": [1]}, **spec))
+    response = call(runtime_channel, "Predict", predict_request("two_versions", {"x": [1]}, **spec))
     assert (response.model_spec.version.value, arrays(response)["y"].tolist()) == (version, [y])
 
 
-def test_predicts_what_the_filter_names_of_any_dtype(channel: grpc.Channel) -> None:
+def test_predicts_what_the_filter_names_of_any_dtype(runtime_channel: grpc.Channel) -> None:
     inputs = {
         "int_tensor": np.array([1, -2], np.int32),
         "str_tensor": np.array([b"\xff", b""], object),
         "float_tensor": np.array([[0.5]], np.float32),
     }
     request = predict_request("multi", inputs, ["str_out", "int_out"])
-    outputs = arrays(call(channel, "Predict", request))
+    outputs = arrays(call(runtime_channel, "Predict", request))
     assert {name: array.tolist() for name, array in outputs.items()} == {
         "str_out": [b"\xff", b""],
         "int_out": [1, -2],
@@ -234,20 +241,22 @@ def test_event_loop_reads_and_runs_nothing_that_may_take_long(
     assert threading.current_thread() not in watched.threads
 
 
-def test_metadata_lists_every_signature(channel: grpc.Channel, manager: Manager) -> None:
+def test_metadata_lists_every_signature(
+    runtime_channel: grpc.Channel, runtime_manager: Manager
+) -> None:
     fields = {"modelSpec": {"name": _HALF}, "metadataField": ["signature_def"]}
-    response = call(channel, "GetModelMetadata", message("GetModelMetadataRequest", fields))
+    response = call(runtime_channel, "GetModelMetadata", message("GetModelMetadataRequest", fields))
     signatures = protos.message("tensorflow.serving.SignatureDefMap")()
     assert response.metadata["signature_def"].Unpack(signatures)
-    definitions = manager.get(ModelSpec(_HALF)).servable.definitions
+    definitions = runtime_manager.get(ModelSpec(_HALF)).servable.definitions
     assert signatures.signature_def.keys() == definitions.keys()
     assert signatures.signature_def["serving_default"].inputs["x"].dtype == 1
     assert response.model_spec == message("ModelSpec", {"name": _HALF, "version": 123})
 
 
-def test_status_lists_versions_largest_first(channel: grpc.Channel) -> None:
+def test_status_lists_versions_largest_first(runtime_channel: grpc.Channel) -> None:
     request = message("GetModelStatusRequest", {"modelSpec": {"name": "two_versions"}})
-    statuses = call(channel, "GetModelStatus", request).model_version_status
+    statuses = call(runtime_channel, "GetModelStatus", request).model_version_status
     available = statuses[0].AVAILABLE
     assert [(each.version, each.state) for each in statuses] == [(2, available), (1, available)]
     assert all(each.HasField("status") and not each.status.error_code for each in statuses)

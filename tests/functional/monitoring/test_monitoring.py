@@ -309,6 +309,42 @@ def test_logged_requests_warm_a_model_up(tmp_path: Path, models_dir: Path) -> No
             assert warm_up(servable, export) == records
 
 
+def test_litert_is_counted_told_and_logged_as_tensorflow_is(
+    tmp_path: Path, litert_dir: Path
+) -> None:
+    """TensorFlow Serving's label of the runtime is that of its sessions, whatever runs in them."""
+    with _serving(tmp_path, litert_dir, {"half_plus_two": 1.0}) as server:
+        answer = server.post(f"{_HALF}:predict", {"instances": [1.0, 2.0]}, x_request_id="mine")
+        assert answer.json() == {"predictions": [2.5, 3.0]}
+        refused = server.post(f"{_HALF}:predict", {"instances": [[1.0]]})
+        assert refused.status_code == 400
+        call(server.channel, "Predict", predict_request("half_plus_two", {"x": [5]}))
+        runtime = server.samples(":tensorflow:serving:runtime_latency_count")
+        assert runtime == {("half_plus_two", "Predict", "TF1"): 2}
+        assert server.samples(":tensorflow:serving:request_count") == {
+            ("half_plus_two", "OK"): 2,
+            ("half_plus_two", "INVALID_ARGUMENT"): 1,
+        }
+        loads = server.samples(":tensorflow:cc:saved_model:load_attempt_count")
+        assert loads == {(str(litert_dir / "half_plus_two/123"), "success"): 1}
+        until(lambda: sum(server.samples(":tensorflow:serving:request_log_count").values()) == 2)
+        lines = server.said()
+    assert [(each["status"], each["rows"], each["version"]) for each in lines] == [
+        ("OK", 2, 123),
+        ("INVALID_ARGUMENT", 1, 123),
+        ("OK", 1, 123),
+    ]
+    logs = server.logged("half_plus_two")
+    given = [list(each.predict_log.response.outputs["y"].float_val) for each in logs]
+    assert given == [[2.5, 3.0], [4.5]]
+    export = tmp_path / "copy"
+    shutil.copytree(litert_dir / "half_plus_two/123", export)
+    [file] = tmp_path.glob("half_plus_two-*.tfrecord")
+    shutil.copy(file, export / WARMUP_FILE)
+    with saved_model.load(export) as servable:
+        assert warm_up(servable, export) == 2
+
+
 def test_new_config_has_requests_logged_that_nobody_observed_before(
     tmp_path: Path, models_dir: Path
 ) -> None:

@@ -304,6 +304,23 @@ def test_run_waits_for_an_interpreter_as_long_as_it_may(tflite_dir: Path) -> Non
             cancelled.run(lambda: run(1, 0))
 
 
+def test_run_in_flight_ends_before_the_model_does(tflite_dir: Path) -> None:
+    one = saved_model.LiteRT(preferred=True, interpreters=1)
+    servable = _load(tflite_dir / "while_loop/1", one)
+    with ThreadPoolExecutor(2) as pool:
+        x = np.full(1_000_000, 2**60)
+        running = pool.submit(servable.run, "", {"x": x})
+        while not running.done():
+            try:
+                servable.run("", {"x": x[:1]}, timeout_ms=1)
+            except DeadlineExceeded as error:
+                if str(error).startswith("Timed out"):  # for the one interpreter, which it has
+                    break
+        closing = pool.submit(servable.close)
+        assert (running.result()["y"] == x).all()
+        closing.result()
+
+
 def _models() -> set[Model]:
     return {each for each in gc.get_objects() if isinstance(each, Model)}
 
