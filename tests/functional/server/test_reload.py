@@ -17,6 +17,7 @@ from uuid import uuid4
 
 import grpc
 import httpx
+import numpy as np
 import psutil
 import pytest
 from google.protobuf import text_format
@@ -26,8 +27,11 @@ from lambda_serving.config import proto_text
 from lambda_serving.config.model_config import ModelConfig
 from lambda_serving.config.model_server_config import to_message
 from lambda_serving.core.basic_manager import Manager
-from lambda_serving.model_spec import ServableId
+from lambda_serving.model_spec import ModelSpec, ServableId
 from lambda_serving.servables import saved_model
+from lambda_serving.servables.litert.load import load_tflite
+from lambda_serving.servables.servable import Servable
+from lambda_serving.servables.tensorflow_c import memory
 from lambda_serving.store import LocalStore
 from lambda_serving.store.manifest import MANIFEST, PUSH, Manifest
 from support.rpc_client import call, free_port
@@ -119,10 +123,11 @@ def base_path(tmp_path: Path, versions: Path) -> Path:
 
 
 def test_no_request_fails_while_versions_and_models_come_and_go(
-    base_path: Path, versions: Path, models_dir: Path, tmp_path: Path
+    base_path: Path, versions: Path, litert_dir: Path, tmp_path: Path
 ) -> None:
+    """One of the versions, and the other model, are LiteRT's."""
     one = f'config {{ name: "m" base_path: "{base_path}" model_platform: "tensorflow" }}'
-    other = one.replace('"m"', '"half"').replace(str(base_path), str(models_dir / "half_plus_two"))
+    other = one.replace('"m"', '"half"').replace(str(base_path), str(litert_dir / "half_plus_two"))
     config = tmp_path / "models.config"
     config.write_text(f"model_config_list {{ {one} }}")
     flags = ("--model_config_file_poll_wait_seconds=1", f"--model_config_file={config}")
@@ -139,8 +144,12 @@ def test_no_request_fails_while_versions_and_models_come_and_go(
             until(lambda: client.states() == {2: "AVAILABLE", 1: "END"})
             config.write_text(f"model_config_list {{ {one} {other} }}")
             until(lambda: client.ask("half").status_code == 200)
+            _put(litert_dir / "two_versions/1", base_path / "3")
+            until(lambda: client.states() == {3: "AVAILABLE", 2: "END", 1: "END"})
+            _take(base_path / "3", tmp_path)
+            until(lambda: client.states() == {3: "END", 2: "AVAILABLE", 1: "END"})
             _take(base_path / "2", tmp_path)
-            until(lambda: client.states() == {2: "END", 1: "AVAILABLE"})
+            until(lambda: client.states() == {3: "END", 2: "END", 1: "AVAILABLE"})
             config.write_text(f"model_config_list {{ {one} }}")
             until(lambda: client.states("half") == {123: "END"})
         finally:
@@ -218,20 +227,30 @@ def test_copied_version_is_taken_when_it_is_complete(base_path: Path, versions: 
         assert client.ask().json() == {"predictions": [4.0]}
 
 
-@pytest.mark.parametrize("retries", [0, 5])
+@pytest.mark.parametrize(
+    ("folder", "name", "retries"),
+    [
+        ("models_dir", "saved_model.pb", 0),
+        ("models_dir", "saved_model.pb", 5),
+        ("litert_dir", "model.tflite", 5),
+    ],
+)
 def test_version_that_failed_is_taken_when_its_files_are_mended(
-    base_path: Path, versions: Path, retries: int
+    request: pytest.FixtureRequest, tmp_path: Path, folder: str, name: str, retries: int
 ) -> None:
+    versions: Path = request.getfixturevalue(folder) / "two_versions"
+    base_path = tmp_path / "m"
+    _put(versions / "1", base_path / "1")
     hours = "--load_retry_interval_micros=36000000000"
     with _serving(base_path, hours, f"--max_num_load_retries={retries}") as client:
         _put(versions / "2", base_path / "half")
-        model = base_path / "half" / "saved_model.pb"
+        model = base_path / "half" / name
         whole = model.read_bytes()
         model.write_bytes(whole[: len(whole) // 2])
         (base_path / "half").rename(base_path / "2")
         until(lambda: client.states().get(2) and client.error(2)[1])
         assert client.states() == {2: "LOADING" if retries else "END", 1: "AVAILABLE"}
-        (base_path / "2" / "saved_model.pb").write_bytes(whole)
+        (base_path / "2" / name).write_bytes(whole)
         until(lambda: client.states() == {2: "AVAILABLE", 1: "END"})
 
 
@@ -462,14 +481,28 @@ def test_stopping_ends_even_if_a_request_does_not(models_dir: Path) -> None:
     assert "Requests are still running after --drain_seconds=1: they are cut off" in said[-1]
 
 
-def test_memory_of_unloaded_versions_is_given_back() -> None:
-    base_path, process = str(MNIST / "saved"), psutil.Process()
-    manager = Manager(LocalStore({"m": base_path}), saved_model.load)
+@pytest.mark.parametrize("by_litert", [False, True])
+def test_memory_of_unloaded_versions_is_given_back(tflite_dir: Path, *, by_litert: bool) -> None:
+    base_path, process = str(tflite_dir / "MLP" if by_litert else MNIST / "saved"), psutil.Process()
+    load = _load_without_trial if by_litert else saved_model.load
+    manager = Manager(LocalStore({"m": base_path}), load)
     manager.serve([ModelConfig("m", base_path)])
     sizes = []
     for _ in range(15):
         manager.unload(ServableId("m", 1), lambda end: end())
         manager.load(ServableId("m", 1), manager.fetch(ServableId("m", 1)))
+        _run(manager)
         sizes.append(process.memory_info().rss / 2**20)
     manager.close()
     assert sizes[-1] - sizes[4] < _BOUND_MB, sizes
+
+
+def _run(manager: Manager) -> None:
+    servable = manager.get(ModelSpec("m")).servable
+    (name,) = servable.signature("").inputs
+    assert servable.run("", {name: np.zeros((8, 28, 28, 1), np.float32)})
+
+
+def _load_without_trial(folder: Path) -> Servable:
+    """By LiteRT; a trial would take longer than all else of a load."""
+    return load_tflite(folder, 2, 1, memory.trim, trusted=True)

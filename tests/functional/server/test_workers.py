@@ -31,6 +31,7 @@ _SECONDS = 300
 _BODY = b'{"instances": [2.0]}'
 _MEMORY = "memfd:lambda-serving-"
 _ANSWER = b'{"predictions":[3.0]}'
+_RUNTIMES = re.compile(r"/lib[^/\n]*?(tensorflow|litert)[^/\n]*$", re.MULTILINE)
 
 
 class _Served:
@@ -39,6 +40,7 @@ class _Served:
     def __init__(self, url: str, process: "subprocess.Popen[str]", said: list[str]) -> None:
         self.url, self.process, self.said = url, process, said
         self.port = urlsplit(url).port or 0
+        self.rpc_port, self.library = 0, ""
 
     def workers(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children()
@@ -70,32 +72,41 @@ def _serving(base_path: Path | str, *flags: str, workers: int = 2) -> Iterator[_
             reader.join()
 
 
-@pytest.fixture(scope="module")
-def rpc_port() -> int:
-    """The port of `served` for gRPC."""
-    return free_port()
-
-
-@pytest.fixture(scope="module")
-def shared(
-    models_dir: Path, tmp_path_factory: pytest.TempPathFactory, rpc_port: int
-) -> Iterator[_Served]:
+@contextmanager
+def _shared(models: Path, library: str, paths: pytest.TempPathFactory) -> Iterator[_Served]:
     """Whatever became of its workers, it stops in good order."""
-    config = tmp_path_factory.mktemp("workers") / "monitoring.config"
+    config, port = paths.mktemp("workers") / "monitoring.config", free_port()
     config.write_text("prometheus_config { enable: true }")
-    flags = (f"--port={rpc_port}", f"--monitoring_config_file={config}")
-    with _serving(models_dir / "half_plus_two", *flags) as served:
+    flags = (f"--port={port}", f"--monitoring_config_file={config}")
+    with _serving(models / "half_plus_two", *flags) as served:
+        served.rpc_port, served.library = port, library
         yield served
         served.process.terminate()
         assert served.process.wait(_SECONDS) == 0
 
 
+@pytest.fixture(scope="module")
+def shared(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Served]:
+    with _shared(models_dir, "tensorflow", tmp_path_factory) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def shared_litert(litert_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Served]:
+    with _shared(litert_dir, "litert", tmp_path_factory) as served:
+        yield served
+
+
 @pytest.fixture
-def served(shared: _Served) -> _Served:
+def served(request: pytest.FixtureRequest) -> _Served:
     """A server that tests share. It has two workers that answer, and has said nothing yet."""
-    until(lambda: _of_each(shared))
-    shared.said.clear()
-    return shared
+    served: _Served = request.getfixturevalue(getattr(request, "param", "shared"))
+    until(lambda: _of_each(served))
+    served.said.clear()
+    return served
+
+
+_of_each_runtime = pytest.mark.parametrize("served", ["shared", "shared_litert"], indirect=True)
 
 
 @contextmanager
@@ -127,9 +138,8 @@ def half(models_dir: Path, tmp_path: Path) -> Path:
     return tmp_path / "m"
 
 
-def test_connections_are_spread_over_workers_and_the_parent_has_no_tensorflow(
-    served: _Served,
-) -> None:
+@_of_each_runtime
+def test_connections_are_spread_over_workers_which_alone_open_the_runtime(served: _Served) -> None:
     with ExitStack() as connections:
         opened = [connections.enter_context(_connected(served.port)) for _ in range(32)]
         assert {_asked(each) for each in opened} == {_ANSWER}
@@ -138,10 +148,13 @@ def test_connections_are_spread_over_workers_and_the_parent_has_no_tensorflow(
         assert min(accepted) > 3  # by chance once in 100,000 times
         parent, *workers = [served.process.pid, *(each.pid for each in served.workers())]
         maps = [Path(f"/proc/{pid}/maps").read_text() for pid in (parent, *workers)]
-        assert ["libtensorflow" in each for each in maps] == [False, True, True]
+        opened_libraries = [set(_RUNTIMES.findall(each)) for each in maps]
+        assert opened_libraries == [set(), {served.library}, {served.library}]
 
 
-def test_grpc_is_answered_on_one_port_by_all(served: _Served, rpc_port: int) -> None:
+@_of_each_runtime
+def test_grpc_is_answered_on_one_port_by_all(served: _Served) -> None:
+    rpc_port = served.rpc_port
     address, options = f"127.0.0.1:{rpc_port}", [("grpc.use_local_subchannel_pool", 1)]
     with ExitStack() as channels:
         for _ in range(32):
@@ -164,9 +177,9 @@ def _forget(worker: psutil.Process) -> None:
     Path(f"/proc/{worker.pid}/clear_refs").write_text("5")
 
 
-def test_small_messages_that_stand_for_large_ones_are_refused_by_all(
-    served: _Served, rpc_port: int
-) -> None:
+@_of_each_runtime
+def test_small_messages_that_stand_for_large_ones_are_refused_by_all(served: _Served) -> None:
+    rpc_port = served.rpc_port
     workers = served.workers()
     before = [worker.memory_info().rss for worker in workers]
     for worker in workers:
@@ -198,6 +211,7 @@ def test_small_messages_that_stand_for_large_ones_are_refused_by_all(
     assert max(grown) < 256 * 2**20
 
 
+@_of_each_runtime
 def test_killed_worker_loses_only_its_connections_and_is_replaced(served: _Served) -> None:
     with ThreadPoolExecutor() as pool:
         stop = threading.Event()
@@ -450,6 +464,7 @@ def test_parent_that_can_start_no_process_for_a_while_goes_on(served: _Served) -
     assert served.ask() == _ANSWER
 
 
+@_of_each_runtime
 def test_metrics_are_those_of_all_workers(served: _Served) -> None:
     before = _answered(served)
     for _ in range(20):
@@ -485,9 +500,8 @@ def test_worker_that_does_not_answer_holds_up_neither_metrics_nor_the_end(
         assert served.process.wait(_SECONDS) == 0
 
 
-def test_no_reload_begins_while_a_worker_does_not_answer(
-    served: _Served, rpc_port: int, models_dir: Path
-) -> None:
+def test_no_reload_begins_while_a_worker_does_not_answer(served: _Served, models_dir: Path) -> None:
+    rpc_port = served.rpc_port
     with grpc.insecure_channel(f"127.0.0.1:{rpc_port}") as channel:
         same = _reload_request({"m": models_dir / "half_plus_two"})
         assert call(channel, "HandleReloadConfigRequest", same).status.error_code == 0
