@@ -1,7 +1,7 @@
-"""Runs the commands of docs/aws-assumptions.md on a real account, beside what they should show.
+"""Runs the commands of docs/aws-assumptions.md on a real account, and compares their output.
 
-The page is the only list. A command there is one of the AWS CLI, so that a reader can run it alone;
-here botocore runs it, as the CLI itself does, which need not be installed.
+The page is the only list. Its commands are those of the AWS CLI, so that a reader can run one
+alone. Here botocore runs them, as it does for the CLI, which need not be installed.
 """
 
 import json
@@ -69,7 +69,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A call of a service, and what of its answer counts."""
+    """A call of a service, and the part of its answer to show."""
 
     service: str
     operation: str
@@ -104,7 +104,7 @@ def rows(text: str) -> list[Row]:
 def parse(command: str, values: Mapping[str, str], session: Any) -> Command:
     """A command of the AWS CLI with `$NAME`s filled in.
 
-    Raises ValueError for what is none, by the services' own descriptions.
+    Raises ValueError for anything else, according to the services' own descriptions.
     """
     words = [_filled(word, values) for word in shlex.split(command)]
     _, name, operation, *rest = words
@@ -130,7 +130,7 @@ def _filled(word: str, values: Mapping[str, str]) -> str:
 
 
 def _options(words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-    """Each `--name` with the words that follow it. A word before all of them is a file to write."""
+    """Each `--name` with the words that follow it. A word before them is a file to write."""
     position = 0
     while position < len(words):
         name = words[position]
@@ -197,7 +197,7 @@ def run(command: Command, session: Any) -> str:
     answer.pop("ResponseMetadata", None)
     try:
         found = jmespath.search(command.query, answer) if command.query else answer
-    except JMESPathError as error:  # what was asked for is not there
+    except JMESPathError as error:  # the answer lacks the part
         found = str(error)
     return (payload.read().decode() if payload else "") + _text(found)
 
@@ -275,7 +275,7 @@ def planned(row: Row, values: Mapping[str, str], session: Any) -> tuple[str, str
 @click.option("--dry-run", is_flag=True, help="Print the commands, run none.")
 @click.option("--write", is_flag=True, help="Run those that create or invoke something, too.")
 def main(stack: str, *, dry_run: bool, write: bool) -> None:
-    """Shows what is believed of AWS on the account of STACK; exit code 1 if anything is not so."""
+    """Check our beliefs about AWS on the account of STACK; the exit code is 1 if one is wrong."""
     page = rows(PAGE.read_text(encoding="utf-8"))
     session = botocore.session.get_session()
     title = f"What we believe of AWS: {stack}"
@@ -297,7 +297,7 @@ def main(stack: str, *, dry_run: bool, write: bool) -> None:
 def _print(
     table: Table, page: list[Row], values: Mapping[str, str], ends: list[tuple[str, str]]
 ) -> None:
-    """All rows by section, each with its last two columns, and how often the last says what."""
+    """Prints all rows by section, each with its last two columns, and counts the last column."""
     for section, pairs in groupby(zip(page, ends, strict=True), lambda pair: pair[0].section):
         table.add_section()
         table.add_row(f"[bold]{section}")

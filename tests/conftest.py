@@ -28,7 +28,7 @@ _LIBRARY = Path(lambda_serving.__file__).parent
 _BUILD_MODELS = Path(__file__).parent / "support/build_models.py"
 _BUILD_TFLITE = _BUILD_MODELS.with_name("build_tflite.py")
 
-# A busy machine is slow at no fault of the code.
+# On a busy machine, slowness is not the code's fault.
 settings.register_profile(
     "any machine", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -36,7 +36,7 @@ settings.load_profile("any machine")
 
 # A run in the background starts with SIGINT ignored, and so would every process that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-# The same of one under nohup and SIGHUP, which it goes on not to heed.
+# A run under nohup ignores SIGHUP: it still does, but processes that tests start do not.
 signal.signal(signal.SIGHUP, lambda *_: None)
 
 
@@ -44,8 +44,9 @@ signal.signal(signal.SIGHUP, lambda *_: None)
 def models_dir(pytestconfig: pytest.Config) -> Path:
     """A folder of the SavedModels of `build_models.py`, each as `<name>/<version>`; read only.
 
-    Built in some ten seconds by a process of its own (no test imports TensorFlow by this), then
-    kept in pytest's cache until the program or TensorFlow changes; `--cache-clear` drops it.
+    A separate process builds them in some ten seconds, so that tests need not import TensorFlow.
+    They are kept in pytest's cache until the program or TensorFlow changes; `--cache-clear` removes
+    them.
     """
     cache = pytestconfig.cache
     assert cache is not None
@@ -103,7 +104,7 @@ def runtime_dir(request: pytest.FixtureRequest, models_dir: Path) -> Path:
 
 
 def _made_once(folder: Path, make: Callable[[Path], object]) -> Path:
-    """The folder; made if it is not there, while other processes that want it wait."""
+    """The folder; if it does not exist, makes it, while other processes wait for it."""
     with folder.with_name(f"{folder.name}.lock").open("w") as lock:
         flock(lock, LOCK_EX)
         if not folder.exists():

@@ -1,6 +1,6 @@
-"""That TensorFlow opens all of NVIDIA's libraries in the gpu image, and goes on to the GPU.
+"""Checks that TensorFlow opens all of NVIDIA's libraries in the gpu image, and goes on to the GPU.
 
-`python gpu_image.py` wants the image, Docker and gcc, but no GPU: a driver that does nothing
+`python gpu_image.py` needs the image, Docker and gcc, but no GPU: a driver that does nothing
 (`data/cuda_driver.c`) makes TensorFlow look for them.
 """
 
@@ -20,7 +20,7 @@ _DRIVER_NAMES = ("libcuda.so.1", "libnvidia-ml.so.1")
 _LOAD = "from lambda_serving.servables import saved_model; saved_model.load('/model')"
 _OPENED = re.compile("Successfully opened dynamic library (.*)")
 _MISSED = re.compile("Could not load dynamic library '(.*?)'")
-_WENT_ON = "cudaGetDevice() failed"  # the driver's end: the libraries were all there
+_WENT_ON = "cudaGetDevice() failed"  # the driver ends it: all libraries were found
 
 
 def _log_of_a_load(driver: Path) -> str:

@@ -50,7 +50,7 @@ _BATCHING_PARAMETERS = {
     "enable_large_batch_splitting": ".google.protobuf.BoolValue",
     "max_execution_batch_size": _INT64,
 }
-# Of other messages only their bytes matter, which a session is configured by.
+# These two configure a session as bytes: their own fields do not matter here.
 _SAVED_MODEL_CONFIG = {"session_overrides": ".tensorflow.serving.SessionOverrides"}
 _SESSION_OVERRIDES = {
     "remote_op_remap_config": "bytes",
@@ -79,7 +79,7 @@ def _collect(file: FileDescriptor, into: dict[str, FileDescriptor]) -> None:
 
 
 def _not_in_the_wheels() -> list[FileDescriptorProto]:
-    """What only TensorFlow Serving's own source holds."""
+    """Messages that only TensorFlow Serving's source has."""
     return [
         _file("config/ssl_config", {"SSLConfig": _SSL_CONFIG}),
         _file(
@@ -93,7 +93,7 @@ def _not_in_the_wheels() -> list[FileDescriptorProto]:
         _file(
             "servables/tensorflow/saved_model_config",
             {"SessionOverrides": _SESSION_OVERRIDES, "SavedModelConfig": _SAVED_MODEL_CONFIG},
-            syntax="proto2",  # whether a field is there is told
+            syntax="proto2",  # which fields are set matters
         ),
     ]
 

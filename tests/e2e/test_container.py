@@ -212,7 +212,7 @@ def test_dropped_version_is_served_within_bounded_memory(image: str, tmp_path: P
 
 def test_docker_stop_drains_and_ends_with_0(image: str) -> None:
     port = free_port()
-    host = [*_MNIST, "--network=host"]  # so that what is not taken any more is refused
+    host = [*_MNIST, "--network=host"]  # so that later connections are refused
     arguments = [f"--rest_api_port={port}", f"--port={free_port()}"]
     id_ = run_docker("run", "--detach", *host, image, *arguments).strip()
     try:
@@ -247,7 +247,7 @@ def _log(container: str) -> str:
     ).stderr
 
 
-def test_misspelt_flag_and_missing_folder_are_told(image: str) -> None:
+def test_misspelt_flag_and_missing_folder_are_reported(image: str) -> None:
     assert "Did you mean one of: '--model_base_path'" in _refusal(image, "--model_base_pth=/m")
     assert "base path /models/nowhere of model nowhere" in _refusal(
         image, "--env=MODEL_NAME=nowhere", "--enable_batching"

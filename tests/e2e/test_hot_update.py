@@ -1,7 +1,7 @@
 """Versions change under load, with real parts: registry, images in Docker, handlers, HTTP.
 
-Only AWS is stood in for: S3, events, queue and API by moto, Lambda's control plane by `aws_plane`,
-its machines by containers.
+Only AWS has stand-ins: moto for S3, events, queue and API, `aws_plane` for Lambda's control plane,
+and containers for its machines.
 """
 
 import json
@@ -81,7 +81,7 @@ class _Stack:
             pause.wait(0.02)
 
     def wait_for_switch_to(self, version: int) -> None:
-        """And some load on it."""
+        """Waits until the version is live and has had some load."""
         self.wait(lambda: bool(self.switches) and self.switches[-1].version == version)
         end = self.switches[-1].after + _PHASE_SECONDS
         self.wait(lambda: monotonic() > end)
@@ -103,7 +103,7 @@ def stack(base: str, moto: str) -> Iterator[_Stack]:
 
 @contextmanager
 def _watched(deployed: Cloud) -> Iterator[list[_Switch]]:
-    """Every move of the alias `live`, as Lambda is asked for it."""
+    """Records every request to Lambda to move the alias `live`."""
     switches: list[_Switch] = []
     began = 0.0
 
@@ -147,9 +147,9 @@ def test_hot_update_under_load_loses_nothing_and_mixes_nothing(
 
 
 def _check_order(answers: Sequence[Answer], switches: Sequence[_Switch]) -> None:
-    """One after the other, every version answers what is asked while it is live, and alone.
+    """While a version is live, it alone answers.
 
-    While the alias moves, the version before or the one after does.
+    While the alias moves, the old or the new version may answer.
     """
     seen: dict[int, set[int]] = {number: set() for number in range(len(switches))}
     for answer in answers:

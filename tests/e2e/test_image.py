@@ -132,7 +132,7 @@ def test_each_image_holds_its_own_handler_alone(predict_image: str, build_image:
         assert _in(image, "cat", *found) == written
 
 
-def test_build_image_refuses_what_is_no_order(build_image: str) -> None:
+def test_build_image_refuses_invalid_orders(build_image: str) -> None:
     environment = {"MODELS": "s3://models/models", "AWS_DEFAULT_REGION": "eu-west-1"}
     assert containers.config(build_image)["Cmd"] == ["handler.handler"]
     with containers.running(build_image, environment) as function:

@@ -1,7 +1,7 @@
 """Releases go wrong at every step, with real parts, and the model answers all the while.
 
-The parts are those of `test_hot_update.py`. Somebody asks the model every few milliseconds during
-each test. Versions 1 and 2 are there for all tests.
+The parts are those of `test_hot_update.py`. During each test, a client sends the model a request
+every few milliseconds. All tests start with versions 1 and 2 released.
 """
 
 import dataclasses
@@ -53,7 +53,7 @@ class _World:
     models: Path
     worker: Worker
     failures: str
-    """The queue of what EventBridge is told of versions that failed."""
+    """A queue with EventBridge's events about failed versions."""
 
     @property
     def plane(self) -> Plane:
@@ -79,7 +79,7 @@ class _World:
         push(self.models / name, folder or self.folder(version), load_it)
 
     def put(self, source: Path, version: int) -> None:
-        """A complete version that nobody has checked."""
+        """Uploads a complete version without checking it."""
         for path in filter(Path.is_file, source.rglob("*")):
             self._put_object(version, str(path.relative_to(source)), path.read_bytes())
         self._put_object(version, MANIFEST, Manifest.of(source).to_json())
@@ -100,7 +100,7 @@ class _World:
         )
 
     def change_all(self) -> int:
-        """Settings, image and address, so that a release takes each of its steps; the version."""
+        """Changes settings, image and address, so that a release takes every step."""
         self.function.latest.memory += 1
         image = self.function.latest.image.partition("@")[2]
         version = 2 if image == self.cloud.record("half", 1)["image"] else 1
@@ -119,7 +119,7 @@ class _World:
         return f"change{self.function.latest.memory}"
 
     def settle(self, version: int | None = None) -> None:
-        """Until nothing is to be done, with that version live."""
+        """Waits until nothing is left to do and that version is live."""
         self.cloud.settle(lambda: version in {None, self.live})
 
     def ask(self, place: str = "") -> float:
@@ -128,7 +128,7 @@ class _World:
         return float(prediction)
 
     def told(self) -> list[tuple[int, str]]:
-        """Versions that the event bus was told of, and why they failed."""
+        """The failed versions that were reported to the event bus, with the reasons."""
         received = self.cloud.sqs.receive_message(QueueUrl=self.failures, MaxNumberOfMessages=10)
         found = [json.loads(each["Body"])["detail"] for each in received.get("Messages", [])]
         for each in received.get("Messages", []):
@@ -139,7 +139,7 @@ class _World:
         return [(each["version"], each["error"]) for each in found]
 
     def check_failed(self, version: int, error: str) -> None:
-        """It is recorded and told, and later events change nothing about it."""
+        """Checks that the failure is recorded and reported, and that it stays."""
         record = self.cloud.record("half", version)
         assert record["state"] == "FAILED"
         assert error in record["error"]
@@ -152,7 +152,7 @@ class _World:
 
 @pytest.fixture(scope="module")
 def released(base: str, moto: str, models_dir: Path) -> Iterator[_World]:
-    """Versions 1 and 2 are released, one after the other. Time flies."""
+    """Versions 1 and 2, released one after the other; waiting takes no time."""
     host, _, image = base.partition("/")
     with (
         containers.scaled(most=1) as environments,
@@ -186,7 +186,7 @@ def _queue_of_failures(deployed: Cloud) -> str:
 
 @pytest.fixture
 def world(released: _World) -> Iterator[_World]:
-    """Asked all the time, and mended afterwards."""
+    """The stack under load; repaired after the test."""
     plane, build = released.plane, released.plane.functions[f"{SYSTEM}_build"]
     runs = released.function.run, build.run
     with load.steady(released.port, _PATH, _BODY, _RATE) as sent:
@@ -215,7 +215,7 @@ _CALLS = (
 
 
 def _kill_at(world: _World, operation: str, *moments: str) -> None:
-    """The release function is a process, killed before or after that call takes effect."""
+    """Runs the release function as a process, killed before or after that call takes effect."""
     process, left = WorkerProcess(world.cloud.environment), list(moments)
 
     def kill(called: str, when: str) -> None:
@@ -231,7 +231,7 @@ def _kill_at(world: _World, operation: str, *moments: str) -> None:
 
 @pytest.mark.parametrize("operation", _CALLS)
 def test_killed_worker_is_made_good_by_the_next(operation: str, world: _World) -> None:
-    """To whom its message comes when it is visible again, or once an hour one if that is lost."""
+    """The next one gets the message once it is visible again, or the hourly one."""
     _kill_at(world, operation, "before", "after")
     version = world.change_all()
     for _ in range(2):
@@ -264,7 +264,7 @@ _THROTTLED = (429, "TooManyRequestsException", "Rate Exceeded.")
 def test_call_of_aws_that_fails_is_made_again(
     operation: str, moment: str, refusal: tuple[int, str, str], times: int, world: _World
 ) -> None:
-    """An answer that is lost comes to no harm, either."""
+    """Losing an answer does no harm, either."""
     left = [refusal] * times
 
     def fail(called: str, when: str) -> None:
@@ -320,7 +320,7 @@ def test_worker_that_is_killed_while_an_image_is_built_is_not_needed(world: _Wor
 
 
 class _BreaksOff(S3Version):
-    """A push that comes to an end before the last of its files."""
+    """A push that ends before its last file."""
 
     def put(self, source: Path, files: Mapping[str, File], sent: Callable[[int], None]) -> None:
         some = list(files)[:-1]
@@ -361,7 +361,7 @@ def test_model_that_crashes_when_it_is_loaded_is_recorded_and_told(world: _World
 def test_model_that_hangs_is_ended_by_lambda_and_recorded_and_told(
     world: _World, tmp_path: Path
 ) -> None:
-    """Powers of two never get as large as that: they overflow."""
+    """The loop never ends: powers of two overflow before they get that large."""
     world.function.run = partial(_run_impatiently, world.environments)
     export = _with_golden(world.models / "while_loop/1", tmp_path / "6", 2**63 - 1, 0)
     world.wish(1, 2, 6)
@@ -376,7 +376,7 @@ def _run_impatiently(environments: Environments, image: str, event: Any, qualifi
     return environments.run(image, event, qualifier, seconds)
 
 
-def test_model_that_answers_otherwise_is_recorded_and_told(world: _World, tmp_path: Path) -> None:
+def test_model_with_wrong_answers_is_recorded_and_reported(world: _World, tmp_path: Path) -> None:
     export = _with_golden(world.models / _ONE, tmp_path / "7", 10.0, 70.0)
     world.wish(1, 2, 7)
     world.put(export, 7)
@@ -403,7 +403,7 @@ def test_two_versions_that_are_pushed_at_once_are_both_released(world: _World) -
 
 
 class _Together(S3Version):
-    """Two pushes that find nothing there; moto's server may take both, so it is asked by one."""
+    """Two pushes that find nothing there; one at a time writes, because moto may accept both."""
 
     def __init__(self, uri: str, client: Any, both: threading.Barrier, lock: Any) -> None:
         super().__init__(uri, client)
@@ -419,7 +419,7 @@ class _Together(S3Version):
             return super().put_manifest(name, manifest)
 
 
-def test_of_two_pushes_of_a_version_one_is_released_and_one_refused(world: _World) -> None:
+def test_one_of_two_pushes_of_a_version_is_released_and_the_other_refused(world: _World) -> None:
     both, lock = threading.Barrier(2), threading.Lock()
     world.wish(1, 2, 10)
     with ThreadPoolExecutor(2) as pool:

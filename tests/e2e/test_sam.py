@@ -46,7 +46,7 @@ def _cases() -> list[Case]:
 
 @pytest.fixture(scope="module")
 def build(docker: None) -> None:  # noqa: ARG001 the engine must answer
-    """What `sam build` leaves, where the other commands look for it."""
+    """The output of `sam build`, where the other commands look for it."""
     parameters = ("--parameter-overrides", f"BaseImage={BASE_IMAGE}")
     _sam("build", *parameters, seconds=_BUILD_SECONDS)
 
@@ -76,7 +76,7 @@ def url(build: None) -> Iterator[str]:  # noqa: ARG001 it serves what was built
 
 
 def _sam(*arguments: str, seconds: float = _START_SECONDS) -> str:
-    """What a command of SAM prints as its result."""
+    """The result that a command of SAM prints."""
     ended = subprocess.run(
         [_SAM, *arguments],
         cwd=_ROOT,
@@ -90,7 +90,7 @@ def _sam(*arguments: str, seconds: float = _START_SECONDS) -> str:
 
 
 def _wait(url: str) -> None:
-    """Until the API listens, which it does when the containers run."""
+    """Waits until the API listens, which means that the containers run."""
     with httpx.Client(transport=httpx.HTTPTransport(retries=_RETRIES), timeout=60) as client:
         client.get(f"{url}/v1/models/MLP")
 
@@ -131,7 +131,7 @@ def test_both_models_tell_their_state_and_signatures(url: str) -> None:
 
 
 def test_predicts_by_grpc_web_below_the_address_of_a_model(url: str) -> None:
-    """As text: of an HTTP API's binary bodies `sam local start-api` makes 502."""
+    """Uses the text form: `sam local start-api` answers 502 to binary bodies of an HTTP API."""
     request = predict_request("HalfPlusTwo", {"x": [1, 2]}).SerializeToString()
     answer = httpx.post(
         f"{url}/v1/models/HalfPlusTwo/grpc-web{path_of('Predict')}",

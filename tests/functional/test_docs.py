@@ -1,4 +1,4 @@
-"""What the documents say works: commands and code are run, links lead somewhere."""
+"""The documents are right: their commands and code run, and their links lead somewhere."""
 
 import re
 import subprocess
@@ -132,7 +132,7 @@ def test_workflow_has_the_verbs_of_the_local_run() -> None:
 
 
 def test_figures_of_the_readme_are_those_of_the_benchmarks() -> None:
-    """A cell of one is a cell of the other, and the last is what two of them come to."""
+    """Each cell of one is a cell of the other, and the last is computed from two of them."""
     benchmarks = (_ROOT / "docs/benchmarks.md").read_text()
     rows = re.findall(
         r"^\| [^|]* \| (\d[^|]*) \| (\d[^|]*) \| ([\d.]+)x \|$", _README, re.MULTILINE

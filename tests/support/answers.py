@@ -1,4 +1,4 @@
-"""What each model of `build_models.py` answers, however it is loaded."""
+"""The answers of each model of `build_models.py`, however it is loaded."""
 
 import numpy as np
 

@@ -1,9 +1,9 @@
-"""API Gateway's control plane: moto's, behind rules of AWS that moto does not keep.
+"""API Gateway's control plane: moto's, with rules of AWS that moto does not enforce.
 
-What is asked fits botocore's model; an API has 300 routes and 300 integrations at most; a route's
-key is its own, and its authorizer exists; what is not there cannot be deleted, nor an integration
-that a route leads to; an update can empty what was set; lists come in pages. A refused call raises
-here what AWS answers.
+Requests must fit botocore's model. An API has at most 300 routes and 300 integrations. A route's
+key is unique, and its authorizer must exist. Deleting something absent fails, and so does deleting
+an integration that a route uses. An update can clear a setting. Lists come in pages. A refused call
+raises the error that AWS gives.
 
 Sources: API Gateway's developer guide, "Quotas for configuring and running an HTTP API"; botocore's
 service model; the words of a full quota, a ConflictException with the status 429, from users'
@@ -28,27 +28,27 @@ from support.aws_plane import Plane, Refused
 __all__ = ["QUOTA", "Kept", "api", "register"]
 
 QUOTA = 300
-"""Of routes as of integrations."""
+"""For routes and for integrations."""
 _ACCOUNT, _REGION = "123456789012", "eu-west-1"
-_PAGE = 10  # as more than one page must be read
+_PAGE = 10  # so that callers must read several pages
 _Application = Callable[[Any, Any], Iterable[bytes]]
 _Given = dict[str, Any]
 _PLANES: dict[str, Plane] = {}
 
 
 def api(api_id: str) -> Api:
-    """What moto holds of an API."""
+    """Moto's data about an API."""
     found: Api = apigatewayv2_backends[_ACCOUNT][_REGION].get_api(api_id)
     return found
 
 
 def register(api_id: str, plane: Plane) -> None:
-    """Has the calls that concern an API counted in `plane`, which may interfere."""
+    """Makes `plane` count the calls about an API; it may interfere with them."""
     _PLANES[api_id] = plane
 
 
 class Kept:
-    """A WSGI application: moto's, with the rules before it."""
+    """A WSGI application: moto's, after the rules have been checked."""
 
     def __init__(self, application: _Application) -> None:
         self._application = application
@@ -116,7 +116,7 @@ def _find(method: str, path: str) -> tuple[str, dict[str, str]] | None:
 
 
 def _read(name: str, located: Mapping[str, str], query: str, content: bytes) -> _Given:
-    """What is asked for, by the names of the model's members; refuses what does not fit it."""
+    """The input by the names of the model's members; refuses a request that does not fit."""
     shape = _model().operation_model(name).input_shape
     assert shape, name
     names = {each.serialization.get("name", key): key for key, each in shape.members.items()}
@@ -179,7 +179,7 @@ def _delete_integration(api: Api, given: _Given) -> None:
 
 
 def _update_route(api: Api, given: _Given) -> Any:
-    """Moto's own update leaves as it is what is to be empty."""
+    """Updates a route; moto's own update cannot clear a setting."""
     _route(api, given)
     _check_route(api, given)
     route = api.routes[given["RouteId"]]

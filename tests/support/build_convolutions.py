@@ -1,4 +1,4 @@
-"""`python build_convolutions.py PATH`: a SavedModel of which each signature is a small network.
+"""`python build_convolutions.py PATH`: writes a SavedModel whose signatures are small networks.
 
 All take `x` and give `y`; `SIGNATURES` has the shape that each declares for `x`, without its rows.
 """

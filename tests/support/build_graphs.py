@@ -1,7 +1,7 @@
-"""Builds SavedModels of small random graphs, for as long as it is asked: `python build_graphs.py`.
+"""Builds SavedModels of small random graphs on request: `python build_graphs.py`.
 
 Each line of standard input is one, `{"path": ..., "dtype": ..., "signatures": {name: [step]}}`;
-the answer is a line once it lies there. Every signature takes `x`, [None, 4] of the dtype, through
+the answer is a line once it is written. Every signature takes `x`, [None, 4] of the dtype, through
 its steps to `y`; the signatures share what the steps use. `STEPS` says which steps there are.
 """
 
@@ -118,7 +118,7 @@ def _steps(dtype: Any, shared: Any) -> dict[str, Callable[[Any], Any]]:
         return tf.nn.conv2d(tf.reshape(x, [-1, 2, 2, 1]), shared.filters, 1, "SAME")
 
     def scaled(y: Any) -> Any:
-        """As a batch normalisation that inference has folded in part."""
+        """Like a batch normalisation, partly folded for inference."""
         return y * shared.vector[:3] + shared.matrix[0, :3]
 
     def flat(y: Any) -> Any:

@@ -2,8 +2,8 @@
 
 Every model lands in `FOLDER/<name>/<version>`; `_MODELS` at the end lists them all. They are
 small: what they compute is written beside them, so that a test can state an answer by hand. The
-tests run this program in a process of its own and import no TensorFlow themselves; it is one file
-because the digest of that file tells whether the models of an earlier run still serve.
+tests run this program in a process of its own and import no TensorFlow themselves; it is one file,
+so that its digest tells whether the models of an earlier run can be used.
 """
 
 import os
@@ -119,7 +119,7 @@ def _bytes_out(path: Path) -> None:
 
 
 def _shapes(path: Path) -> None:
-    """Outputs of one float input that put the row format to the test."""
+    """Outputs of one float input that test the row format."""
     computes: dict[str, Callable[[Any], dict[str, Any]]] = {
         "serving_default": lambda x: {"a": tf.identity(x), "b": x + 1.0},
         "scalar": lambda x: {"total": tf.reduce_sum(x)},
@@ -264,9 +264,9 @@ def _keras3_sequential_fixed_batch(path: Path) -> None:
 def _legacy_keras(path: Path) -> None:
     """What tf.keras wrote after training: only a graph restore loads it.
 
-    Its optimiser has slot variables, and `tf.saved_model.load` has nobody to give them to
-    ("'_UserObject' object has no attribute 'add_slot'"). A TF1 optimiser leaves the same.
-    One step has made every weight 0.5: `output_1` is half the row's sum, and that plus one.
+    Its optimiser has slot variables, which `tf.saved_model.load` cannot restore ("'_UserObject'
+    object has no attribute 'add_slot'"). A TF1 optimiser leaves the same. One step has made every
+    weight 0.5: `output_1` is half the row's sum, and that plus one.
     """
     kernel, bias = tf.Variable(tf.ones([4, 2])), tf.Variable([0.0, 1.0])
     optimiser = tf.compat.v1.train.MomentumOptimizer(learning_rate=0.5, momentum=0.5)

@@ -1,7 +1,7 @@
 """Builds SavedModels that depend on state of every kind: `python build_state.py FOLDER`.
 
 `FOLDER/carried` has a signature for each kind that a compiled graph carries, or that ends with the
-call. Each other kind is a model of its own; on standard output is, by kind, why the compiler
+call. Each other kind is a model of its own; standard output shows, by kind, why the compiler
 refuses its graph, null if it does not.
 """
 
@@ -176,7 +176,7 @@ def _build_functions(folder: Path) -> None:
 
 
 def _build_written(folder: Path) -> None:
-    """What calls write, or what cannot be read as a whole."""
+    """State that calls write, or that cannot be read as a whole."""
     table = _table(tf.constant(-1, tf.int64), ["cat"], [7])
     dense = tf.lookup.experimental.DenseHashTable(
         tf.int64, tf.float32, -1.0, empty_key=-1, deleted_key=-2
@@ -203,7 +203,7 @@ def _build_written(folder: Path) -> None:
 
 
 def _build_old(folder: Path) -> None:
-    """TensorFlow 1's state, whose handles are references; a table of its is `tf1_table`."""
+    """TensorFlow 1's state, whose handles are references; one of its tables is `tf1_table`."""
     v1, lookup = tf.compat.v1, tf.lookup.experimental
 
     def one_shot(x: Any) -> Any:
@@ -238,7 +238,7 @@ def _build_old(folder: Path) -> None:
         with tf.Graph().as_default(), v1.Session() as session:
             x = v1.placeholder(tf.float32, [None], "x")
             y = tf.identity(compute(x))
-            v1.get_variable("saved", initializer=1.0)  # a Saver wants one
+            v1.get_variable("saved", initializer=1.0)  # a Saver needs one
             session.run([v1.global_variables_initializer(), v1.get_collection("fill")])
             v1.saved_model.simple_save(session, str(folder / name), {"x": x}, {"y": y})
 
@@ -253,7 +253,7 @@ def _reason(source: Path) -> str | None:
 
 
 def main() -> None:
-    """Builds what the command line names, and tells of all but `carried` and `tf1_table`."""
+    """Builds the kinds in the command line; reports on all but `carried` and `tf1_table`."""
     folder = Path(sys.argv[1])
     _build_functions(folder)
     _build_written(folder)

@@ -1,10 +1,10 @@
-"""The deployed system on this machine: what `template.yaml` makes, with stand-ins of AWS.
+"""The deployed system on this machine: what `template.yaml` creates, with stand-ins for AWS.
 
 S3, SQS, EventBridge and API Gateway are moto's server, API Gateway with the rules of
 `api_gateway`; Lambda and CodeDeploy are `aws_plane`. Routes, the rule that makes a change in the
 bucket a message, and the queues are those of `infra/*.yaml`; the release function's handler gets
-messages as Lambda's event source mapping hands them over. The functions of releases have
-the roles of `infra/release.yaml`: what these do not allow is refused, and told at the end.
+messages as Lambda's event source mapping hands them over. The functions of releases have the roles
+of `infra/release.yaml`: anything else is refused, and reported at the end.
 """
 
 import json
@@ -54,14 +54,14 @@ __all__ = [
 
 Access = Literal["IAM", "JWT", "OPEN"]
 ISSUER = "https://issuer.example"
-"""Of the tokens that an API with the access JWT takes; their audience is `SYSTEM`."""
+"""The issuer of the tokens that an API with the access JWT accepts; their audience is `SYSTEM`."""
 SYSTEM = "system"
 _INFRA = Path(__file__).parents[2] / "infra"
 REGION, ACCOUNT = "eu-west-1", "123456789012"
 _PLACE = f"{REGION}:{ACCOUNT}"
 _STACK = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{SYSTEM}/1"
 _FUNCTION_SECONDS = 120
-_RETRIES = 2  # of an asynchronous invocation, by Lambda
+_RETRIES = 2  # Lambda's attempts at an asynchronous invocation
 
 
 @dataclass
@@ -133,7 +133,7 @@ class Cloud:
         self.plane.add(f"{SYSTEM}_build", "build", alias=False, run=run)
 
     def deploy_model(self, name: str, image: str) -> Function:
-        """A model's stack: function, routes and the rule for its changes."""
+        """Deploys a model's stack: function, routes and the rule for its changes."""
         function = self.plane.add(f"{SYSTEM}-{name}", image)
         integration = self.api.create_integration(
             ApiId=self.api_id,
@@ -163,7 +163,7 @@ class Cloud:
         return function
 
     def change_access(self, access: Access) -> None:
-        """The parameter changes, and CloudFormation the template's own routes."""
+        """Changes the parameter, and the template's own routes as CloudFormation does."""
         self.access = access
         for route in self.routes():
             if not re.search("/(versions|labels)/", route["RouteKey"]):
@@ -171,7 +171,7 @@ class Cloud:
                 self.api.update_route(ApiId=self.api_id, RouteId=route["RouteId"], **wanted)
 
     def routes(self) -> list[Any]:
-        """All of the API's."""
+        """All routes of the API."""
         pages = self.api.get_paginator("get_routes").paginate(ApiId=self.api_id)
         return [route for page in pages for route in page["Items"]]
 
@@ -200,7 +200,7 @@ class Cloud:
 
     @contextmanager
     def acting(self, role: str) -> Iterator[None]:
-        """Clients of boto3 that are made meanwhile call AWS in that role."""
+        """Makes clients of boto3 that are created in the block call AWS in that role."""
         before = os.environ["AWS_ACCESS_KEY_ID"]
         os.environ["AWS_ACCESS_KEY_ID"] = self.guard.key(role)
         try:
@@ -209,7 +209,7 @@ class Cloud:
             os.environ["AWS_ACCESS_KEY_ID"] = before
 
     def pump(self) -> bool:
-        """One batch of messages to the function; whether there was any."""
+        """Hands one batch of messages to the function; whether there was one."""
         batch = self._receive()
         if not batch:
             return False
@@ -248,7 +248,7 @@ class Cloud:
         return self.handler(event, context)
 
     def lose(self, seconds: float = 1200) -> list[str]:
-        """Takes all messages out of the queue, be it when they are visible again; their bodies."""
+        """Removes all messages from the queue, also those not yet visible; returns their bodies."""
         bodies, end, pause = list[str](), monotonic() + seconds, threading.Event()
         while self.waiting():
             assert monotonic() < end, f"{self.waiting()} messages are left"
@@ -285,7 +285,7 @@ class Cloud:
             pause.wait(0.05)
 
     def waiting(self) -> int:
-        """Messages that are in the queue, seen or not, and builds under way."""
+        """The number of messages in the queue, visible or not, and of builds under way."""
         found = self.sqs.get_queue_attributes(QueueUrl=self.queue_url, AttributeNames=["All"])
         counts = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
         messages = sum(int(found["Attributes"][name]) for name in counts)
@@ -300,7 +300,7 @@ class Cloud:
         return origin.model_version if origin else None
 
     def record(self, model: str, version: int) -> Any:
-        """The release record of a version, as the document that it is."""
+        """The release record of a version, as a document."""
         key = f"models/_releases/{model}/{version}.json"
         return json.loads(self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read())
 
@@ -318,11 +318,11 @@ class Cloud:
 
 
 _guards: list[iam.Guard] = []
-"""Those of the stacks that are there now."""
+"""The guards of the stacks that exist now."""
 
 
 class _Dispatcher(DomainDispatcherApplication):
-    """Looks at moto's folders once a host, not once a request."""
+    """Searches moto's folders once for each host, not for each request."""
 
     def __init__(self, create_app: Any) -> None:
         super().__init__(create_app)
@@ -331,12 +331,12 @@ class _Dispatcher(DomainDispatcherApplication):
 
 class _Quiet(MotoRequestHandler):
     def log(self, *_: object) -> None:
-        """Nothing: a line on stderr for each request is dear, and nobody reads it."""
+        """Logs nothing: a line for each request takes time, and nobody reads it."""
 
 
 @contextmanager
 def moto() -> Iterator[str]:
-    """The endpoint of moto's server, for as many stacks as one likes, one after the other."""
+    """The endpoint of moto's server, for any number of stacks, one after the other."""
     application = iam.guarded(
         _conditions_hold(api_gateway.Kept(_Dispatcher(create_backend_app))), _guards
     )
@@ -346,7 +346,7 @@ def moto() -> Iterator[str]:
 
 @contextmanager
 def moto_server(application: Any = None) -> Iterator[str]:
-    """The endpoint of a server of moto, or of an application made of it; over HTTP alone."""
+    """The endpoint of moto's server, or of an application built on it; over HTTP only."""
     application = application or _Dispatcher(create_backend_app)
     server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=_Quiet)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -358,7 +358,7 @@ def moto_server(application: Any = None) -> Iterator[str]:
 
 
 def _conditions_hold(app: Any) -> Any:
-    """Of two conditional writes at once, the second finds what the first wrote, as in S3."""
+    """Makes the second of two conditional writes at once see the first, as in S3."""
     lock = threading.Lock()
 
     def answer(environ: dict[str, Any], start_response: Any) -> Any:
@@ -425,7 +425,7 @@ def running(
 
 
 def _cors() -> dict[str, Any]:
-    """What `template.yaml` lets pages of other origins do, where it lets them."""
+    """The CORS configuration of `template.yaml`."""
     api = iam.loaded(_INFRA.parent / "template.yaml")["Resources"]["Api"]
     _, rules, _ = api["Properties"]["CorsConfiguration"]["Fn::If"]
     return dict(rules)
@@ -445,7 +445,7 @@ def _guard(bucket: str, api_id: str, queue_arn: str) -> iam.Guard:
 
 
 def _tags(arn: str) -> dict[str, str]:
-    """Those that the template gives to functions of models, and SAM to its repositories."""
+    """The tags that the template gives to functions of models, and SAM to its repositories."""
     if arn.startswith(f"arn:aws:ecr:{_PLACE}:repository/"):
         return {"AwsSamCliCompanionStack": f"{SYSTEM}-0123abcd-CompanionStack"}
     of_model = arn.startswith(f"arn:aws:lambda:{_PLACE}:function:{SYSTEM}-")
@@ -455,7 +455,7 @@ def _tags(arn: str) -> dict[str, str]:
 def _authorize(
     plane: Plane, guard: iam.Guard, header: str, service: str, operation: str, given: Any
 ) -> None:
-    """Refuses a call of Lambda or CodeDeploy that the caller's role does not allow."""
+    """Refuses a call to Lambda or CodeDeploy that the caller's role does not allow."""
     if service == "lambda":
         asks = of_lambda(operation, given, _PLACE)
     else:
@@ -466,7 +466,7 @@ def _authorize(
 
 
 def _queues(sqs: Any) -> tuple[str, str]:
-    """URL and ARN of the queue of changes, which gives up to the one for dead letters."""
+    """URL and ARN of the queue of changes, whose dead letters go to another queue."""
     template = _resources("release", System=SYSTEM)
     changes, unreleased = (dict(template[name]["Properties"]) for name in ("Changes", "Unreleased"))
     _, given_up = _queue(sqs, unreleased)

@@ -1,4 +1,4 @@
-"""The conformance table: what a request must be answered, one file of `data/predict` a case.
+"""The conformance table: requests and the answers they must get, one file of `data/predict` a case.
 
 A file is one object; its name without `.json` names the case:
 
@@ -108,7 +108,7 @@ def _document(body: bytes) -> Any:
 
 
 def _message(body: bytes) -> str:
-    """The message of an error's body; empty, as no message is, if the body is anything else."""
+    """The message in an error's body; empty, as no message is, for any other body."""
     match _document(body):
         case {"error": str(message), **rest} if not rest:
             return message

@@ -35,7 +35,7 @@ class Function:
     """`perf_counter` when Docker was told to start it."""
 
     def invoke(self, event: Any, seconds: float = _ANSWER_SECONDS) -> Any:
-        """What the function returns, be it that it does not start.
+        """What the function returns, even if that says that it did not start.
 
         Raises TimeoutError after so many seconds, and what `http.client` raises of one that ends.
         """
@@ -47,7 +47,7 @@ class Function:
             connection.close()
 
     def billed_milliseconds(self) -> list[int]:
-        """What each event so far would be billed, the first one's with the start."""
+        """The milliseconds billed for each event so far; the first includes the start."""
         return [int(found) for found in _BILLED.findall(docker("logs", self.container))]
 
     def maps(self) -> str:
@@ -61,10 +61,10 @@ class Function:
 
 
 class Environments:
-    """Runs functions of images, as `aws_plane` wants it, in Lambda's way.
+    """Runs functions of images for `aws_plane`, in the way that Lambda does.
 
-    An event goes to an environment that is idle, or to a new one, `most` of an image; with all of
-    them busy it waits. One that fails, or takes too long, is done away with.
+    An event goes to an idle environment or to a new one, at most `most` per image; if all are busy,
+    it waits. An environment that fails or takes too long is removed.
     """
 
     def __init__(self, most: int) -> None:

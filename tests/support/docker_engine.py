@@ -1,7 +1,7 @@
 """Docker Engine and our base image for as long as they are needed.
 
-`python docker_engine.py COMMAND ...` runs a command while an engine answers. One that answered
-before is left alone; one that had to be started is stopped again, by its process id.
+`python docker_engine.py COMMAND ...` runs a command while an engine answers. An engine that was
+already running is left alone; one that had to be started is stopped again, by its process id.
 """
 
 import shutil
@@ -27,7 +27,7 @@ _LAST_WORDS = 2000
 
 @contextmanager
 def running() -> Iterator[None]:
-    """Docker Engine answers within the block. Raises ClickException when it cannot be made to."""
+    """Makes Docker Engine answer within the block; raises ClickException if that fails."""
     if _answers():
         yield
         return

@@ -71,10 +71,10 @@ def running(
 def images(
     folder: Path, unpack: Callable[[str, Path], Mapping[str, str]] = registry.unpack
 ) -> Iterator[Callable[[str, Any, str], Any]]:
-    """What runs the functions of images, as `aws_plane` wants it; all stop with the block.
+    """Runs the functions of images for `aws_plane`; all stop with the block.
 
-    An image is unpacked below `folder` and started when it is first asked. Here are our code and
-    libraries, and from the image its model.
+    An image is unpacked below `folder` and started when it is first asked. The code and the
+    libraries are this machine's; only the model is the image's.
     """
     with ExitStack() as stack, httpx.Client(timeout=_ANSWERS_SECONDS) as client:
 
@@ -100,7 +100,7 @@ def invoke(client: httpx.Client, url: str, event: Any) -> Any:
 
 
 def _wait(process: subprocess.Popen[bytes], api: str) -> None:
-    """Until it listens."""
+    """Waits until it listens."""
     host, port = api.split(":")
     deadline, pause = monotonic() + _LISTENS_SECONDS, threading.Event()
     while True:

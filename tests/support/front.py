@@ -1,11 +1,11 @@
-"""The HTTP API before the functions, as API Gateway is: moto's routes, events of payload 2.0.
+"""The HTTP API in front of the functions, like API Gateway: moto's routes, events of payload 2.0.
 
-Source: API Gateway's developer guide on HTTP APIs. A whole path goes before a greedy one, a method
-before ANY. A route with an authorization refuses who lacks it: 403 where requests are signed, 401
-without a token, 403 without one of the scopes. Preflights are answered by the gateway itself where
-the API has a CORS configuration and no route with an authorization catches them, as ANY does; of
-other answers it has all headers of CORS then. A function that fails is a 500, one that Lambda does
-not invoke a 503.
+Source: API Gateway's developer guide on HTTP APIs. A full path takes precedence over a greedy one,
+a method over ANY. A route with an authorization refuses callers without it: 403 where requests are
+signed, 401 without a token, 403 without one of the scopes. Preflights are answered by the gateway
+itself where the API has a CORS configuration and no route with an authorization catches them, as
+ANY does; of other answers it has all headers of CORS then. A function that fails is a 500, one that
+Lambda does not invoke a 503.
 """
 
 import base64
@@ -24,7 +24,7 @@ from support.cloud import ACCOUNT, ISSUER, REGION, SYSTEM, Cloud
 __all__ = ["SIGNED", "running", "token"]
 
 SIGNED = {"authorization": "AWS4-HMAC-SHA256 Credential=test, SignedHeaders=host, Signature=0"}
-"""Headers of a signed request; whose signature it is, nobody checks."""
+"""Headers of a signed request; nobody checks whose signature it is."""
 _GREEDY = "{proxy+}"
 _SERVICE = {"Service": "apigateway.amazonaws.com"}
 _Answer = tuple[int, dict[str, str], bytes]
@@ -32,7 +32,7 @@ _Headers = Mapping[str, str]
 
 
 def token(*scopes: str, issuer: str = ISSUER, audience: str = SYSTEM) -> dict[str, str]:
-    """Headers with a JSON web token; whose signature it has, nobody checks."""
+    """Headers with a JSON web token; nobody checks its signature."""
     claims = json.dumps({"iss": issuer, "aud": audience, "scope": " ".join(scopes)})
     return {"authorization": f"Bearer e30.{base64.urlsafe_b64encode(claims.encode()).decode()}.x"}
 
@@ -66,7 +66,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _answered(cloud: Cloud, method: str, event: Any) -> _Answer:
-    """As the gateway answers, CORS included."""
+    """The gateway's answer, CORS included."""
     api, headers = api_gateway.api(cloud.api_id), event["headers"]
     route = _route(api, method, event["rawPath"])
     rules: Any = api.cors_configuration
@@ -145,7 +145,7 @@ def _invoke(cloud: Cloud, route: Any, method: str, event: Any) -> _Answer:
 
 
 def _route(api: Any, method: str, path: str) -> Any:
-    """The route that is the closest, None if there is none."""
+    """The most specific route that matches; None if there is none."""
     found = []
     for route in list(api.routes.values()):
         verb, _, pattern = route.route_key.partition(" ")
@@ -166,6 +166,6 @@ def _may_invoke(function: Function, alias: str, source: str) -> bool:
 
 
 def _refusal(status: HTTPStatus, reason: str = "") -> _Answer:
-    """As the gateway words it, with the reason, which it keeps to itself."""
+    """An error in the gateway's words, with the reason, which the real one does not show."""
     document = {"message": status.phrase, **({"reason": reason} if reason else {})}
     return status, {"content-type": "application/json"}, json.dumps(document).encode()

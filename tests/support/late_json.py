@@ -12,8 +12,8 @@ __all__ = ["LATE", "Late"]
 class Late:
     """Bodies that repeat an item before something else comes, for inputs of those dtypes.
 
-    `early` is what Python's parser does not read to its end: it stops at what rapidjson reads, or
-    at its recursion.
+    `early` says that Python's parser stops before the end: at something that rapidjson reads, or at
+    its recursion limit.
     """
 
     item: str
@@ -30,7 +30,7 @@ class Late:
         return dict.fromkeys(self.names, self.dtype)
 
     def body(self, size: int) -> bytes:
-        """A body of about so many bytes."""
+        """A body of about `size` bytes."""
         count = max(1, size // (len(self.item) + len(self.joiner)))
         text = self.joiner.join([self.item] * count + [self.end])
         return f"{self.head}{text}{self.tail}".encode(errors="surrogateescape")

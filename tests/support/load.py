@@ -18,7 +18,7 @@ _HEADERS = {"Content-Type": "application/json"}
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """When a request was due, sent and answered, by `monotonic`; status 0 if it was not."""
+    """When a request was due, sent and answered, by `monotonic`; status 0 without an answer."""
 
     due: float
     began: float
@@ -55,7 +55,7 @@ class Load:
         return (len(sent) - 1) / (sent[-1] - sent[0])
 
     def longest_gap(self) -> float:
-        """Seconds without an answer."""
+        """The longest time without an answer, in seconds."""
         return max(b - a for a, b in pairwise(sorted(answer.ended for answer in self.answers)))
 
     def _ask(self, connection: HTTPConnection, due: float) -> Answer:
@@ -72,7 +72,7 @@ class Load:
 
 @contextmanager
 def steady(port: int, path: str, body: bytes, rate: float) -> Iterator[Load]:
-    """So many requests a second to that port of this machine for as long as the block lasts."""
+    """Sends requests to a port of this machine during the block, `rate` a second."""
     load = Load(port, path, body, rate)
     threads = [threading.Thread(target=load.send) for _ in range(_THREADS)]
     for thread in threads:

@@ -13,7 +13,7 @@ __all__ = ["GENERAL", "QUICK", "decoded", "outcome", "plain", "signature"]
 
 QUICK = Limits()
 GENERAL = Limits(nesting=66)
-"""Under what simdjson can enforce, so that Python reads everything."""
+"""Below simdjson's limit, so that Python reads everything."""
 
 
 def signature(**inputs: DType) -> Signature:

@@ -30,9 +30,9 @@ _LAYER = "application/vnd.oci.image.layer.v1.tar"
 
 @contextmanager
 def running(*, closed: bool = False) -> Iterator[str]:
-    """The host of an empty registry, `127.0.0.1:PORT`; stopped and gone after the block.
+    """The host of an empty registry, `127.0.0.1:PORT`; removed after the block.
 
-    A closed one is for `USER` with `PASSWORD`, and names its addresses without a host.
+    A closed one admits only `USER` with `PASSWORD`, and names its addresses without a host.
     """
     with tempfile.TemporaryDirectory() as name, Path(name, "log").open("w+b") as log:
         folder = Path(name)
@@ -107,7 +107,7 @@ def put_base(repository: str, *environment: str) -> str:
 
 
 def unpack(image: str, folder: Path) -> dict[str, str]:
-    """Unpacks the last layer of `HOST/NAME@DIGEST`; the environment that the image sets."""
+    """Unpacks the last layer of `HOST/NAME@DIGEST`; returns the environment of the image."""
     repository, _, digest = image.partition("@")
     with _client(repository) as client:
         manifest = client.get(f"manifests/{digest}", headers={"Accept": _MANIFEST}).json()
@@ -119,7 +119,7 @@ def unpack(image: str, folder: Path) -> dict[str, str]:
 
 
 def refuse_known_tags(request: httpx.Request) -> httpx.Response | None:
-    """ECR's answer to a tag that is there already, of whatever image, if tags are immutable."""
+    """Answers as ECR does, with immutable tags, to a tag that exists already."""
     if request.method != "PUT" or "/manifests/" not in request.url.path:
         return None
     accept = {"Accept": request.headers["Content-Type"]}
@@ -134,7 +134,7 @@ def refuse_known_tags(request: httpx.Request) -> httpx.Response | None:
 
 
 def tags(repository: str) -> list[str]:
-    """Of `HOST/NAME`."""
+    """The tags in `HOST/NAME`."""
     with _client(repository) as client:
         return sorted(client.get("tags/list").json()["tags"])
 

@@ -1,4 +1,4 @@
-"""A model on stand-ins of AWS that boto3 speaks to, without images: one is its version."""
+"""A model on stand-ins for AWS, which boto3 calls; an image is only the number of its version."""
 
 import dataclasses
 import re
@@ -46,9 +46,9 @@ _FAULTS = {
 
 
 class _Images:
-    """An image is the model version in it; what is built again is there again.
+    """Builds images that are only a version's number; building again restores a deleted one.
 
-    `tell` hears of each version that is built, and its image.
+    `tell` is called with each version that is built, and its image.
     """
 
     elsewhere = False
@@ -85,7 +85,7 @@ def run(image: str, event: Any, _: str) -> Any:
 
 
 class Clock:
-    """That of this machine, put forward."""
+    """The clock of this machine, put forward."""
 
     def __init__(self) -> None:
         self.ahead = 0.0
@@ -95,7 +95,7 @@ class Clock:
 
 
 class _Between:
-    """What happens before each call of AWS that a run makes, in the same thread."""
+    """Does something before each call to AWS of a run, in the same thread."""
 
     def __init__(self) -> None:
         self.do: Callable[[], None] = lambda: None
@@ -106,9 +106,9 @@ class _Between:
 
 @dataclasses.dataclass
 class World:
-    """A stack with the model; `reported` is what was told of versions that failed.
+    """A stack with the model; `reported` are the failures of versions.
 
-    Runs do `between.do()` before each call of AWS.
+    Runs call `between.do()` before each call to AWS.
     """
 
     cloud: Cloud
@@ -138,7 +138,7 @@ class World:
         return {each.image for each in versions}
 
     def push(self, version: int, content: str = "{}", **files: str) -> None:
-        """A version that is complete."""
+        """Pushes a complete version."""
         for name, body in {**files, "manifest.json": content}.items():
             key = f"models/{self.name}/{version}/{name}"
             self.cloud.s3.put_object(Bucket=self.cloud.bucket, Key=key, Body=body.encode())
@@ -149,19 +149,19 @@ class World:
         )
 
     def update(self, version: int) -> None:
-        """Pushes a version, and gives it a label that takes the one before's place."""
+        """Pushes a version, and gives it a label in place of the previous one's."""
         self.push(version)
         self.wish(Latest(2), **{f"new{version}": version})
         self.reconcile()
 
     def add_again(self) -> None:
-        """The model's block is taken out of the template, and put in again later."""
+        """Removes the model's block from the template, and adds it again later."""
         self.function = self.plane.add(self.function.name, _TEMPLATE)
 
     def die_at(self, operation: str, moment: str) -> list[str]:
-        """The next call of that operation ends a run, before or after it took effect.
+        """Makes the next call of that operation end a run, before or after it takes effect.
 
-        It is in the list then.
+        The list then has it.
         """
         told: list[str] = []
 
@@ -175,7 +175,7 @@ class World:
         return told
 
     def refuse(self, operation: str, refusal: Refused, times: int | None = None) -> None:
-        """Calls of that operation are refused, the next ones or all."""
+        """Refuses calls of that operation, the next ones or all."""
         left = [refusal] * (times or 0)
 
         def refuse(called: str, when: str) -> None:
@@ -188,7 +188,7 @@ class World:
         self.plane.interfere = refuse
 
     def ring(self, alarm: str) -> None:
-        """An alarm of CloudWatch goes off."""
+        """Sets off an alarm of CloudWatch."""
         with closing(boto3.client("cloudwatch")) as alarms:
             alarms.put_metric_alarm(
                 AlarmName=alarm,
@@ -204,7 +204,7 @@ class World:
         self.plane.ring(alarm)
 
     def calm(self, alarm: str) -> None:
-        """An alarm that rang is over."""
+        """Ends an alarm."""
         with closing(boto3.client("cloudwatch")) as alarms:
             alarms.set_alarm_state(AlarmName=alarm, StateValue="OK", StateReason="test")
         self.plane.ringing.discard(alarm)
@@ -213,7 +213,7 @@ class World:
         self.clock.ahead += seconds
 
     def reconcile(self) -> list[Action]:
-        """All actions until nothing is to be done, however often Lambda needs time."""
+        """Takes all actions until nothing is left to do, however often Lambda needs time."""
         done: list[Action] = []
         for _ in range(40):
             if not (outcome := reconcile(self.gateway, done.append)):
@@ -222,7 +222,7 @@ class World:
         raise AssertionError(f"no end: {done}")
 
     def wait(self) -> Wait:
-        """What there is to wait for when Lambda has done what it does in a moment."""
+        """What is left to wait for once Lambda has done everything that takes a moment."""
         before: Wait | None = None
         for _ in range(20):
             outcome = reconcile(self.gateway)
@@ -233,7 +233,7 @@ class World:
         raise AssertionError(f"no end: {before}")
 
     def begin_shift(self) -> str:
-        """CodeDeploy moves the first traffic from version 1 to 2; its deployment."""
+        """Makes CodeDeploy move the first traffic from version 1 to 2; returns its deployment."""
         self.reconcile()
         self.plane.add_group(SYSTEM, self.function.name)
         self.push(2)
@@ -246,7 +246,7 @@ class World:
         return shift
 
     def record(self, version: int) -> dict[str, Any]:
-        """What a record says, but for times and what makes no difference."""
+        """A record without its times and other fields that make no difference."""
         found = self.cloud.record(self.name, version)
         told = {key: found[key] for key in ("state", "image", "warm", "error")}
         return {key: value for key, value in told.items() if value is not None}
@@ -254,9 +254,9 @@ class World:
 
 @contextmanager
 def models(moto: str) -> Iterator[Callable[[str], World]]:
-    """Makes one model after the other in the same stack, each as if it were the first.
+    """Creates one model after the other in the same stack, each as if it were the first.
 
-    No version was pushed yet. Images that are deleted are missing in Lambda.
+    It has no version yet. Deleted images are missing for Lambda.
     """
     plane = Plane(run=run)
     with cloud.running(plane, moto) as deployed:

@@ -33,7 +33,7 @@ METHODS = {
     "GetModelStatus": (_MODEL, "GetModelStatusRequest", "GetModelStatusResponse"),
     "HandleReloadConfigRequest": (_MODEL, "ReloadConfigRequest", "ReloadConfigResponse"),
 }
-"""By name: the path's beginning, request, response."""
+"""The path's beginning, the request and the response of each method, by name."""
 
 
 def path_of(method: str) -> str:

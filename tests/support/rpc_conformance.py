@@ -1,4 +1,4 @@
-"""Cases of the conformance table that gRPC answers as REST does, and their way there and back."""
+"""Cases of the conformance table that gRPC answers as REST does, and how to replay them."""
 
 from collections.abc import Callable, Iterable
 
@@ -16,7 +16,7 @@ __all__ = ["predictions", "replay"]
 
 
 def predictions(cases: Iterable[Case]) -> list[Case]:
-    """Those that predict and that the model, not the JSON, has its say about."""
+    """The cases of predict whose outcome depends on the model and not on the JSON."""
     return [
         case
         for case in cases

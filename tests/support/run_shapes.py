@@ -34,7 +34,7 @@ def main(path: str) -> None:
 def shapes(
     declared: tuple[int | None, ...], others: Sequence[int] = _OTHERS
 ) -> Iterator[tuple[int, ...]]:
-    """Of each rank up to 6, and of the declared one with a size changed to others, 0 first."""
+    """Shapes of each rank up to 6, and the declared one with a size changed, to 0 first."""
     for rank in range(7):
         yield _SIZES[:rank]
     whole = (2, *(8 if size is None else size for size in declared))

@@ -25,7 +25,7 @@ class Container:
 
 
 def state(container: str) -> dict[str, Any]:
-    """What Docker says of it: `Status`, `ExitCode`, ..."""
+    """Its state as Docker reports it: `Status`, `ExitCode`, ..."""
     found: dict[str, Any] = json.loads(docker("inspect", "-f", "{{json .State}}", container))
     return found
 

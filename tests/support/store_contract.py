@@ -1,4 +1,4 @@
-"""What all stores promise, and pushes to them: tests of which each store gives the fixtures."""
+"""Tests that every store and every push to it must pass; each store has its own fixtures."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -42,7 +42,7 @@ Put = Callable[[dict[str, bytes]], None]
 
 
 class StoreContract:
-    """What holds for model `m` in any store; `put` writes files below its base path."""
+    """The promises of any store, for model `m`; `put` writes files below its base path."""
 
     def test_no_versions_where_there_are_none(self, store: Store, put: Put) -> None:
         put({"saved_model.pb": b"", "v1/saved_model.pb": b""})
@@ -104,14 +104,14 @@ class StoreContract:
         put({**EXPORT, "1/variables/variables.data-00000-of-00002": b""})
         assert len(content_of(store.fetch(ServableId("m", 1)))) == 4
 
-    def test_what_was_released_is_fetched_as_it_is_then(self, store: Store, put: Put) -> None:
+    def test_released_version_is_fetched_anew(self, store: Store, put: Put) -> None:
         put(EXPORT)
         store.fetch(ServableId("m", 1))
         store.release(ServableId("m", 1))
         put({"1/saved_model.pb": b"mended"})
         assert content_of(store.fetch(ServableId("m", 1)))["saved_model.pb"] == b"mended"
 
-    def test_fingerprint_is_another_one_when_files_are(self, store: Store, put: Put) -> None:
+    def test_fingerprint_changes_with_the_files(self, store: Store, put: Put) -> None:
         put(EXPORT)
         one = ServableId("m", 1)
         before = store.fingerprint(one)
@@ -124,7 +124,7 @@ class StoreContract:
 
     @pytest.fixture
     def source(self, tmp_path: Path) -> Path:
-        """A folder to push; no SavedModel is looked for where nothing is loaded."""
+        """A folder to push; it needs no SavedModel, because nothing is loaded."""
         return written(tmp_path / "source", {"a": b"first", "b/ü +%&?#c": b"", "b/d": b"second"})
 
     def test_pushed_version_is_fetched_as_it_was(
@@ -197,7 +197,7 @@ class StoreContract:
         assert "b/d" in pushed.copied
         assert content_of(store.fetch(ServableId("m", 1)))["b/d"] == b"second"
 
-    def test_what_another_push_has_begun_is_its_own(
+    def test_push_leaves_the_files_of_another_push_alone(
         self, version: VersionFolder, source: Path, tmp_path: Path
     ) -> None:
         other = written(tmp_path / "other", {"a": b"first"})
@@ -242,7 +242,7 @@ class StoreContract:
             " Push the SavedModel again, as a new version"
         )
 
-    def test_a_manifest_that_is_none_is_data_loss(
+    def test_invalid_manifest_is_data_loss(
         self, store: Store, version: VersionFolder, put: Put
     ) -> None:
         put({"1/manifest.json": b"{}", "1/saved_model.pb": b""})
@@ -252,7 +252,7 @@ class StoreContract:
 
 
 class GuardedContract(StoreContract):
-    """What holds where an object can be put only if there is none."""
+    """The promises of stores that can write an object only if there is none."""
 
     def test_first_manifest_stays(self, version: VersionFolder) -> None:
         first, second = (Manifest({name: File(0, "0" * 64)}) for name in "ab")
@@ -262,7 +262,7 @@ class GuardedContract(StoreContract):
         ]
         assert version.look() == Found(first, complete=True)
 
-    def test_of_two_pushes_at_once_the_later_is_refused_before_it_copies(
+    def test_later_of_two_pushes_at_once_is_refused_before_it_copies(
         self, store: Store, version: VersionFolder, source: Path, tmp_path: Path
     ) -> None:
         other = written(tmp_path / "other", {"a": b"other"})
@@ -275,7 +275,7 @@ class GuardedContract(StoreContract):
             push(source, version, load)
         assert content_of(store.fetch(ServableId("m", 1)))["a"] == b"other"
 
-    def test_of_two_pushes_of_the_same_files_at_once_both_succeed(
+    def test_two_pushes_of_the_same_files_at_once_both_succeed(
         self, store: Store, version: VersionFolder, source: Path
     ) -> None:
         together = Barrier(2)
@@ -299,7 +299,7 @@ def not_called(path: Path) -> Servable:
 
 
 def changing(path: Path, content: bytes | None) -> Callable[[Path], Servable]:
-    """Writes another content, or removes the file, when it was listed and is not yet copied."""
+    """Writes other content, or removes the file, after it was listed and before it is copied."""
 
     def load(source: Path) -> Servable:
         path.unlink() if content is None else path.write_bytes(content)

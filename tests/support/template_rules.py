@@ -1,4 +1,4 @@
-"""What AWS would refuse, or `sam local` would not see, and neither linter tells.
+"""Rules for templates that AWS or `sam local` has and that neither linter checks.
 
 A rule returns its complaints over a template as AWS SAM reads it (`unit/infra/view.py`), with its
 text beside under `text`.
@@ -138,7 +138,7 @@ def timeouts_fit(view: View) -> list[str]:
 
 
 def _dicts(value: Any) -> Iterator[dict[str, Any]]:
-    """`value` and all that is in it, where that is a dict."""
+    """All dicts in `value`, itself included."""
     if isinstance(value, dict):
         yield value
     for part in value.values() if isinstance(value, dict) else value:
@@ -229,14 +229,14 @@ def queues_lose_nothing(view: View) -> list[str]:
 
 
 def _logical_id(reference: Any) -> str:
-    """Of a resource in the same stack: AWS SAM makes up an ARN, or leaves `Fn::GetAtt` as it is."""
+    """The id of a resource in this stack: AWS SAM makes up an ARN, or leaves `Fn::GetAtt`."""
     if isinstance(reference, dict):
         return str(reference["Fn::GetAtt"][0])
     return str(reference).rpartition(":")[2]
 
 
 def events_reach_all_models(view: View) -> list[str]:
-    """An event goes to each model that it concerns, as it is, and later ones are no doubles."""
+    """Each event goes unchanged to every model that it concerns, never dropped as a duplicate."""
     targets = [
         (name, target)
         for name, rule in _of_type(view, "AWS::Events::Rule")

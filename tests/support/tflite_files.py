@@ -1,4 +1,4 @@
-"""`.tflite` files made of others, by LiteRT's own classes for its schema."""
+"""`.tflite` files made from others, with LiteRT's own classes for its schema."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Requests of boto3 to stand-ins that run in this process: answered without a socket or a thread.
+"""Answers boto3's requests to stand-ins in this process without a socket or a thread.
 
 Other processes reach the same stand-ins over HTTP. A call costs half of what it does that way.
 """
@@ -26,7 +26,7 @@ _ANSWERS: dict[str, Answer] = {}
 
 @contextmanager
 def answering(endpoint: str, answer: Answer) -> Iterator[None]:
-    """Within the block `answer` gets what this process's clients of boto3 ask `endpoint`.
+    """During the block, `answer` gets the requests of this process's boto3 clients to `endpoint`.
 
     Clients must be made within the block.
     """

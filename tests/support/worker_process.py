@@ -18,7 +18,7 @@ class Killed(Exception):
 
 
 class WorkerProcess:
-    """The handler, each call of which is a process with this environment beside our own."""
+    """The handler; each call runs in a new process, with this environment added to ours."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
@@ -39,7 +39,7 @@ class WorkerProcess:
         return json.loads(told.splitlines()[-1])  # what comes before are metrics
 
     def kill(self) -> None:
-        """By SIGKILL; it is gone when this returns."""
+        """Sends SIGKILL, and returns once it is gone."""
         assert self._process
         self._process.kill()
         self._process.wait()

@@ -1,7 +1,7 @@
-"""Small messages that stand for large ones, and memory that ends: in a process of its own.
+"""Small messages that stand for large ones, in a process with little memory.
 
-The process may take little more memory than it has once its models are loaded, so that whatever
-copies before it counts ends it, or fails with a code that is not the one expected.
+Once its models are loaded, the process may take little more memory. So code that copies before it
+counts ends it, or fails with an unexpected code.
 """
 
 import asyncio
@@ -217,7 +217,7 @@ class _Counting(Threads):
         return await super().call(model, work, deadline, gone)
 
 
-def test_small_message_that_stands_for_many_elements_is_no_matter_of_the_event_loop(
+def test_small_message_that_stands_for_many_elements_is_read_in_a_thread(
     manager: Manager,
 ) -> None:
     request = predict_request("half_plus_two", {"x": [1]})
@@ -245,7 +245,7 @@ def test_small_message_that_stands_for_many_elements_is_no_matter_of_the_event_l
         asyncio.run(main(threads))
 
 
-def test_context_that_many_examples_repeat_is_no_matter_of_the_event_loop(
+def test_context_that_many_examples_repeat_is_read_in_a_thread(
     manager: Manager,
 ) -> None:
     request = message("RegressionRequest", {"modelSpec": {"name": "half_plus_two"}})
@@ -297,7 +297,7 @@ _ROWS = b'["' + b'"],["'.join([b"abc"] * 50_000) + b'"]'
     ],
     ids=["unzipped", "objects", "both"],
 )
-def test_a_body_counts_as_what_it_becomes_beside_those_of_others(
+def test_body_counts_with_the_memory_that_its_values_take(
     app: MakeApp, body: bytes, takes: int
 ) -> None:
     headers = {"content-encoding": "gzip"} if body.startswith(b"\x1f") else {}
@@ -311,7 +311,7 @@ def test_a_body_counts_as_what_it_becomes_beside_those_of_others(
         assert answer.status_code == status
 
 
-def test_one_request_alone_may_become_more_than_all_together(app: MakeApp) -> None:
+def test_single_request_may_take_more_than_the_limit_for_all(app: MakeApp) -> None:
     body = b'{"instances":[%b]}' % _ROWS
     answer = ask(
         Bounded(app(()).app, len(body)), "POST", "/v1/models/identity_string:predict", content=body
@@ -319,7 +319,7 @@ def test_one_request_alone_may_become_more_than_all_together(app: MakeApp) -> No
     assert answer.status_code == 200
 
 
-def test_request_that_is_answered_is_not_read_on_and_holds_nothing() -> None:
+def test_answered_request_is_read_no_further_and_holds_no_memory() -> None:
     """Its time may be up while a thread is at its body."""
     room = Room(2**30, lambda limit: ResourceExhausted(str(limit)))
     held = Held(room)

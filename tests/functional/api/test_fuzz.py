@@ -48,7 +48,7 @@ def schema(fuzzed: Application) -> schemathesis.schemas.BaseSchema:
 
 
 def _expect_a_clean_answer(app: Application, path: str, body: bytes) -> None:
-    """200, or a failure of the client's with a message."""
+    """Expects 200, or a client error with a message."""
     answer = ask(app, "POST", path, content=body)
     if answer.status_code != 200:
         assert answer.status_code in {400, 404, 413, 501}, answer.text

@@ -320,7 +320,7 @@ def test_reload_hands_the_models_on(served: Open) -> None:
         ),
     ],
 )
-def test_reload_of_what_is_no_list_of_models_is_refused(
+def test_reload_of_anything_but_a_list_of_models_is_refused(
     served: Open, request_: Any, failure: str
 ) -> None:
     with served() as channel:
@@ -618,12 +618,12 @@ def test_channel_arguments_reach_the_server_and_win(served: Open) -> None:
         assert _failure(channel, "Predict", request)[0] == "RESOURCE_EXHAUSTED"
 
 
-def test_channel_argument_without_a_value_is_told(served: Open) -> None:
+def test_channel_argument_without_a_value_is_reported(served: Open) -> None:
     with pytest.raises(InvalidArgument, match="has 'oops'"), served(grpc_channel_arguments="oops"):
         pass
 
 
-def test_socket_that_cannot_be_made_is_told(manager: Manager) -> None:
+def test_socket_that_cannot_be_made_is_reported(manager: Manager) -> None:
     settings = Settings(port=0, grpc_socket_path="/nowhere/at/all")
     with pytest.raises(NotFound, match="/nowhere/at/all"), serving(manager, settings):
         pass

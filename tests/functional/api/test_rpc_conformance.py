@@ -1,4 +1,4 @@
-"""What the conformance table has REST answer, gRPC answers: the same arrays in, the same out."""
+"""gRPC answers the conformance table as REST does: the same arrays in, the same out."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

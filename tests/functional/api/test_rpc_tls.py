@@ -1,4 +1,4 @@
-"""gRPC with certificates: of the server, of clients too, and of nobody."""
+"""gRPC with certificates of the server, of clients too, and of neither."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -123,7 +123,7 @@ _OTHER_KEY = _OTHER_AUTHORITY.issue_cert("localhost").private_key_pem.bytes().de
         ({**_MUTUAL, "custom_ca": "ca.pem"}, InvalidArgument, "custom_ca in .* is not a cert"),
     ],
 )
-def test_config_that_no_server_can_use_is_told(
+def test_config_that_no_server_can_use_is_reported(
     manager: Manager, write: Write, fields: Any, error: type[Exception], said: str
 ) -> None:
     with pytest.raises(error, match=said) as raised, _channel(manager, write(**fields)):
@@ -131,7 +131,7 @@ def test_config_that_no_server_can_use_is_told(
     assert "secret" not in str(raised.value)
 
 
-def test_config_that_is_none_is_told(manager: Manager, tmp_path: Path) -> None:
+def test_invalid_config_is_reported(manager: Manager, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="/nowhere"), _channel(manager, "/nowhere"):
         pass
     unreadable = f"Could not read the config file {tmp_path}: Is a directory"
@@ -145,7 +145,7 @@ def test_config_that_is_none_is_told(manager: Manager, tmp_path: Path) -> None:
         pass
 
 
-def test_port_that_is_taken_is_told(manager: Manager) -> None:
+def test_port_that_is_taken_is_reported(manager: Manager) -> None:
     settings = Settings(port=free_port())
     with (
         serving(manager, settings),

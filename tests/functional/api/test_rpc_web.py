@@ -39,7 +39,7 @@ def _context(alias: str = "live") -> LambdaContext:
 
 @pytest.fixture(scope="module")
 def make(manager: Manager) -> Callable[..., ASGIApp]:
-    """Makes what a server with these settings answers with."""
+    """Makes the application of a server with these settings."""
 
     def make(
         threads: Threads | None = None,
@@ -71,7 +71,7 @@ def _ask(app: ASGIApp, body: bytes, path: str = _PREDICT, **headers: str) -> htt
 
 
 def _y(body: bytes) -> Any:
-    """The output of an answer that is OK."""
+    """The output in a successful answer."""
     return outputs(body)["y"]
 
 
@@ -250,7 +250,7 @@ def test_body_over_the_limit_is_refused(make: Callable[..., ASGIApp]) -> None:
     assert trailers.startswith(b"grpc-status:8\r\ngrpc-message:The request body is over 10 bytes")
 
 
-def test_what_is_not_grpc_web_is_refused_by_http(app: ASGIApp) -> None:
+def test_request_that_is_not_grpc_web_is_refused_by_http(app: ASGIApp) -> None:
     assert _ask(app, b"{}", content_type="application/json").status_code == 415
     assert ask(app, "GET", _PREDICT).status_code == 405
 
@@ -408,7 +408,7 @@ def test_answer_over_the_bound_says_how_large_it_is(make: Callable[..., ASGIApp]
     )
 
 
-def test_all_else_is_the_other_applications(app: ASGIApp) -> None:
+def test_other_calls_go_to_the_other_application(app: ASGIApp) -> None:
     body = {"instances": [1.0]}
     answer = ask(app, "POST", "/v1/models/half_plus_two:predict", json=body)
     assert answer.json() == {"predictions": [2.5]}
@@ -460,7 +460,7 @@ def test_function_is_called_below_the_addresses_of_its_aliases(
 
 
 def _call(handler: Handler, rows: int, content_type: str) -> tuple[Any, bytes]:
-    """What a function returns for so many rows, and the frames in it."""
+    """What a function returns for `rows` rows, and the frames in it."""
     request = predict_request("half_plus_two", {"x": np.zeros(rows, np.float32)})
     body = frame(request.SerializeToString())
     if content_type == TEXT:

@@ -138,7 +138,7 @@ def test_signatures_that_cannot_be_called_are_problems(
 
 
 @pytest.mark.parametrize("name", ["x", "x:0"])
-def test_output_that_is_an_input_is_told(tmp_path: Path, name: str) -> None:
+def test_output_that_is_an_input_is_reported(tmp_path: Path, name: str) -> None:
     made = protos.message("tensorflow.SavedModel")(saved_model_schema_version=1)
     meta_graph = made.meta_graphs.add()
     meta_graph.meta_info_def.tags.append("serve")

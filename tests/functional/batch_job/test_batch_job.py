@@ -34,7 +34,7 @@ _Said = tuple[int, str, str]
 
 
 class _Place:
-    """Where the files of a test lie: a folder of this machine, or a prefix in a bucket."""
+    """The place of a test's files: a folder on this machine, or a prefix in a bucket."""
 
     def __init__(self, address: str, environment: dict[str, str]) -> None:
         self.address, self.environment = address, environment
@@ -56,14 +56,14 @@ class _Place:
         return Path(self.address, name).exists()
 
     def run(self, *arguments: object, **environment: str) -> _Said:
-        """In this process."""
+        """Runs the command in this process."""
         settings = {**self.environment, **environment}
         removed = dict.fromkeys(os.environ.keys() - _environment(settings).keys())
         said = commands.run(batch, [*map(str, arguments)], {**removed, **_environment(settings)})
         return _with_errors(*said)
 
     def run_apart(self, *arguments: object) -> _Said:
-        """In a process of its own."""
+        """Runs the command in a new process."""
         ended = subprocess.run(
             [COMMAND, "batch", *map(str, arguments)],
             capture_output=True,
@@ -105,7 +105,7 @@ class _Bucket(_Place):
 
 
 def _with_errors(code: int, said: str, errors: str) -> _Said:
-    """With the lines of errors alone, as TensorFlow may say something, too."""
+    """The result with only the lines of errors, because TensorFlow may print others."""
     lines = [line for line in errors.splitlines() if line.startswith("Error")]
     return code, said, "\n".join(lines)
 
@@ -311,7 +311,7 @@ def test_a_model_of_a_fixed_number_of_rows_gets_so_many(
     assert (code, lines) == (0, [[n + 1, n + 1] for n in range(7)])
 
 
-def test_outputs_that_are_not_of_rows_are_told(folder: _Place, runtime_dir: Path) -> None:
+def test_outputs_that_are_not_of_rows_are_reported(folder: _Place, runtime_dir: Path) -> None:
     folder.write("in/a.jsonl", _lines([1.0], [2.0]))
     code, _, _ = folder.predict(runtime_dir / "shapes", "*", "--signature_name=scalar")
     assert code == 4
@@ -321,7 +321,7 @@ def test_outputs_that_are_not_of_rows_are_told(folder: _Place, runtime_dir: Path
     )
 
 
-def test_what_is_done_is_not_done_again_unless_something_changed(
+def test_finished_file_is_done_again_only_if_something_changed(
     place: _Place, models_dir: Path
 ) -> None:
     place.write("in/a.jsonl", _lines(1.0, -1.0))
@@ -458,12 +458,12 @@ def test_files_that_cannot_be_read_do_not_hinder_others(folder: _Place, models_d
             "c.tfrecord: Record 1 is cut short",
             "d.tfrecord: Record 2 does not match its checksum",
             "e.tfrecord: Record 1 does not start like one of a TFRecord file",
-            "f.npz: This is no npz file: ",
-            "g.npz: There is no array for the input inputs. There is: x. Name them as",
+            "f.npz: This is not an npz file: ",
+            "g.npz: There is no array for the input inputs. The file has: x. Name its arrays",
             "h.npz: The array inputs holds float64, and the signature takes string. Save it",
             "i.npz: The array inputs has no dimension of rows",
-            "j.npz: This is no npz file: ",
-            "k.npz: This is no npz file: Bad CRC-32 for file ",
+            "j.npz: This is not an npz file: ",
+            "k.npz: This is not an npz file: Bad CRC-32 for file ",
         ],
         strict=True,
     ):
@@ -491,7 +491,7 @@ def test_files_that_cannot_be_read_do_not_hinder_others(folder: _Place, models_d
         (_MLP, "*.jsonl", "gs://b/out", [], "--output gs://b/out has the scheme gs:. Supported "),
     ],
 )
-def test_what_a_user_gets_wrong_is_one_sentence(
+def test_mistake_of_a_user_is_one_sentence(
     folder: _Place, model: object, pattern: str, place: str, flags: list[str], reason: str
 ) -> None:
     folder.write("in/a.jsonl", _lines(1.0))
@@ -512,7 +512,7 @@ def test_what_a_user_gets_wrong_is_one_sentence(
         (_MLP, "in/*", "s3://nowhere/out", "Could not read s3://nowhere/out: the bucket does not"),
     ],
 )
-def test_what_a_user_gets_wrong_in_buckets_is_one_sentence(
+def test_mistake_of_a_user_with_buckets_is_one_sentence(
     client: "S3Client", endpoint: str, model: object, pattern: str, output: str, reason: str
 ) -> None:
     place = _Bucket(client, {**_KEYS, "AWS_ENDPOINT_URL": endpoint})

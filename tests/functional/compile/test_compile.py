@@ -385,7 +385,7 @@ def test_export_that_does_not_load_is_refused_and_nothing_is_written(
     assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
 
 
-def test_wrong_tags_are_told(models_dir: Path, tmp_path: Path) -> None:
+def test_wrong_tags_are_reported(models_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="meta graph def matching supplied tags: { gpu }"):
         compile_saved_model(models_dir / "dense" / "1", tmp_path / "1", tags=["gpu"])
 
@@ -396,7 +396,7 @@ def test_destination_that_exists_is_left_alone(models_dir: Path, tmp_path: Path)
     assert str(raised.value) == f"{tmp_path} exists already. Remove it, or choose another folder"
 
 
-def test_destination_that_cannot_be_written_is_told(models_dir: Path, tmp_path: Path) -> None:
+def test_destination_that_cannot_be_written_is_reported(models_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(Unavailable, match=r"Could not write .*/file/1: (Not a|File exists)"):
         compile_saved_model(models_dir / "dense" / "1", tmp_path / "file" / "1")
@@ -417,7 +417,7 @@ def test_destination_that_cannot_be_written_is_told(models_dir: Path, tmp_path: 
         (_flip_last_bit, "{path} does not match the digest in its name"),
     ],
 )
-def test_weights_that_are_not_whole_are_told(
+def test_weights_that_are_not_whole_are_reported(
     compiled_dir: Path, tmp_path: Path, spoil: Callable[[Path], object], message: str
 ) -> None:
     shutil.copytree(compiled_dir / "shared_weights" / "1", tmp_path / "1")
@@ -428,7 +428,7 @@ def test_weights_that_are_not_whole_are_told(
     assert message.format(path=path) in str(raised.value)
 
 
-def test_servable_compiled_for_another_tensorflow_is_told(
+def test_servable_compiled_for_another_tensorflow_is_reported(
     compiled_dir: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(compiled_dir / "dense" / "1", tmp_path / "1")

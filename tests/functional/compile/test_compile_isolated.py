@@ -99,7 +99,7 @@ def _children() -> list[psutil.Process]:
         (signal.SIGKILL, ResourceExhausted, "was killed, as happens when memory runs out"),
     ],
 )
-def test_crash_is_told(
+def test_crash_is_reported(
     models_dir: Path,
     tmp_path: Path,
     number: signal.Signals,

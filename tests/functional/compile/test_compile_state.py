@@ -1,4 +1,4 @@
-"""What a compiled model does with state: it carries it, or the model stays as it is."""
+"""State in compiled models: a graph carries it, or the model stays as it is."""
 
 import json
 import subprocess
@@ -57,7 +57,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str
     return folder, json.loads(ended.stdout)
 
 
-def test_state_that_is_not_carried_is_told(built: tuple[Path, dict[str, str]]) -> None:
+def test_state_that_is_not_carried_is_reported(built: tuple[Path, dict[str, str]]) -> None:
     _, reasons = built
     assert reasons.keys() == _REASONS.keys()
     for kind, reason in reasons.items():
@@ -68,7 +68,7 @@ def test_state_that_is_not_carried_is_told(built: tuple[Path, dict[str, str]]) -
 def both(
     request: pytest.FixtureRequest, built: tuple[Path, dict[str, str]], freezer: Freezer
 ) -> Iterator[tuple[Servable, Servable]]:
-    """An export whose state is carried, and what it compiles to; neither was asked anything."""
+    """An export whose state is carried, and its compiled servable; neither has run yet."""
     source = built[0] / str(request.param)
     compiled = source.with_name(f"{source.name}_compiled")
     race = Race(1, 1, lambda _: False)

@@ -195,7 +195,7 @@ def test_event_that_is_no_request_gets_an_error_document(
 def test_event_whose_sender_reads_no_answer_fails_the_invocation(
     event: Any, half: Callable[[Any], Any]
 ) -> None:
-    """Otherwise a queue would take its messages for done."""
+    """Otherwise a queue would consider its messages processed."""
     with pytest.raises(InvalidArgument, match="only HTTP requests and direct invokes"):
         half(event)
     assert half({"Records": [], "instances": [1.0]}) == {"predictions": [2.5]}
@@ -320,7 +320,7 @@ def test_random_numbers_are_renewed_after_a_snapshot_is_restored(manager: Manage
     Handler(manager, Settings(model_name="half_plus_two"))
 
     def restored() -> tuple[float, float]:
-        """What an environment draws first that is restored from a snapshot taken now."""
+        """The first random numbers of an environment that is restored from a snapshot taken now."""
         random.seed(1)
         np.random.seed(1)  # noqa: NPY002 the generator that everybody shares
         for hook, positional, named in snapshot_restore_py.get_after_restore():
@@ -333,7 +333,7 @@ def test_random_numbers_are_renewed_after_a_snapshot_is_restored(manager: Manage
 
 
 def _start(**environment: str) -> tuple[int, str, str]:
-    """What importing the real handler, as Lambda does, ends with."""
+    """The outcome of importing the real handler, as Lambda does."""
     ended = subprocess.run(
         [sys.executable, "-c", "import handler; print(handler.handler({'x': 1}, None))"],
         cwd=_ROOT / "functions/predict",

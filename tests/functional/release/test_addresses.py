@@ -1,4 +1,4 @@
-"""Addresses of versions and labels: who may call them, from where, and what their lack holds up."""
+"""Addresses of versions and labels: who may call them, from where, and how they are repaired."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -41,7 +41,7 @@ class _Images:
 
 
 def _run(_: str, event: Any, qualifier: str) -> Any:
-    """Answers everything by who it is, with headers of CORS of its own."""
+    """Answers with the qualifier that was called, and with CORS headers of its own."""
     if "requestContext" not in event:
         return {"statusCode": 200, "body": {"predictions": []}}
     headers = {"access-control-allow-origin": "https://other.example"}
@@ -50,7 +50,7 @@ def _run(_: str, event: Any, qualifier: str) -> Any:
 
 @dataclass
 class _World:
-    """A model whose two newest versions are wanted, the one before with the label `stable`."""
+    """A model whose two newest versions are wanted; the older one has the label `stable`."""
 
     cloud: Cloud
     function: Function
@@ -63,7 +63,7 @@ class _World:
         return self.cloud.live("MLP")
 
     def push(self, wanted: int = 2) -> int:
-        """The next version."""
+        """Pushes the next version; returns its number."""
         self.newest += 1
         key = f"models/MLP/{self.newest}/manifest.json"
         self.cloud.s3.put_object(Bucket=self.cloud.bucket, Key=key, Body=b"{}")
@@ -73,7 +73,7 @@ class _World:
         return self.newest
 
     def run(self) -> tuple[list[Action], ServingError | None]:
-        """All actions until there are none, or an error."""
+        """Takes all actions, until none is left or one fails; returns them and the error."""
         done: list[Action] = []
         for _ in range(20):
             try:
@@ -84,7 +84,7 @@ class _World:
         raise AssertionError(f"no end: {done}")
 
     def mended(self) -> set[str]:
-        """The aliases that a run exposed, and nothing else did it do."""
+        """Runs; returns the aliases that it exposed, and checks that it did nothing else."""
         done, error = self.run()
         assert error is None
         exposed = {each.alias for each in done if isinstance(each, Expose)}
@@ -92,7 +92,7 @@ class _World:
         return exposed
 
     def check(self) -> None:
-        """The newest version is live, the one before has its addresses, and nothing is to do."""
+        """Checks that the newest version is live, the other has addresses, and nothing is left."""
         before = self.newest - 1
         assert self.run() == ([], None)
         assert self.live == self.newest
@@ -102,7 +102,7 @@ class _World:
             assert told == alias.replace("s/", "-")
 
     def state(self) -> Any:
-        """Who may call what by the API, and what Lambda allows the API."""
+        """What callers may do through the API, and what Lambda allows the API."""
         api = api_gateway.api(self.cloud.api_id)
         routes = {
             each.route_key: (
@@ -118,7 +118,7 @@ class _World:
         return routes, json.dumps(self.function.policies, sort_keys=True)
 
     def refuse(self, operation: str, code: str, status: int = 400) -> None:
-        """Until `accept`."""
+        """Refuses an operation until `accept`."""
 
         def refuse(called: str, moment: str) -> None:
             if (called, moment) == (operation, "before"):
@@ -137,7 +137,7 @@ class _World:
 
 @pytest.fixture(scope="module")
 def released(moto: str) -> Iterator[_World]:
-    """Versions 1 and 2, one after the other."""
+    """Versions 1 and 2, released one after the other."""
     with cloud.running(Plane(run=_run, looks=0), moto, cors=(_ORIGIN,)) as deployed:
         deployed.deploy_base(f"{_REPOSITORY}@sha256:base")
         function = deployed.deploy_model("MLP", f"{_REPOSITORY}@sha256:template")
@@ -158,7 +158,7 @@ def released(moto: str) -> Iterator[_World]:
 
 @pytest.fixture
 def world(released: _World) -> Iterator[_World]:
-    """As it should be, and so for the next test."""
+    """The stack in good order, and checked again after the test."""
     yield released
     released.accept()
     released.told.clear()
@@ -175,7 +175,7 @@ _CHANGES: tuple[Access, ...] = ("OPEN", "IAM", "JWT", "OPEN", "JWT", "IAM")
 
 
 def test_access_and_preflights_of_every_path_are_those_of_the_model(world: _World) -> None:
-    """A preflight has no credentials: the API answers it, for pages of allowed origins."""
+    """The API itself answers preflights, which have no credentials, for allowed origins."""
     for access in _CHANGES:
         world.cloud.change_access(access)
         assert world.mended() == {f"version-{world.newest - 1}", "label-stable"}
@@ -245,7 +245,7 @@ def _lead_elsewhere(world: _World) -> None:
 
 
 def _as_before(world: _World) -> None:
-    """What releases made before, open to everybody."""
+    """Creates what earlier releases created: routes open to everybody."""
     for each in ("GET", "POST"):
         key = f"{each} /v1/models/MLP/labels/stable/{{proxy+}}"
         route = next(found for found in world.cloud.routes() if found["RouteKey"] == key)
@@ -259,7 +259,7 @@ def _as_before(world: _World) -> None:
 
 
 def _allow(world: _World, **changes: Any) -> None:
-    """The statement of the policy says something else."""
+    """Changes what the policy's statement says."""
     statement = world.function.policies["label-stable"]["api"]
     world.function.policies["label-stable"]["api"] = {**statement, **changes}
 
@@ -291,7 +291,7 @@ _SOURCE = {"AWS:SourceArn": "arn:aws:execute-api:eu-west-1:123456789012:other/*/
         lambda world: _allow(world, Action="lambda:GetFunction"),
     ],
 )
-def test_what_somebody_changed_by_hand_is_mended_at_the_next_look(
+def test_change_by_hand_is_repaired_at_the_next_look(
     drift: Callable[[_World], Any], world: _World
 ) -> None:
     before = world.state()
@@ -322,7 +322,7 @@ def test_routes_whose_alias_is_gone_go_too(world: _World) -> None:
 
 
 def _fill(world: _World, kind: str, left: int) -> list[str]:
-    """Routes or integrations of others until there is room for so many; their ids."""
+    """Adds other routes or integrations until only `left` more fit; returns their ids."""
     api = api_gateway.api(world.cloud.api_id)
     made = []
     for number in range(api_gateway.QUOTA - left - len(getattr(api, kind))):
@@ -375,7 +375,7 @@ _DENIED, _AWAY = ("AccessDeniedException", 403), ("ServiceException", 501)
         ("AddPermission", _AWAY),
     ],
 )
-def test_what_is_refused_to_an_address_keeps_no_version_from_going_live(
+def test_refused_address_keeps_no_version_from_going_live(
     operation: str, refusal: tuple[str, int], world: _World
 ) -> None:
     world.refuse(operation, *refusal)
@@ -398,7 +398,7 @@ def test_conflict_is_not_taken_for_a_permission(world: _World) -> None:
 
 
 def test_permission_that_somebody_else_just_gave_is_found_by_the_next_look(world: _World) -> None:
-    """Of two releases at once, one by hand, one is told that the statement exists."""
+    """With two releases at once, one by hand, one of them finds that the statement exists."""
 
     def be_quicker(called: str, moment: str) -> None:
         if (called, moment) == ("AddPermission", "after"):

@@ -1,4 +1,4 @@
-"""What a bucket tells of a model's versions and records. S3 is moto's, in this process."""
+"""A model's versions and records in a bucket. S3 is moto's, in this process."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -29,7 +29,7 @@ _FILES = (
 
 
 class _Bucket:
-    """The model MLP in a bucket, looked at so long after its last change."""
+    """The model MLP in a bucket, and a clock that starts at its last change."""
 
     def __init__(self, client: "S3Client") -> None:
         self.client = client
@@ -70,7 +70,7 @@ def test_version_without_manifest_settles_first(bucket: _Bucket) -> None:
 
 
 @pytest.mark.parametrize("missing", _FILES)
-def test_version_that_lacks_a_file_is_none(missing: str, bucket: _Bucket) -> None:
+def test_version_that_lacks_a_file_does_not_count(missing: str, bucket: _Bucket) -> None:
     bucket.put(*(f"MLP/1/{name}" for name in _FILES if name != missing))
     assert bucket.releases.versions() == Versions({}, {})
 
@@ -96,7 +96,7 @@ def test_content_tells_versions_apart_and_is_the_same_for_the_same_files(bucket:
     assert after[2] != before[2]
 
 
-def test_what_is_no_version_is_passed_over(bucket: _Bucket) -> None:
+def test_folders_that_are_not_versions_are_ignored(bucket: _Bucket) -> None:
     bucket.put("MLP/readme.txt", "MLP/draft/saved_model.pb", "MLP/3/", "MLPs/4/saved_model.pb")
     assert bucket.releases.versions() == Versions({}, {})
 
@@ -154,7 +154,7 @@ def test_record_that_somebody_changed_meanwhile_stays(bucket: _Bucket) -> None:
         '{"content": "c", "base": "b", "changed": "now"}',
     ],
 )
-def test_record_that_is_none_is_told_and_counts_for_nothing(
+def test_invalid_record_is_logged_and_ignored(
     body: str, bucket: _Bucket, caplog: pytest.LogCaptureFixture
 ) -> None:
     bucket.put("_releases/MLP/1.json", body=body)
@@ -166,7 +166,7 @@ def test_record_that_is_none_is_told_and_counts_for_nothing(
     bucket.releases.record(1, replace(found[1], content="c"))
     assert bucket.releases.records([1])[1].content == "c"
     [told] = caplog.messages
-    assert "MLP/1.json is no release record: " in told
+    assert "MLP/1.json is not a release record: " in told
 
 
 def test_golden_pairs_are_read_if_they_are_there(bucket: _Bucket) -> None:
@@ -189,7 +189,7 @@ def test_folder_of_a_version_has_any_name_that_is_its_number(folder: str, bucket
     "name",
     ["/x", "./x", "a//x", "a/./x", "../x", "a/../x", "a\x01b", "a\x7f", "x" * 256, "\u00fc" * 128],
 )
-def test_key_that_is_no_file_is_passed_over_and_told(
+def test_key_that_is_not_a_file_name_is_ignored_and_logged(
     folder: str, name: str, bucket: _Bucket
 ) -> None:
     bucket.put(*(f"MLP/{version}/{file}" for version in (1, 2) for file in _FILES))

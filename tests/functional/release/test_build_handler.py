@@ -1,4 +1,4 @@
-"""The build function's handler: what it records, what it leaves for another try."""
+"""The build function's handler: what it records, and what it leaves to a retry."""
 
 import json
 import os
@@ -70,14 +70,14 @@ def releases(monkeypatch: pytest.MonkeyPatch) -> Iterator[BucketReleases]:
 
 
 def _build(outcome: str | ServingError, releases: BucketReleases) -> list[tuple[ServableId, str]]:
-    """What was reported."""
+    """Builds an image; returns what was reported."""
     told: list[tuple[ServableId, str]] = []
     build(_order(releases), _Builder(outcome), releases, lambda *each: told.append(each))
     return told
 
 
 def _order(releases: BucketReleases) -> Order:
-    """The first one for version 2."""
+    """The first order for version 2."""
     return Order("MLP", 2, releases.versions().complete[2], _BASE)
 
 
@@ -90,7 +90,7 @@ def test_image_is_recorded_for_its_content_and_base(releases: BucketReleases) ->
     )
 
 
-def test_what_is_wrong_with_the_model_is_recorded_and_reported(releases: BucketReleases) -> None:
+def test_fault_of_the_model_is_recorded_and_reported(releases: BucketReleases) -> None:
     assert _build(DataLoss("not what was pushed"), releases) == [
         (ServableId("MLP", 2), "not what was pushed")
     ]
@@ -106,7 +106,7 @@ def test_what_is_wrong_with_the_model_is_recorded_and_reported(releases: BucketR
         (Incomplete("b is missing"), "b is missing"),
     ],
 )
-def test_what_another_try_would_not_mend_is_recorded_with_what_would(
+def test_failure_that_no_retry_fixes_is_recorded_with_the_fix(
     error: ServingError, more: str, releases: BucketReleases
 ) -> None:
     [(_, told)] = _build(error, releases)
@@ -116,7 +116,7 @@ def test_what_another_try_would_not_mend_is_recorded_with_what_would(
 
 
 @pytest.mark.parametrize("kind", [Unavailable, PermissionDenied])
-def test_what_is_no_fault_of_the_model_is_left_to_another_try(
+def test_failure_that_is_not_the_models_fault_is_left_to_a_retry(
     kind: type[ServingError], releases: BucketReleases
 ) -> None:
     with pytest.raises(kind):
@@ -153,7 +153,7 @@ def _listing(*names: str) -> bytes:
         ),
     ],
 )
-def test_content_that_no_other_try_mends_fails_at_once(
+def test_content_that_no_retry_fixes_fails_at_once(
     files: dict[str, bytes], reason: str, releases: BucketReleases, tmp_path: Path
 ) -> None:
     client = boto3.client("s3")
@@ -205,12 +205,12 @@ def test_order_is_read_as_it_was_given() -> None:
 @pytest.mark.parametrize(
     "event", [None, [], {}, {**_ORDER, "version": "2"}, {**_ORDER, "lite_base": 1}]
 )
-def test_event_that_is_no_order_is_told(event: Any) -> None:
-    with pytest.raises(InvalidArgument, match="The event is no order of an image"):
+def test_event_that_is_not_an_order_is_refused(event: Any) -> None:
+    with pytest.raises(InvalidArgument, match="The event is not an order for an image"):
         Order.of(event)
 
 
-def test_environment_that_lacks_something_is_told() -> None:
+def test_environment_that_lacks_something_is_reported() -> None:
     with pytest.raises(InvalidArgument, match="environment lacks MODELS, MODEL_ROLE"):
         start({"SYSTEM": "s"})
     needed = {"SYSTEM": "s", "MODELS": "s3://bucket/models", "MODEL_ROLE": "role"}

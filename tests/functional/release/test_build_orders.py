@@ -1,6 +1,6 @@
 """Orders of images that Lambda delivers twice or late: no outcome replaces a later record.
 
-What happens meanwhile happens before the build looks first, or while it builds.
+Events happen before the build first looks at the record, or while it builds.
 """
 
 from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ _SERVABLE = ServableId("MLP", 2)
 
 @dataclass
 class _World:
-    """Version 2 of a model; its builds end with `failure`, or well, after `meanwhile`."""
+    """Version 2 of a model; after `meanwhile`, its builds end with `failure` if there is one."""
 
     client: "S3Client"
     models: str
@@ -64,7 +64,7 @@ class _World:
         return self.record.tag if self.record else None
 
     def order(self) -> Order:
-        """As the release function gives it now."""
+        """The order that the release function would give now."""
         content = self.releases.versions().complete[2]
         return Order("MLP", 2, content, f"registry/models@{_BASE}", self.tag)
 
@@ -94,7 +94,7 @@ class _World:
 
 @pytest.fixture(scope="module")
 def worlds() -> Iterator[Callable[[], _World]]:
-    """Makes one after the other, each in a folder of its own: moto takes a second to start."""
+    """Makes worlds, each in its own folder of one bucket: moto takes a second to start."""
     with mock_aws():
         client: S3Client = boto3.Session("test", "test", region_name="us-east-1").client("s3")
         client.create_bucket(Bucket="bucket")
@@ -109,7 +109,7 @@ def world(worlds: Callable[[], _World]) -> _World:
 
 
 def _another_order(world: _World, order: Order) -> None:
-    """The version's files change, and the release function gives an order for these."""
+    """Changes the version's files, and orders an image of the new ones."""
     world.push("others")
     world.note(world.order(), asked=2.0, builds=1)
     assert order.content != world.order().content
@@ -156,6 +156,16 @@ _MOMENTS = ("before", "while it builds")
 _CASES = (("before", None), ("while it builds", None), ("while it builds", NotFound("it is gone")))
 
 
+def _at_order(
+    former: str, failure: ServingError | None, worlds: Callable[[], _World]
+) -> tuple[_World, Order]:
+    """A world with that former record, whose builds end with `failure`, and an order given now."""
+    world = worlds()
+    _FORMER[former](world, world.order())
+    world.failure = failure
+    return world, world.order()
+
+
 @pytest.mark.parametrize(
     ("former", "event"),
     [*product(_FORMER, ["nothing", "the order is recorded"]), ("none", "it is given once more")],
@@ -164,10 +174,7 @@ def test_order_that_stands_is_built_and_its_outcome_recorded(
     former: str, event: str, worlds: Callable[[], _World]
 ) -> None:
     for moment, failure in _CASES:
-        world = worlds()
-        _FORMER[former](world, world.order())
-        order = world.order()
-        world.failure = failure
+        world, order = _at_order(former, failure, worlds)
         world.happen(moment, _STANDS[event], order)
         assert world.built == [order]
         assert world.record
@@ -182,10 +189,7 @@ def test_order_that_is_void_changes_and_reports_nothing(
     former: str, event: str, worlds: Callable[[], _World], caplog: pytest.LogCaptureFixture
 ) -> None:
     for moment, failure in _CASES:
-        world = worlds()
-        _FORMER[former](world, world.order())
-        order = world.order()
-        world.failure = failure
+        world, order = _at_order(former, failure, worlds)
         after: list[Record | None] = []
 
         def happens(world: _World, order: Order, after: list[Record | None] = after) -> None:
@@ -201,7 +205,7 @@ def test_order_that_is_void_changes_and_reports_nothing(
 
 
 def test_order_whose_record_was_deleted_is_void(world: _World) -> None:
-    """Whoever deletes it wants another build, which is ordered by what is there then."""
+    """Deleting a record asks for another build, which gets an order of its own."""
     world.note(world.order(), image=None)
     order = world.order()
     world.delete("_releases/MLP/2.json")
@@ -212,7 +216,7 @@ def test_order_whose_record_was_deleted_is_void(world: _World) -> None:
 @pytest.mark.parametrize("first", [None, InvalidArgument("corrupt")])
 @pytest.mark.parametrize("second", [None, InvalidArgument("no space left")])
 @pytest.mark.parametrize("moment", _MOMENTS)
-def test_of_an_order_that_is_delivered_twice_the_first_outcome_stays(
+def test_first_outcome_of_an_order_that_is_delivered_twice_stays(
     first: ServingError | None, second: ServingError | None, moment: str, world: _World
 ) -> None:
     order = world.order()
@@ -252,7 +256,7 @@ def test_order_of_an_older_release_function_names_no_record(
 
 @contextmanager
 def _answering(world: _World, event: str, answer: Any) -> Iterator[None]:
-    """Writes get an answer of botocore's event, if `answer` gives one."""
+    """Answers writes to S3 with `answer`, through an event of botocore."""
     events: Any = world.client.meta.events
     events.register_first(f"{event}.s3.PutObject", answer)
     try:
@@ -262,7 +266,7 @@ def _answering(world: _World, event: str, answer: Any) -> Iterator[None]:
 
 
 def _refusing(status: int, code: str, times: int) -> Callable[..., Any]:
-    """The answer to so many writes, which S3 refuses."""
+    """An answer that refuses `times` writes."""
     left = [({"Code": code, "Message": "no"}, status)] * times
 
     def refuse(**_: object) -> Any:
@@ -308,7 +312,7 @@ def test_outcome_that_meets_conflicts_only_is_left_to_another_try(
 def test_outcome_whose_write_is_repeated_is_recorded_once(
     failure: ServingError | None, world: _World
 ) -> None:
-    """The answer to the first write is lost, and the second meets what the first one wrote."""
+    """The answer to the first write is lost, and the second finds what the first one wrote."""
     lost = [SimpleNamespace(stream=lambda **_: iter(()))]
 
     def lose(request: Any, **_: object) -> Any:

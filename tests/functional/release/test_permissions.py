@@ -1,4 +1,4 @@
-"""What the roles of releases allow: what a release does, and of a build one model alone."""
+"""The roles of releases allow what a release does, and a build only its own model."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -62,7 +62,7 @@ _NOT_SEEN_HERE = {
 
 
 def _run(image: str, _: Any, __: str) -> Any:
-    """A function of a model: the image of version 6 does not answer."""
+    """The function of a model; with the image of version 6, it does not answer."""
     if image.endswith(":6"):
         raise RuntimeError("this version will not do")
     return {"statusCode": 200, "body": "{}"}
@@ -70,7 +70,7 @@ def _run(image: str, _: Any, __: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _Fetching:
-    """Builds as the build function does, but that an image is the digest of its version."""
+    """Builds as the build function does, but an image is only the digest of its version."""
 
     store: S3Store
     elsewhere = False
@@ -112,7 +112,7 @@ def _of_model(deployed: Cloud, model: str) -> Account:
 
 
 def _push(deployed: Cloud, version: int, folder: Path, content: bytes = b"") -> None:
-    """A version whose file is its number, or other content than its manifest says."""
+    """Pushes a version whose file is its number, or content that its manifest does not list."""
     (folder / "saved_model.pb").write_bytes(b"%d" % version)
     files = {
         "saved_model.pb": content or b"%d" % version,
@@ -124,7 +124,7 @@ def _push(deployed: Cloud, version: int, folder: Path, content: bytes = b"") -> 
 
 
 def _pump(deployed: Cloud, until: Callable[[], bool], seconds: float = 120) -> None:
-    """Hands over messages until that holds: what is under way or denied comes back for ever."""
+    """Hands over messages until `until` holds: messages about unfinished work come back."""
     end, pause = monotonic() + seconds, Event()
     while not until():
         assert monotonic() < end, deployed.plane.calls
@@ -249,7 +249,7 @@ def test_build_function_itself_reads_nothing(deployed: Cloud) -> None:
     deployed.guard.denied.clear()
 
 
-def test_what_a_role_lacks_is_told_and_nothing_is_live_by_it(
+def test_missing_permission_is_reported_and_nothing_goes_live(
     deployed: Cloud, tmp_path: Path
 ) -> None:
     for statement in deployed.guard.roles["ReleaseRole"].statements:

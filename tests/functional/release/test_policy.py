@@ -55,13 +55,13 @@ model_config_list {
 
 @pytest.fixture(scope="module")
 def endpoint(moto: str) -> str:
-    """Without sockets, as commands run here that each make a client."""
+    """Without sockets, because each command run here creates a client."""
     return moto
 
 
 @pytest.fixture(autouse=True)
 def aws(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The settings of AWS of somebody who may do anything at moto."""
+    """AWS settings of a user who may do anything in moto."""
     for name in os.environ:
         if name.startswith("AWS_"):
             monkeypatch.delenv(name)
@@ -161,7 +161,7 @@ def test_a_change_keeps_other_models(file: PolicyFile, client: "S3Client", bucke
     assert "sampling_rate: 0.5" in _text(client, bucket)
 
 
-def test_what_is_so_already_is_not_written(
+def test_change_without_effect_is_not_written(
     file: PolicyFile, client: "S3Client", bucket: str
 ) -> None:
     _put(client, bucket, _OTHERS)
@@ -248,7 +248,7 @@ def test_invalid_text_is_refused_and_stays(
 
 
 def _run(command: Command, *arguments: str) -> str:
-    """What the command prints as its result; raises as it does."""
+    """The result that the command prints; raises what it raises."""
     ended = CliRunner().invoke(command, arguments)
     if isinstance(ended.exception, ServingError):
         raise ended.exception
@@ -291,7 +291,7 @@ def test_set_policy_keeps_labels(file: PolicyFile, words: list[str], shown: str)
         (["latest", "0"], "'0' must be a number from 1 to 4294967295"),
     ],
 )
-def test_policies_that_are_none_are_refused(words: list[str], reason: str) -> None:
+def test_invalid_policies_are_refused(words: list[str], reason: str) -> None:
     assert reason in _misused(set_policy, "s3://bucket/m/MLP", *words)
 
 
@@ -335,7 +335,7 @@ def test_a_label_that_is_not_there_cannot_be_removed(base_path: str) -> None:
         (["a=1", "--remove", "a"], "a cannot be set and removed at once"),
     ],
 )
-def test_labels_that_are_none_are_refused(arguments: list[str], reason: str) -> None:
+def test_invalid_labels_are_refused(arguments: list[str], reason: str) -> None:
     said = _misused(label, "s3://bucket/m/MLP", *arguments)
     assert reason in " ".join(said.split())
 
@@ -393,7 +393,7 @@ def test_rollback_goes_to_the_good_version_before(four_versions: str, client: "S
 
 
 def _answer(releases: BucketReleases, version: int) -> None:
-    """The version that is there now is built and answers."""
+    """Records that the current content of a version is built and answers."""
     found = releases.records([version]).get(version)
     content = releases.versions().complete[version]
     record = Record(content, "base", image="i", warm=7, tag=found.tag if found else None)

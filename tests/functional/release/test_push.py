@@ -110,7 +110,7 @@ def test_problems_are_warnings_with_their_fix(
 
 
 @pytest.mark.parametrize("by_litert", [False, True])
-def test_what_does_not_warm_up_is_not_pushed(
+def test_model_that_does_not_warm_up_is_not_pushed(
     models_dir: Path, litert_dir: Path, tmp_path: Path, *, by_litert: bool
 ) -> None:
     source, what = models_dir / "warmup_fails/1", "the SavedModel"
@@ -149,7 +149,7 @@ def test_model_of_litert_is_pushed_with_its_mark_or_when_it_is_preferred(
         store.fetch(ServableId("m", 1))
 
 
-def test_what_does_not_load_is_not_pushed(tmp_path: Path) -> None:
+def test_model_that_does_not_load_is_not_pushed(tmp_path: Path) -> None:
     source = tmp_path / "saved"
     source.mkdir()
     (source / "saved_model.pb").write_bytes(b"no")
@@ -175,7 +175,7 @@ _REFUSAL = 'JSON Value: \\"x\\" Type: String is not of expected type: float'
 _REFUSED = ('{"inputs": ["x"]}', f'{{"error": "{_REFUSAL}"}}')
 
 
-def test_golden_pairs_that_are_answered_are_told(runtime_dir: Path, tmp_path: Path) -> None:
+def test_golden_pairs_that_are_answered_are_reported(runtime_dir: Path, tmp_path: Path) -> None:
     source = _golden(runtime_dir, tmp_path, "half_plus_two/123", _ROWS, _NAMED, _REFUSED)
     code, told, _ = _push(source, tmp_path / "models/1")
     assert code == 0
@@ -195,7 +195,7 @@ def test_golden_pairs_that_are_answered_are_told(runtime_dir: Path, tmp_path: Pa
         ),
     ],
 )
-def test_who_answers_otherwise_is_not_pushed(
+def test_model_with_other_answers_is_not_pushed(
     runtime_dir: Path, tmp_path: Path, asked: str, answered: str, reason: str
 ) -> None:
     source = _golden(runtime_dir, tmp_path, "half_plus_two/123", _ROWS, (asked, answered))
@@ -208,11 +208,11 @@ def test_who_answers_otherwise_is_not_pushed(
     assert list(tmp_path.iterdir()) == [source]
 
 
-def test_golden_pairs_that_are_none_are_not_pushed(models_dir: Path, tmp_path: Path) -> None:
+def test_model_with_invalid_golden_pairs_is_not_pushed(models_dir: Path, tmp_path: Path) -> None:
     source = _golden(models_dir, tmp_path, "half_plus_two/123", ("[1.0]", "[2.5]"))
     code, _, said = _push(source, tmp_path / "models/1")
     assert code == 1
-    assert "/assets.extra/golden.jsonl, line 1: request must be there and be an object" in said
+    assert "/assets.extra/golden.jsonl, line 1: request must be an object" in said
     assert list(tmp_path.iterdir()) == [source]
 
 
@@ -229,7 +229,7 @@ def test_golden_pairs_that_are_none_are_not_pushed(models_dir: Path, tmp_path: P
         (_SAVED, "/proc/nowhere/1", "Could not write /proc/nowhere/1: "),
     ],
 )
-def test_what_a_user_gets_wrong_is_one_sentence(
+def test_mistake_of_a_user_is_one_sentence(
     bucket: dict[str, str], source: Path, destination: str, reason: str
 ) -> None:
     code, told, said = _push(source, destination, bucket)
@@ -238,7 +238,7 @@ def test_what_a_user_gets_wrong_is_one_sentence(
     assert reason in said.splitlines()[-1]
 
 
-def test_no_credentials_are_told() -> None:
+def test_no_credentials_are_reported() -> None:
     code, _, said = _push(_SAVED, "s3://bucket/m/1")
     assert (code, said.count("\n")) == (1, 1)
     assert "Error: Could not read s3://bucket/m/1: no AWS credentials (" in said

@@ -56,7 +56,7 @@ def empty(model: Callable[[str], World]) -> World:
 
 @pytest.fixture
 def world(empty: World) -> World:
-    """Version 1 was pushed."""
+    """A model whose version 1 was pushed."""
     empty.push(1)
     return empty
 
@@ -210,7 +210,7 @@ def test_golden_answers_are_asked_for_before_traffic(
 
 
 def test_golden_answers_that_take_long_are_asked_for_once_each(world: World) -> None:
-    """A hundred of two seconds, in runs of which none has time for all, of which one dies."""
+    """A hundred answers of two seconds each: no run has time for all, and one run dies."""
     world.reconcile()
     asks = [f'{{"instances":[ {number}.0 ]}}' for number in range(100)]
     lines = [f'{{"request": {ask},  "response": {{"predictions": [2.0]}}}}' for ask in asks]
@@ -312,7 +312,7 @@ def test_action_that_changes_nothing_is_not_repeated_for_ever(world: World) -> N
             world.function.versions.pop(max(world.function.versions))
 
     world.plane.interfere = forget
-    with pytest.raises(Aborted, match=r"Publish\(version=1\) went through and changed nothing"):
+    with pytest.raises(Aborted, match=r"Publish\(version=1\) succeeded but changed nothing"):
         world.reconcile()
 
 
@@ -359,7 +359,7 @@ _OPERATIONS = (
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_run_that_dies_at_any_call_is_made_good_by_the_next(moment: str, empty: World) -> None:
-    """Of updates that also move a label, expose a version, withdraw one and retire one."""
+    """The updates also move a label, expose a version, withdraw one and retire one."""
     world = empty
     for version in (1, 2, 3):
         world.update(version)
@@ -399,7 +399,7 @@ def test_alias_that_somebody_else_moved_is_looked_at_again(world: World) -> None
         ("SomethingException", Unavailable),
     ],
 )
-def test_refusal_of_lambda_is_told(world: World, code: str, error: type[ServingError]) -> None:
+def test_refusal_of_lambda_is_reported(world: World, code: str, error: type[ServingError]) -> None:
     def refuse(_: str, __: str) -> None:
         raise Refused(400, code, "because")
 
@@ -420,7 +420,7 @@ def test_store_that_cannot_be_reached_is_no_failure_of_the_model(world: World) -
 
 
 class _Elsewhere:
-    """The build function: it fails to be asked, or is done before who asked looks up."""
+    """The build function: it cannot be invoked, or finishes before the caller looks again."""
 
     elsewhere = True
 
@@ -459,7 +459,7 @@ def test_build_that_was_asked_for_is_recorded_unless_it_is_done(world: World) ->
     assert world.record(2)["image"] == "sha256:2"
 
 
-def test_model_without_its_alias_is_told(world: World) -> None:
+def test_model_without_its_alias_is_reported(world: World) -> None:
     del world.function.aliases["live"]
     with pytest.raises(
         NotFound, match=f"Model {world.name} has no alias live. Deploy the stack again"

@@ -37,7 +37,7 @@ def base() -> Iterator[str]:
 
 @pytest.fixture
 def deployed(moto: str, base: str, tmp_path: Path) -> Iterator[Cloud]:
-    """The model `half`, whose versions run the handler on what is in their image, emulated."""
+    """The model `half`, whose versions run the handler on their image's model, emulated."""
     with (
         emulator.images(tmp_path) as run,
         cloud.running(Plane(run=run), moto, access="OPEN") as deployed,
@@ -65,7 +65,7 @@ def _answer(deployed: Cloud) -> Any:
 
 
 def _copy(export: Path, deployed: Cloud, version: int) -> None:
-    """As `aws s3 sync` does."""
+    """Copies an export as `aws s3 sync` does."""
     for path in filter(Path.is_file, export.rglob("*")):
         key = f"models/half/{version}/{path.relative_to(export)}"
         deployed.s3.put_object(Bucket=deployed.bucket, Key=key, Body=path.read_bytes())
@@ -121,7 +121,7 @@ def test_rollback_waits_neither_for_a_build_nor_for_the_queue(deployed: Cloud) -
 
 
 def _release(deployed: Cloud, version: int) -> None:
-    """A version whose image is there, and that answers whatever it is asked."""
+    """Releases a version that has an image and answers any request."""
     function = deployed.plane.functions[f"{SYSTEM}-half"]
     function.run = lambda *_: {"statusCode": 200}
     key = f"models/half/{version}/manifest.json"
@@ -269,7 +269,7 @@ def test_reconcile_by_hand_builds_on_this_machine(models_dir: Path, deployed: Cl
         (["{models}/half"], "Missing option '--stack'"),
     ],
 )
-def test_what_is_wrong_is_told(deployed: Cloud, arguments: list[str], reason: str) -> None:
+def test_mistake_is_reported(deployed: Cloud, arguments: list[str], reason: str) -> None:
     code, _, said = _command("status", *(each.format(models=deployed.models) for each in arguments))
     assert code != 0
     assert "Traceback" not in said

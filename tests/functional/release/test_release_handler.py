@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class _Model:
-    """A model that is seen as told; an exception is raised instead."""
+    """A gateway that shows this state of a model, or raises this error."""
 
     def __init__(self, seen: Deployment | Exception) -> None:
         self.seen = seen
@@ -99,7 +99,7 @@ def queue(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Queue]:
 
 
 def _visible_after(queue: _Queue) -> list[int]:
-    """The visibility timeouts that were asked for."""
+    """The visibility timeouts that were set."""
     asked: list[int] = []
     queue.client.meta.events.register(
         "before-parameter-build.sqs.ChangeMessageVisibility",
@@ -114,7 +114,7 @@ def test_messages_of_one_model_are_one_look(queue: _Queue) -> None:
     assert (queue.models["A"].looks, queue.models["B"].looks, queue.failures) == (1, 1, [])
 
 
-def test_what_must_be_waited_for_is_given_back_until_then(queue: _Queue) -> None:
+def test_message_that_must_wait_is_given_back_until_then(queue: _Queue) -> None:
     queue.models["A"] = _Model(_SETTLING)
     asked = _visible_after(queue)
     assert queue.hand_over("A") == ["A-0"]
@@ -133,7 +133,9 @@ def test_trouble_of_one_model_does_not_touch_another(
 
 
 @pytest.mark.parametrize(("tries", "seconds"), [(1, 6), (3, 21), (7, 301), (90, 301)])
-def test_what_fails_again_is_tried_later_and_later(tries: int, seconds: int, queue: _Queue) -> None:
+def test_repeated_failure_is_retried_at_growing_intervals(
+    tries: int, seconds: int, queue: _Queue
+) -> None:
     queue.models["A"] = _Model(Unavailable("no bucket"))
     asked = _visible_after(queue)
     queue.hand_over("A", tries=tries)
@@ -152,7 +154,7 @@ def test_what_fails_again_is_tried_later_and_later(tries: int, seconds: int, que
         (InvalidArgument("models.config, line 3"), 1, ["A"]),
     ],
 )
-def test_what_passes_by_itself_rings_only_when_it_lasts(
+def test_temporary_failure_raises_the_alarm_only_if_it_lasts(
     error: ServingError, tries: int, failures: list[str], queue: _Queue
 ) -> None:
     queue.models["A"] = _Model(error)
@@ -168,14 +170,14 @@ def test_defect_is_logged_and_given_back(queue: _Queue, caplog: pytest.LogCaptur
     assert record.exc_info
 
 
-def test_nothing_is_begun_that_would_be_broken_off(queue: _Queue) -> None:
+def test_no_action_begins_that_would_be_broken_off(queue: _Queue) -> None:
     queue.models["A"] = _Model(_DONE)
     assert queue.hand_over("A", seconds=30) == ["A-0"]
     assert (queue.models["A"].looks, queue.failures) == (0, [])
 
 
 @pytest.mark.parametrize("missing", ["SYSTEM", "MODELS", "API_ID"])
-def test_environment_that_lacks_something_is_told(missing: str) -> None:
+def test_environment_that_lacks_something_is_reported(missing: str) -> None:
     environment: dict[str, Any] = {"SYSTEM": "s", "MODELS": "s3://b/models", "API_ID": "a"}
     with pytest.raises(InvalidArgument, match=f"environment lacks {missing}"):
         start(environment | {missing: ""})

@@ -3,7 +3,7 @@
 Versions are pushed that Lambda refuses for good or for a while, policies change, people and AWS
 do what they do, alarms ring, roles lose permissions, a second run is at work between the calls of
 the first, and every call may be refused. Orders of images are delivered late, twice and in any
-order. In the end what is refused is not any more.
+order. In the end, nothing is refused any more.
 """
 
 import re
@@ -78,7 +78,7 @@ _ALARM = "errors"
 
 
 class _Fate(Enum):
-    """Of a version; of the last two, Lambda takes the image in the end."""
+    """The fate of a version; for the last two, Lambda accepts the image in the end."""
 
     GOOD = "good"
     UNBUILT = "it cannot be built"
@@ -95,7 +95,7 @@ class _Fate(Enum):
 
 @dataclass
 class _BuildFunction:
-    """Orders that Lambda has taken, and those of them that it has delivered once."""
+    """The orders that Lambda has accepted, and those that it has delivered once."""
 
     taken: list[Order] = field(default_factory=list)
     delivered: list[Order] = field(default_factory=list)
@@ -106,7 +106,7 @@ class _BuildFunction:
 
 
 class _Full:
-    """Builds where there is no room."""
+    """A builder without enough disk."""
 
     elsewhere = False
 
@@ -187,7 +187,7 @@ class _History:
 
     @contextmanager
     def another_at_work(self) -> Iterator[None]:
-        """Now and then a second run does something between two calls of the first, and ends."""
+        """Now and then, a second run acts between two calls of the first, and ends."""
         calls = self.random.choice([0, self.random.randint(1, 60)])
 
         def work() -> None:
@@ -213,7 +213,7 @@ class _History:
                 self._deliver(order, self.world.images)
 
     def deliver_again(self) -> None:
-        """Orders that were delivered; what is recorded by now stays, however these builds end."""
+        """Delivers orders again; the present records must stay, however these builds end."""
         for order in self.random.sample(self.builds.delivered, min(5, len(self.builds.delivered))):
             before = self.releases.records([order.version])
             is_open = before and state_of(before[order.version]) in {"UNBUILT", "BUILDING"}
@@ -227,7 +227,7 @@ class _History:
 
     @property
     def releases(self) -> BucketReleases:
-        """As the build function has them, whose rights nobody takes."""
+        """The store of the build function, which keeps its rights."""
         cloud = self.world.cloud
         return BucketReleases(f"{cloud.models}/{self.world.name}", cloud.s3, self.world.clock)
 
@@ -251,7 +251,7 @@ class _History:
         self._refuse(self.random.choice(_OPERATIONS), self.random.choice(_REFUSALS))
 
     def refuse_routes(self) -> None:
-        """In the middle of a change of addresses, as each of them takes many calls."""
+        """Refuses calls in the middle of changes of addresses, each of which takes many calls."""
         operation = self.random.choice(_OPERATIONS_OF_ROUTES)
         self._refuse(operation, self.random.choice(_REFUSALS_OF_ROUTES), self.random.randint(0, 5))
 
@@ -288,7 +288,7 @@ class _History:
         self.denied = ""
 
     def ring(self) -> None:
-        """An alarm of the model goes off, or is over."""
+        """Sets off an alarm of the model, or ends it."""
         plane = self.world.plane
         if _ALARM in plane.ringing:
             self.world.calm(_ALARM)
@@ -300,7 +300,7 @@ class _History:
         self.world.ring(_ALARM)
 
     def mend(self) -> None:
-        """All that passes has passed."""
+        """Ends all temporary trouble."""
         plane = self.world.plane
         self.restore()
         if _ALARM in plane.ringing:
@@ -351,7 +351,7 @@ class _History:
                 policies.pop(self.random.choice(sorted(policies)))
 
     def _routes(self) -> list[Any]:
-        """Those of the model's versions and labels."""
+        """The routes of the model's versions and labels."""
         own = re.compile(rf"[A-Z]+ /v1/models/{self.world.name}/(versions|labels)/")
         return [each for each in self.world.cloud.routes() if own.match(each["RouteKey"])]
 
@@ -366,7 +366,7 @@ class _History:
         self.world.function.run = self.run
 
     def shift(self) -> None:
-        """The model's block asks for CodeDeploy, or not any more."""
+        """Adds CodeDeploy to the model's block, or removes it."""
         plane, group = self.world.plane, (cloud.SYSTEM, self.world.function.name)
         if group in plane.groups:
             self.mend()
@@ -385,7 +385,7 @@ class _History:
         assert self.world.images_in_use.isdisjoint(self.world.plane.missing_images), self.told
 
     def end(self) -> None:
-        """Nothing is refused any more: it ends where the policy wants it, whatever that is."""
+        """Refuses nothing any more, and checks that the model ends where the policy wants it."""
         self._end = -1
         self._settle()
         for policy in (Specific(frozenset({1})), Latest(3)):
@@ -423,12 +423,12 @@ class _History:
             self._check_addresses(good)
 
     def _was_alarmed(self, version: int) -> bool:
-        """Whether it failed as an alarm rang while it got its first traffic."""
+        """Whether it failed because an alarm rang while it got its first traffic."""
         error = self.world.record(version).get("error", "")
         return version in self.alarmed and "(ALARM_ACTIVE)" in error
 
     def _check_addresses(self, good: list[int]) -> None:
-        """Each version but the first, and each label, has its routes, and no other has any."""
+        """Checks that all versions but the live one, and all labels, have routes, and no others."""
         versions = {f"versions/{version}": f"version-{version}" for version in good[1:]}
         labels = {
             f"labels/{label}": f"label-{label}"

@@ -75,6 +75,6 @@ def test_image_goes_with_its_tag_and_twice_is_no_harm(ecr: "ECRClient") -> None:
 
 
 @pytest.mark.usefixtures("ecr")
-def test_repository_that_is_not_there_is_told() -> None:
+def test_repository_that_is_not_there_is_reported() -> None:
     with pytest.raises(Unavailable, match="AWS, asked about repository .*nothing"):
         images.delete(f"{_HOST}/nothing", "sha256:1")

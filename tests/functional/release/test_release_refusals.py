@@ -1,4 +1,4 @@
-"""What Lambda refuses concerns one version, and what passes condemns none."""
+"""A refusal by Lambda concerns one version, and a temporary one fails none."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -38,7 +38,7 @@ def empty(model: Callable[[str], World]) -> World:
 
 @pytest.fixture
 def world(empty: World) -> World:
-    """Version 1 is live."""
+    """A model whose version 1 is live."""
     empty.push(1)
     empty.reconcile()
     return empty
@@ -64,7 +64,7 @@ def test_image_that_lambda_takes_and_then_refuses_fails_its_version_alone(
         world.push(version)
     world.wish(Latest(2))
     world.reconcile()
-    error = f"Lambda does not take its image: It will not do ({code})"
+    error = f"Lambda rejects its image: It will not do ({code})"
     assert world.record(2) == {"state": "FAILED", "image": "sha256:2", "error": error}
     assert [each for _, each in world.reported] == [error]
     assert (world.record(1)["state"], world.live_image) == ("AVAILABLE", _image(1))
@@ -204,7 +204,7 @@ def test_version_that_is_refused_for_long_lets_others_pass(
 
 
 def test_image_that_the_function_has_is_not_deleted(world: World) -> None:
-    """Of a version that did not answer, and so is not kept for going back."""
+    """It belongs to a version that did not answer, and so is not kept for going back."""
     world.push(66)
     world.reconcile()
     assert world.function.latest.image == _image(66)
@@ -307,7 +307,7 @@ def test_alarm_that_rings_already_does_not_condemn_the_remedy(world: World) -> N
 
 
 def test_rollback_goes_at_once_in_the_middle_of_a_shift(world: World) -> None:
-    """Whatever CodeDeploy says of it, and also before the first request has moved."""
+    """Whatever CodeDeploy says about it, and even before the first request has moved."""
     world.plane.add_group(SYSTEM, world.function.name)
     for number, version in enumerate((2, 3), 1):
         world.wish(Latest())
@@ -354,7 +354,7 @@ def test_larger_version_that_is_built_anew_stays_live_meanwhile(world: World) ->
 
 
 def test_removed_and_added_block_has_another_clock(world: World) -> None:
-    """Two functions of one name are told apart, be they published in the same version."""
+    """Two functions of one name are told apart, even with the same version number."""
     before = world.gateway.observe().function_versions[0].origin
     world.add_again()
     world.reconcile()
@@ -363,7 +363,7 @@ def test_removed_and_added_block_has_another_clock(world: World) -> None:
 
 
 def _shift(world: World, version: int) -> str:
-    """CodeDeploy moves traffic to a new version; its deployment."""
+    """Makes CodeDeploy move traffic to a new version; returns its deployment."""
     world.push(version)
     world.wait()
     shift = list(world.plane.deployments)[-1]
@@ -381,7 +381,7 @@ def test_shift_that_fails_for_what_passes_is_made_again(
     rolls_back: bool,  # noqa: FBT001 - as pytest passes it
     world: World,
 ) -> None:
-    """Also when CodeDeploy leaves the alias in two pieces, as it can without its permissions."""
+    """Even if CodeDeploy leaves the alias split, as it may without its permissions."""
     world.plane.add_group(SYSTEM, world.function.name)
     for _ in range(2):
         shift = _shift(world, 2)
@@ -432,7 +432,7 @@ def test_version_whose_shift_a_rollback_stopped_may_come_again(moment: str, worl
 
 
 def test_alias_of_code_that_may_change_holds_up_nothing(world: World) -> None:
-    """Be it `live` itself, or one of somebody else."""
+    """The alias may be `live` itself, or somebody else's."""
     for name in ("dev", "label-old", "live"):
         world.function.point(name, 0, {})
     assert Point(2) in world.reconcile()
@@ -443,7 +443,7 @@ def test_alias_of_code_that_may_change_holds_up_nothing(world: World) -> None:
 
 
 @pytest.mark.parametrize("body", ["", '{"content": "c", "base": "b", "tries": "many"}'])
-def test_record_that_is_none_is_written_anew_and_holds_up_nothing(body: str, world: World) -> None:
+def test_invalid_record_is_written_anew_and_holds_up_nothing(body: str, world: World) -> None:
     for version in (1, 2):
         world.cloud.s3.put_object(
             Bucket=world.cloud.bucket,
@@ -472,7 +472,7 @@ def _no_report(*_: object) -> None:
 def test_step_of_a_version_that_is_refused_holds_up_no_other(
     step: str, error: ServingError, empty: World
 ) -> None:
-    """In the same run: what is refused is told at its end."""
+    """In the same run, at whose end the refusal is raised."""
     world = empty
     world.push(1)
     world.push(2)

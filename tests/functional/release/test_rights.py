@@ -1,4 +1,4 @@
-"""What commands ask of AWS is what docs/release.md lists, and what jobs ask is what roles have."""
+"""Commands need exactly the rights in docs/release.md, and jobs exactly those of their roles."""
 
 import json
 import logging
@@ -42,7 +42,7 @@ _NOT_SEEN_HERE = {
 
 @pytest.fixture(autouse=True)
 def _log_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Commands quiet the log of their process, which here is that of all later tests."""
+    """Restores the log, which commands quiet for their process: here that of all later tests."""
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
     log = logging.getLogger("lambda_serving")
     level = log.level
@@ -51,7 +51,7 @@ def _log_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 class _Images:
-    """Builds as the build function does, but that an image is the number of its version."""
+    """Builds as the build function does, but an image is only the number of its version."""
 
     elsewhere = False
 
@@ -61,7 +61,7 @@ class _Images:
 
 @pytest.fixture
 def deployed(moto: str) -> Iterator[Cloud]:
-    """The model MLP, which answers anything."""
+    """The model MLP, which answers any request."""
     plane = Plane(run=lambda *_: {"statusCode": 200, "body": "{}"})
     with cloud.running(plane, moto) as deployed:
         deployed.hurried = True
@@ -77,7 +77,7 @@ def deployed(moto: str) -> Iterator[Cloud]:
 
 
 def _rights(text: str, values: Mapping[str, str]) -> dict[str, list[dict[str, Any]]]:
-    """The statements of the page by what its first column says."""
+    """The statements of the page, by its first column."""
     found, who = dict[str, list[dict[str, Any]]](), ""
     for first, actions, resources in re.findall(
         r"^\|([^|]*)\| (`\w+:\w+`[^|]*)\| (`arn:[^|]*)\|$", text, re.MULTILINE
@@ -119,7 +119,7 @@ def _run(deployed: Cloud, role: str, command: click.Command, *arguments: str) ->
 def _not_needed(
     deployed: Cloud, role: str, statements: list[dict[str, Any]]
 ) -> list[tuple[str, str]]:
-    """Actions on resources that statements allow and nobody asked for, with whatever condition."""
+    """Actions on resources that statements allow and nobody used, whatever their conditions."""
     used = [(what, on) for who, what, on in deployed.guard.used if who == role]
     return [
         (action, resource)
@@ -178,7 +178,7 @@ def test_commands_need_the_rights_of_the_page_and_no_others(
 
 
 def _role(deployed: Cloud, template: str, name: str) -> Role:
-    """Of another template than that of releases, taken up; its buckets are that of models."""
+    """A role of another template than that of releases; its buckets are the models' bucket."""
     values = {
         "AWS::AccountId": ACCOUNT,
         "AWS::Region": REGION,

@@ -17,7 +17,7 @@ def _library(folder: Path, name: str, source: str) -> Path:
     return folder / f"{name}.so"
 
 
-def test_what_is_needed_first_is_searched_first(tmp_path: Path) -> None:
+def test_first_needed_library_is_searched_first(tmp_path: Path) -> None:
     """`asked` would find its own `which` if it were opened itself."""
     first = _library(tmp_path, "first", "int which(void) { return 1; }")
     asked = _library(

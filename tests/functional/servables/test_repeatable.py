@@ -1,4 +1,4 @@
-"""Runs that fail in a loop: no effect of theirs is had twice to learn the reason."""
+"""Runs that fail in a loop: finding the reason never repeats an effect."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -42,7 +42,7 @@ _CANCELLED, _DEADLINE_EXCEEDED = 1, 4
 
 @pytest.fixture(scope="module")
 def queue(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SavedModel that waits for what nobody puts into a queue, and adds it to `x`."""
+    """A SavedModel that waits for a queue that nobody fills, and would add its value to `x`."""
     made = graph()
     add(made, "Placeholder", "x", dtype=DType.INT64)
     add(made, "FIFOQueueV2", "queue").attr["component_types"].list.type.append(DType.INT64)
@@ -189,7 +189,7 @@ def test_joined_run_ends_when_nobody_waits_for_it_any_more(models_dir: Path) -> 
 
 @pytest.fixture(scope="module")
 def waiting(tmp_path_factory: pytest.TempPathFactory) -> Manager:
-    """Models that wait for what nobody puts into a queue; one has an output that does not."""
+    """Models that wait for a queue that nobody fills; one has an output that does not."""
     folder = tmp_path_factory.mktemp("waiting")
     for name, given, dtype in (
         ("regressor", "inputs", DType.STRING),
@@ -283,7 +283,7 @@ def _looping(address: tuple[str, int]) -> Iterator[socket.socket]:
 
 
 def _taken(url: str) -> bool:
-    """Whether the model has all the threads that it may take: a call does not come to its turn."""
+    """Whether the model holds all threads that it may take: another call does not run."""
     try:
         httpx.post(f"{url}/v1/models/loop:predict", json={"instances": [3]}, timeout=0.5)
     except httpx.TimeoutException:

@@ -88,7 +88,7 @@ _LOAD = """
 
 
 def _content(folder: Path) -> dict[Path, int]:
-    """Everything under a folder and when it changed: a child would leave its trace in both."""
+    """Everything below a folder and when it changed: a child process would change both."""
     return {path: path.stat().st_mtime_ns for path in [folder, *folder.rglob("*")]}
 
 
@@ -212,7 +212,7 @@ def test_warm_up_that_fails_fails_the_load_and_may_be_left_out(models_dir: Path)
 
 @pytest.mark.parametrize("off", [False, True])
 def test_export_may_turn_the_optimiser_off(models_dir: Path, tmp_path: Path, *, off: bool) -> None:
-    """Which inlines functions: without it errors name the function that they come from."""
+    """The optimiser inlines functions: without it, errors name the function they come from."""
     export_dir = shutil.copytree(models_dir / "positive" / "1", tmp_path / "1")
     saved = protos.message("tensorflow.serving.SavedModelConfig")()
     saved.session_overrides.disable_meta_optimizer = off

@@ -45,7 +45,7 @@ def _connect(url: str) -> socket.socket:
 
 
 def _said(connection: socket.socket) -> bytes:
-    """All that the server says until it ends the connection."""
+    """Everything that the server sends until it closes the connection."""
     said = b""
     while chunk := connection.recv(2**16):
         said += chunk
@@ -124,7 +124,7 @@ def test_client_that_goes_away_hurts_nobody(sent: bytes) -> None:
 
 
 def _endless(url: str, framing: bytes, piece: bytes) -> bytes:
-    """What a client hears that sends for as long as the server lets it."""
+    """The answer to a client that sends for as long as the server lets it."""
     with _connected(url) as connection:
         connection.sendall(_POST + framing)
         sender = Thread(target=_send, args=(connection, piece))
@@ -187,7 +187,7 @@ def test_answer_to_a_body_that_is_too_large_is_there_after_all_was_sent(
     ],
     ids=["tls", "http2", "connect", "length", "zero"],
 )
-def test_what_is_no_request_is_refused(impatient: Server, sent: bytes) -> None:
+def test_data_that_is_not_a_request_is_refused(impatient: Server, sent: bytes) -> None:
     with _connected(impatient[0]) as connection:
         connection.sendall(sent)
         said = _said(connection)
@@ -243,7 +243,7 @@ def test_bodies_that_wait_are_bounded_together() -> None:
 
 
 def _told(connections: Sequence[socket.socket]) -> list[socket.socket]:
-    """Those to which the server has said something."""
+    """The connections to which the server has sent something."""
     return select.select(connections, [], [], 0)[0]
 
 

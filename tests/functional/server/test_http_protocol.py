@@ -1,4 +1,4 @@
-"""What a connection answers to requests that end, break, or are framed in every odd way."""
+"""The answers to requests that end early, are broken, or are framed in odd ways."""
 
 import asyncio
 import logging
@@ -84,7 +84,7 @@ class _Served:
         return socket.create_connection(server.sockets[0].getsockname(), timeout=300)
 
     def said(self, sent: bytes, go: str = "") -> bytes:
-        """All that is said to who sends this and no more, after `/go/KEY` if there is one."""
+        """Everything sent to a client that sends only this, after `/go/KEY` if it has one."""
         with self.connect() as connection:
             connection.sendall(sent)
             connection.shutdown(socket.SHUT_WR)
@@ -194,7 +194,7 @@ def test_part_of_a_request_is_not_answered(served: _Served, sent: bytes) -> None
 def test_body_is_framed_in_one_way_or_refused(
     served: _Served, framed: bytes, status: int, offer: bytes
 ) -> None:
-    """Where proxies and servers could read differently, one request would hide in another."""
+    """If proxies and servers read framing differently, one request could hide in another."""
     said = served.said(_POST + offer + framed)
     assert _statuses(said) == [status]
     assert _answers(said) == (_ANSWERED if status == 200 else [])
@@ -226,7 +226,7 @@ def test_request_is_told_that_its_client_went_away(served: _Served, behind: byte
 
 
 @pytest.mark.parametrize("start", [b"\r\n2;", b"\r\n2\r\nhi\r\n0\r\nA: "], ids=["chunk", "trailer"])
-def test_what_is_no_body_is_bounded(served: _Served, start: bytes) -> None:
+def test_data_outside_a_body_is_bounded(served: _Served, start: bytes) -> None:
     said = served.said(_POST + _CHUNKED + start + b"a" * 1_000_000)
     assert _statuses(said) == [431]
 

@@ -1,4 +1,4 @@
-"""Memory of a server under requests that fail: none of it stays."""
+"""A server's memory does not grow with requests that fail."""
 
 import json
 import subprocess

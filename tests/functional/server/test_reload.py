@@ -1,4 +1,4 @@
-"""Versions and models that come and go under a server that answers meanwhile, and its end."""
+"""Versions and models that come and go while a server answers, and its end."""
 
 import json
 import shutil
@@ -85,7 +85,7 @@ def _serving(base_path: Path, *flags: str) -> Iterator[_Client]:
 
 @contextmanager
 def _read(process: "subprocess.Popen[str]") -> Iterator[list[str]]:
-    """What the server says, read so that it never waits; complete when the block ends."""
+    """The server's output, read so that it never blocks; complete when the block ends."""
     said: list[str] = []
     assert process.stderr
     reader = Thread(target=said.extend, args=(process.stderr,))
@@ -111,7 +111,7 @@ def _take(version: Path, to: Path) -> None:
 
 @pytest.fixture
 def versions(models_dir: Path) -> Path:
-    """Version 1 of it answers 3.0 to 2.0, version 2 answers 4.0."""
+    """Two versions: for 2.0, version 1 answers 3.0 and version 2 answers 4.0."""
     return models_dir / "two_versions"
 
 
@@ -187,7 +187,7 @@ def test_request_in_flight_finishes_on_the_version_it_began_with(
 
 @contextmanager
 def _endless(url: str) -> Iterator[None]:
-    """A request of which the run ends when its client goes, as the block ends."""
+    """A request whose run ends when its client goes away, at the end of the block."""
     address, body = urlsplit(url), json.dumps(_ENDLESS).encode()
     head = f"POST /v1/models/m:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
     with socket.create_connection((address.hostname, address.port)) as client:

@@ -45,7 +45,7 @@ def test_serves_on_a_socket_until_told_to_stop(tmp_path: Path, models_dir: Path)
         assert process.wait(_SECONDS) == 0
 
 
-def test_busy_port_is_told_at_once() -> None:
+def test_busy_port_is_reported_at_once() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         flags = (f"--port={port}", "--rest_api_port=0", f"--model_base_path={MNIST / 'saved'}")
@@ -131,14 +131,14 @@ def _refusal(*flags: str) -> str:
     return ended.stderr[ended.stderr.index("Error: ") :].strip()
 
 
-def test_one_port_for_both_is_told() -> None:
+def test_one_port_for_both_is_reported() -> None:
     port = free_port()
     assert _refusal(f"--port={port}", f"--rest_api_port={port}") == (
         f"Error: --port and --rest_api_port are both {port}. Give each a port of its own"
     )
 
 
-def test_socket_path_that_is_of_no_use_is_told(tmp_path: Path) -> None:
+def test_socket_path_that_is_of_no_use_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     said = [_refusal("--port=0", f"--grpc_socket_path={path}") for path in (file, file / "x")]

@@ -119,7 +119,7 @@ def test_flag_that_would_change_answers_or_safety_is_refused(flag: str) -> None:
     assert " is not supported: " in said
 
 
-def test_busy_port_is_told_at_once() -> None:
+def test_busy_port_is_reported_at_once() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         said = _refusal(f"--rest_api_port={port}", f"--model_base_path={MNIST / 'saved'}")
@@ -135,8 +135,8 @@ def test_base_path_without_versions_says_what_a_version_is(tmp_path: Path) -> No
     assert said == (
         f"Error: No versions of servable m found under base path {tmp_path}. Each version is a"
         " folder whose name is a number and that holds the SavedModel, e.g."
-        f" {tmp_path}/1/saved_model.pb. There is: saved_model.pb. {tmp_path} is a SavedModel"
-        " itself, not a base path. Move it into a folder whose name is a number, such as"
+        f" {tmp_path}/1/saved_model.pb. The base path holds: saved_model.pb. {tmp_path} is a"
+        " SavedModel itself, not a base path. Move it into a folder whose name is a number, such as"
         f" {tmp_path}/1"
     )
 

@@ -49,7 +49,7 @@ class _Served:
         return sum(words in line for line in self.said)
 
     def ask(self) -> bytes:
-        """By a connection of its own."""
+        """Sends a request over a new connection."""
         with _connected(self.port) as connection:
             return _asked(connection)
 
@@ -167,7 +167,7 @@ def test_grpc_is_answered_on_one_port_by_all(served: _Served) -> None:
 
 
 def _largest(worker: psutil.Process) -> int:
-    """The most bytes of memory that it has had since `_forget`."""
+    """The most bytes of memory that a worker has used since `_forget`."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{worker.pid}/status").read_text())
     assert found
     return 1024 * int(found[1])
@@ -237,7 +237,7 @@ def _two_workers(served: _Served) -> list[psutil.Process]:
 
 
 def _ask_until(stop: threading.Event, ask: Callable[[], bytes]) -> int:
-    """How many requests failed."""
+    """Sends requests until `stop`; returns how many failed."""
     failed = 0
     while not stop.is_set():
         try:
@@ -248,7 +248,7 @@ def _ask_until(stop: threading.Event, ask: Callable[[], bytes]) -> int:
 
 
 def _keep_asking(stop: threading.Event, port: int) -> int:
-    """By one connection, and another when it breaks."""
+    """Sends requests over one connection, and over a new one when it breaks."""
     failed = 0
     while not stop.is_set():
         with _connected(port) as connection:
@@ -347,7 +347,7 @@ def _memory(worker: psutil.Process) -> set[int]:
 
 
 def _doubled(served: _Served) -> bool:
-    """Whether connections enough to meet each worker get the right answers."""
+    """Whether enough connections to reach each worker get the right answers."""
     body = {"instances": [[1.0] * 128]}
     url = f"{served.url}/v1/models/m:predict"
     answers = [httpx.post(url, json=body).json() for _ in range(16)]
@@ -366,7 +366,7 @@ def test_connections_to_a_worker_that_is_gone_are_taken_by_the_other(half: Path)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_who_has_connected_when_it_is_stopped_is_answered(half: Path, workers: int) -> None:
+def test_client_that_connected_before_the_stop_is_answered(half: Path, workers: int) -> None:
     with _serving(half, workers=workers) as served, ExitStack() as sockets:
         servers = served.workers() if workers > 1 else [psutil.Process(served.process.pid)]
         for server in servers:
@@ -415,7 +415,7 @@ def test_terminal_that_closes_drains(half: Path, workers: int) -> None:
         assert served.times_said("Requests in flight have") == workers
 
 
-def test_terminal_that_closes_is_nothing_to_nohup(half: Path) -> None:
+def test_server_under_nohup_survives_a_closing_terminal(half: Path) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which child processes inherit
     try:
         with _serving(half, workers=1) as served:
@@ -567,7 +567,7 @@ def _refusal(*flags: str) -> str:
     return ended.stderr[ended.stderr.index("Error: ") :]
 
 
-def test_failing_load_is_told_once(tmp_path: Path) -> None:
+def test_failing_load_is_reported_once(tmp_path: Path) -> None:
     (tmp_path / "1").mkdir()
     (tmp_path / "1/saved_model.pb").write_bytes(b"\x00not a model")
     said = _refusal("--rest_api_port=0", "--port=0", f"--model_base_path={tmp_path}")
@@ -575,7 +575,7 @@ def test_failing_load_is_told_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("flag", ["rest_api_port", "port"])
-def test_busy_port_is_told(flag: str) -> None:
+def test_busy_port_is_reported(flag: str) -> None:
     flags = {"rest_api_port": 0, "port": 0}
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # as gRPC's own servers do

@@ -1,4 +1,4 @@
-"""What tests of stores share."""
+"""Fixtures for tests of stores."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """No settings of AWS but credentials for moto and those of the test."""
+    """Removes all AWS settings but credentials for moto and those of the test."""
     for name in os.environ:
         if name.startswith("AWS_"):
             monkeypatch.delenv(name)

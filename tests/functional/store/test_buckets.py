@@ -50,13 +50,13 @@ def test_no_credentials_are_told_with_the_ways_to_set_them(
     )
 
 
-def test_half_of_the_credentials_are_told(tmp_path: Path, aws: pytest.MonkeyPatch) -> None:
+def test_half_of_the_credentials_are_reported(tmp_path: Path, aws: pytest.MonkeyPatch) -> None:
     aws.delenv("AWS_SECRET_ACCESS_KEY")
     with pytest.raises(Unavailable, match="s3://bucket/m: no AWS credentials .*SECRET"):
         open_store({"m": "s3://bucket/m"}, tmp_path).versions("m")
 
 
-def test_unreachable_endpoint_is_told(tmp_path: Path) -> None:
+def test_unreachable_endpoint_is_reported(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     once = Config(retries={"total_max_attempts": 1})
@@ -72,7 +72,7 @@ def test_unreachable_endpoint_is_told(tmp_path: Path) -> None:
         ("AWS_PROFILE", "nobody", "The config profile (nobody) could not be found"),
     ],
 )
-def test_wrong_settings_are_told(
+def test_wrong_settings_are_reported(
     tmp_path: Path, aws: pytest.MonkeyPatch, name: str, value: str, reason: str
 ) -> None:
     aws.setenv(name, value)

@@ -89,7 +89,7 @@ class TestLocalStore(GuardedContract):
         further = LocalVersion(tmp_path / "further/1")
         assert push(Path(str(version)), further, loaded).manifest == Manifest.of(source)
 
-    def test_a_disk_without_space_is_told(self, version: VersionFolder, source: Path) -> None:
+    def test_a_disk_without_space_is_reported(self, version: VersionFolder, source: Path) -> None:
         def full(_: int) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -99,7 +99,7 @@ class TestLocalStore(GuardedContract):
             f"Could not write {version}: No space left on device. Free some space and try again"
         )
 
-    def test_a_file_where_the_folder_should_be_is_told(
+    def test_a_file_where_the_folder_should_be_is_reported(
         self, version: VersionFolder, source: Path, tmp_path: Path
     ) -> None:
         written(tmp_path / "models/m", {"1": b""})

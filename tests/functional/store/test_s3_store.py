@@ -142,7 +142,7 @@ class TestS3Store(_BucketContract, GuardedContract):
         with pytest.raises(Unavailable, match=r"not complete: manifest.json is missing"):
             store.fetch(ServableId("m", 1))
 
-    def test_objects_that_may_not_be_written_are_told(
+    def test_objects_that_may_not_be_written_are_reported(
         self, client: "S3Client", version: VersionFolder, source: Path
     ) -> None:
         def refuse(http_response: AWSResponse, parsed: dict[str, object], **_: object) -> None:
@@ -286,13 +286,15 @@ class TestS3Store(_BucketContract, GuardedContract):
             store.fetch(ServableId("m", 1))
         assert list(folder.iterdir()) == []
 
-    def test_a_disk_that_takes_no_files_is_told(self, store: Store, put: Put, folder: Path) -> None:
+    def test_a_disk_that_takes_no_files_is_reported(
+        self, store: Store, put: Put, folder: Path
+    ) -> None:
         put(EXPORT)
         folder.touch()
         with pytest.raises(Unavailable, match="Could not store s3://.*/models/m/1 in .*/m/1"):
             store.fetch(ServableId("m", 1))
 
-    def test_objects_that_may_not_be_read_are_told(
+    def test_objects_that_may_not_be_read_are_reported(
         self, client: "S3Client", store: Store, put: Put, bucket: str
     ) -> None:
         put(EXPORT)

@@ -1,4 +1,4 @@
-"""The page of beliefs and the tool that runs its commands, in step and right about the services."""
+"""The page of beliefs about AWS and the tool that runs its commands agree with the services."""
 
 import re
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ _VALUES = {name: f"a-{name.lower()}" for name in VARIABLES} | {"ACCOUNT": "12345
 
 @pytest.fixture(scope="module")
 def session() -> Any:
-    """Knows every service's description; nobody is asked."""
+    """A session that has every service's description and makes no request."""
     return botocore.session.get_session()
 
 
@@ -156,7 +156,7 @@ def test_commands_are_run_and_compared(aws: Any) -> None:
         assert found is None or said == found
 
 
-def test_what_creates_something_is_run_only_when_told_to(aws: Any) -> None:
+def test_command_that_creates_something_runs_only_with_write(aws: Any) -> None:
     row = _row("aws sqs create-queue --queue-name changes --query QueueUrl", "*/changes")
     count = parse("aws sqs list-queues --query QueueUrls", {}, aws)
     assert outcome(row, {}, aws, write=False) == ("WRITE=1 runs it", "not run")
@@ -297,7 +297,7 @@ def test_routes_that_the_page_asks_for_are_those_of_the_template() -> None:
         assert f"RouteKey: !Sub {route.replace('$MODEL', '${ModelName}')}\n" in template
 
 
-def test_stack_that_is_not_there_is_told(aws: Any) -> None:
+def test_stack_that_is_not_there_is_reported(aws: Any) -> None:
     assert aws
     said = CliRunner().invoke(main, ["nobody"])
     assert said.exit_code == 1

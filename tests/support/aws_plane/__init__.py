@@ -1,10 +1,10 @@
-"""A stand-in for Lambda's control plane and CodeDeploy, to which boto3 speaks over HTTP.
+"""A stand-in for Lambda's control plane and CodeDeploy, which boto3 reaches over HTTP.
 
-It keeps what moto does not: a published version keeps its image, code and versions take a while,
-an alias moves only for who has its revision, what an alias points to cannot be deleted, and a
-deployment of CodeDeploy moves an alias bit by bit. Tests switch on what goes wrong on AWS: images
-that Lambda takes and then refuses, versions that fail or fall asleep, conflicts, limits. What is
-asked and what is answered is checked against botocore's models of the services.
+Unlike moto, it behaves as Lambda does: a published version keeps its image, updates and versions
+take a while, an alias moves only for a caller that knows its revision, a version cannot be deleted
+while an alias points to it, and CodeDeploy moves an alias bit by bit. Tests switch on AWS's
+failures: images that Lambda accepts and then refuses, versions that fail or become inactive,
+conflicts, limits. Requests and answers are checked against botocore's models of the services.
 """
 
 from support.aws_plane.function import Alias, Failure, Function, Version

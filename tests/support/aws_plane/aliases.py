@@ -1,7 +1,7 @@
-"""Lambda's operations on aliases, and on policies: who may invoke what.
+"""Lambda's operations on aliases and on policies, which say who may invoke what.
 
-Sources: botocore's service model; the developer guide on aliases; LocalStack's tests that were
-validated against AWS, with the messages of refusals.
+Sources: botocore's service model; the developer guide on aliases; LocalStack's tests, validated
+against AWS, for the messages of refusals.
 """
 
 import json

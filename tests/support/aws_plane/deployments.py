@@ -1,8 +1,8 @@
-"""CodeDeploy's operations on deployments of Lambda functions; the test says how they go on.
+"""CodeDeploy's operations on deployments of Lambda functions; the test decides how they go on.
 
 Sources: botocore's service model; the user guide on AppSpec files, on Lambda deployments that
 fail, and on alarms (a deployment that one stops is Stopped). The deployment by which CodeDeploy
-rolls back is not told: it is over at once.
+rolls back does not appear: it ends at once.
 """
 
 import hashlib
@@ -54,7 +54,7 @@ def _create(plane: Plane, given: Given) -> Given:
 
 
 def _alarms(plane: Plane, group: tuple[str, str], given: Given) -> frozenset[str]:
-    """The names of those that end the deployment: the group's, or those given in their place."""
+    """The alarms that end the deployment: the group's, or those given in their place."""
     override = given.get("overrideAlarmConfiguration")
     if override is None:
         return frozenset(plane.group_alarms[group])
@@ -89,7 +89,7 @@ def _properties(revision: Given) -> dict[str, Any]:
 
 
 def _impossible(plane: Plane, deployment: Deployment) -> tuple[str, str] | None:
-    """Code and message of why it fails as soon as it begins."""
+    """Code and message of a failure at the very start."""
     function = plane.functions.get(deployment.function)
     alias = function.aliases.get(deployment.alias) if function else None
     if function is None or alias is None or deployment.target not in function.versions:
@@ -126,7 +126,7 @@ def _get(plane: Plane, given: Given) -> Given:
 
 
 def _stop(plane: Plane, given: Given) -> Given:
-    """Without a rollback the alias keeps the weights that it has."""
+    """Stops a deployment; without a rollback the alias keeps its weights."""
     if _deployment(plane, given).status not in UNFINISHED:
         raise _refused("DeploymentAlreadyCompleted", f"{given['deploymentId']} is over")
     plane.end(
@@ -140,7 +140,7 @@ def _stop(plane: Plane, given: Given) -> Given:
 
 
 def _list(plane: Plane, given: Given) -> Given:
-    """The newest first, two a page."""
+    """Lists deployments, the newest first, two a page."""
     named = {"applicationName", "deploymentGroupName"} & given.keys()
     if len(named) == 1:
         missing = "ApplicationName" if "deploymentGroupName" in named else "DeploymentGroupName"

@@ -12,8 +12,8 @@ from support.aws_plane.refused import Refused, conflict, not_found
 __all__ = ["Alias", "Failure", "Function", "Run", "Version"]
 
 Run = Callable[[str, Any, str], Any]
-"""What the function of an image returns for an event, invoked by a qualifier: `$LATEST`, a version
-or an alias. A RuntimeError that it raises is a function error."""
+"""Runs an image's function on an event, invoked by a qualifier: `$LATEST`, a version or an alias.
+Returns its answer; a RuntimeError is a function error."""
 _ASLEEP = (
     "The operation cannot be performed at this time. The function is currently in the following"
     " state: Inactive"
@@ -22,7 +22,7 @@ _ACCOUNT = "arn:aws:lambda:eu-west-1:123456789012:function"
 
 
 class Failure(NamedTuple):
-    """Why an update failed, or a version could not be started: a code of botocore's, and words."""
+    """Why an update failed or a version did not start: botocore's code, and a message."""
 
     code: str
     reason: str
@@ -32,10 +32,10 @@ class Failure(NamedTuple):
 class Version:
     """Code and settings of a function, `$LATEST` or published.
 
-    It is not ready for `looks` looks, then the update to it or its start is a `failure`, if there
-    is one. A version may be in a `state` of its own, such as Inactive. `update` counts the updates
-    of the code: Lambda publishes what was updated since, be it to the same image. `modified` is
-    when it was updated or published, in milliseconds.
+    It becomes ready after `looks` looks, unless its update or start is a `failure`. A version may
+    be in another `state`, such as Inactive. `update` counts the updates of the code: Lambda
+    publishes after an update, even to the same image. `modified` is when it was updated or
+    published, in milliseconds.
     """
 
     image: str
@@ -50,7 +50,7 @@ class Version:
     modified: int = 0
 
     def look(self) -> bool:
-        """Whether it is ready now; a look brings it nearer, and being ready is a new revision."""
+        """Whether it is ready now; each look brings that nearer, and then the revision changes."""
         ready = self.looks == 0
         if not ready:
             self.looks -= 1
@@ -64,15 +64,15 @@ class Version:
 
     @property
     def digest(self) -> str:
-        """Lambda's CodeSha256 of an image: its digest's."""
+        """Lambda's CodeSha256 of an image, from its digest."""
         return self.image.rpartition("sha256:")[2]
 
 
 @dataclass(slots=True)
 class Alias:
-    """A name for a version, and for others by the share of invocations that they get.
+    """A name for a version, and for others that get a share of its invocations.
 
-    0 is `$LATEST`, for which only a test makes one.
+    Version 0 is `$LATEST`; only tests point an alias to it.
     """
 
     function_version: int
@@ -83,12 +83,12 @@ class Alias:
 
 @dataclass(slots=True)
 class Function:
-    """A function by its name; `policies` holds statements by alias, version or "" and their id.
+    """A function; `policies` holds statements by alias, version or "", and by their id.
 
-    Aliases in `provisioned` have provisioned concurrency, which takes that many looks to allocate
-    for a version that the alias moves to: Lambda keeps the traffic where it was until then, and
-    `allocating` counts the looks that are left. An invocation of a version that sleeps is refused
-    with `asleep`, and wakes it for `waking_looks` looks.
+    Aliases in `provisioned` have provisioned concurrency. When such an alias moves, allocating it
+    takes that many looks; until then Lambda leaves the traffic where it was, and `allocating`
+    counts the remaining looks. An invocation of an inactive version is refused with `asleep`, and
+    activates it within `waking_looks` looks.
     """
 
     name: str
@@ -107,15 +107,15 @@ class Function:
     _revisions: Iterator[int] = field(default_factory=lambda: itertools.count(1, 1000))
 
     def arn(self, qualifier: str = "") -> str:
-        """The name by which AWS knows it, or what the qualifier says of it."""
+        """The function's ARN, with the qualifier if there is one."""
         return ":".join(filter(None, (_ACCOUNT, self.name, qualifier)))
 
     def invoke(self, event: Any, qualifier: str = "live") -> Any:
-        """What the version returns that the qualifier means, an alias by its weights."""
+        """The answer of the qualifier's version; an alias chooses by its weights."""
         return self.run(self.choose(qualifier)[1].image, event, qualifier)
 
     def choose(self, qualifier: str) -> tuple[str, Version]:
-        """The version that an invocation gets, with its name; refuses if it is not active."""
+        """The version for an invocation, with its name; refuses one that is not active."""
         with self.lock:
             if alias := self.aliases.get(qualifier):
                 draw = self.random.random()
@@ -126,7 +126,7 @@ class Function:
             return self._active(qualifier)
 
     def find(self, qualifier: str) -> tuple[str, Version]:
-        """The version that the qualifier names, an alias's first one, with its name."""
+        """The version that the qualifier names, for an alias its main one, with its name."""
         alias = self.aliases.get(qualifier)
         if qualifier == "$LATEST" or (alias and not alias.function_version):
             return "$LATEST", self.latest
@@ -138,7 +138,7 @@ class Function:
     def publish(
         self, description: str, *, looks: int = 0, failure: Failure | None = None, now: int = 0
     ) -> int:
-        """The number of a version with the code and settings of now, the newest if it has them."""
+        """The number of a new version, or of the newest if it has this code and these settings."""
         newest = self.versions.get(self.newest)
         if newest is None or not newest.same_as(self.latest):
             self.newest += 1
@@ -153,7 +153,7 @@ class Function:
         return self.newest
 
     def point(self, name: str, number: int, weights: Mapping[int, float] | None = None) -> Alias:
-        """The alias, made or moved; its weights stay as they are if none are given."""
+        """Creates or moves an alias and returns it; its weights stay if none are given."""
         if not (alias := self.aliases.get(name)):
             alias = self.aliases[name] = Alias(number, revision=next(self._revisions))
         before, alias.function_version = alias.function_version, number
@@ -166,7 +166,7 @@ class Function:
         return alias
 
     def look_at(self, name: str) -> bool:
-        """Whether an alias has its provisioned concurrency; a look brings it nearer."""
+        """Whether an alias has its provisioned concurrency; each look brings that nearer."""
         left = self.allocating.get(name, 0)
         if left == 1:
             self.aliases[name].weights = {}

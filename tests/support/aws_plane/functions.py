@@ -1,8 +1,8 @@
 """Lambda's operations on code, versions and invocations.
 
 Sources: botocore's service model; the developer guide on function states and versions; LocalStack's
-tests that were validated against AWS: any update of the code makes the next version a new one, a
-version that is not there can be deleted, and a list of versions does not tell their states.
+tests, validated against AWS: after any update of the code the next version is a new one, deleting
+an absent version succeeds, and a list of versions omits their states.
 """
 
 import hashlib
@@ -21,12 +21,12 @@ from support.aws_plane.refused import BUSY, Refused, conflict, invalid, not_foun
 __all__ = ["OPERATIONS", "Given", "invoke", "named", "page"]
 
 Given = Mapping[str, Any]
-"""What an operation is asked for, and its answer: members as botocore names them."""
+"""An operation's input or output: members as botocore names them."""
 _WHY = {
     "Pending": Failure("Creating", "The function is being created."),
     "Inactive": Failure("Idle", "The function is idle."),
 }
-_PAGE = 2  # as more than one page must be read
+_PAGE = 2  # so that callers must read several pages
 _STATES = (
     "State",
     "StateReason",
@@ -40,7 +40,7 @@ _ANSWER_BYTES = 6_291_556
 
 
 def named(plane: Plane, given: Given) -> Function:
-    """The function that is asked about, by its name or its ARN."""
+    """The function in a request, by its name or its ARN."""
     name = given["FunctionName"].rpartition("function:")[2]
     if name not in plane.functions:
         raise not_found(f"Function not found: {given['FunctionName']}")
@@ -48,7 +48,7 @@ def named(plane: Plane, given: Given) -> Function:
 
 
 def page(given: Given, member: str, every: list[dict[str, Any]]) -> Given:
-    """Pages of two, with a marker for the next."""
+    """One page of two items, with a marker for the next."""
     start = int(given.get("Marker", "0"))
     stop = start + min(_PAGE, given.get("MaxItems", _PAGE))
     more = {"NextMarker": str(stop)} if stop < len(every) else {}
@@ -150,7 +150,7 @@ def _delete(plane: Plane, given: Given) -> Given:
 
 
 def invoke(plane: Plane, given: Given) -> Given:
-    """The answer of an invocation, or that an event is taken, which then runs beside."""
+    """The answer of an invocation; an event is only accepted, and runs in the background."""
     kind, size = given.get("InvocationType", "RequestResponse"), len(given.get("Payload") or b"")
     if size > (most := _REQUEST_BYTES[kind]):
         raise Refused(
@@ -245,7 +245,7 @@ def _in_progress(function: Function) -> Exception:
 
 
 def _resolved(image: str) -> str:
-    """The image by its digest; that of a tag is made up, but always the same."""
+    """The image by its digest; a tag's digest is made up, but always the same."""
     name, _, digest = image.partition("@")
     repository = re.sub(r":[^:/]+$", "", name)
     return f"{repository}@{digest or 'sha256:' + hashlib.sha256(name.encode()).hexdigest()}"

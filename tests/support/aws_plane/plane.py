@@ -1,4 +1,4 @@
-"""The state of the stand-in, and what tests can do to it but clients cannot."""
+"""The state of the stand-in, and the changes that only tests can make."""
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +25,7 @@ def _no_run(image: str, event: Any, qualifier: str) -> Any:
 
 @dataclass(slots=True)
 class Deployment:
-    """A deployment of CodeDeploy: an alias on its way from a version to another.
+    """A deployment of CodeDeploy, which moves an alias from one version to another.
 
     It ends when one of its `alarms` rings.
     """
@@ -81,7 +81,7 @@ class Plane:
     _clock: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def now(self) -> int:
-        """Advances the clock by a millisecond per event."""
+        """The time, which advances by a millisecond per call."""
         return next(self._clock)
 
     def add(
@@ -109,25 +109,25 @@ class Plane:
         self.group_alarms[application, group] = [*alarms]
 
     def shift(self, deployment_id: str, weight: float) -> None:
-        """CodeDeploy gives the new version that share of the invocations."""
+        """Makes CodeDeploy give the new version that share of the invocations."""
         with self.lock:
             deployment = self._unfinished(deployment_id)
             deployment.status = "InProgress"
             self._point(deployment, deployment.current, {deployment.target: weight})
 
     def finish(self, deployment_id: str) -> None:
-        """CodeDeploy is done: the alias points to the new version."""
+        """Ends the deployment with success: the alias points to the new version."""
         with self.lock:
             deployment = self._unfinished(deployment_id)
             deployment.status = "Succeeded"
             self._point(deployment, deployment.target, {})
 
     def alarm(self, deployment_id: str) -> None:
-        """An alarm goes off: CodeDeploy stops and rolls back."""
+        """Sets off an alarm: CodeDeploy stops and rolls back."""
         self.end(deployment_id, "Stopped", "ALARM_ACTIVE", _ALARM)
 
     def ring(self, name: str) -> None:
-        """An alarm goes off from now on, and ends running deployments that watch it."""
+        """Sets off an alarm from now on; it ends running deployments that watch it."""
         with self.lock:
             self.ringing.add(name)
             for deployment_id, deployment in self.deployments.items():
@@ -135,7 +135,7 @@ class Plane:
                     self.alarm(deployment_id)
 
     def fail(self, deployment_id: str, code: str, message: str) -> None:
-        """A hook or CodeDeploy itself fails; the deployment is rolled back."""
+        """Makes a hook or CodeDeploy itself fail; the deployment is rolled back."""
         self.end(deployment_id, "Failed", code, message)
 
     def end(

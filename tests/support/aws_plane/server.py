@@ -1,4 +1,4 @@
-"""The stand-in behind HTTP: a server for as long as a block lasts."""
+"""The stand-in over HTTP: a server for as long as a block lasts."""
 
 import json
 import socket
@@ -21,9 +21,9 @@ _OPERATIONS = {**functions.OPERATIONS, **aliases.OPERATIONS, **deployments.OPERA
 
 @contextmanager
 def serving(plane: Plane) -> Iterator[str]:
-    """The endpoint of Lambda and of CodeDeploy; nothing of it runs after the block.
+    """The endpoint of Lambda and of CodeDeploy; it stops at the end of the block.
 
-    Raises what failed in the stand-in itself meanwhile, in the functions that it ran too.
+    Raises any error of the stand-in itself, or of the functions that it ran.
     """
     try:
         with listening(type("Handler", (_Handler,), {"plane": plane})) as port:
@@ -39,7 +39,7 @@ def serving(plane: Plane) -> Iterator[str]:
 
 @contextmanager
 def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
-    """The port of a server that has `handler` answer, a thread for each connection."""
+    """The port of a server that answers with `handler`, a thread for each connection."""
     server = _Server(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
@@ -53,7 +53,7 @@ def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
 
 
 def _perform(plane: Plane, operation: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The answer of an operation, unless somebody interferes."""
+    """The answer of an operation, unless the test interferes."""
     plane.calls.append(operation)
     plane.interfere(operation, "before")
     if operation == "Invoke":  # takes long, and others go on meanwhile
@@ -97,13 +97,13 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def hang_up(self) -> None:
-        """Ends connections which clients keep for later."""
+        """Ends connections that clients keep open."""
         for connection in list(self._open):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RD)
 
     def handle_error(self, *_: object) -> None:
-        """Nothing: a client that is gone."""
+        """Does nothing: the client has gone away."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -128,10 +128,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Nothing: pytest shows what failed."""
+        """Logs nothing: pytest shows what failed."""
 
 
 def _refusal(refused: Refused) -> Reply:
-    """As both protocols have it: rest-json by a header, json in the body."""
+    """The error in both protocols: rest-json has it in a header, json in the body."""
     document = {"__type": refused.code, "message": refused.message}
     return refused.status, {"x-amzn-ErrorType": refused.code}, json.dumps(document).encode()

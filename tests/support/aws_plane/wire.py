@@ -1,7 +1,7 @@
 """Requests and answers as botocore's service models lay them out: rest-json and json.
 
-What is asked is held against the model's patterns, lengths, ranges and enumerations, which boto3
-itself leaves to AWS; what is answered is checked as boto3 checks what it is asked for.
+Requests are checked against the model's patterns, lengths, ranges and enumerations, which boto3
+itself leaves to AWS; answers are checked as boto3 checks requests.
 """
 
 import json
@@ -26,7 +26,7 @@ from support.aws_plane.refused import Refused
 
 __all__ = ["Operation", "find", "read", "write"]
 
-_LAMBDA_VERSIONS = ("2015-03-31", "2019-09-30")  # of operations that the stand-in knows some of
+_LAMBDA_VERSIONS = ("2015-03-31", "2019-09-30")  # whose operations the stand-in knows in part
 _TARGET = "CodeDeploy_20141006."
 Operation = OperationModel
 
@@ -46,7 +46,7 @@ def find(method: str, path: str, headers: Mapping[str, str]) -> Operation:
 def read(
     operation: Operation, path: str, headers: Mapping[str, str], content: bytes
 ) -> dict[str, Any]:
-    """What is asked for; refuses what AWS does for its form."""
+    """The input of a request; refuses one whose form AWS would refuse."""
     shape = _input(operation)
     body = {} if "payload" in shape.serialization else json.loads(content or b"{}")
     given = dict(body)
@@ -108,7 +108,7 @@ def _path(path: str) -> str:
 
 
 def _located(operation: Operation, path: str, headers: Mapping[str, str]) -> dict[str, Any]:
-    """What of the input is not in the body."""
+    """The part of the input that is outside the body."""
     match = _routes()[operation.name].fullmatch(_path(path))
     assert match, path
     query = parse_qs(urlsplit(path).query, keep_blank_values=True)

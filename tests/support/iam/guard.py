@@ -16,7 +16,7 @@ __all__ = ["Guard", "guarded", "key_of"]
 
 _SIGNED = re.compile(r"Credential=(?P<key>[^/]+)/\d+/(?P<region>[^/]+)/(?P<service>[^/]+)/")
 _ISSUED = re.compile(rb"<AccessKeyId>([^<]+)</AccessKeyId>")
-_BODIES = {"ecr", "events", "sqs", "sts"}  # services that are told in the body what is asked for
+_BODIES = {"ecr", "events", "sqs", "sts"}  # services whose requests name the operation in the body
 _App = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
@@ -28,10 +28,10 @@ class _Session:
 
 @dataclass(slots=True)
 class Guard:
-    """Roles by name, each with access keys of its own; `tags` are those of resources, by ARN.
+    """Roles by name, each with its own access keys; `tags` are those of resources, by ARN.
 
-    `used` are the permissions that were needed and are there: role, action and resource; `denied`
-    is what AWS said.
+    `used` are the permissions that were needed and granted: role, action and resource; `denied` are
+    AWS's messages.
     """
 
     roles: Mapping[str, Role]
@@ -42,13 +42,13 @@ class Guard:
     _sessions: dict[str, _Session] = field(default_factory=dict)
 
     def key(self, role: str) -> str:
-        """A new access key of that role."""
+        """A new access key for that role."""
         key = f"AKIA{uuid4().hex[:16].upper()}"
         self._sessions[key] = _Session(role)
         return key
 
     def refusal(self, key: str, asks: Iterable[Ask]) -> str | None:
-        """What AWS says to who may not do all of that; None for who may, and for strangers."""
+        """AWS's message if the caller may not do all of that; None if it may, and for strangers."""
         if (session := self._sessions.get(key)) is None:
             return None
         said = None
@@ -69,12 +69,12 @@ class Guard:
         return key in self._sessions
 
     def sees_absence(self, key: str, bucket: str) -> bool:
-        """Whether S3 tells of an object that it is not there: who may not list hears 403."""
+        """Whether S3 answers that an object does not exist: callers that may not list get 403."""
         ask = Ask("s3:ListBucket", f"arn:aws:s3:::{bucket}")
         return key not in self._sessions or self.refusal(key, [ask]) is None
 
     def issued(self, key: str, role_arn: str, tags: Mapping[str, str]) -> None:
-        """STS gave out a key for a role, with tags of its session."""
+        """Notes that STS issued a key for a role, with tags of its session."""
         [name] = [name for name, role in self.roles.items() if role.arn == role_arn]
         self._sessions[key] = _Session(name, tags)
 
@@ -100,13 +100,13 @@ class Guard:
 
 
 def key_of(authorization: str) -> str:
-    """The access key by which a request is signed, by its header `Authorization`."""
+    """The access key with which a request is signed, from its header `Authorization`."""
     found = _SIGNED.search(authorization)
     return found["key"] if found else ""
 
 
 def guarded(app: _App, guards: Iterable[Guard]) -> _App:
-    """The server of moto behind IAM: `guards` are those of the stacks that are there now."""
+    """Moto's server behind IAM; `guards` are those of the stacks that exist now."""
 
     def answer(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         signed = _SIGNED.search(environ.get("HTTP_AUTHORIZATION", ""))
@@ -161,7 +161,7 @@ def _guarded(
 
 
 def _refuse(service: str, said: str, start_response: Any) -> list[bytes]:
-    """In the protocol of the service."""
+    """A refusal in the protocol of the service."""
     if service in {"s3", "sts"}:
         error = f"<Code>AccessDenied</Code><Message>{said}</Message>"
         text = f"<ErrorResponse><Error>{error}</Error></ErrorResponse>"

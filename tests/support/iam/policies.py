@@ -1,4 +1,4 @@
-"""What IAM decides: an action on a resource, by the statements of policies and a context.
+"""Decides as IAM does: an action on a resource, by the statements of policies and a context.
 
 Source: IAM user guide, "Policy evaluation logic", "IAM JSON policy elements: Condition operators",
 "IAM policy elements: Variables and tags".
@@ -25,7 +25,7 @@ def allows(
 
 
 def listed(value: Any) -> list[Any]:
-    """A list of what a policy may write without one."""
+    """The value as a list: a policy may write a single item without one."""
     return value if isinstance(value, list) else [value]
 
 
@@ -37,7 +37,7 @@ def _lower(context: Context) -> dict[str, list[str]]:
 def _applies(
     statement: Mapping[str, Any], action: str, resource: str, context: Mapping[str, list[str]]
 ) -> bool:
-    """Refuses statements of which it knows a part only, also where they do not apply."""
+    """Whether a statement applies; raises for one with elements that are not known here."""
     assert not {"NotAction", "NotResource"} & statement.keys(), statement
     for operator in statement.get("Condition", {}):
         assert operator in _OPERATORS, f"support.iam does not know the operator {operator}"
@@ -82,7 +82,7 @@ _OPERATORS: Mapping[str, Callable[[str, str, Mapping[str, list[str]]], bool]] = 
 
 
 def _holds(operator: str, key: str, wanted: list[Any], context: Mapping[str, list[str]]) -> bool:
-    """A key that the request has not is no match."""
+    """Whether a condition holds; a key that the request lacks does not match."""
     matches = _OPERATORS[operator]
     return any(
         matches(str(each), value, context)

@@ -27,7 +27,7 @@ _PLACEHOLDER = re.compile(r"\$\{[^}]+\}|.", re.DOTALL)
 
 
 def useless(statement: Mapping[str, Any]) -> list[str]:
-    """What of a statement grants nothing, as AWS never compares it so."""
+    """The parts of a statement that grant nothing, because AWS never compares them so."""
     actions, resources = listed(statement["Action"]), listed(statement["Resource"])
     keys = [key for each in statement.get("Condition", {}).values() for key in each]
     return [
@@ -104,7 +104,7 @@ def _meet(pattern: str, form: str) -> bool:
 
     @cache
     def meet(at: int, part: int) -> bool:
-        """From these places on; a name that has begun may go on, or end."""
+        """The same from these places on; a name that has begun may go on, or end."""
         if at < len(pattern) and pattern[at] == "*":
             return meet(at + 1, part) or (part < len(parts) and meet(at, part + 1))
         if at == len(pattern) or part == len(parts):

@@ -1,4 +1,4 @@
-"""What a request to AWS asks to be allowed: actions, resources, and what conditions may look at.
+"""The permissions that a request to AWS needs: actions, resources, and the context of conditions.
 
 Sources: the service authorization reference of each service; S3's "Required permissions for Amazon
 S3 API operations" and "Conditional writes"; API Gateway's actions are HTTP methods and its
@@ -27,7 +27,7 @@ _IMAGES = ("BatchGetImage", "GetDownloadUrlForLayer", "GetRepositoryPolicy")
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """An action on a resource. One that is `optional` is left out by AWS where it is denied."""
+    """An action on a resource; AWS skips an `optional` one if it is denied."""
 
     action: str
     resource: str
@@ -36,7 +36,7 @@ class Ask:
 
 
 def of_lambda(operation: str, given: Mapping[str, Any], place: str) -> list[Ask]:
-    """Of an operation of Lambda; `place` is `REGION:ACCOUNT`."""
+    """The permissions for an operation of Lambda; `place` is `REGION:ACCOUNT`."""
     name = given["FunctionName"].rpartition("function:")[2]
     arn = f"arn:aws:lambda:{place}:function:{name}"
     if operation in _QUALIFIED and "Qualifier" in given:
@@ -56,9 +56,9 @@ def of_lambda(operation: str, given: Mapping[str, Any], place: str) -> list[Ask]
 def of_codedeploy(
     operation: str, given: Mapping[str, Any], place: str, groups: Mapping[str, tuple[str, str]]
 ) -> list[Ask]:
-    """Of an operation of CodeDeploy; `groups` has application and group of each deployment.
+    """The permissions for an operation of CodeDeploy; `groups` are those of deployments.
 
-    To create a deployment is to read its configuration and to register its revision as well.
+    Creating a deployment also reads its configuration and registers its revision.
     """
     if operation == "StopDeployment":
         return [Ask("codedeploy:StopDeployment", "*")]
@@ -84,7 +84,7 @@ def of_http(
     body: bytes,
     place: str,
 ) -> list[Ask]:
-    """Of a request to another service; fails for one that is not known."""
+    """The permissions for a request to another service; fails for an unknown one."""
     match service:
         case "s3":
             given = parse_qs(query, keep_blank_values=True)
@@ -106,7 +106,7 @@ def of_http(
 
 
 def _of_json(service: str, given: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Resources and their contexts; fails for a service that is not known."""
+    """Resources and their contexts; fails for an unknown service."""
     match service:
         case "sqs":
             yield given.get("QueueName") or given["QueueUrl"].rpartition("/")[2], {}
@@ -121,7 +121,7 @@ def _of_json(service: str, given: Mapping[str, Any]) -> Iterator[tuple[str, dict
 def _of_s3(
     method: str, path: str, query: Mapping[str, list[str]], *, compares: bool = False
 ) -> list[Ask]:
-    """Who writes only if the object has an ETag must be able to read it, too."""
+    """The permissions for S3: a write on condition of an ETag also needs the right to read."""
     bucket, _, key = unquote(path).removeprefix("/").partition("/")
     arn = f"arn:aws:s3:::{bucket}"
     if not key:

@@ -104,7 +104,7 @@ class _Stack:
         return f"${{{name}}}" if literal else str(self.resolved(_reference(name)))
 
     def _ref(self, name: str) -> str:
-        """The value of a parameter, or the name of a resource, as a rule the one it asks for."""
+        """The value of a parameter, or a resource's name: usually the one in its properties."""
         if name in self.values:
             return self.values[name]
         resource = self.resources[name]

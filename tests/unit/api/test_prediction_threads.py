@@ -1,4 +1,4 @@
-"""Threads shared among models: whose turn it is, who waits how long, what ends."""
+"""Threads shared among models: turns, waiting times, cancellation."""
 
 import asyncio
 import threading
@@ -101,7 +101,7 @@ def test_models_come_in_turn(pool: Threads) -> None:
     assert order == ["x1", "y1", "z1", "x2", "x3"]
 
 
-def test_who_waits_for_too_long_is_told_why(pool: Threads) -> None:
+def test_call_that_waits_too_long_gets_the_reason(pool: Threads) -> None:
     async def main() -> str:
         works = [_Held() for _ in range(3)]
         tasks = await _begun(pool, works)
@@ -141,7 +141,7 @@ _CUTS = [_cut_off_by_its_task, _cut_off_by_its_client, _cut_off_by_its_deadline]
 
 
 @pytest.mark.parametrize("cut", _CUTS)
-def test_what_nobody_waits_for_any_more_is_cancelled(pool: Threads, cut: _Cut) -> None:
+def test_work_that_nobody_waits_for_is_cancelled(pool: Threads, cut: _Cut) -> None:
     work = _Held()
 
     async def main() -> None:
@@ -152,7 +152,9 @@ def test_what_nobody_waits_for_any_more_is_cancelled(pool: Threads, cut: _Cut) -
 
 
 @pytest.mark.parametrize("cut", _CUTS)
-def test_what_cannot_be_stopped_keeps_its_thread_and_nobody_waits(pool: Threads, cut: _Cut) -> None:
+def test_work_that_cannot_be_stopped_keeps_its_thread_and_nobody_waits(
+    pool: Threads, cut: _Cut
+) -> None:
     works = [_Deaf() for _ in range(3)]
 
     async def main() -> None:
@@ -190,7 +192,7 @@ def test_client_that_stays_gets_what_the_work_returns_or_raises(pool: Threads) -
     asyncio.run(main())
 
 
-def test_who_gives_up_waiting_leaves_his_turn_to_the_next(pool: Threads) -> None:
+def test_call_that_gives_up_waiting_leaves_its_turn_to_the_next(pool: Threads) -> None:
     async def main() -> None:
         works = [_Held() for _ in range(3)]
         tasks = await _begun(pool, works)

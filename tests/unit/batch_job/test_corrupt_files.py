@@ -1,4 +1,4 @@
-"""Files that are not whole: each is read as it was, has bad rows, or is refused in a sentence."""
+"""Damaged files: each is read as it was, has bad rows, or is refused in a sentence."""
 
 import io
 import random
@@ -38,7 +38,7 @@ _FILES = {
 
 
 def _rows(kind: str, content: bytes) -> list[Any] | None:
-    """What is read, row by row, with the errors of bad ones; None for a file that is refused."""
+    """The rows of a file, with the errors of bad ones; None for a file that is refused."""
     row_format, signature, _ = _FILES[kind]
     found: dict[int, Any] = {}
     try:
@@ -119,34 +119,34 @@ _HEADER = len(_array(f"({2**37}, 2)"))
         (_archive(_array(f"({2**62}, {2**62})", data=_TEN)), "bytes by its header"),
         (_archive(_array("(0, 2)", data=_TEN)), "has 0 rows of 8 bytes by its header, and 40"),
         (_archive(_array("(4, 2)", data=_TEN)), "has 4 rows of 8 bytes by its header, and 40"),
-        (_archive(_array(f"({2**40}, 0)")), f"has {2**40} rows of nothing"),
+        (_archive(_array(f"({2**40}, 0)")), f"has {2**40} rows without values"),
         (_archive(_array("(5,)", "'|O'", _TEN)), "holds object, and the signature takes"),
         (_archive(_array("(5,)", "[('a', '<f4')]", _TEN)), "holds .*a.*, and the signature takes"),
         (_archive(_array("(5,)", "('<f4', (2,))", _TEN)), "the signature takes"),
         (_archive(_array("(5,)", "'<M8[s]'", _TEN)), "the signature takes"),
         (_archive(_array("(5,)", "'<V8'", _TEN)), "the signature takes"),
         (_archive(_array("(5, 2)", data=_TEN, fortran="True")), "in Fortran's order"),
-        (_archive(_array("(" * 400 + ")" * 400)), "This is no npz file: "),
-        (_archive(_array("(5, 2", data=_TEN)), "This is no npz file: "),
-        (_archive(_array("(5, 2)", "'nonsense'", _TEN)), "This is no npz file: "),
+        (_archive(_array("(" * 400 + ")" * 400)), "This is not an npz file: "),
+        (_archive(_array("(5, 2", data=_TEN)), "This is not an npz file: "),
+        (_archive(_array("(5, 2)", "'nonsense'", _TEN)), "This is not an npz file: "),
         (_archive(_array("()")), "has no dimension of rows"),
         (
             _archive(_array("(1, 134217728)"), file_size=2**29 + len(_array("(1, 134217728)"))),
             "A row of the array x has",
         ),
         (_archive(b"\x93NUMPY\x09\x00"), "has an unknown format"),
-        (_archive(b""), "This is no npz file: "),
-        (_archive(_array("(5, 2)", data=_TEN), flag_bits=1), "This is no npz file: .*encrypted"),
-        (_archive(_array("(5, 2)", data=_TEN), compress_type=97), "This is no npz file: "),
-        (_archive(_array("(5, 2)", data=_TEN), compress_type=14), "This is no npz file: "),
-        (_archive(_array("(5, 2)", data=_TEN), compress_type=12), "This is no npz file: "),
+        (_archive(b""), "This is not an npz file: "),
+        (_archive(_array("(5, 2)", data=_TEN), flag_bits=1), "not an npz file: .*encrypted"),
+        (_archive(_array("(5, 2)", data=_TEN), compress_type=97), "This is not an npz file: "),
+        (_archive(_array("(5, 2)", data=_TEN), compress_type=14), "This is not an npz file: "),
+        (_archive(_array("(5, 2)", data=_TEN), compress_type=12), "This is not an npz file: "),
         (_archive(_array("(5, 2)", data=_TEN), file_size=2**40), "by its header, and"),
         (_archive(_array(f"({2**37}, 2)", data=_TEN), file_size=2**40 + _HEADER), "cut short"),
         (
             _archive(_array("(5, 2)", data=_TEN), CRC=zlib.crc32(b"")),
-            "no npz file: Bad CRC",
+            "not an npz file: Bad CRC",
         ),
-        (_archive(_array("(5, 2)", data=_TEN), header_offset=2**31), "This is no npz file: "),
+        (_archive(_array("(5, 2)", data=_TEN), header_offset=2**31), "This is not an npz file: "),
         (_archive(_array("(5, 2)", data=_TEN), "../x.npy"), "There is no array for the input x"),
     ],
 )
@@ -180,7 +180,7 @@ class _Disk(io.BytesIO):
 
 
 @pytest.mark.parametrize("kind", _FILES)
-def test_disk_that_fails_midway_is_told(kind: str) -> None:
+def test_disk_that_fails_midway_is_reported(kind: str) -> None:
     row_format, signature, content = _FILES[kind]
     whole = _Disk(content, 1000)
     list(chunks(whole, row_format, signature, 2))

@@ -70,7 +70,7 @@ def test_values_are_taken_as_the_signature_has_them(
         ({"x": np.array(["a"])}, "The array x holds <U1, and the signature takes int32"),
         ({"x": np.array([None])}, "The array x holds object, and the signature takes int32"),
         ({"x": np.int32(1)}, "The array x has no dimension of rows"),
-        ({"y": np.array([1], np.int32)}, "no array for the input x. There is: y. Name them as"),
+        ({"y": np.array([1], np.int32)}, "no array for the input x. The file has: y. Name its"),
         ({"x": np.asfortranarray(np.ones((2, 2), np.int32))}, "The array x is in Fortran's order"),
     ],
 )
@@ -86,9 +86,9 @@ def test_arrays_of_differing_lengths_are_refused() -> None:
         _read(_file(x=np.ones(2), y=np.ones(3)), x=DType.DOUBLE, y=DType.DOUBLE)
 
 
-def test_what_is_cut_short_is_no_npz_file() -> None:
+def test_truncated_file_is_not_an_npz_file() -> None:
     whole = _file(x=np.ones(100)).getvalue()
-    with pytest.raises(DataLoss, match="no npz file"):
+    with pytest.raises(DataLoss, match="not an npz file"):
         _read(io.BytesIO(whole[:-30]), x=DType.DOUBLE)
 
 

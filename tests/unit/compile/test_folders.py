@@ -64,7 +64,7 @@ def test_folder_has_its_name_only_when_all_is_written(tmp_path: Path) -> None:
         (ServingError("as it was"), ServingError, "as it was"),
     ],
 )
-def test_failure_leaves_nothing_and_is_told(
+def test_failure_leaves_nothing_and_is_reported(
     tmp_path: Path, raised: Exception, error: type[ServingError], message: str
 ) -> None:
     destination = tmp_path / "1"
@@ -81,7 +81,7 @@ def test_destination_that_came_meanwhile_is_left_alone(tmp_path: Path) -> None:
     assert _names(tmp_path) == ["1/theirs"]
 
 
-def test_what_lies_beside_the_graph_is_copied_unless_it_is_there(tmp_path: Path) -> None:
+def test_files_beside_the_graph_are_copied_unless_they_exist(tmp_path: Path) -> None:
     export = _export(
         tmp_path / "export",
         "saved_model.pb",

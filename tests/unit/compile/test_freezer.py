@@ -1,4 +1,4 @@
-"""What is told of a process that failed."""
+"""The reasons given for a process that failed."""
 
 import signal
 

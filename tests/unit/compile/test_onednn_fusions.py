@@ -36,7 +36,7 @@ def test_clipping_that_loses_nan_comes_off(clipping: bytes) -> None:
 
 
 @pytest.mark.parametrize("fused", [b"BiasAdd", b"Elu", b"LeakyRelu"])
-def test_what_keeps_nan_stays(fused: bytes) -> None:
+def test_activation_that_keeps_nan_stays(fused: bytes) -> None:
     made = _convolved(_FUSED, fused)
     split_clipping(made)
     assert list(node(made, "convolution").attr["fused_ops"].list.s) == [fused]

@@ -1,4 +1,4 @@
-"""Scales folded, offsets named, filters packed: where it is right, and only there."""
+"""Scales are folded, offsets named and filters packed where that is right, and only there."""
 
 from typing import Any
 

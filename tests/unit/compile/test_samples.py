@@ -130,7 +130,7 @@ def test_unusual_values_are_put_into_every_array_that_holds_them() -> None:
     assert list(unusual({"c": inputs["c"], "empty": inputs["empty"]})) == []
 
 
-def test_what_draws_until_a_number_fits_is_found_in_functions_too() -> None:
+def test_operation_that_draws_until_a_number_fits_is_found_in_functions_too() -> None:
     made = graph()
     add(made, "RandomUniform", "drawn")
     assert not rejects(made)

@@ -1,4 +1,4 @@
-"""Which operations are taken for ones that remember."""
+"""Which operations count as keeping state."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ def _stateful(op: str) -> Any:
         "WriteSummary",
     ],
 )
-def test_what_is_stateful_and_not_known_may_remember(op: str) -> None:
+def test_unknown_stateful_operation_may_remember(op: str) -> None:
     made = graph()
     state = add(made, op, "state")
     add(made, "Identity", "out", "state")
@@ -54,14 +54,14 @@ def test_what_is_stateful_and_not_known_may_remember(op: str) -> None:
         "While",
     ],
 )
-def test_what_forgets_or_is_carried_does_not(op: str) -> None:
+def test_operation_that_forgets_or_is_carried_does_not_remember(op: str) -> None:
     made = graph()
     add(made, op, "state")
     assert remembering(made, ["state"], _stateful, ()) == []
 
 
 @pytest.mark.parametrize("op", ["MutableHashTableV2", "VarHandleOp", "VariableV2"])
-def test_what_the_session_can_read_is_carried(op: str) -> None:
+def test_state_that_the_session_can_read_is_carried(op: str) -> None:
     made = graph()
     state = add(made, op, "state")
     assert remembering(made, ["state"], _stateful, {"state"}) == []
@@ -69,7 +69,7 @@ def test_what_the_session_can_read_is_carried(op: str) -> None:
 
 
 @pytest.mark.parametrize(("is_ref", "dtype"), [(True, DType.STRING), (False, DType.RESOURCE)])
-def test_what_gives_out_a_handle_may_remember(is_ref: Any, dtype: DType) -> None:
+def test_operation_that_returns_a_handle_may_remember(is_ref: Any, dtype: DType) -> None:
     made = graph()
     state = add(made, "Custom", "state")
     found = protos.message("tensorflow.OpDef")(name="Custom")

@@ -56,7 +56,9 @@ _FIRST = Variant(ONEDNN, MAPPED)
         ([Attempt(_FIRST, has_onednn=True)], None),
     ],
 )
-def test_what_could_be_better_is_tried_next(tried: list[Attempt], then: Variant | None) -> None:
+def test_variant_that_could_be_better_is_tried_next(
+    tried: list[Attempt], then: Variant | None
+) -> None:
     assert next_variant(tried) == then
 
 
@@ -79,7 +81,7 @@ def test_quickest_warm_answer_is_chosen_and_none_with_a_problem() -> None:
     ("start", "warm"),
     [(_SAME, Pair(0.28, 0.45, 0.98)), (Pair(10.0, 20.0, 1.0), Pair(1.0, 0.5, 0.0))],
 )
-def test_what_is_slower_beyond_noise_is_slower(start: Pair, warm: Pair) -> None:
+def test_difference_beyond_noise_is_slower(start: Pair, warm: Pair) -> None:
     assert is_slower(Timing(_SAME, _SAME, start, warm))
 
 

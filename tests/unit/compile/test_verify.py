@@ -128,7 +128,7 @@ def _sequence() -> _Answer:
 
 
 @pytest.mark.parametrize("remembers", [_counter, _sequence])
-def test_what_a_function_remembers_is_compared_call_by_call(remembers: _Make) -> None:
+def test_state_of_a_function_is_compared_call_by_call(remembers: _Make) -> None:
     assert _check_made(remembers, remembers, 1.0, 2.0) == Check(compared=2)
     with pytest.raises(Differs, match="an error of"):
         _check_made(remembers, lambda: _same, 1.0)

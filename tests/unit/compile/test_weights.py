@@ -61,7 +61,7 @@ def test_graph_reads_a_file_that_another_graph_left_there(tmp_path: Path) -> Non
         assert len(_files(made, tmp_path)) == 1
 
 
-def test_what_must_be_there_first_or_waits_stays(tmp_path: Path) -> None:
+def test_constant_that_is_needed_first_or_waits_stays(tmp_path: Path) -> None:
     made = graph()
     constants(made, keys=_LARGE, inside_a_loop=_LARGE)
     add(made, "Switch", "step")

@@ -171,7 +171,7 @@ def test_models_need_no_base_path_to_be_parsed() -> None:
         ),
     ],
 )
-def test_what_cannot_be_parsed_names_its_origin(text: str | bytes, message: str) -> None:
+def test_invalid_text_names_its_origin(text: str | bytes, message: str) -> None:
     with pytest.raises(InvalidArgument, match=f"^{message}"):
         parse(text, _ORIGIN)
 

@@ -269,7 +269,7 @@ def test_version_that_is_not_complete_waits_for_the_next_look(
     assert serving.statuses() == {2: (State.AVAILABLE, ""), 1: (State.END, "")}
 
 
-def test_what_nobody_foresaw_is_a_failure_like_others(
+def test_unforeseen_error_is_a_failure_like_others(
     serving: _Serving, caplog: pytest.LogCaptureFixture
 ) -> None:
     serving.loader.broken["m/2"] = ValueError("odd")

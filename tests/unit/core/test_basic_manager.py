@@ -71,7 +71,8 @@ def test_one_failing_version_leaves_the_others_available(loader: MemoryLoader) -
 
 def test_base_path_without_versions_is_told_with_the_expected_layout(loader: MemoryLoader) -> None:
     with pytest.raises(
-        NotFound, match="No versions of servable m .* /m/1/saved_model.pb. There is: tmp, m$"
+        NotFound,
+        match="No versions of servable m .* /m/1/saved_model.pb. The base path holds: tmp, m$",
     ):
         _manager({"m": []}, loader).serve([ModelConfig("m", "/m")])
 
@@ -144,7 +145,7 @@ def test_draining_is_not_ready_but_answers(loader: MemoryLoader) -> None:
     assert manager.get(ModelSpec("m")).id.version == 1
 
 
-def test_unloaded_version_ends_when_its_last_caller_lets_go(loader: MemoryLoader) -> None:
+def test_unloaded_version_ends_when_its_last_caller_drops_it(loader: MemoryLoader) -> None:
     store, ends = MemoryStore({"m": [1]}), list[Callable[[], None]]()
     manager = Manager(store, loader)
     manager.serve([ModelConfig("m", "/m")])

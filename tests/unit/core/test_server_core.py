@@ -90,7 +90,7 @@ def test_new_model_that_does_not_load_is_told_and_the_rest_serves(server: _Serve
     ("present", "problem"),
     [([], "No versions of servable n found"), (Unavailable("no such folder"), "no such folder")],
 )
-def test_new_model_without_versions_is_told(
+def test_new_model_without_versions_is_reported(
     server: _Server, present: list[int] | Unavailable, problem: str
 ) -> None:
     if isinstance(present, Unavailable):
@@ -184,7 +184,7 @@ def test_server_that_began_without_models_takes_those_of_its_config_file(
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-def test_bad_config_file_keeps_the_models_and_is_told_once(
+def test_bad_config_file_keeps_the_models_and_is_reported_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "models.config"

@@ -92,7 +92,7 @@ def test_trouble_is_told_again_when_its_reason_changes_or_comes_back(
     ]
 
 
-def test_what_nobody_foresaw_is_logged_and_other_models_go_on(
+def test_unforeseen_error_is_logged_and_other_models_go_on(
     looking: _Looking, caplog: pytest.LogCaptureFixture
 ) -> None:
     looking.store.broken["m"] = ValueError("odd")

@@ -67,7 +67,7 @@ def test_step_that_raises_is_called_again_and_told_once(caplog: pytest.LogCaptur
     assert told.exc_info[0] is Unforeseen
 
 
-def test_work_of_a_pool_that_raises_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_work_of_a_pool_that_raises_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     with ThreadPoolExecutor(1) as pool:
         threads.submit(pool, partial(_Trouble().at, "work"))
     [told] = caplog.records

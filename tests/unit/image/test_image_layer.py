@@ -182,7 +182,7 @@ def test_place_may_be_written_in_other_ways(tmp_path: Path, place: str) -> None:
     assert _layer(tmp_path, place) == _layer(tmp_path)
 
 
-def test_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_folder_that_is_not_there_is_reported(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match=r"Could not pack .*/nowhere as a layer: .*No such file"):
         _layer(tmp_path / "nowhere")
 
@@ -193,7 +193,7 @@ def test_file_that_has_other_bytes_than_its_size_tells_is_refused() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"1", b"2" * 5, b"3" * 9000])
-def test_files_that_change_before_the_upload_are_told(tmp_path: Path, content: bytes) -> None:
+def test_files_that_change_before_the_upload_are_reported(tmp_path: Path, content: bytes) -> None:
     folder = _write(tmp_path / "f", {"a": b"1" * 5})
     layer = packed(folder, "/m")
     (folder / "a").write_bytes(content)
@@ -201,7 +201,7 @@ def test_files_that_change_before_the_upload_are_told(tmp_path: Path, content: b
         list(layer.content())
 
 
-def test_file_that_goes_before_the_upload_is_told(tmp_path: Path) -> None:
+def test_file_that_goes_before_the_upload_is_reported(tmp_path: Path) -> None:
     folder = _write(tmp_path / "f", {"a": b"1"})
     layer = packed(folder, "/m")
     shutil.rmtree(folder)

@@ -1,4 +1,4 @@
-"""Figures of the docs: each is told on one page, and is that of templates and code."""
+"""Figures in the docs: each is on one page, and equal to that of the templates and the code."""
 
 import re
 from pathlib import Path
@@ -91,8 +91,8 @@ _HOMES = [
 
 
 @pytest.mark.parametrize(("home", "figure"), _HOMES)
-def test_figure_is_told_once(home: str, figure: str) -> None:
-    """But in the list of beliefs, which has what AWS is to answer."""
+def test_figure_is_reported_once(home: str, figure: str) -> None:
+    """The list of beliefs about AWS is an exception: it has AWS's answers."""
     telling = {name for name, text in _PAGES.items() if re.search(figure, text)}
     assert telling - {"aws-assumptions"} == {home}
 

@@ -1,4 +1,4 @@
-"""What alarms and dashboards look at: metrics that something counts, for this stack alone."""
+"""Alarms and dashboards use metrics that something counts, and only this stack's."""
 
 import json
 import re
@@ -82,7 +82,7 @@ def test_everything_counted_names_its_stack(counted: list[dict[str, Any]]) -> No
     assert all("stack" in dimensions for _, dimensions in _metrics(counted))
 
 
-def test_what_fails_is_counted_by_model_as_well(counted: list[dict[str, Any]]) -> None:
+def test_failures_are_counted_by_model_as_well(counted: list[dict[str, Any]]) -> None:
     by_model = {name for name, dimensions in _metrics(counted) if dimensions == _BY_MODEL}
     assert by_model == {"ErrorCount", "ReleaseFailures"}
 
@@ -93,7 +93,7 @@ def test_requests_that_succeed_count_as_no_error(counted: list[dict[str, Any]]) 
 
 
 @pytest.mark.parametrize("which", ["view", "full"])
-def test_what_is_looked_at_is_counted_and_of_this_stack(
+def test_watched_metrics_are_counted_and_of_this_stack(
     which: str, counted: list[dict[str, Any]], request: pytest.FixtureRequest
 ) -> None:
     looked_at = list(_looked_at(request.getfixturevalue(which)))
@@ -134,7 +134,7 @@ def test_functions_of_releases_have_alarms(metric: str, function: str, view: Vie
     assert alarm["AlarmActions"] == ["AlarmTopic"]
 
 
-def test_one_run_that_fails_or_is_throttled_rings_nothing(view: View) -> None:
+def test_single_failed_or_throttled_run_raises_no_alarm(view: View) -> None:
     for name, alarm in _alarms(view):
         if alarm["Namespace"] == "AWS/Lambda":
             assert alarm["EvaluationPeriods"] > 1 or alarm["Threshold"] > 1, name

@@ -1,4 +1,4 @@
-"""What reaches a release and what a release may do, by the templates."""
+"""The events that reach a release and the rights of a release, by the templates."""
 
 import json
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""What policies grant: nothing that AWS would never compare so, and as IAM reads it."""
+"""Policies grant something in every statement, and are read as IAM reads them."""
 
 from typing import Any
 
@@ -51,7 +51,7 @@ def test_every_statement_grants_something(template: str) -> None:
         ("logs:PutLogEvents", "arn:aws:logs:eu-west-1:1:log-group:a", None, "on none of"),
     ],
 )
-def test_statement_that_grants_nothing_is_told(
+def test_statement_that_grants_nothing_is_reported(
     action: str, resource: str, condition: str | None, complaint: str
 ) -> None:
     statement: dict[str, Any] = {"Action": action, "Resource": resource}
@@ -102,7 +102,7 @@ def test_operator_that_nobody_knows_here_is_told_wherever_it_is(operator: str, a
         allows([statement], "s3:GetObject", "arn:aws:s3:::b/a", {"k": "v"})
 
 
-def test_what_is_denied_is_not_allowed_by_another_statement() -> None:
+def test_denial_overrides_an_allowing_statement() -> None:
     statement = {"Action": "s3:*", "Resource": "*"}
     both = [{"Effect": "Allow", **statement}, {"Effect": "Deny", **statement}]
     assert not allows(both, "s3:GetObject", "arn:aws:s3:::b/a", {})

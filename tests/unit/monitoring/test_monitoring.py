@@ -69,13 +69,13 @@ def test_page_stands_where_the_config_enables_it(
         ('prometheus_config { path: "/healthz" }', "that is another page"),
     ],
 )
-def test_wrong_config_is_told_with_its_place(tmp_path: Path, text: str, said: str) -> None:
+def test_wrong_config_is_reported_with_its_place(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(InvalidArgument, match=said) as raised:
         page_path(_config(tmp_path, text), {"/healthz"})
     assert str(tmp_path / "monitoring.config") in str(raised.value)
 
 
-def test_config_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_config_that_is_not_there_is_reported(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="No such file"):
         page_path(tmp_path / "monitoring.config", ())
 
@@ -298,7 +298,7 @@ def test_end_of_trouble_is_told_when_it_lasts(
     assert told == [lost, f"Requests are logged to {folder / 'log'} again; 2 were lost", lost]
 
 
-def test_what_comes_while_too_much_waits_is_dropped_and_counted(tmp_path: Path) -> None:
+def test_requests_beyond_the_waiting_limit_are_dropped_and_counted(tmp_path: Path) -> None:
     counted: list[tuple[str, str]] = []
     log = RequestLog(lambda *count: counted.append(count))
     log.configure([_model(tmp_path / "log")])
@@ -420,7 +420,7 @@ def test_file_that_was_removed_is_followed_by_another(
     log.close()
 
 
-def test_what_was_appended_can_be_read_at_once(tmp_path: Path) -> None:
+def test_appended_record_can_be_read_at_once(tmp_path: Path) -> None:
     log = LogFiles(str(tmp_path / "log"))
     log.append(b"first")
     assert [_records(path) for path in tmp_path.iterdir()] == [[b"first"]]

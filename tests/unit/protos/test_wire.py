@@ -94,7 +94,7 @@ def test_fields_found_at_once_are_those_found_one_by_one(
 
 @pytest.mark.parametrize("name", ["PredictRequest", "ClassificationRequest"])
 @given(body=_BODIES, cut=st.integers(0, 60))
-def test_what_is_read_by_them_is_what_protobuf_reads(name: str, body: bytes, cut: int) -> None:
+def test_fields_read_are_those_that_protobuf_reads(name: str, body: bytes, cut: int) -> None:
     message = protos.message(f"tensorflow.serving.{name}")
     for each in (body, body[: len(body) - cut]):
         ours, theirs = message(), message()

@@ -38,10 +38,10 @@ def test_reads_pairs_with_their_lines() -> None:
         (b"\xff", " is not JSON: 'utf-8' codec"),
         (b"[" * 100_000, " is not JSON: maximum recursion depth exceeded"),
         (b"[]", ' is not an object: {"request": ..., "response": ...}'),
-        (b"{}", ": request must be there and be an object, a whole body"),
-        (b'{"request": {}}', ": response must be there and be an object, a whole body"),
-        (b'{"request": [[1.0]], "response": {}}', ": request must be there and be an object, a"),
-        (_LINE[:-1] + b', "tolerence": 1}', ' has the member "tolerence". There are request, '),
+        (b"{}", ": request must be an object, a whole body"),
+        (b'{"request": {}}', ": response must be an object, a whole body"),
+        (b'{"request": [[1.0]], "response": {}}', ": request must be an object, a"),
+        (_LINE[:-1] + b', "tolerence": 1}', ' has the member "tolerence"; only request, '),
         *(
             (
                 _LINE[:-1] + b', "tolerance": %b}' % tolerance,
@@ -52,7 +52,7 @@ def test_reads_pairs_with_their_lines() -> None:
         (_LINE[:-1] + b', "tolerance": 1%b}' % (b"0" * 400), ": tolerance must be a positive nu"),
     ],
 )
-def test_what_is_no_pair_is_refused_with_its_line(line: bytes, reason: str) -> None:
+def test_invalid_pair_is_refused_with_its_line(line: bytes, reason: str) -> None:
     with pytest.raises(InvalidArgument) as error:
         read(_LINE + b"\n\n" + line, "saved/1/golden.jsonl")
     assert str(error.value).startswith(f"saved/1/golden.jsonl, line 3{reason}")
@@ -167,7 +167,7 @@ def test_an_answer_that_is_as_expected(want: Any, got: Any) -> None:
         ([0.5, 0.5], [0.6, 0.7], "outputs[0] is 0.6, expected 0.5"),
     ],
 )
-def test_the_first_difference_is_told(want: Any, got: Any, told: str) -> None:
+def test_the_first_difference_is_reported(want: Any, got: Any, told: str) -> None:
     assert difference(_pair({"outputs": want}), {"outputs": got}) == f"line 3: {told}"
 
 
@@ -179,7 +179,7 @@ def test_the_first_difference_is_told(want: Any, got: Any, told: str) -> None:
         (None, "the answer is null, expected an object"),
     ],
 )
-def test_an_answer_of_another_kind_is_told(answer: Any, told: str) -> None:
+def test_an_answer_of_another_kind_is_reported(answer: Any, told: str) -> None:
     assert difference(_pair({"outputs": 1.0}), answer) == f"line 3: {told}"
 
 

@@ -1,4 +1,4 @@
-"""What runs prove about later ones."""
+"""How runs prove that later ones are quick."""
 
 import numpy as np
 import pytest
@@ -49,7 +49,7 @@ def test_never_quick_if_its_cost_does_not_follow_shapes() -> None:
         (_of(2, 4, 4), False),
     ],
 )
-def test_what_is_at_most_as_large_in_each_dimension_is_quick(
+def test_input_at_most_as_large_in_each_dimension_is_quick(
     inputs: list[Array],
     covered: bool,  # noqa: FBT001 - as pytest passes it
 ) -> None:

@@ -33,7 +33,7 @@ def test_a_path_or_a_bucket_or_refused(text: str, bucket: str | None, path: str 
 
 
 @pytest.mark.parametrize("address", ["s3://b", "s3://b/m", "s3://b/m/MLP"])
-def test_what_is_below_a_folder_begins_with_its_prefix(address: str) -> None:
+def test_key_below_a_folder_begins_with_its_prefix(address: str) -> None:
     folder = Address.in_bucket(address)
     assert (folder / "1").path == f"{folder.prefix}1"
     assert (folder / "1").parent_and_name() == (folder, "1")

@@ -26,7 +26,7 @@ def test_folder_goes_up_to_the_first_part_that_is_not_literal(
 
 
 @pytest.mark.parametrize("text", ["", "in/", "s3://bucket", "s3://bucket/", "s3://*", "s3://b*/x"])
-def test_what_names_no_files_is_refused(text: str) -> None:
+def test_pattern_that_names_no_files_is_refused(text: str) -> None:
     with pytest.raises(InvalidArgument, match="such as folder/"):
         Pattern.of(text)
 

@@ -89,7 +89,7 @@ def test_differing_names_what_only_one_has_and_what_has_other_bytes() -> None:
         (b'{"format": 1, "files": ' + b'{"a":' * 200_000, "maximum recursion depth"),
     ],
 )
-def test_what_is_no_manifest_is_data_loss(document: object, reason: str) -> None:
+def test_invalid_document_is_data_loss(document: object, reason: str) -> None:
     data = document if isinstance(document, bytes) else json.dumps(document).encode()
     with pytest.raises(
         DataLoss, match="^s3://b/m/1 is not the manifest of a pushed version: "

@@ -1,4 +1,4 @@
-"""What is said of folders and files that are no SavedModels."""
+"""The advice for folders and files that are not SavedModels."""
 
 import pytest
 

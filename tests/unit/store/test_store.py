@@ -14,7 +14,7 @@ def test_counts_only_names_that_are_whole_numbers() -> None:
     assert by_version(names) == {1: "1", 2: "002", 10: "10"}
 
 
-def test_of_two_names_for_one_version_the_last_counts() -> None:
+def test_last_of_two_names_for_one_version_counts() -> None:
     assert by_version(["1", "001"]) == {1: "1"}
 
 

@@ -1,4 +1,4 @@
-"""A signal at any instant: raised at each step of the interpreter in turn, not by the clock."""
+"""Temporary folders when a signal arrives, at each step of the interpreter in turn."""
 
 import shutil
 import signal
@@ -154,3 +154,18 @@ def test_signal_that_comes_while_a_folder_is_removed_is_heard_when_it_is_gone(
         (folder / "file").touch()
     assert list(place.iterdir()) == []
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_finished_folder_is_kept_unless_another_was_first(tmp_path: Path) -> None:
+    made, target = tmp_path / "made", tmp_path / "target"
+    for content in ("first", "second"):
+        made.mkdir()
+        (made / "file").write_text(content)
+        temporary.keep(made, target)
+        assert (target / "file").read_text() == "first"
+    assert made.exists()
+
+
+def test_folder_that_cannot_be_kept_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        temporary.keep(tmp_path / "made", tmp_path / "target")

@@ -45,7 +45,7 @@ def test_no_step_frees_much(case: str) -> None:
     assert sys.getallocatedblocks() - before < held / 4
 
 
-def test_what_grows_in_turns_shrinks_to_nothing() -> None:
+def test_containers_that_grow_in_turn_shrink_to_nothing() -> None:
     inner: list[Any] = [1]
     members: dict[str, Any] = {"b": 1}
     with Growth() as growth:

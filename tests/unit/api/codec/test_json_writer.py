@@ -183,7 +183,7 @@ def _tensors(draw: st.DrawFn) -> tuple[DType, Array]:
 
 
 @given(tensor=_tensors())
-def test_what_is_encoded_is_decoded_to_the_same_array(tensor: tuple[DType, Array]) -> None:
+def test_encoded_array_is_decoded_to_the_same_array(tensor: tuple[DType, Array]) -> None:
     dtype, array = tensor
     text = encode({"y": array}, Format.COLUMNAR)
     signature = Signature("s", {"x": TensorSpec(dtype, None, "x:0")}, {}, "", b"", {})

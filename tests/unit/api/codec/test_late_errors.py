@@ -113,7 +113,7 @@ _ODD = st.sampled_from(
     dtype=st.sampled_from([DType.FLOAT, DType.INT8, DType.UINT64, DType.BOOL, DType.STRING])
     | st.sampled_from([DType.COMPLEX64, DType.INT64, DType.DOUBLE]),
 )
-def test_the_first_error_is_that_which_comes_first_depth_first(
+def test_first_error_in_depth_first_order_is_reported(
     sizes: Sequence[int], good: Json, odd: Sequence[tuple[int, Json]], dtype: DType
 ) -> None:
     count = iter(range(1000))

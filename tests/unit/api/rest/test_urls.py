@@ -69,7 +69,7 @@ def test_version_over_int64_is_told_before_anything_else(version: str) -> None:
 
 @pytest.mark.parametrize("part", ["%ff", "a%C3", "%ed%a0%80", "\xff", "%C3\xff", "\u2020"])
 @pytest.mark.parametrize("place", ["/v1/models/{}", "/v1/models/m/labels/{}"])
-def test_name_or_label_that_is_no_utf_8_is_told(place: str, part: str) -> None:
+def test_name_or_label_that_is_no_utf_8_is_reported(place: str, part: str) -> None:
     """A byte that is decoded to some other text would be another model's."""
     with pytest.raises(InvalidArgument, match=" is not UTF-8, percent-encoded$") as raised:
         parse("GET", place.format(part))

@@ -62,7 +62,7 @@ def test_call_has_an_address(path: str, address: Address) -> None:
         f"/v2/models/m/grpc-web{_METHOD}",
     ],
 )
-def test_all_else_has_none(path: str) -> None:
+def test_other_paths_have_no_address(path: str) -> None:
     assert _read(path) is None
 
 

@@ -114,7 +114,7 @@ def test_last_entry_of_a_key_counts() -> None:
     _agrees("PredictRequest", one + two)
 
 
-def test_what_lies_in_one_message_several_times_is_merged() -> None:
+def test_repeated_occurrences_of_a_message_are_merged() -> None:
     tensor = _field(10, bytes(30))
     entry = _field(2, _field(1, b"x") + _field(2, tensor * 3))
     context = _field(2, _field(2, _field(1, b"\x0a\x00") * 9))
@@ -154,7 +154,7 @@ def test_many_small_fields_count_as_what_they_take(name: str, body: Any) -> None
     assert message == _empty(name)
 
 
-def test_what_is_nested_too_deeply_is_refused() -> None:
+def test_deeply_nested_message_is_refused() -> None:
     body = b""
     for _ in range(200):
         body = _field(15, _field(3, b"\x78\x00" * 40 + body))
@@ -174,6 +174,6 @@ def test_what_is_nested_too_deeply_is_refused() -> None:
         _field(2, _field(2, b"\x78\x00" * 9)),
     ],
 )
-def test_what_is_no_message_is_refused(body: bytes) -> None:
+def test_bytes_that_are_no_message_are_refused(body: bytes) -> None:
     with pytest.raises(InvalidArgument, match="PredictRequest"):
         large_requests.read(_empty("PredictRequest"), b"\x78\x00" * 9 + body, _no_bound)

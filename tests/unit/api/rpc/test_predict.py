@@ -139,7 +139,7 @@ def test_timeout_reaches_the_run() -> None:
         ),
     ],
 )
-def test_what_is_not_the_signatures_is_refused(request_: Any, message: str) -> None:
+def test_request_that_does_not_fit_the_signature_is_refused(request_: Any, message: str) -> None:
     with pytest.raises(InvalidArgument) as raised:
         _predict(request_)
     assert str(raised.value) == message

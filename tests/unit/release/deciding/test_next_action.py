@@ -58,7 +58,7 @@ def _seen(
     live: int | None = None,
     **more: Any,
 ) -> Deployment:
-    """A look, without another policy the largest version is aspired."""
+    """An observed state; by default the policy aspires to the largest version."""
     seen = Deployment(
         "base",
         {version: f"m{version}" for version in versions},
@@ -126,10 +126,10 @@ def test_version_whose_builds_never_end_fails() -> None:
     record = replace(_ASKED, builds=BUILDS)
     action = next_action(_seen(1, records={1: record}, now=101 + BUILD_SECONDS))
     assert isinstance(action, Fail)
-    assert "no build came to an end" in action.error
+    assert "no build finished" in action.error
 
 
-def test_largest_version_that_does_is_served_and_smaller_ones_follow() -> None:
+def test_largest_ready_version_is_served_and_smaller_ones_follow() -> None:
     records = {3: _built(3, error="corrupt"), 2: _built(2, warm=8)}
     seen = _seen(1, 2, 3, aspired=[3, 2, 1], records=records, published=[_published(8, 2)])
     assert next_action(seen) == Point(8)
@@ -202,7 +202,7 @@ def test_version_before_gets_an_address_before_the_switch() -> None:
         {"unseen": PermissionDenied("not allowed"), "routed": frozenset({"label-gone"})},
     ],
 )
-def test_address_that_cannot_be_had_holds_up_nothing(lack: dict[str, Any]) -> None:
+def test_refused_address_holds_up_nothing(lack: dict[str, Any]) -> None:
     seen = _seen(1, 2, aspired=[2, 1], live=7, labels={"old": 1}, **_BOTH, **lack)
     assert [*plan(seen)] == [Point(8)]
 
@@ -304,7 +304,7 @@ _MOVING = st.sampled_from([Progress(), Progress(done=True), *_ENDED])
 
 @st.composite
 def _deployments(draw: st.DrawFn) -> Deployment:
-    """Anything that a look could show; an alias points to a version that exists."""
+    """Any state that could be observed; aliases point to versions that exist."""
     published = draw(_FUNCTION_VERSIONS)
     numbers = st.sampled_from([each.number for each in published])
     shares = st.frozensets(numbers, max_size=1)
@@ -383,7 +383,7 @@ def _warm(version: int, seen: Deployment) -> FunctionVersion | None:
 
 
 def _check_end(seen: Deployment) -> None:
-    """The largest version that did not fail is served, the others are where they should be."""
+    """Checks that the largest version that did not fail is served, and where the others are."""
     complete = [version for version in seen.aspired if version in seen.versions]
     records = {version: seen.record(version) for version in complete}
     assert all(records.values())
@@ -401,7 +401,7 @@ def _check_end(seen: Deployment) -> None:
 
 
 def _applied(action: Action, seen: Deployment, fates: Mapping[int, _Fate]) -> Deployment:
-    """What is seen after an action that AWS carries out, which takes some waiting."""
+    """The state after an action that AWS has begun, before it is finished."""
     match action:
         case Build(version) | Warm(version, _) if fates[version] is _FAILING[type(action)]:
             return _recorded(seen, version, error="bad")
@@ -439,7 +439,7 @@ def _updated(seen: Deployment, version: int, *, is_refused: bool) -> Deployment:
 
 
 def _later(seen: Deployment, fates: Mapping[int, _Fate]) -> Deployment:
-    """All that was waited for has come, or never will."""
+    """The state after everything pending has finished or failed."""
     started = [_started(each) for each in seen.function_versions]
     moved = {
         name: Progress(done=True) if shift == Progress() else shift

@@ -63,7 +63,7 @@ def _follows(build: Callable[[Any], None]) -> bool:
     ("of", "follows"),
     [("two", True), ("shape", True), ("packed", True), ("values", False), ("mixed", False)],
 )
-def test_op_that_makes_as_much_as_it_is_told(
+def test_op_whose_size_an_input_decides(
     op: str,
     inputs: list[str],
     of: str,

@@ -133,9 +133,7 @@ def test_file_that_is_not_what_was_compiled_is_told_and_the_memory_given_back(
 
 
 @pytest.mark.parametrize("sharing", [False, True])
-def test_what_is_read_for_nothing_is_given_back(
-    tmp_path: Path, shared: Shared, *, sharing: bool
-) -> None:
+def test_unused_values_are_released(tmp_path: Path, shared: Shared, *, sharing: bool) -> None:
     files = _files(tmp_path, 50_000_000)
     before = psutil.Process().memory_info().rss
     with (
@@ -200,7 +198,7 @@ def _socket(_: str) -> int:
 
 
 @pytest.mark.parametrize("other", [_not_sealed, _of_another_name, _no_memory, _socket, None])
-def test_what_is_there_in_place_of_shared_memory_is_not_taken_for_it(
+def test_other_file_in_place_of_shared_memory_is_not_used(
     tmp_path: Path, shared: Shared, other: Callable[[str], int] | None
 ) -> None:
     files = _files(tmp_path, 10_000)
@@ -234,7 +232,7 @@ def test_register_that_was_cut_short_is_written_anew(
     second.free()
 
 
-def test_who_reads_without_end_holds_up_nobody_for_ever(
+def test_endless_read_holds_up_nobody_for_ever(
     tmp_path: Path, shared: Shared, caplog: pytest.LogCaptureFixture
 ) -> None:
     files = _files(tmp_path, 10_000)

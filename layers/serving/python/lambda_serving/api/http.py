@@ -43,7 +43,7 @@ class Answer:
 
     async def send(self, send: Send) -> None:
         headers = [*self.headers, (b"content-length", b"%d" % len(self.body))]
-        status = int(self.status)  # Mangum passes it on: no enum
+        status = int(self.status)  # Mangum returns it as it is, and an enum is not JSON
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})
 

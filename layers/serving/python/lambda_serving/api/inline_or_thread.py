@@ -40,9 +40,9 @@ def is_small(size: int, *, repeats: bool = False) -> bool:
 
 
 async def convert(threads: Threads | None, work: Callable[[], _Result], size: int) -> _Result:
-    """What `work` on `size` bytes returns, in one of asyncio's threads unless they are few.
+    """Does `work` on `size` bytes in one of asyncio's threads; a few bytes in the event loop.
 
-    Without `threads` nobody else waits for the event loop, so the work is done in it.
+    Without `threads`, nobody else waits for the event loop, so all work is done in it.
     """
     if threads is None or is_small(size):
         return work()
@@ -50,7 +50,7 @@ async def convert(threads: Threads | None, work: Callable[[], _Result], size: in
 
 
 def failure(error: Exception, what: str) -> ServingError:
-    """What a client is told of an error. An unforeseen one is logged: `what` failed."""
+    """The error that a client gets. An unforeseen one is logged, as a failure of `what`."""
     if isinstance(error, ServingError):
         return error
     if isinstance(error, MemoryError):

@@ -20,10 +20,10 @@ _LARGEST_VERSION = 2**63 - 1
 
 
 def model_spec(match: re.Match[str]) -> ModelSpec:
-    """The model that a match of `NAME` and `VERSION_OR_LABEL` names, by an empty name if by none.
+    """The model that a match of `NAME` and `VERSION_OR_LABEL` names; its name may be empty.
 
-    Raises InvalidArgument for a version that is no int64, in TensorFlow Serving's words, and for a
-    name or label that is not UTF-8.
+    Raises InvalidArgument for a version that is not an int64, in TensorFlow Serving's words, and
+    for a name or label that is not UTF-8.
     """
     version, label = _version(match["version"]), match["label"]
     return ModelSpec(

@@ -185,8 +185,8 @@ async def first(
         if outcome.done():
             return outcome.result()
         if watch is not None and watch.done():
-            raise Cancelled("The client went away before its answer was there.")
-        raise DeadlineExceeded("The time is up, and what runs cannot be cut off")
+            raise Cancelled("The client went away before its answer was ready.")
+        raise DeadlineExceeded("The time is up, and the run cannot be stopped")
     finally:
         if watch is not None:
             watch.cancel()

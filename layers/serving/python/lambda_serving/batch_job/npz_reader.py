@@ -26,7 +26,7 @@ _HEADERS = {
 _CHUNK = 2**20
 _LARGEST_ROW = 2**28  # bytes, as in the other formats
 _MOST_EMPTY_ROWS = 2**20
-_OF_DECODERS = frozenset((None, errno.EINVAL))  # of bz2, and of an invalid offset
+_OF_DECODERS = frozenset((None, errno.EINVAL))  # errno of bz2's errors, and of an invalid offset
 
 
 def arrays(
@@ -56,12 +56,12 @@ def arrays(
             if error.errno not in _OF_DECODERS:
                 raise
             raise _no_npz(error) from error
-        except Exception as error:  # what zipfile, its decompressors and numpy's parser may raise
+        except Exception as error:  # zipfile, its decompressors and numpy's parser raise many kinds
             raise _no_npz(error) from error
 
 
 def _no_npz(error: Exception) -> DataLoss:
-    return DataLoss(f"This is no npz file: {error or type(error).__name__}")
+    return DataLoss(f"This is not an npz file: {error or type(error).__name__}")
 
 
 def _seekable(file: IO[bytes], stack: ExitStack) -> IO[bytes]:
@@ -79,8 +79,8 @@ def _member(archive: ZipFile, name: str) -> ZipInfo:
     except KeyError:
         there = ", ".join(each.removesuffix(".npy") for each in archive.namelist()) or "nothing"
         raise InvalidArgument(
-            f"There is no array for the input {name}. There is: {there}. Name them as in the"
-            " signature"
+            f"There is no array for the input {name}. The file has: {there}. Name its arrays as in"
+            " the signature"
         ) from None
 
 
@@ -121,7 +121,7 @@ class _Column:
                 " possible"
             )
         if not self.row_bytes and self.rows > _MOST_EMPTY_ROWS:
-            raise DataLoss(f"The array {name} has {self.rows} rows of nothing")
+            raise DataLoss(f"The array {name} has {self.rows} rows without values")
 
     def finish(self) -> None:
         """Raises BadZipFile if the checksum, which is at the end, does not match."""

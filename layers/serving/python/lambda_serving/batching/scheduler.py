@@ -134,7 +134,7 @@ class Scheduler:
                 for lane in lanes:
                     if batch := lane.queue.take(now):
                         self._lanes.remove(lane)
-                        self._lanes.append(lane)  # to the end, so that lanes take turns
+                        self._lanes.append(lane)  # at the end, so that lanes take turns
                         lane.running += 1
                         self._running.append((lane.owner, now))
                         return lane, batch, self._running[-1]

@@ -81,7 +81,7 @@ class AspiredVersionsManager:
         self._changed = threading.Condition()
         self._models: dict[str, dict[int, _Version]] = {}
         self._stopped = False
-        # Whoever drops a version's last reference puts here. That may happen anywhere, even inside
+        # Dropping a version's last reference puts its end here: that may happen anywhere, even in
         # a `put` on the same thread, which only these queues allow (docs of queue, "Reentrancy").
         self._dropped: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._woken: SimpleQueue[None] = SimpleQueue()

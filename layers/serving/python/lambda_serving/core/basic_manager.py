@@ -244,11 +244,11 @@ def no_versions(model: ModelConfig, contents: Sequence[str]) -> str:
         wanted = ", ".join(map(str, sorted(model.policy.versions)))
         return (
             f"Version {wanted} of servable {model.name} is not under base path"
-            f" {model.base_path}. There is: {there}"
+            f" {model.base_path}. The base path holds: {there}"
         )
     told = advice(model.base_path, contents)
     return (
         f"No versions of servable {model.name} found under base path {model.base_path}."
         " Each version is a folder whose name is a number and that holds the SavedModel, e.g."
-        f" {model.base_path}/1/saved_model.pb. There is: {there}{told and f'. {told}'}"
+        f" {model.base_path}/1/saved_model.pb. The base path holds: {there}{told and f'. {told}'}"
     )

@@ -23,7 +23,7 @@ def start(settings: Settings, stack: str = "none", base_path: str = "") -> "Hand
     """
     from lambda_serving.core.startup import open_manager
 
-    if not (models := settings.models()):  # and none can be added later
+    if not (models := settings.models()):  # no model can be added later
         raise InvalidArgument(f"The config file {settings.model_config_file} has no models")
     downloads = Path(mkdtemp())
     # nothing can change the files of an image, as the function cannot write them

@@ -92,7 +92,7 @@ class InTime:
             worker.asked.put(None)
             self._worker = _Worker()
             Thread(target=cancellation.cancel, daemon=True).start()  # this may also block
-            raise DeadlineExceeded("The time is up, and what runs cannot be cut off") from None
+            raise DeadlineExceeded("The time is up, and the run cannot be stopped") from None
         if error is not None:
             raise error
         return result

@@ -23,9 +23,9 @@ __all__ = ["GOLDEN", "MAX_BYTES", "MAX_PAIRS", "MAX_REQUEST", "Pair", "check", "
 
 GOLDEN = "assets.extra/golden.jsonl"
 MAX_BYTES = 5 * 2**20
-"""Of the whole file."""
+"""Bytes of the whole file."""
 MAX_REQUEST = 6 * 2**20 - 4096
-"""Of a request as a JSON string: Lambda takes 6 MB with the event around it."""
+"""Bytes of a request as a JSON string: Lambda takes 6 MB with the event around it."""
 MAX_PAIRS = 100
 _TOLERANCE = 1e-3
 """Ten times what compiling tolerates for float32, as processors round differently too. It is the
@@ -80,7 +80,7 @@ def difference(pair: Pair, answer: Any) -> str | None:
 
 
 def check(pairs: Iterable[Pair], answer: Callable[[str], Any]) -> str | None:
-    """Asks `answer` for each request's text; the first difference. Raises what `answer` raises."""
+    """The first difference in the answers to the pairs' requests; raises what `answer` raises."""
     differences = (difference(pair, answer(pair.request)) for pair in pairs)
     return next(filter(None, differences), None)
 
@@ -95,10 +95,11 @@ def _pair(number: int, line: bytes, origin: str) -> Pair:
         raise InvalidArgument(f'{origin} is not an object: {{"request": ..., "response": ...}}')
     for name in ("request", "response"):
         if not isinstance(document.get(name), dict):
-            raise InvalidArgument(f"{origin}: {name} must be there and be an object, a whole body")
+            raise InvalidArgument(f"{origin}: {name} must be an object, a whole body")
     if others := sorted(document.keys() - {"request", "response", "tolerance"}):
         raise InvalidArgument(
-            f"{origin} has the member {_shown(others[0])}. There are request, response, tolerance"
+            f"{origin} has the member {_shown(others[0])}; only request, response and tolerance"
+            " have a meaning"
         )
     tolerance = document.get("tolerance", _TOLERANCE)
     if not (_is_number(tolerance) and isfinite(value := _float(tolerance)) and value > 0):
@@ -133,9 +134,9 @@ def _after_blanks(text: str, position: int) -> int:
 
 
 def _walk(want: Any, got: Any) -> Iterator[tuple[_Path, Any, Any]]:
-    """Path and both values of each leaf, front to back; where shapes differ, that is the leaf.
+    """Path and both values of each leaf, front to back; values of different shapes are leaves.
 
-    It keeps a stack of its own, as a document may be nested as deeply as Python can read it.
+    Keeps a stack of its own, because documents may be nested as deeply as Python can read them.
     """
     around = [iter([(_Path(), want, got)])]
     while around:

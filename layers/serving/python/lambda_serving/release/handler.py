@@ -11,12 +11,12 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from lambda_serving.errors import Aborted, ServingError, Unavailable
+from lambda_serving.errors import ServingError
 from lambda_serving.release.aws.clients import connect, translate_errors
 from lambda_serving.release.aws.events import Reporter
 from lambda_serving.release.aws.stack import Clients, System
 from lambda_serving.release.deciding.actions import Wait
-from lambda_serving.release.reconcile import Gateway, reconcile
+from lambda_serving.release.reconcile import TEMPORARY, Gateway, reconcile
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -24,14 +24,13 @@ if TYPE_CHECKING:
 __all__ = ["Worker", "start"]
 
 _log = logging.getLogger(__name__)
-_LONGEST_ACTION_SECONDS = 75  # no action starts that may not end before the function's timeout
+_LONGEST_ACTION_SECONDS = 75  # with less time left before the timeout, no action starts
 _BACKOFF_SECONDS = (5, 10, 20, 40, 80, 160, 300)  # between two tries of what fails
-_PASSING = (Aborted, Unavailable)  # somebody else was quicker; AWS does not answer
 _Message = Mapping[str, Any]
 
 
 class Worker:
-    """The handler; `gateway` gives one for a model's name."""
+    """The handler; `gateway` makes the gateway to a model from its name."""
 
     def __init__(
         self,
@@ -89,7 +88,7 @@ class Worker:
         except ServingError as error:
             tries = max(int(each["attributes"]["ApproximateReceiveCount"]) for each in messages)
             _log.warning("%s: %s", model, error)
-            if isinstance(error, _PASSING) and tries < len(_BACKOFF_SECONDS):
+            if isinstance(error, TEMPORARY) and tries < len(_BACKOFF_SECONDS):
                 return _BACKOFF_SECONDS[tries - 1]
         except Exception:  # noqa: BLE001 other models get their turn
             tries = len(_BACKOFF_SECONDS)

@@ -21,10 +21,11 @@ from lambda_serving.release.deciding.actions import (
 from lambda_serving.release.deciding.model_state import Deployment
 from lambda_serving.release.deciding.next_action import next_action
 
-__all__ = ["Gateway", "reconcile"]
+__all__ = ["TEMPORARY", "Gateway", "reconcile"]
 
+TEMPORARY = (Aborted, Unavailable)
+"""The errors that need nobody's help: somebody else was quicker, or AWS does not answer."""
 _LOOK_SECONDS = 5.0
-_PASSING = (Aborted, Unavailable)  # somebody else was quicker; AWS does not answer
 
 
 class Gateway(Protocol):
@@ -74,7 +75,7 @@ def reconcile(
         try:
             if action == before:
                 raise Aborted(
-                    f"{action} went through and changed nothing. Look at it before going on"
+                    f"{action} succeeded but changed nothing. Find out why before running again"
                 )
             gateway.apply(action, seen)
         except ServingError as error:
@@ -107,8 +108,8 @@ def _tell(
     if unseen:
         raise unseen
     for alias, error in refused.items():
-        if not isinstance(error, _PASSING):
+        if not isinstance(error, TEMPORARY):
             gateway.tell(alias, error)
     for error in refused.values():
-        if isinstance(error, _PASSING):
+        if isinstance(error, TEMPORARY):
             raise error

@@ -100,11 +100,7 @@ def _make(export_dir: Path, copy: Path, tags: Sequence[str]) -> None:
                 f"{export_dir} needs its object graph to restore its variables, and Python"
                 f" TensorFlow could not do that: {reason}. Export it with model.export(path)"
             )
-        try:
-            made.rename(copy)
-        except OSError:
-            if not copy.exists():  # another process was first; its copy is as good
-                raise
+        temporary.keep(made, copy)
 
 
 def _reason(code: int, said: str) -> str:

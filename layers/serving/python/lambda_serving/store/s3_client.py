@@ -1,4 +1,4 @@
-"""S3's API as the rooms above need it. Of the stores, only this module imports boto3.
+"""S3's API as the rooms above need it. No other module of the stores imports boto3.
 
 Errors of boto3 become one sentence here, which names the address and the fix.
 """
@@ -144,20 +144,26 @@ class S3Folder:
         except NotFound:
             return None
 
-    def put(self, name: str, content: bytes, content_type: str, **conditions: str) -> None:
-        """Writes an object; raises AlreadyExists if S3's `conditions` do not hold.
+    def put(self, name: str, content: bytes, content_type: str, etag: str | None) -> bool:
+        """Replaces the object with this ETag, with None writes a new one; returns whether it did.
 
-        A store that ignores conditions, as rclone's server does, keeps the last of two writes.
+        It does not if the object is another one by now. A store that ignores conditions, such as
+        rclone's server, keeps the last of two writes.
         """
         bucket, key = self._place(name)
-        with translate_errors(f"{self}/{name}", doing="write", needed="s3:PutObject on it"):
-            self.client.put_object(
-                Bucket=bucket,
-                Key=key,
-                Body=content,
-                ContentType=content_type,
-                **conditions,  # type: ignore[arg-type] # all are text
-            )
+        conditions = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
+        try:
+            with translate_errors(f"{self}/{name}", doing="write", needed="s3:PutObject on it"):
+                self.client.put_object(
+                    Bucket=bucket,
+                    Key=key,
+                    Body=content,
+                    ContentType=content_type,
+                    **conditions,  # type: ignore[arg-type] # all are text
+                )
+        except (AlreadyExists, NotFound):  # changed, deleted
+            return False
+        return True
 
     def metadata(self, name: str) -> dict[str, str]:
         """The metadata that an object was uploaded with, by names in lower case."""

@@ -83,7 +83,7 @@ class _Content(io.RawIOBase):
             raise Aborted(
                 f"{self._folder}/{name} changed while it was read. Run the job again"
             ) from error
-        except (NotFound, PermissionDenied) as error:  # of this object alone: it was listed
+        except (NotFound, PermissionDenied) as error:  # it was listed, so this is about it alone
             raise DataLoss(str(error)) from error
 
 

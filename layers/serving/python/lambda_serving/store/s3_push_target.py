@@ -2,11 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
-from lambda_serving.errors import AlreadyExists
 from lambda_serving.store.address import Address
 from lambda_serving.store.manifest import MANIFEST, PUSH, File, Found, Manifest, Reading
 from lambda_serving.store.s3_client import S3Folder
@@ -55,8 +53,7 @@ class S3Version:
         )
 
     def put_manifest(self, name: str, manifest: Manifest) -> Manifest:
-        with suppress(AlreadyExists):
-            self._folder.put(name, manifest.to_json(), "application/json", IfNoneMatch="*")
+        self._folder.put(name, manifest.to_json(), "application/json", None)
         return read_manifest(self._folder, name)
 
     def _digest(self, name: str) -> str:

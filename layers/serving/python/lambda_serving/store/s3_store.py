@@ -101,11 +101,7 @@ class S3Store:
 
             version.download(files, made, check)
             target.parent.mkdir(exist_ok=True)
-            try:
-                made.rename(target)
-            except OSError:
-                if not target.exists():  # another thread was faster; its copy is as good
-                    raise
+            temporary.keep(made, target)
 
 
 def read_manifest(version: S3Folder, name: str) -> Manifest:

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
-__all__ = ["file", "folder"]
+__all__ = ["file", "folder", "keep"]
 
 
 @contextmanager
@@ -68,7 +68,19 @@ def _undisturbed() -> Iterator[None]:
 @contextmanager
 def file() -> Iterator[IO[bytes]]:
     """A file without a name to write and read. Raises OSError if it cannot be created."""
-    with folder() as place:  # on some file systems it has a name for a moment
+    with folder() as place:  # the file has a name for a moment on some file systems
         unnamed = tempfile.TemporaryFile(dir=place)  # noqa: SIM115, TID251 - closed below
     with unnamed:
         yield unnamed
+
+
+def keep(made: Path, target: Path) -> None:
+    """Renames a finished folder to `target`, unless another thread or process has put one there.
+
+    The other one, which is as good, stays. Raises OSError if the folder cannot be renamed.
+    """
+    try:
+        made.rename(target)
+    except OSError:
+        if not target.exists():
+            raise

@@ -12,10 +12,10 @@ _SLICE = 2**15  # elements
 
 
 class Growth:
-    """What large containers have gained, step by step; all of it is removed at the end of a block.
+    """Notes what large containers gain in each step, and removes all of it at the end of a block.
 
-    The last gains are removed first. So what one step gained is all that is freed at once, however
-    many containers there are in one another.
+    The last gains are removed first. So only the gains of one step are freed at once, however
+    deeply containers are nested.
     """
 
     def __init__(self) -> None:

@@ -28,7 +28,7 @@ class Collector:
 
     @contextmanager
     def off(self) -> Iterator[None]:
-        """Off inside the block."""
+        """Keeps the collector off during the block."""
         self._switch_off()
         try:
             yield

@@ -34,10 +34,10 @@ class Limits:
     examples: int = 256 * 2**20
     """Most bytes of all examples of a request, each with the context."""
     hold: Callable[[int], None] = lambda _: None
-    """Is called with the bytes of memory that a large text becomes, then with 0 before each piece;
-    it may raise."""
+    """Is called with the bytes of memory that the value of a large text takes, then with 0 before
+    each piece; it may raise."""
     growth: Growth | None = None
-    """Frees what a large text becomes."""
+    """Frees the value of a large text."""
 
 
 def parse(text: bytes, limits: Limits) -> Json:

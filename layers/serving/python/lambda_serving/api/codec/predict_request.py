@@ -101,7 +101,7 @@ def decode(document: Document, signature: Signature) -> tuple[Format, dict[str, 
     try:
         return _decode(members, signature.inputs)
     except ServingError as error:
-        raise error.with_traceback(None) from None  # whose frames hold many values
+        raise error.with_traceback(None) from None  # its frames hold many values
 
 
 def decode_row(value: bytes, signature: Signature) -> dict[str, Array]:

@@ -23,7 +23,7 @@ __all__ = ["WIDE", "array", "array_or_none", "check", "is_base64", "narrow", "sh
 _FLOATS = (DType.FLOAT, DType.DOUBLE, DType.HALF, DType.BFLOAT16)
 _SLICE = 2**16
 _PADDING = ("", "", "==", "=")
-"""Of base64, by the characters beyond a multiple of four."""
+"""The padding of base64, by the characters beyond a multiple of four."""
 _INT32 = (-(2**31), 2**31 - 1)
 _RANGES = {
     DType.INT8: _INT32,  # a value in int32 wraps into the smaller types, as in TensorFlow

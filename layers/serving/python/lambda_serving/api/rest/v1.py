@@ -162,7 +162,7 @@ class Serving:
         )
 
     async def _zipped(self, body: bytes, scope: Scope, headers: list[Header]) -> bytes:
-        """The body, compressed if large and accepted so by the client; `headers` then say so."""
+        """The body, compressed if it is large and the client accepts gzip; `headers` say so."""
         if len(body) < _WORTH_ZIPPING or b"gzip" not in http.header(scope, b"accept-encoding"):
             return body
         headers += [(b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding")]

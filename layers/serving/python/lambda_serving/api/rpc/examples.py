@@ -84,7 +84,7 @@ def multi_inference(
 def classification_result(found: Classifications) -> Any:
     """`ClassificationResult`; labels that the model does not give are empty, scores are 0."""
     known = found.classes if found.classes is not None else found.scores
-    assert known is not None  # one of the two is there
+    assert known is not None  # a classification has at least one of the two
     labels = (
         found.classes.tolist()
         if found.classes is not None

@@ -54,7 +54,7 @@ def predict_response(
         pieces += [head(number, len(before) + size), before, *tensor]
     if sum(map(len, pieces)) > _MOST:
         raise ResourceExhausted(_TOO_LARGE)
-    return b"".join(pieces)  # which lets others run meanwhile
+    return b"".join(pieces)  # other threads run meanwhile
 
 
 def _tensor(array: Array, *, as_content: bool) -> Iterator[bytes]:

@@ -39,9 +39,9 @@ def credentials(path: str) -> grpc.ServerCredentials | None:
 
 
 def _check(config: Any, path: str) -> None:
-    """Lets Python's `ssl` load the config first: of a wrong one, gRPC does not say what is wrong.
+    """Lets Python's `ssl` load the config first, because gRPC does not say what is wrong with one.
 
-    `ssl` reads keys from files only: this one is private, and deleted at the end.
+    `ssl` reads keys only from files: this one is private, and deleted at the end.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_ciphers("DEFAULT:@SECLEVEL=0")  # gRPC decides how long a key must be

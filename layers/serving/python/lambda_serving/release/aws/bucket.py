@@ -1,9 +1,9 @@
-"""What a bucket holds of a model: its versions, and the records of their releases as JSON.
+"""A model in its bucket: its versions, and the records of their releases as JSON.
 
-A version that was pushed is complete by its manifest. One that came otherwise, as by
-`aws s3 sync`, is complete when no file of the SavedModel is missing and nothing has changed for
-`SETTLED_SECONDS`. One request lists all versions of a model. Records lie beside the model,
-`_releases/NAME/VERSION.json`, where no base path reaches.
+A pushed version is complete once it has its manifest. A version that was copied in another way,
+such as `aws s3 sync`, is complete once no file of the SavedModel is missing and nothing has changed
+for `SETTLED_SECONDS`. One request lists all versions of a model. Records lie beside the model, in
+`_releases/NAME/VERSION.json`, which is below no base path.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from types import UnionType
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
-from lambda_serving.errors import Aborted, AlreadyExists, DataLoss, NotFound, Unavailable
+from lambda_serving.errors import Aborted, DataLoss, Unavailable
 from lambda_serving.release.deciding.model_state import Record
 from lambda_serving.release.golden import GOLDEN
 from lambda_serving.store.address import Address
@@ -37,9 +37,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """Complete versions with what tells their content, and for others when they may be so.
+    """Complete versions with an identifier of their content, others with the seconds until then.
 
-    `odd` are keys that are no names of files, and count for nothing.
+    `odd` are keys that are not names of files; they are ignored.
     """
 
     complete: Mapping[int, str]
@@ -67,7 +67,7 @@ class BucketReleases:
         self._clock = clock
 
     def versions(self) -> Versions:
-        """A request for every thousand files of the model."""
+        """Takes one request for every thousand files of the model."""
         files: dict[str, dict[str, Object]] = {}
         odd: list[str] = []
         for name, found in self._model.objects(odd.append).items():
@@ -89,10 +89,10 @@ class BucketReleases:
         return Versions(complete, settling, [f"{self._model.address.prefix}{name}" for name in odd])
 
     def records(self, versions: Iterable[int]) -> Mapping[int, Record]:
-        """What is recorded of these versions: one request, and one more for each record.
+        """The records of these versions: takes one request, and one more for each record.
 
-        A stored record that cannot be read is logged and returned as one that says nothing, so
-        that it is written anew.
+        A stored record that cannot be read is logged and returned as an empty one, so that it is
+        written anew.
         """
         there = self._records.objects(lambda _: None)
         found = {each: self._record(each) for each in sorted(versions) if f"{each}.json" in there}
@@ -101,21 +101,14 @@ class BucketReleases:
     def record(self, version: int, record: Record) -> None:
         """Replaces the stored record that has the ETag `record.tag`.
 
-        Raises Aborted when another one is stored by now, or none. A store that ignores If-Match, as
-        rclone's server does, keeps the last of two.
+        Raises Aborted if another one is stored by now, or none.
         """
-        name = f"{version}.json"
-        condition = {"IfMatch": record.tag} if record.tag else {"IfNoneMatch": "*"}
-        content = _to_json(replace(record, changed=self._clock()))
-        try:
-            self._records.put(name, content, "application/json", **condition)
-        except (AlreadyExists, NotFound) as error:
-            raise Aborted(
-                f"{self._records}/{name} was changed by another run or build meanwhile"
-            ) from error
+        name, content = f"{version}.json", _to_json(replace(record, changed=self._clock()))
+        if not self._records.put(name, content, "application/json", record.tag):
+            raise Aborted(f"{self._records}/{name} was changed by another run or build meanwhile")
 
     def golden(self, version: int) -> bytes | None:
-        """The requests and answers that a version carries, if it does."""
+        """The file of golden pairs that a version carries, if it has one."""
         folder = by_version(self._model.folders()).get(version)
         found = None if folder is None else self._model.find(f"{folder}/{GOLDEN}")
         return found[0] if found else None
@@ -143,7 +136,7 @@ class BucketReleases:
 
 
 def _pushed(files: Mapping[str, Object]) -> str:
-    """By the manifest, and by which files are there: one that was missing may come yet."""
+    """Identifies the content by the manifest and the names of the files: one may come later."""
     told = "\n".join([files[MANIFEST].tag, *sorted(files)])
     return hashlib.sha256(told.encode()).hexdigest()
 
@@ -154,7 +147,7 @@ def _content(files: Mapping[str, Object]) -> str:
 
 
 def state_of(record: Record) -> str:
-    """What the fields of a record amount to."""
+    """The state of a version, in one word, from the fields of its record."""
     if record.error is not None:
         return "FAILED"
     if record.image is None:
@@ -168,20 +161,20 @@ def _to_json(record: Record) -> bytes:
 
 
 def _of_json(content: bytes, where: str) -> Record:
-    """The record of a document; raises DataLoss for one that is none, naming `where` it lies."""
+    """The record in a document; raises DataLoss, naming `where` it lies, if there is none."""
     try:
         document = json.loads(content)
         told = {key: document[key] for key in _FIELDS.keys() & document.keys()}
         record = Record(**told)
     except (AttributeError, RecursionError, TypeError, ValueError) as error:
-        raise DataLoss(f"{where} is no release record: {error}") from error
+        raise DataLoss(f"{where} is not a release record: {error}") from error
     if others := [key for key, value in told.items() if not _fits(value, _FIELDS[key])]:
-        raise DataLoss(f"{where} is no release record: it has no such {min(others)}")
+        raise DataLoss(f"{where} is not a release record: its {min(others)} has another type")
     return record
 
 
 def _fits(value: Any, kind: Any) -> bool:
-    """Whether a value is of the kind that a field is declared to be; floats may be written as 1."""
+    """Whether a value has the type that a field declares; a float may be written as 1."""
     declared = get_args(kind) if isinstance(kind, UnionType) else (kind,)
     kinds = [get_origin(each) or each for each in declared]
     return isinstance(value, (*kinds, int) if float in kinds else tuple(kinds))

@@ -1,4 +1,4 @@
-"""What is asked of who builds images, and of the build function in particular."""
+"""Orders for images of model versions, and the function that carries them out."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -34,7 +34,7 @@ class Order:
 
     @classmethod
     def of(cls, event: Any) -> Self:
-        """Raises InvalidArgument for an event that is no order."""
+        """Raises InvalidArgument for an event that is not an order."""
         match event:
             case {
                 "name": str(name),
@@ -45,7 +45,7 @@ class Order:
                 lite_base := event.get("lite_base"), str | None
             ):
                 return cls(name, version, content, base, record, lite_base)
-        raise InvalidArgument(f"The event is no order of an image: {event!r:.200}")
+        raise InvalidArgument(f"The event is not an order for an image: {event!r:.200}")
 
     @property
     def servable(self) -> ServableId:
@@ -69,23 +69,23 @@ class Order:
 
 
 class Builder(Protocol):
-    """Makes images of model versions, here or `elsewhere`: then it records the outcome itself."""
+    """Builds images of model versions; one that works `elsewhere` records the outcome itself."""
 
     @property
     def elsewhere(self) -> bool: ...
 
     def build(self, order: Order) -> str | None:
-        """The digest of the image, None when it will be recorded.
+        """The digest of the image; None if the builder will record it.
 
-        Raises what makes it impossible; Unavailable and PermissionDenied when that is no fault
-        of the model.
+        Raises the reason if there can be no image; Unavailable and PermissionDenied are not the
+        model's fault.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class BuildFunction:
-    """Has the function `name` build: it takes minutes and has all of TensorFlow."""
+    """Leaves building to the function `name`, which takes minutes and has all of TensorFlow."""
 
     name: str
     client: "LambdaClient"

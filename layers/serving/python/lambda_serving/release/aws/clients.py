@@ -20,11 +20,11 @@ from lambda_serving.errors import (
 
 __all__ = ["Account", "connect", "translate_errors"]
 
-# A model may take all of its time to answer when it is warmed.
+# A model that is being warmed may use its function's whole timeout.
 _CONFIG = Config(
     connect_timeout=3, read_timeout=70, retries={"mode": "standard", "total_max_attempts": 4}
 )
-_SESSION_SECONDS = 1200  # more than a build has
+_SESSION_SECONDS = 1200  # longer than a build may take
 _MAX_SESSION_NAME = 64
 _REFUSALS: Mapping[str, type[ServingError]] = {
     "AccessDenied": PermissionDenied,
@@ -47,11 +47,11 @@ _REFUSALS: Mapping[str, type[ServingError]] = {
 }
 
 _FULL = "maximum number of"
-"""What API Gateway says of a quota that is full, whose code is one of a conflict."""
+"""In API Gateway's message about a full quota, whose code is that of a conflict."""
 
 
 class Account:
-    """Who calls AWS; by default with the settings that this process was started with."""
+    """The caller of AWS; by default with the settings of this process."""
 
     def __init__(self, session: boto3.Session | None = None) -> None:
         with translate_errors("this account"):
@@ -59,9 +59,9 @@ class Account:
 
     @classmethod
     def of_model(cls, role: str, model: str, sts: Any) -> Self:
-        """In that role, for what its policies allow where a session has the tag `model`.
+        """The role's account, limited to what its policies allow a session with the tag `model`.
 
-        `sts` takes it, for 20 minutes. Raises what `translate_errors` raises.
+        `sts` assumes the role for 20 minutes. Raises what `translate_errors` raises.
         """
         with translate_errors(f"role {role}"):
             found = sts.assume_role(
@@ -74,7 +74,7 @@ class Account:
         return cls(boto3.Session(key, found["SecretAccessKey"], token))
 
     def connect(self, *services: Any) -> list[Any]:
-        """A client for each. Together they are made in half the time."""
+        """A client for each service; creating them together takes half the time."""
         with translate_errors("this account"):
             return [self._session.client(service, config=_CONFIG) for service in services]
 
@@ -86,11 +86,11 @@ def connect(*services: Any) -> list[Any]:
 
 @contextmanager
 def translate_errors(what: str) -> Iterator[None]:
-    """Tells what boto3 raises as our errors.
+    """Turns boto3's errors into ours.
 
-    Unavailable, PermissionDenied, NotFound for what is not there, InvalidArgument for what AWS
-    will not take, ResourceExhausted when there is no room for more. Aborted when somebody else
-    changed it meanwhile, or when it is about to change: asked again later, AWS does it.
+    They become Unavailable, PermissionDenied, NotFound, InvalidArgument for what AWS rejects,
+    ResourceExhausted for a full quota, and Aborted when somebody else has changed the resource or
+    it is still changing: the same request will succeed later.
     """
     try:
         yield

@@ -51,20 +51,20 @@ _SHOWN = 10
 
 
 class Releases(Protocol):
-    """What the store holds of a model, and what was recorded of it."""
+    """A model's versions in the store, and the records of their releases."""
 
     def versions(self) -> Versions: ...
 
     def records(self, versions: Iterable[int]) -> Mapping[int, Record]:
-        """What is recorded of these versions."""
+        """The records of these versions, as far as there are any."""
         ...
 
     def record(self, version: int, record: Record) -> None:
-        """Replaces the record with that tag; raises Aborted when another one is there by now."""
+        """Replaces the record with that tag; raises Aborted if another one is stored by now."""
         ...
 
     def golden(self, version: int) -> bytes | None:
-        """The requests and answers that a version carries, if it does."""
+        """The file of golden pairs that a version carries, if it has one."""
         ...
 
 
@@ -208,7 +208,7 @@ class AwsGateway:
             self.releases.record(order.version, record)
 
     def _update(self, version: int, seen: Deployment) -> None:
-        """Records the refusal of the previous update first, as this update hides it."""
+        """Records the refusal of the previous update first, because this update hides it."""
         for other, told in seen.records.items():
             if seen.refusal and told.given == seen.modified and other != version:
                 refused = replace(told, trouble=str(seen.refusal), tries=max(2, told.tries))
@@ -275,7 +275,7 @@ class AwsGateway:
             raise
 
     def _fail(self, version: int, record: Record, error: str) -> None:
-        """Reports before it records: a run that dies in between reports once more."""
+        """Reports before it records: if a run dies in between, the next one reports again."""
         self.report(ServableId(self.name, version), error)
         self.releases.record(version, replace(record, asked=None, error=error))
 

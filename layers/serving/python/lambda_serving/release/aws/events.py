@@ -60,7 +60,7 @@ class Reporter:
         if answer["FailedEntryCount"]:
             [refused] = answer["Entries"]
             raise Unavailable(
-                "The event bus did not take an event:"
+                "The event bus rejected an event:"
                 f" {refused.get('ErrorMessage')} ({refused.get('ErrorCode')})"
             )
 

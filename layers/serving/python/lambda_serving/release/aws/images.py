@@ -1,4 +1,4 @@
-"""Images of model versions in ECR: passwords for its registry, and what is not needed any more."""
+"""Images of model versions in ECR: its passwords, and deleting images."""
 
 import base64
 import re
@@ -29,9 +29,9 @@ def passwords(*repositories: str, account: Account | None = None) -> dict[str, t
 
 
 def delete(repository: str, digest: str) -> None:
-    """Deletes an image and its tags from ECR; in other registries it stays.
+    """Deletes an image and its tags from ECR, if it is there; other registries keep it.
 
-    One that is not there is as good as deleted. Raises what `translate_errors` raises.
+    Raises what `translate_errors` raises.
     """
     if match := _ECR.match(repository):
         with translate_errors(f"repository {repository}"):

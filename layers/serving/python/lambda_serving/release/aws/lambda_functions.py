@@ -39,7 +39,7 @@ _IMAGE_REFUSALS = re.compile(
     r"|The image manifest(, config)? or layer media type for the source image (?P<type>\S+) is not"
     r"|(?i:uncompressed container image size exceeds|image size .*exceed|image .*architecture)"
 )
-_SETTINGS = (  # of a function, beside its image: what a version keeps from when it was published
+_SETTINGS = (  # a published version keeps those that the function had
     "Architectures",
     "Environment",
     "EphemeralStorage",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lambda_serving.config.model_config import LABEL, ModelConfig
 from lambda_serving.config.model_server_config import edited, parse
-from lambda_serving.errors import Aborted, AlreadyExists, InvalidArgument, NotFound
+from lambda_serving.errors import Aborted, InvalidArgument
 from lambda_serving.store.address import Address
 from lambda_serving.store.s3_client import S3Folder
 
@@ -51,14 +51,17 @@ class PolicyFile:
         """Changes the model's policy and labels by `edit`, and returns them. Others stay.
 
         If somebody else changes the file meanwhile, it is read and edited again, so no change is
-        lost. An edit without effect writes nothing. Raises Aborted after some attempts. A store
-        that ignores If-Match, such as rclone's server, keeps the last of two changes.
+        lost, unless the store ignores conditions (`S3Folder.put`). An edit without effect writes
+        nothing. Raises Aborted after some attempts.
         """
         for _ in range(_ATTEMPTS):
             text, etag = self._get()
             before = self._model(text)
             after = edit(before)
-            if after == before or self._put(edited(text, self, after), etag):
+            if after == before:
+                return after
+            content = edited(text, self, after).encode()
+            if self._models.put(_FILE, content, "text/plain", etag):
                 return after
         raise Aborted(f"Could not write {self}: others keep changing it. Run this again")
 
@@ -80,12 +83,3 @@ class PolicyFile:
     def _get(self) -> tuple[bytes, str | None]:
         """The text and its ETag; without a file, the text of no models and None."""
         return self._models.find(_FILE) or (_NO_MODELS, None)
-
-    def _put(self, text: str, etag: str | None) -> bool:
-        """Replaces the text with this ETag, or no file; returns whether that was still there."""
-        conditions = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
-        try:
-            self._models.put(_FILE, text.encode(), "text/plain", **conditions)
-        except (AlreadyExists, NotFound):  # changed, deleted
-            return False
-        return True

@@ -1,7 +1,7 @@
 """The build function: takes an order for an image and writes the release record.
 
-What is no fault of the model, such as a store that does not answer, is raised: Lambda tries an
-asynchronous invocation again after one and two minutes.
+Failures that are not the model's fault, such as a store that does not answer, are raised: Lambda
+retries an asynchronous invocation after one and two minutes.
 """
 
 import ctypes
@@ -42,23 +42,23 @@ __all__ = ["build", "start"]
 _NEEDED = ("SYSTEM", "MODELS", "MODEL_ROLE")
 _log = logging.getLogger(__name__)
 
-_PASSING = (Unavailable, PermissionDenied)
+_NOT_THE_MODELS_FAULT = (Unavailable, PermissionDenied)
 _ATTEMPTS = 5
 _MARGIN_SECONDS = 120.0
-"""For what comes after compiling: gigabytes go to the registry at some 50 MB/s."""
+"""Kept for the steps after compiling: gigabytes go to the registry at some 50 MB/s."""
 _PR_SET_DUMPABLE = 4
 
 
 def build(
     order: Order, builder: Builder, releases: Releases, report: Callable[[ServableId, str], None]
 ) -> None:
-    """Builds the image and records its digest, or why there can be none, which is reported.
+    """Builds the image and records its digest, or reports and records why there can be none.
 
-    Lambda delivers some orders twice or late. An order that is void, because of what was recorded
-    or became of the version's files since it was given, changes nothing, and the log says so.
+    Lambda delivers some orders twice or late. An order is void if the version's record or files
+    have changed since it was given: it changes nothing, and the log says so.
 
-    Raises Unavailable and PermissionDenied for what another try may mend. A version that lacks
-    files is none of that: its release would not have begun before all had come.
+    Raises Unavailable and PermissionDenied for failures that a retry may fix. A version that lacks
+    files is not one of them: its release begins only when all have arrived.
     """
     if _unfinished(order, releases) is None:
         return
@@ -67,7 +67,7 @@ def build(
     try:
         image = builder.build(order)
     except ServingError as error:
-        if isinstance(error, _PASSING) and not isinstance(error, Incomplete):
+        if isinstance(error, _NOT_THE_MODELS_FAULT) and not isinstance(error, Incomplete):
             raise
         record = replace(record, error=f"{error}{_help(error)}")
     else:
@@ -81,7 +81,7 @@ def _conclude(
 ) -> None:
     """Reports and records an outcome, unless the order became void while its image was built.
 
-    The record may still change in between: the release function notes that it gave the order.
+    The record may change in between, because the release function notes that it gave the order.
     """
     before = _unfinished(order, releases)
     if before and outcome.error is not None:
@@ -99,7 +99,7 @@ def _conclude(
 
 
 def _unfinished(order: Order, releases: Releases) -> Record | None:
-    """The record that lacks the outcome of an order, None when the order is void."""
+    """The record that lacks the outcome of an order; None if the order is void."""
     record = releases.records([order.version]).get(order.version)
     if not order.is_open(record):
         _log.warning("%s: nothing to do, its record was written since this order", order.servable)
@@ -111,7 +111,7 @@ def _unfinished(order: Order, releases: Releases) -> Record | None:
 
 
 def _help(error: ServingError) -> str:
-    """How the function gets more of what it lacks, if that is its trouble."""
+    """How to give the function more of what it lacks; empty for other errors."""
     match error:
         case DiskFull():
             parameter = "BuildEphemeralStorage"
@@ -119,8 +119,8 @@ def _help(error: ServingError) -> str:
             parameter = "BuildMemorySize"
         case DeadlineExceeded():
             return (
-                ". Compile it where there is more time, by lambda-serving compile, and push what"
-                " that writes, under the next number"
+                ". Compile it on a machine without a time limit (lambda-serving compile), and push"
+                " the result as the next version"
             )
         case _:
             return ""
@@ -130,10 +130,10 @@ def _help(error: ServingError) -> str:
 def start(environ: Mapping[str, str]) -> Callable[[Any, Any], None]:
     """The handler of the build function.
 
-    MODELS is where the models lie, `s3://BUCKET/PREFIX`, MODEL_ROLE the role that may build the
-    model of its session's tag, SYSTEM the stack's name. All that is done for an order is done in
-    that role, as a model's graph runs meanwhile. RUNTIME, `auto` unless it is set, is what
-    models are compiled for, as `lambda-serving compile --runtime` takes it.
+    MODELS is the folder of the models, `s3://BUCKET/PREFIX`. MODEL_ROLE is a role that may build
+    only the model in its session's tag: the whole order is carried out in that role, because the
+    model's graph runs meanwhile. SYSTEM is the stack's name. RUNTIME, `auto` unless it is set, is
+    what models are compiled for, as in `lambda-serving compile --runtime`.
 
     Raises InvalidArgument for an environment that lacks one of these, or names no such runtime.
     """
@@ -178,7 +178,8 @@ def _runtime(environ: Mapping[str, str]) -> str:
 def _keep_to_itself() -> None:
     """Hides the memory and the environment of this process from others of the same user.
 
-    Of these is the one that compiles, which runs the model's graph (prctl(2), PR_SET_DUMPABLE).
+    One of those is the process that compiles: it runs the model's graph (prctl(2),
+    PR_SET_DUMPABLE).
     """
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 

@@ -1,4 +1,4 @@
-"""Images of model versions: compiled, and put on the base image in its registry."""
+"""Builds images of model versions: compiles a version and appends it to the base image."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,8 +27,8 @@ class RegistryBuilder:
     base images are in. Compiling may take `timeout_s`. `tell` hears what became of each version.
     Raises what the store, compiling and the registry raise.
 
-    On the disk there is room for the version twice at least, three times where only its object
-    graph restores it: as fetched, and as compiled, of which the layer is made without a copy.
+    The disk must have room for the version twice, as fetched and as compiled, and three times if
+    only its object graph restores it. The layer is packed without a copy.
     """
 
     registry: Callable[..., Registry]
@@ -76,5 +76,5 @@ class RegistryBuilder:
             runtime=self.runtime,
         )
         self.tell(servable, outcome)
-        self.store.release(servable)  # what was fetched has done its service
+        self.store.release(servable)  # frees the disk for what follows
         return made

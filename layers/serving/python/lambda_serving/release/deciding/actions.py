@@ -1,7 +1,7 @@
-"""What a release can do, and what each action is expected to lead to.
+"""The actions of a release, and the state that each is expected to lead to.
 
-`expected(seen)` is what is seen after an action that went well and that nobody had to wait for:
-a dry run goes from step to step by it.
+`expected(seen)` is the state after the action, if it succeeds and takes no time: a dry run goes
+from step to step by it.
 """
 
 from dataclasses import dataclass, replace
@@ -205,7 +205,7 @@ class Wait:
 
 
 VersionAction = Build | Update | Publish | Warm | Retry | Fail
-"""What concerns one version only: its failure holds up no other."""
+"""Actions for one version only: their failure does not hold up other versions."""
 Action = VersionAction | Wake | Point | Shift | Halt | Expose | Withdraw | Retire | Wait
 
 

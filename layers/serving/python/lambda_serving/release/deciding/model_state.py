@@ -1,4 +1,4 @@
-"""What is seen of one model: in its store, in its release records, in Lambda."""
+"""The observed state of one model: its store, its release records, its function."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 LIVE = "live"
-"""The alias that takes the requests which name neither version nor label."""
+"""The alias for requests that name neither a version nor a label."""
 _DESCRIPTION = re.compile(
     r"model version (\d+), content ([^\s,]+), image ([^\s,]+)(?:, made (\d+))?"
 )
@@ -33,21 +33,21 @@ _CONDEMNING = re.compile(
 
 
 class State(Enum):
-    """Of a published function version."""
+    """The state of a published function version."""
 
     PENDING = "Pending"
     ACTIVE = "Active"
     INACTIVE = "Inactive"  # asleep after weeks without a request
     FAILED = "Failed"
-    OTHER = "other"  # Deactivating, Deleting and whatever Lambda adds: it passes
+    OTHER = "other"  # Deactivating, Deleting and whatever Lambda adds: it will change
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """Why Lambda failed to update a function or to start a version, or CodeDeploy to move traffic.
 
-    Source: botocore's enumerations StateReasonCode, LastUpdateStatusReasonCode and, of CodeDeploy,
-    ErrorCode.
+    Source: botocore's enumerations StateReasonCode and LastUpdateStatusReasonCode (Lambda), and
+    ErrorCode (CodeDeploy).
     """
 
     code: str
@@ -58,23 +58,22 @@ class Refusal:
 
     @property
     def condemns(self) -> bool:
-        """Whether it is about the image, what starts in it, or what it does with its first traffic.
+        """Whether the image is at fault: itself, at its start, or under its first traffic.
 
-        All other codes, those that nobody knows yet too, are about permissions, networks, keys,
-        quotas or AWS itself. They pass, or somebody mends them, and the image is as good as
-        before.
+        All other codes, including unknown ones, are about permissions, networks, keys, quotas or
+        AWS itself: they pass or somebody fixes them, and the same image can be used.
         """
         return bool(_CONDEMNING.fullmatch(self.code))
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a function version was made of.
+    """What a function version was made from.
 
-    Lambda keeps it as the version's description, so that it can be read without a database.
-    `content` tells the files of the model version, `image` is a digest, `sha256:...`, `made` are
-    the milliseconds since 1970 when it was published: a function that is deleted and made again
-    counts its versions from 1, and this tells them apart.
+    Lambda keeps it as the version's description, so no database is needed. `content` identifies
+    the files of the model version; `image` is a digest, `sha256:...`; `made` is when it was
+    published, in milliseconds since 1970. A function that is deleted and created again numbers its
+    versions from 1 again: only `made` tells these from the old ones.
     """
 
     model_version: int
@@ -90,25 +89,26 @@ class Origin:
 
     @classmethod
     def of(cls, description: str) -> Self | None:
-        """The origin that a description tells, None for one of somebody else."""
+        """The origin in a description; None if no release wrote the description."""
         match = _DESCRIPTION.fullmatch(description)
         return cls(int(match[1]), match[2], match[3], match[4] or "") if match else None
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What was recorded of a model version, `_releases/NAME/VERSION.json`.
+    """The release record of a model version, `_releases/NAME/VERSION.json`.
 
-    It holds for one content on one pair of base images, whose digests `base` has; of others it says
-    nothing. `image` is the digest of what was built, `warm` the function version that was warmed
-    and `made` the same of its origin, `error` why the version will not be tried again. While it is
-    warmed, `asked_of` is the function version that has given the first `answered` golden answers.
-    While a build is under way, `asked` is when it was asked for, `builds` how often. `given` is
-    what Lambda's LastModified was when it was given the image, `tries` how often it was given or
-    asked something in vain since the version last answered, and `trouble` why. `shift` is the
-    deployment of CodeDeploy that moves traffic to it. `seconds` tells how long steps took,
-    `changed` when the record was written; both times are seconds since 1970. `tag` is the ETag of
-    the stored record, None if there is none yet: only that one is replaced.
+    It is about one content on one pair of base images, whose digests are in `base`. `image` is the
+    digest of the image that was built. `warm` is the function version that was warmed, and
+    `made` is that of its origin. `error` is why the version will not be tried again. During
+    warming, `asked_of` is the function version that has given the first `answered` golden
+    answers. During a build, `asked` is when the image was ordered, and `builds` how often.
+
+    `given` is Lambda's LastModified when the function got the image. `tries` counts updates and
+    failed calls since the version last answered, and `trouble` is why the last one failed. `shift`
+    is CodeDeploy's deployment that moves traffic to it. `seconds` are the durations of steps, and
+    `changed` is when the record was written; `asked` and `changed` are in seconds since 1970. `tag`
+    is the ETag of the stored record, None if there is none yet: only that one is replaced.
     """
 
     content: str
@@ -130,7 +130,7 @@ class Record:
     tag: str | None = field(default=None, compare=False)
 
     def answers_of(self, function_version: "FunctionVersion") -> int:
-        """How many golden pairs it has answered as it should."""
+        """How many golden pairs a function version has answered correctly."""
         asked = (function_version.number, function_version.origin.made)
         return self.answered if asked == (self.asked_of, self.made) else 0
 
@@ -139,8 +139,8 @@ class Record:
 class FunctionVersion:
     """A published version of the function.
 
-    `settings` tells memory, environment and the like apart, as they were when it was published;
-    `refusal` is why Lambda could not start it, or what Lambda says of any other state.
+    `settings` identifies its memory, environment and so on, as they were when it was published;
+    `refusal` is why Lambda could not start it, or Lambda's reason for any other state.
     """
 
     number: int
@@ -154,8 +154,8 @@ class FunctionVersion:
 class Alias:
     """Where an alias points; `shares` are the function versions that get part of its requests.
 
-    0 is `$LATEST`, to which only somebody else points one. It moves only if nobody else has moved
-    it since it had this `revision`.
+    Version 0 is `$LATEST`; no release points an alias to it. The alias is moved only if nobody
+    else has changed it since this `revision`.
     """
 
     function_version: int
@@ -165,7 +165,7 @@ class Alias:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How a deployment of CodeDeploy fares: under way, `done`, or `failed` for a reason."""
+    """The progress of a CodeDeploy deployment: under way, `done`, or `failed` with the reason."""
 
     done: bool = False
     failed: Refusal | None = None
@@ -175,22 +175,22 @@ class Progress:
 class Deployment:
     """One look at a model.
 
-    `versions` are those that are complete, with what tells their content; of `settling` ones it
-    will be known in so many seconds. `aspired` are the versions that the policy wants out of
-    both, largest first. `base` are the digests of the images without a model.
+    `versions` are the complete versions, with an identifier of their content; `settling` are the
+    others, with the seconds until they may be complete. `aspired` are the versions of both that the
+    policy wants, largest first. `base` are the digests of the images without a
+    model.
 
-    `code` is the digest of the image that the function has, `$LATEST`, `settings` are its
-    settings, and `updating` says that Lambda has not finished updating the function; `refusal` is
-    why the last update failed, and `modified` when it was. It is published only
-    with this `revision`.
-    `images` are those of function versions that no release made. `provisioning` says that Lambda
-    itself moves the traffic of `live`, for provisioned concurrency. With `shifting`, traffic moves
-    by CodeDeploy, whose deployments are in `shifts`. `now` is in seconds since 1970.
+    `code` is the digest of the function's current image, `$LATEST`; `settings` identifies its
+    settings; `updating` says that Lambda has not finished updating it; `refusal` is why the last
+    update failed, and `modified` when it was. It can be published only at this `revision`. `images`
+    are the images of function versions that no release made. `provisioning` says that Lambda itself
+    moves the traffic of `live`, for provisioned concurrency. With `shifting`, CodeDeploy moves
+    traffic, by the deployments in `shifts`. `now` is in seconds since 1970.
 
-    `odd` are keys below the model that are no names of files. `routed` are aliases that have routes
-    of their own, `exposed` those of them whose routes are as they should be; `unseen` is why that
-    could not be seen. `refused` are aliases that this run could not give what they lack,
-    `stuck` versions that it could not bring any further.
+    `odd` are keys below the model that are not names of files. `routed` are aliases with routes of
+    their own, and `exposed` those whose routes are all correct; `unseen` is the error if routes
+    could not be read. In this run, `refused` are aliases that did not get what they lack, and
+    `stuck` versions whose next step failed.
     """
 
     base: str
@@ -220,14 +220,14 @@ class Deployment:
     now: float = 0
 
     def record(self, version: int) -> Record | None:
-        """What is recorded of a version as it is now."""
+        """The record of a version's current content on the current base image, if there is one."""
         record = self.records.get(version)
         if record and (record.content, record.base) == (self.versions.get(version), self.base):
             return record
         return None
 
     def recorded(self, version: int, record: Record) -> Self:
-        """The same with another record of a version."""
+        """The same state with another record of a version."""
         return replace(self, records={**self.records, version: record})
 
     def function_version(self, number: int) -> FunctionVersion:
@@ -235,10 +235,10 @@ class Deployment:
         return found
 
     def published(self, version: int) -> FunctionVersion | None:
-        """The newest function version of a model version as it was built and is set now.
+        """The newest function version of a model version with its current image and settings.
 
-        Of its origin the image counts: other files may well compile to the same one, and Lambda
-        publishes the same image only once.
+        Other files may compile to the same image, and Lambda publishes an image only once: so the
+        content of its origin does not count.
         """
         record = self.record(version)
         image = record.image if record else None
@@ -251,12 +251,12 @@ class Deployment:
         return max(found, key=lambda each: each.number, default=None)
 
     def ready(self, version: int) -> FunctionVersion | None:
-        """The function version of a model version that lacks nothing and did not fail."""
+        """The function version of a model version that lacks nothing and has not failed."""
         record, published = self.record(version), self.published(version)
         return published if record and published and _answered(published, record) else None
 
     def answered(self, version: int) -> FunctionVersion | None:
-        """The function version of a model version that answered, be it on an older base image."""
+        """The function version of a model version that has answered, on whatever base image."""
         record, content = self.records.get(version), self.versions.get(version)
         found = [
             each
@@ -268,12 +268,12 @@ class Deployment:
         return found[0] if found else None
 
     def model_version(self, function_version: int) -> int | None:
-        """The model version in a function version, None for one that no release made."""
+        """The model version in a function version; None if no release made it."""
         found = [each for each in self.function_versions if each.number == function_version]
         return found[0].origin.model_version if found else None
 
     def addressed(self) -> AbstractSet[int]:
-        """The function versions that an alias points to, be it in part."""
+        """The function versions that get requests through an alias, all of them or a part."""
         return {
             number
             for alias in self.aliases.values()
@@ -282,6 +282,6 @@ class Deployment:
 
 
 def _answered(function_version: FunctionVersion, record: Record) -> bool:
-    """Whether it is the very one that the record is about."""
+    """Whether the record says that this very function version has answered."""
     found = (function_version.number, function_version.origin.made)
     return record.error is None and found == (record.warm, record.made)

@@ -71,7 +71,7 @@ def next_action(seen: Deployment) -> Action | None:
         return wait
     addresses = _addresses(serving, seen)
     rest: Iterator[Action] = _exposures(addresses, seen)
-    if serving not in waits:  # until all traffic is there, what it leaves keeps its address
+    if serving not in waits:  # while traffic moves, the version that it leaves keeps its address
         rest = chain(rest, _withdrawals(addresses, seen), _retirements(seen))
     return next(rest, wait)
 
@@ -104,14 +104,14 @@ def _served(version: int, waits: Mapping[int, Wait], seen: Deployment) -> int:
 
 
 def _serving(version: int, ready: FunctionVersion, seen: Deployment) -> Action | None:
-    """The switch to a version that is ready, and what has to be there before."""
-    # before the switch, so that the version before is never without an address
+    """The switch to a version that is ready, or an address that is needed first."""
+    # first, so that the version that loses `live` always has an address
     exposure: Action | None = next(_exposures(_addresses(version, seen), seen), None)
     return exposure or _switch(version, ready, seen)
 
 
 def _switch(version: int, ready: FunctionVersion, seen: Deployment) -> Action | None:
-    """The way of all traffic to a version that is ready: at once, and back at once, too."""
+    """Moves traffic to a version that is ready: by CodeDeploy, or at once, as to earlier ones."""
     live = seen.aliases.get(LIVE, Alias(0))
     record = seen.record(version)
     own = record.shift if record else None
@@ -142,7 +142,7 @@ def _shift(
 def _shift_anew(
     version: int, ready: FunctionVersion, failed: Refusal | None, seen: Deployment
 ) -> Action:
-    """The first try, or another one; CodeDeploy takes only an alias that is in one piece."""
+    """The first try, or another one; CodeDeploy needs an alias that points to one version only."""
     if failed and failed.condemns:
         return Fail(version, f"CodeDeploy moved the traffic back: {failed}")
     live, record = seen.aliases.get(LIVE, Alias(0)), seen.record(version)
@@ -155,7 +155,7 @@ def _shift_anew(
 
 
 def _addresses(serving: int, seen: Deployment) -> Mapping[str, FunctionVersion | None]:
-    """The aliases that there should be beside `live`; None for a version that is not ready.
+    """The aliases to have beside `live`; None for a version that is not ready.
 
     The version that is served is reached through `live`.
     """

@@ -1,4 +1,4 @@
-"""What a version still lacks before traffic can go to it: an image, a function version, warmth.
+"""The steps that a version needs before it gets traffic: build, publish, warm.
 
 Source of the idea: core/aspired_version_policy.h, GetNextAction.
 """
@@ -25,19 +25,19 @@ from lambda_serving.release.deciding.model_state import (
 __all__ = ["BUILDS", "BUILD_SECONDS", "LONGEST_LOOK_SECONDS", "UPDATES", "pause", "step"]
 
 BUILDS = 2
-"""Times that the image of a version is asked for, each with two retries of Lambda's."""
+"""How often the image of a version is ordered; Lambda retries each order twice."""
 BUILD_SECONDS = 3000.0
-"""A build that was asked for has ended after this long: three times Lambda's limit of a quarter of
-an hour, and the minutes between its retries."""
+"""The longest that a build may take: three times Lambda's limit of a quarter of an hour, and the
+minutes between its retries."""
 UPDATES = 3
-"""Times that Lambda is given an image that it refuses, if nothing tells whose the refusal is."""
+"""How often Lambda is given an image that it refuses for a reason that may be another's."""
 LONGEST_LOOK_SECONDS = 60.0
-_LOOK_SECONDS = 5.0  # between two looks at Lambda's progress, of which no event tells
+_LOOK_SECONDS = 5.0  # between two looks at Lambda's progress, which sends no event
 _LONGEST_PAUSE_SECONDS = 300.0
 
 
 def step(version: int, seen: Deployment) -> Action | None:
-    """What a version lacks of being ready."""
+    """The next step that a version needs to be ready; None if there is none."""
     if version in seen.stuck:
         return Wait(f"version {version} is tried again later")
     if version not in seen.versions:
@@ -62,8 +62,8 @@ def _building(version: int, record: Record | None, seen: Deployment) -> Action:
         return Build(version)
     return Fail(
         version,
-        f"Its image was asked for {record.builds} times, and no build came to an end. The log of"
-        " the build function says why; it may need more memory",
+        f"Its image was ordered {record.builds} times, and no build finished. The log of the build"
+        " function says why; it may need more memory",
     )
 
 
@@ -73,7 +73,7 @@ def _publication(version: int, record: Record, seen: Deployment) -> Action:
     is_ours = record.given == seen.modified or record.tries >= UPDATES
     refusal = seen.refusal if is_ours else None
     if refusal and refusal.condemns:
-        return Fail(version, f"Lambda does not take its image: {refusal}")
+        return Fail(version, f"Lambda rejects its image: {refusal}")
     wait = pause(version, record, refusal, seen)
     if _is_given(record, seen):
         return wait if wait and record.trouble else Publish(version)
@@ -121,7 +121,7 @@ def _not_started(
 
 
 def pause(version: int, record: Record, refusal: Refusal | None, seen: Deployment) -> Wait | None:
-    """The rest of the pause before the next try, which doubles with each refusal."""
+    """The rest of the pause before the next try; the pause doubles with each try."""
     if record.tries <= 1 and refusal is None:
         return None
     seconds = min(_LONGEST_PAUSE_SECONDS, _LOOK_SECONDS * 2**record.tries)
@@ -131,8 +131,8 @@ def pause(version: int, record: Record, refusal: Refusal | None, seen: Deploymen
 
 
 def _patience(since: float, seen: Deployment) -> float:
-    """Seconds until another look at what has been going on since then.
+    """Seconds until the next look at a change that began at `since`.
 
-    SnapStart takes minutes to publish, and a message can be taken up 100 times.
+    Publishing with SnapStart takes minutes, and a message can be received 100 times.
     """
     return min(LONGEST_LOOK_SECONDS, max(_LOOK_SECONDS, (seen.now - since) / 4))
