@@ -183,14 +183,17 @@ class Settings:
                 "--tensorflow_session_parallelism sets both kinds of threads; use it or"
                 " --tensorflow_intra_op_parallelism and --tensorflow_inter_op_parallelism"
             )
-        config = _read_config(self.tensorflow_session_config_file)
+        path, fraction = self.tensorflow_session_config_file, self.per_process_gpu_memory_fraction
+        if not any((threads, intra, inter, path, fraction, self.mixed_precision)):
+            return b""  # an empty one; LiteRT does without protobuf
+        config = _read_config(path)
         config.intra_op_parallelism_threads = (
             threads or intra or config.intra_op_parallelism_threads
         )
         config.inter_op_parallelism_threads = (
             threads or inter or config.inter_op_parallelism_threads
         )
-        if fraction := self.per_process_gpu_memory_fraction:
+        if fraction:
             config.gpu_options.per_process_gpu_memory_fraction = fraction
         if self.mixed_precision not in {"", "bfloat16"}:
             raise InvalidArgument(f"--mixed_precision is {self.mixed_precision!r}, not bfloat16")

@@ -5,6 +5,8 @@ from typing import Any
 
 from lambda_serving import protos
 from lambda_serving.dtypes import DType
+from lambda_serving.protos import plain_signature
+from lambda_serving.protos.plain_signature import TensorInfo
 from lambda_serving.protos.tensor_proto import to_array
 from lambda_serving.servables.servable import Signature, TensorSpec
 
@@ -38,32 +40,54 @@ def signatures(definitions: Mapping[str, bytes]) -> dict[str, Signature]:
     Omits the init and train ops, and the signatures for which `uncallable` has a reason.
     """
     found = {}
-    for name, serialized, definition in _parsed(definitions):
-        if not _reasons(definition):
-            found[name] = Signature(
-                name=name,
-                inputs=_specs(definition.inputs),
-                outputs=_specs(definition.outputs),
-                method_name=definition.method_name,
-                definition=serialized,
-                defaults={key: to_array(value) for key, value in definition.defaults.items()},
-            )
+    for name, serialized in _named(definitions):
+        if signature := _plain(name, serialized) or _parsed(name, serialized):
+            found[name] = signature
     return found
 
 
 def uncallable(definitions: Mapping[str, bytes]) -> dict[str, str]:
     """For each signature that cannot be called, the reason and what to export instead."""
     found = {}
-    for name, _, definition in _parsed(definitions):
-        if reasons := _reasons(definition):
+    for name, serialized in _named(definitions):
+        if not _plain(name, serialized) and (reasons := _reasons(_message(serialized))):
             found[name] = f"Signature {name!r} cannot be called: {'; '.join(reasons)}"
     return found
 
 
-def _parsed(definitions: Mapping[str, bytes]) -> Iterator[tuple[str, bytes, Any]]:
-    for name, serialized in definitions.items():
-        if name not in _OPERATIONS:
-            yield name, serialized, protos.message("tensorflow.SignatureDef").FromString(serialized)
+def _named(definitions: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    return ((name, each) for name, each in definitions.items() if name not in _OPERATIONS)
+
+
+def _plain(name: str, serialized: bytes) -> Signature | None:
+    """The signature if it can be called and read without importing protobuf."""
+    plain = plain_signature.read(serialized)
+    if not plain or not plain.outputs:
+        return None
+    try:
+        inputs, outputs = (_plain_specs(infos) for infos in (plain.inputs, plain.outputs))
+    except ValueError:
+        return None
+    return Signature(name, inputs, outputs, plain.method_name, serialized, defaults={})
+
+
+def _parsed(name: str, serialized: bytes) -> Signature | None:
+    """The signature as protobuf reads it; None if it cannot be called."""
+    definition = _message(serialized)
+    if _reasons(definition):
+        return None
+    return Signature(
+        name=name,
+        inputs=_specs(definition.inputs),
+        outputs=_specs(definition.outputs),
+        method_name=definition.method_name,
+        definition=serialized,
+        defaults={key: to_array(value) for key, value in definition.defaults.items()},
+    )
+
+
+def _message(serialized: bytes) -> Any:
+    return protos.message("tensorflow.SignatureDef").FromString(serialized)
 
 
 def _reasons(definition: Any) -> list[str]:
@@ -119,3 +143,18 @@ def _spec(info: Any) -> TensorSpec:
         sizes = (dim.size for dim in info.tensor_shape.dim)
         shape = tuple(None if size < 0 else size for size in sizes)
     return TensorSpec(DType.of_number(info.dtype), shape, info.name)
+
+
+def _plain_specs(infos: Mapping[str, TensorInfo]) -> dict[str, TensorSpec]:
+    """The specs by name, sorted by name; raises ValueError for an unknown dtype and for none."""
+    return {name: _plain_spec(infos[name]) for name in sorted(infos)}
+
+
+def _plain_spec(info: TensorInfo) -> TensorSpec:
+    dtype = DType.of_number(info.dtype)
+    if dtype is DType.INVALID:
+        raise ValueError(info.name)
+    shape = info.shape
+    if shape is not None:
+        return TensorSpec(dtype, tuple(None if size < 0 else size for size in shape), info.name)
+    return TensorSpec(dtype, None, info.name)

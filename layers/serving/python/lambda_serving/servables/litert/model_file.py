@@ -12,6 +12,8 @@ from typing import Any
 from lambda_serving import protos
 from lambda_serving.dtypes import DType
 from lambda_serving.errors import DataLoss, FailedPrecondition
+from lambda_serving.protos import plain_signature
+from lambda_serving.protos.plain_signature import PlainSignature, TensorInfo
 from lambda_serving.servables.litert.flatbuffer import Content, Malformed, Table, Tables, root
 from lambda_serving.servables.litert.operations import Operations
 from lambda_serving.servables.servable import DEFAULT_SIGNATURE
@@ -214,19 +216,15 @@ def _flexbuffer_map(data: bytes) -> dict[str, bytes]:
 
 
 def _definition(tensors: Tables, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> bytes:
-    definition = protos.message("tensorflow.SignatureDef")(method_name=_PREDICT)
-    for infos, indices in ((definition.inputs, inputs), (definition.outputs, outputs)):
-        for name, index in indices.items():
-            tensor, info = tensors[index], infos[name]
-            info.name = tensor.text(3)
-            info.dtype = _dtype(tensor)
-            shape = _shape(tensor)
-            if shape is None:
-                info.tensor_shape.unknown_rank = True
-            for size in shape or ():
-                info.tensor_shape.dim.add().size = size
-    serialized: bytes = definition.SerializeToString(deterministic=True)
-    return serialized
+    found = (
+        {name: _info(tensors[index]) for name, index in indices.items()}
+        for indices in (inputs, outputs)
+    )
+    return plain_signature.write(PlainSignature(*found, method_name=_PREDICT))
+
+
+def _info(tensor: Table) -> TensorInfo:
+    return TensorInfo(tensor.text(3), _dtype(tensor), _shape(tensor))
 
 
 def _dtype(tensor: Table) -> DType:
