@@ -1,7 +1,6 @@
 """Predict requests, decoded for a signature of given inputs."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from lambda_serving.api.codec import Format, Growth, Limits, decode, parse
@@ -25,7 +24,7 @@ def decoded(
     body: bytes, inputs: Mapping[str, DType], limits: Limits = QUICK
 ) -> tuple[Format, dict[str, Array]]:
     with Growth() as growth:
-        return decode(parse(body, replace(limits, growth=growth)), signature(**inputs))
+        return decode(parse(body, limits._replace(growth=growth)), signature(**inputs))
 
 
 def plain(result: tuple[Format, dict[str, Array]]) -> tuple[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Plain signatures as read and written without protobuf are those that protobuf reads and writes."""
+"""Plain signatures are read and written without protobuf as protobuf reads and writes them."""
 
 from typing import Any
 

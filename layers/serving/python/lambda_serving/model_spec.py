@@ -1,12 +1,11 @@
 """Names of servables: one loaded version, and the version that a request asks for."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["ModelSpec", "ServableId"]
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class ServableId:
+class ServableId(NamedTuple):
     """One version of one model, e.g. `{name: MLP version: 1}`."""
 
     name: str
@@ -16,8 +15,7 @@ class ServableId:
         return f"{{name: {self.name} version: {self.version}}}"
 
 
-@dataclass(frozen=True, slots=True)
-class ModelSpec:
+class ModelSpec(NamedTuple):
     """What a request asks for: a version, a label's version, or the latest."""
 
     name: str

@@ -5,7 +5,7 @@ Starlette has classes for these, but importing them would delay a function's sta
 
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -33,8 +33,7 @@ _REQUEST_ID = b"x-request-id"
 Header = tuple[bytes, bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A whole answer; `content-length` is added when it is sent."""
 
     status: int

@@ -9,9 +9,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from lambda_serving.api.prediction_threads import Deadline, Gone, Threads, first
 from lambda_serving.call_record import CallRecord
@@ -59,8 +58,7 @@ def failure(error: Exception, what: str) -> ServingError:
     return Internal(UNEXPECTED)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """The threads in which a call of `model` may work; None for the caller's own thread.
 
     `gone` returns when the client has gone away.
@@ -78,8 +76,7 @@ class Place:
         return await self.threads.call(self.model, work, self.deadline, self.gone)
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction(Generic[_Result]):
+class Prediction(NamedTuple, Generic[_Result]):
     """A request to be answered.
 
     `prepare` reads it; `small` says that this is too quick to be worth a thread. `joins` says that

@@ -9,10 +9,9 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from time import monotonic
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from lambda_serving.errors import Cancelled, DeadlineExceeded
 from lambda_serving.servables.cancellation import Cancellation
@@ -28,8 +27,7 @@ Gone = Callable[[], Awaitable[object]]
 """Returns when the client has gone away."""
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
+class Deadline(NamedTuple):
     """When an answer would be too late, in seconds of `time.monotonic`; None is never."""
 
     at: float | None

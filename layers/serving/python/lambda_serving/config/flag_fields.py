@@ -1,7 +1,7 @@
 """Flags as fields of a dataclass: name, type, default, help and range."""
 
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import field, fields
+from typing import Any, NamedTuple
 
 from lambda_serving.errors import InvalidArgument
 
@@ -10,8 +10,7 @@ __all__ = ["Flag", "flag", "flags_of", "switch"]
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
-@dataclass(frozen=True, slots=True)
-class Flag:
+class Flag(NamedTuple):
     """One flag: `--name=value`."""
 
     name: str

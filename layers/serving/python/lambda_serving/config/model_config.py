@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from lambda_serving.config.servable_version_policy import Latest, VersionPolicy
 from lambda_serving.errors import InvalidArgument
@@ -19,8 +20,7 @@ LABEL = re.compile(r"[A-Za-z0-9_-]{1,100}")
 """The labels that releases accept: they become part of URLs and of aliases."""
 
 
-@dataclass(frozen=True, slots=True)
-class Logging:
+class Logging(NamedTuple):
     """The fraction of a model's requests to log, and where (config/logging_config.proto)."""
 
     filename_prefix: str

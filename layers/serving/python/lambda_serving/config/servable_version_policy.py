@@ -4,7 +4,7 @@ Source: sources/storage_path/file_system_storage_path_source.{proto,cc}, core/ma
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from lambda_serving.errors import InvalidArgument, NotFound
 from lambda_serving.model_spec import ModelSpec, ServableId
@@ -12,8 +12,7 @@ from lambda_serving.model_spec import ModelSpec, ServableId
 __all__ = ["All", "Latest", "Specific", "VersionPolicy", "aspired", "resolve"]
 
 
-@dataclass(frozen=True, slots=True)
-class Latest:
+class Latest(NamedTuple):
     """The `num_versions` largest version numbers."""
 
     num_versions: int = 1
@@ -22,16 +21,14 @@ class Latest:
         return f"latest {self.num_versions}"
 
 
-@dataclass(frozen=True, slots=True)
-class All:
+class All(NamedTuple):
     """Every available version."""
 
     def __str__(self) -> str:
         return "all"
 
 
-@dataclass(frozen=True, slots=True)
-class Specific:
+class Specific(NamedTuple):
     """The named versions, as far as they are available."""
 
     versions: frozenset[int]

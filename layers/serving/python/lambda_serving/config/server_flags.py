@@ -24,7 +24,7 @@ _MAX_WORKERS = 64
 _ON = 1  # RewriterConfig.Toggle
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)  # either costs starts 1 ms
 class Settings:
     """The settings of a server or a function; sizes are in bytes."""
 

@@ -8,9 +8,8 @@ Source: core/basic_manager.h.
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from lambda_serving.config.model_config import ModelConfig
 from lambda_serving.config.servable_version_policy import Specific, aspired, resolve
@@ -24,8 +23,7 @@ from lambda_serving.store.other_formats import advice
 __all__ = ["Loaded", "Manager", "State", "VersionStatus", "no_versions"]
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(NamedTuple):
     """A loaded version."""
 
     id: ServableId

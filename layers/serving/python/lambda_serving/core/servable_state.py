@@ -5,8 +5,8 @@ Source: core/servable_state_monitor.h, apis/get_model_status.proto.
 
 import logging
 import threading
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from lambda_serving.errors import Code, NotFound, ServingError
 from lambda_serving.model_spec import ServableId
@@ -26,8 +26,7 @@ class State(Enum):
     END = "END"
 
 
-@dataclass(frozen=True, slots=True)
-class VersionStatus:
+class VersionStatus(NamedTuple):
     """One entry of the status call; `error` is why the last load failed, if it did."""
 
     version: int

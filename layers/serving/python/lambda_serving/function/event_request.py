@@ -11,8 +11,7 @@ functions as targets.
 import binascii
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from lambda_serving.errors import InvalidArgument
@@ -25,8 +24,7 @@ _AS_SENT = "".join(map(chr, range(0x21, 0x7F))).replace("?", "").replace("#", ""
 _NOTHING: _Event = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A request; path and query are percent-encoded, header names are in lower case."""
 
     method: str

@@ -7,10 +7,9 @@ the elements' bytes.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -127,8 +126,7 @@ def content(array: Array) -> bytes:
     return b"".join(lengths + [b"".join(part) for part in _parts(strings)])
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """The array that a `TensorProto` claims to be, of `size` bytes including content of strings.
 
     The array does not exist yet: a short proto may stand for a large one by repeating a value.

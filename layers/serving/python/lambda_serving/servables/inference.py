@@ -5,8 +5,7 @@ method name for all (servables/tensorflow/classifier.cc, regressor.cc).
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -32,8 +31,7 @@ _Other = TypeVar("_Other")
 _INPUTS, _CLASSES, _SCORES, _OUTPUTS = "inputs", "classes", "scores", "outputs"
 
 
-@dataclass(frozen=True, slots=True)
-class Run(Generic[_Result]):
+class Run(NamedTuple, Generic[_Result]):
     """A pending run of a signature, and the function that turns its outputs into a result.
 
     `only` is that of `Servable.run`.
@@ -59,8 +57,7 @@ class Run(Generic[_Result]):
         return self.conclude(outputs)
 
 
-@dataclass(frozen=True, slots=True)
-class Classifications:
+class Classifications(NamedTuple):
     """Per example k labels (`bytes`) and k float32 scores, each [n, k]; at least one is there."""
 
     classes: Array | None

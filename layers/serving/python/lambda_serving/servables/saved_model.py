@@ -3,9 +3,8 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lambda_serving.errors import FailedPrecondition, ServingError, Unavailable
 from lambda_serving.servables.litert.compiled_folder import MODEL_FILE, serves
@@ -21,8 +20,7 @@ __all__ = ["LiteRT", "load"]
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class LiteRT:
+class LiteRT(NamedTuple):
     """When LiteRT serves `model.tflite`, and how.
 
     It does if it is `preferred` to the SavedModel, and always in folders that `lambda-serving

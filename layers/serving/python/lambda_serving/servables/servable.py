@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 import numpy as np
 
@@ -28,8 +28,7 @@ __all__ = [
 DEFAULT_SIGNATURE = "serving_default"
 
 
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
+class TensorSpec(NamedTuple):
     """One input or output of a signature.
 
     `shape` has None for a dimension of any size, and is None itself when the rank is unknown.
@@ -49,8 +48,7 @@ class TensorSpec:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(NamedTuple):
     """A named function of a servable: its inputs and outputs by name, sorted.
 
     `defaults` holds values of inputs that a caller may leave out (gRPC only; TensorFlow

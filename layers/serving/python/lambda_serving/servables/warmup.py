@@ -6,11 +6,10 @@ Source: servables/tensorflow/saved_model_warmup_util.cc. The file is a TFRecord 
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from lambda_serving import protos
 from lambda_serving.dtypes import Array
@@ -29,8 +28,7 @@ _SHOWN = 100  # bytes of an invalid record in its error
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class WarmUp:
+class WarmUp(NamedTuple):
     """A finished warm-up; `status` is OK or the name of a canonical code."""
 
     path: Path

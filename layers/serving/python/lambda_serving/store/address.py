@@ -1,9 +1,8 @@
 """Where files lie: on this machine or in an S3 bucket. Only this module tells them apart."""
 
 import re
-from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from typing import Self
+from typing import NamedTuple, Self
 
 from lambda_serving.errors import InvalidArgument, Unimplemented
 
@@ -12,8 +11,7 @@ __all__ = ["Address"]
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """`s3://bucket/path` without a slash at the end, or a local path, with an empty bucket."""
 
     bucket: str
@@ -59,7 +57,7 @@ class Address:
         return f"{self.path}/" if self.path else ""
 
     def __truediv__(self, name: str) -> Self:
-        return replace(self, path=self.prefix + name)
+        return self._replace(path=self.prefix + name)
 
     def parent_and_name(self) -> tuple[Self, str]:
         """The folder that a base path is in, and the model's name.
@@ -69,7 +67,7 @@ class Address:
         parent, _, name = self.path.rpartition("/")
         if not name:
             raise InvalidArgument(f"{self} names no model: s3://BUCKET/PREFIX/NAME")
-        return replace(self, path=parent), name
+        return self._replace(path=parent), name
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.path}".rstrip("/") if self.bucket else self.path

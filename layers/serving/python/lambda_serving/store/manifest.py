@@ -11,9 +11,9 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from lambda_serving.errors import Aborted, DataLoss, InvalidArgument, Unavailable, Unimplemented
 from lambda_serving.store.names import check_name, check_names, names_below
@@ -26,8 +26,7 @@ _FORMAT = 1
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(NamedTuple):
     """The size in bytes of a file's content, and its sha256 in hex."""
 
     size: int
@@ -41,8 +40,7 @@ class File:
             return cls(stream.tell(), digest.hexdigest())
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(NamedTuple):
     """The files of a version, by their paths below its folder, with slashes."""
 
     files: Mapping[str, File]
@@ -108,8 +106,7 @@ class Manifest:
         return sum(file.size for file in self.files.values())
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """What the folder of a version holds before a push.
 
     `pushed` lists the files of an earlier push, None if there was none. If that push is `complete`,

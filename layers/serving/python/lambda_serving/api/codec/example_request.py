@@ -3,7 +3,7 @@
 Source: `FillClassifyRegressRequestFromJson` in tensorflow_serving/util/json_tensor.cc.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,8 +23,7 @@ _BYTES, _FLOAT, _INT64 = 1, 2, 3
 _KIND_NAMES = {_BYTES: "bytes", _FLOAT: "float", _INT64: "int64"}
 
 
-@dataclass(frozen=True, slots=True)
-class ExamplesRequest:
+class ExamplesRequest(NamedTuple):
     """A request to classify or to regress: serialized `tf.Example` messages."""
 
     signature_name: str

@@ -8,8 +8,8 @@ tells what is wrong.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from os import urandom
+from typing import NamedTuple
 
 import numpy as np
 
@@ -42,8 +42,7 @@ class _Open:
         self.brackets = bytearray(b"[")
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
+class _Piece(NamedTuple):
     """A piece of a text, from the end of the piece before it.
 
     It closes `closed` of the containers that were open, and leaves the brackets `opened` open. It

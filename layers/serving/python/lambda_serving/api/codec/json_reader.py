@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from lambda_serving.api.codec import json_fast, json_pieces
 from lambda_serving.api.codec.freeing_json import Growth
@@ -22,8 +22,7 @@ LARGE = 2**18
 """Longer texts, in bytes, are read in pieces."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """Bounds that keep a request from exhausting memory or time.
 
     `nesting` is how many lists and objects may be inside one another. TensorFlow Serving has no

@@ -12,9 +12,8 @@ count of the numbers tells `[]` from `[1]`.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import simdjson
@@ -43,8 +42,7 @@ _Parts = tuple[Iterable[Any], Mapping[str | None, tuple[int, ...]], bytes]
 """Lists or objects, the shapes of the columns they make, and their text without the numbers."""
 
 
-@dataclass(frozen=True, slots=True)
-class Numbers:
+class Numbers(NamedTuple):
     """A request that holds numbers only, in lists or in objects that have a list for each column.
 
     `columns` gives the shape of each column by its name; a lone list has the name None.
@@ -131,7 +129,7 @@ def _filled(request: Numbers, body: bytes, places: Sequence[tuple[int, int]]) ->
         columns[name] = (*outer, *shape)
     firsts = range(0, len(lists), width)
     rows = (dict(zip(names, lists[at : at + width], strict=True)) for at in firsts)
-    return replace(request, parts=lists if None in names else list(rows), columns=columns)
+    return request._replace(parts=lists if None in names else list(rows), columns=columns)
 
 
 def read_values(texts: Sequence[bytes]) -> Numbers | None:

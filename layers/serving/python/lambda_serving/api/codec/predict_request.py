@@ -4,8 +4,8 @@ Source: `FillPredictRequestFromJson` in tensorflow_serving/util/json_tensor.cc.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
+from typing import NamedTuple
 
 from lambda_serving.api.codec import numbers, row_format, values
 from lambda_serving.api.codec.json_in_errors import echo, plain
@@ -39,8 +39,7 @@ class Format(Enum):
     """`inputs`, each with a value of its own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(NamedTuple):
     """A request whose JSON and signature name have been read, but not its values."""
 
     signature_name: str

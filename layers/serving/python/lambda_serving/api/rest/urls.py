@@ -5,8 +5,8 @@ sent, query included.
 """
 
 import re
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from lambda_serving.api.model_urls import NAME, VERSION_OR_LABEL, model_spec
 from lambda_serving.errors import InvalidArgument
@@ -34,8 +34,7 @@ class Verb(Enum):
 _VERBS: dict[str | None, Verb] = {verb.value: verb for verb in Verb}
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """A request that the grammar knows."""
 
     verb: Verb

@@ -2,7 +2,6 @@
 
 import gzip
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from typing import TypeVar
@@ -127,7 +126,7 @@ class Serving:
             loaded, run = read(call, body, self._limits)
         else:
             with self._collector.off(), codec.Growth() as growth:
-                limits = replace(self._limits, hold=hold, growth=growth)
+                limits = self._limits._replace(hold=hold, growth=growth)
                 loaded, run = read(call, body, limits)
         record.decoded(loaded.id.version, run.signature.name, run.inputs)
         return loaded, run

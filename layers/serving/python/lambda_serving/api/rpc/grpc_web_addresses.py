@@ -9,7 +9,7 @@ messages.
 """
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from starlette.types import Scope
 
@@ -23,8 +23,7 @@ _OWN = "/tensorflow.serving."
 _BELOW = re.compile(rf"/v1/models/{NAME}{VERSION_OR_LABEL}/grpc-web(?P<method>/[^/]+/[^/]+)")
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """The path of a method, and the model that the URL names, if it names one."""
 
     method: str

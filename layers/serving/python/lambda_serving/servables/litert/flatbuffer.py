@@ -7,8 +7,8 @@ field points to. All numbers are little-endian.
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from mmap import mmap
+from typing import NamedTuple
 
 __all__ = ["Malformed", "Table", "root"]
 
@@ -20,8 +20,7 @@ class Malformed(Exception):
     """The bytes are no flatbuffer: an offset or a length leaves them, or text is not UTF-8."""
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(NamedTuple):
     """A table; fields go by their number in the schema, and every method raises Malformed."""
 
     content: Content
@@ -77,25 +76,25 @@ class Table:
         return self.position + offset if offset else None
 
 
-@dataclass(frozen=True, slots=True)
 class Tables:
     """A vector of tables; raises Malformed for a number that it does not have."""
 
-    content: Content
-    start: int
-    length: int
+    def __init__(self, content: Content, start: int, length: int) -> None:
+        self._content = content
+        self._start = start
+        self._length = length
 
     def __len__(self) -> int:
-        return self.length
+        return self._length
 
     def __getitem__(self, number: int) -> Table:
-        if not 0 <= number < self.length:
-            raise Malformed(f"it names number {number} of {self.length}")
-        place = self.start + number * _UINT32.size
-        return Table(self.content, place + _unpack(_UINT32, self.content, place))
+        if not 0 <= number < self._length:
+            raise Malformed(f"it names number {number} of {self._length}")
+        place = self._start + number * _UINT32.size
+        return Table(self._content, place + _unpack(_UINT32, self._content, place))
 
     def __iter__(self) -> Iterator[Table]:
-        return (self[number] for number in range(self.length))
+        return (self[number] for number in range(self._length))
 
 
 def root(content: Content) -> Table:

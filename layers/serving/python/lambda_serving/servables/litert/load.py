@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -103,10 +102,9 @@ def _signatures(
     """The callable signatures, with inputs of any shape where the file declares none."""
     found = signature_defs.signatures(definitions)
     return {
-        name: replace(
-            signature,
+        name: signature._replace(
             inputs={
-                alias: replace(spec, shape=None) if alias in file[name].free else spec
+                alias: spec._replace(shape=None) if alias in file[name].free else spec
                 for alias, spec in signature.inputs.items()
             },
         )

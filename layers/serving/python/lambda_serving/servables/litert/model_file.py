@@ -6,8 +6,7 @@ Serving's servables/tensorflow/tflite_session.cc names what has no signature.
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from lambda_serving import protos
 from lambda_serving.dtypes import DType
@@ -48,8 +47,7 @@ _DTYPES = (
 """By the number of a tensor's type."""
 
 
-@dataclass(frozen=True, slots=True)
-class FileSignature:
+class FileSignature(NamedTuple):
     """A signature: its serialized `SignatureDef`, and the indices of its tensors by name.
 
     `key` is the name that LiteRT knows it by; None if it is the file's first subgraph. Inputs
@@ -64,8 +62,7 @@ class FileSignature:
     free: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class ModelFile:
+class ModelFile(NamedTuple):
     """The signatures of a file by name, and the operations that it uses."""
 
     signatures: Mapping[str, FileSignature]
@@ -216,11 +213,11 @@ def _flexbuffer_map(data: bytes) -> dict[str, bytes]:
 
 
 def _definition(tensors: Tables, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> bytes:
-    found = (
+    found, made = (
         {name: _info(tensors[index]) for name, index in indices.items()}
         for indices in (inputs, outputs)
     )
-    return plain_signature.write(PlainSignature(*found, method_name=_PREDICT))
+    return plain_signature.write(PlainSignature(found, made, _PREDICT))
 
 
 def _info(tensor: Table) -> TensorInfo:

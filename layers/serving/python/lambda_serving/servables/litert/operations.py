@@ -2,8 +2,7 @@
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from lambda_serving.servables.litert.flatbuffer import Table, Tables
 
@@ -31,8 +30,7 @@ CONV_3D=132 REDUCE_ALL=140 GELU=150 SIGN=158
 _STEADY = frozenset(int(each.partition("=")[2]) for each in _FOLLOWING_SHAPES.split())
 
 
-@dataclass(frozen=True, slots=True)
-class Operations:
+class Operations(NamedTuple):
     """What the operations of a file mean for a run.
 
     `follow_shapes`: its cost depends on the inputs' dimensions only. `keep_state`: it may change
