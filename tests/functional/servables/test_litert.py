@@ -354,7 +354,8 @@ _SMALL = """
         print(servable.run("", {"x": np.float32([2])})["y"].tolist())
         maps = Path("/proc/self/maps").read_text()
         loaded = set(sys.modules)
-    heavy = ("tensorflow", "tqdm", "boto3", "lambda_serving.servables.tensorflow_c", "ctypes.util")
+    heavy = ("tensorflow", "google.protobuf", "tqdm", "boto3", "ctypes.util")
+    heavy += ("lambda_serving.servables.tensorflow_c",)
     print([name for name in heavy if name in loaded], "libtensorflow" in maps)
 """
 
