@@ -1,9 +1,6 @@
 """A model as a Lambda function: it takes events and returns answers."""
 
-import gc
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp  # noqa: TID251 - see `start`
 from typing import TYPE_CHECKING
@@ -24,11 +21,6 @@ def start(settings: Settings, stack: str = "none", base_path: str = "") -> "Hand
     loading raises: Lambda logs it, with the sentence that says what to fix, and tries again at the
     next request.
     """
-    with _collector_off():
-        return _started(settings, stack, base_path)
-
-
-def _started(settings: Settings, stack: str, base_path: str) -> "Handler":
     from lambda_serving.core.startup import open_manager
 
     if not (models := settings.models()):  # no model can be added later
@@ -43,17 +35,3 @@ def _started(settings: Settings, stack: str, base_path: str) -> "Handler":
 
         loading.result()
     return Handler(manager, settings, stack, base_path)
-
-
-@contextmanager
-def _collector_off() -> Iterator[None]:
-    """Keeps Python's garbage collector from what the block makes, then and later.
-
-    All that a start imports stays, and the collector would go through it 70 times.
-    """
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()

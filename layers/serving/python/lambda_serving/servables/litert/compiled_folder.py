@@ -10,12 +10,15 @@ default values, or signatures that cannot be called.
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lambda_serving import protos
 from lambda_serving.errors import DataLoss
+from lambda_serving.protos import plain_signature
+from lambda_serving.protos.wire import Malformed
 
 __all__ = [
     "MODEL_FILE",
@@ -73,21 +76,25 @@ def exported(folder: Path) -> Exported | None:
     """
     if not is_compiled(folder) or not (folder / _SIGNATURES).exists():
         return None
+    definitions = dict(sorted(_definitions((folder / _SIGNATURES).read_bytes()).items()))
+    marker = _marker(folder)
+    aliases, plain_for = marker.get("aliases"), marker.get("plain_kernels_for")
+    return Exported(definitions, aliases if isinstance(aliases, dict) else {}, plain_for == [_NAN])
+
+
+def _definitions(content: bytes) -> dict[str, bytes]:
+    """The serialized `SignatureDef`s of a map by name; protobuf reads those that are not plain."""
+    with suppress(Malformed):
+        found = plain_signature.read_map(content)
+        if all(map(plain_signature.read, found.values())):
+            return found
     from google.protobuf.message import DecodeError
 
     try:
-        content = (folder / _SIGNATURES).read_bytes()
         made = protos.message("tensorflow.serving.SignatureDefMap").FromString(content)
     except DecodeError:
         raise DataLoss(f"{_SIGNATURES} is damaged. Compile the export again") from None
-    definitions = {name: each.SerializeToString() for name, each in made.signature_def.items()}
-    marker = _marker(folder)
-    aliases, plain_for = marker.get("aliases"), marker.get("plain_kernels_for")
-    return Exported(
-        dict(sorted(definitions.items())),
-        aliases if isinstance(aliases, dict) else {},
-        plain_for == [_NAN],
-    )
+    return {name: each.SerializeToString() for name, each in made.signature_def.items()}
 
 
 def mark(folder: Path, version: str, exported: Exported | None = None) -> None:

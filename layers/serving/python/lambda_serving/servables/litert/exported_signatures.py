@@ -1,7 +1,6 @@
 """Serves a compiled folder by the signatures of its export, which say more than the file's own."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from lambda_serving.errors import FailedPrecondition
 from lambda_serving.servables import signature_defs
@@ -35,7 +34,7 @@ def as_exported(
                 f"Its signature {name!r} has {found}, and that of the export has {wanted}."
                 " Compile the export again"
             )
-    return replace(file, signatures=there), exported.definitions
+    return file._replace(signatures=there), exported.definitions
 
 
 def ends(signature: Signature) -> str:
