@@ -30,7 +30,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes
 	touch $@
 
 # MLServer's workers do not start on a later uvloop.
-PEERS := bentoml litserve mlserver 'tensorflow-cpu==2.21.*' 'uvloop<0.22'
+PEERS := bentoml litserve mlserver onnxruntime tf2onnx 'tensorflow-cpu==2.21.*' 'uvloop<0.22'
 
 .venv-peers/.done: requirements/peers.txt
 	$(PYTHON) -m venv .venv-peers
@@ -105,6 +105,6 @@ local: .venv-sam/.done ## the deployed system at http://127.0.0.1:3000
 soak: setup ## 200,000 requests and 50 reloads of one server: its answers, and its memory after them
 	$(BIN)/python tests/benchmarks/run.py soak
 
-# A quick run does without the other servers, some gigabytes, if they are not there.
+# A quick run does without the other servers and ONNX Runtime, some gigabytes, if they are not there.
 bench: setup $(if $(findstring --quick,$(BENCH_FLAGS)),,.venv-peers/.done) ## ours and the peers side by side; needs wrk (Debian: apt-get install wrk)
 	$(BIN)/python tests/benchmarks/run.py $(BENCH_FLAGS)

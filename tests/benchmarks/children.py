@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -23,6 +24,7 @@ __all__ = [
     "check_same",
     "child",
     "python",
+    "read_only",
     "report",
     "request_body",
     "tell",
@@ -34,7 +36,8 @@ MNIST = HERE.parents[1] / "examples/mnist"
 Report = dict[str, Any]
 """A line of JSON that a child prints."""
 
-_ENVIRONMENT = {"PYTHONPATH": str(HERE.parent), "TF_CPP_MIN_LOG_LEVEL": "2"}
+_CODE = (HERE.parent, HERE.parents[1] / "layers/serving/python")
+_ENVIRONMENT = {"PYTHONPATH": os.pathsep.join(map(str, _CODE)), "TF_CPP_MIN_LOG_LEVEL": "2"}
 _IMAGES = MNIST / "digits/t10k-100-images-idx3-ubyte.gz"
 _IMAGES_HEADER = 16
 _STOP_SECONDS = 10
@@ -50,6 +53,27 @@ def request_body() -> bytes:
 def python(script: str, *arguments: str) -> list[str]:
     """The command that runs a script of this folder with this interpreter."""
     return [sys.executable, str(HERE / script), *arguments]
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[Path]:
+    """The folder where nothing can be written, as in an image, for the block.
+
+    Only root can do that; without root the folder stays as it is, and LiteRT tries models in a
+    process of their own before it loads them.
+    """
+    with tempfile.TemporaryDirectory(prefix="lambda-serving-bench-") as place:
+        mount = ["mount", "--bind", "-o", "ro", str(folder), place]
+        mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
+        if mounted.returncode:
+            click.echo(f"{folder} can be written: {mounted.stderr.strip()}", err=True)
+            yield folder
+            return
+        try:
+            yield Path(place)
+        finally:
+            umount = ["umount", place]
+            subprocess.run(umount, check=True)
 
 
 @contextmanager
@@ -106,11 +130,11 @@ def ask(process: subprocess.Popen[str], requests: int) -> Report:
     return report(process)
 
 
-def tell(process: subprocess.Popen[str], number: int) -> None:
+def tell(process: subprocess.Popen[str], line: int | str) -> None:
     """Writes a line to a child."""
     if process.stdin is None:
         raise TypeError("the child has no pipes")
-    process.stdin.write(f"{number}\n")
+    process.stdin.write(f"{line}\n")
     process.stdin.flush()
 
 

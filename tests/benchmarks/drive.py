@@ -1,15 +1,15 @@
-"""Sends requests to one side in this process: `python drive.py SIDE BODY_FILE`.
+"""Sends requests to one side in this process: `python drive.py SIDE BODY_FILE [BASE_PATH]`.
 
 SIDE is an ASGI application, `ours`, `ours-threads` or `peer`, or a Lambda handler, `ours-handler`
-or `peer-handler`. Each line of standard input is a number of requests; the answer is a line of
-JSON: the seconds of each request, the last predictions and the peak memory. Both sides are called
-as a server or Lambda calls them, without a client library, which would cost more than either side.
+or `peer-handler`. Ours serves the model of BASE_PATH, by default the sample model's export. Each
+line of standard input is a number of requests; the answer is a line of JSON: the seconds of each
+request, the last predictions and the most memory so far. Both sides are called as a server or
+Lambda calls them, without a client library, which would cost more than either side.
 """
 
 import asyncio
 import json
 import os
-import resource
 import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import redirect_stdout
@@ -27,15 +27,15 @@ _PATH = "/v1/models/MLP:predict"
 _EVENT = Path(__file__).parents[1] / "data/events/predict.json"
 
 
-def main(side: str, body: bytes) -> None:
+def main(side: str, body: bytes, base_path: str) -> None:
     out = sys.stdout
     with asyncio.Runner() as runner, redirect_stdout(Path(os.devnull).open("w")):  # metrics
         if side.endswith("-handler"):
-            handler = _handler(side)
+            handler = _handler(side, base_path)
             for line in sys.stdin:
                 _say(_events(handler, body, int(line)), out)
         else:
-            app = _app(side)
+            app = _app(side, base_path)
             for line in sys.stdin:
                 _say(runner.run(_requests(app, body, int(line))), out)
 
@@ -45,7 +45,7 @@ def _say(report: dict[str, Any], out: Any) -> None:
     out.flush()
 
 
-def _app(name: str) -> _App:
+def _app(name: str, base_path: str) -> _App:
     """Imports only the side that is measured."""
     if name == "peer":
         from benchmarks import peer
@@ -53,10 +53,10 @@ def _app(name: str) -> _App:
         return peer.app
     from benchmarks import ours
 
-    return ours.create(threads=name == "ours-threads")
+    return ours.create(base_path, threads=name == "ours-threads")
 
 
-def _handler(name: str) -> _Handler:
+def _handler(name: str, base_path: str) -> _Handler:
     if name == "peer-handler":
         from benchmarks.naive.handler import handler
 
@@ -64,7 +64,7 @@ def _handler(name: str) -> _Handler:
     from lambda_serving import function
     from lambda_serving.config.server_flags import Settings
 
-    return function.start(Settings(model_name="MLP", model_base_path=str(MNIST / "saved")))
+    return function.start(Settings(model_name="MLP", model_base_path=base_path))
 
 
 def _events(handler: _Handler, body: bytes, count: int) -> dict[str, Any]:
@@ -90,8 +90,14 @@ def _report(seconds: list[float], answer: str | bytes) -> dict[str, Any]:
     return {
         "seconds": seconds,
         "predictions": json.loads(answer)["predictions"],
-        "peak_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        "peak_kib": _peak_kib(),
     }
+
+
+def _peak_kib() -> int:
+    """The kernel's high-water mark of resident memory; `getrusage` counts the parent's too."""
+    lines = (line.partition(":") for line in Path("/proc/self/status").read_text().splitlines())
+    return next(int(value.split()[0]) for name, _, value in lines if name == "VmHWM")
 
 
 async def _request(app: _App, body: bytes) -> bytes:
@@ -100,7 +106,7 @@ async def _request(app: _App, body: bytes) -> bytes:
     sent: list[_Message] = []
 
     async def receive() -> _Message:
-        return waiting.pop() if waiting else {"type": "http.disconnect"}
+        return waiting.pop() if waiting else await asyncio.Future[_Message]()  # the client stays
 
     async def send(message: _Message) -> None:
         sent.append(message)
@@ -136,4 +142,5 @@ def _scope(length: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]).read_bytes())
+    served = sys.argv[3] if len(sys.argv) > 3 else str(MNIST / "saved")
+    main(sys.argv[1], Path(sys.argv[2]).read_bytes(), served)

@@ -1,15 +1,18 @@
 """The function as an image: its size, cold start, memory and cost.
 
-The peer's image has everything as pip installs it. Both run under Lambda's emulator in Docker.
+Ours has the model compiled for LiteRT, and so no TensorFlow. Beside it are ours compiled for
+TensorFlow and the peer's, which has everything as pip installs it. All run under Lambda's emulator
+in Docker.
 """
 
 import json
 import math
+from collections.abc import Mapping, Sequence
 from statistics import mean
 from time import perf_counter
 
 from benchmarks.children import Report, check_same
-from benchmarks.rows import Row, Unit
+from benchmarks.rows import Row, Unit, samples
 from support import containers, docker_engine, events
 
 __all__ = ["measure"]
@@ -20,19 +23,33 @@ _LEAST_MEMORY = 128  # MiB, as functions are configured
 
 
 def measure(*, quick: bool) -> list[Row]:
-    """Fresh containers of both sides in turn; each predicts a first digit and then more."""
+    """Fresh containers of all sides in turn; each predicts a first digit and then more."""
     runs, requests = (1, 20) if quick else (5, 500)
     with docker_engine.running():
         docker_engine.make_base_image()
-        ours, peer = (
-            docker_engine.build("lambda-serving-predict", "images/Dockerfile", "--target=predict"),
-            docker_engine.build("lambda-serving-naive", "tests/benchmarks/naive/Dockerfile"),
-        )
-        sizes = [(_megabytes(ours), _megabytes(peer))]
+        images = {
+            "ours": _build("litert"),
+            "ours, TensorFlow": _build("tensorflow"),
+            "peer": docker_engine.build(
+                "lambda-serving-naive", "tests/benchmarks/naive/Dockerfile"
+            ),
+        }
+        sizes = {side: [_megabytes(image)] for side, image in images.items()}
         # The first run of each only fills the page cache.
-        _, *pairs = [(_run(ours, requests), _run(peer, requests)) for _ in range(1 + runs)]
-    check_same(*pairs[0])
-    return [Row.of("image, uncompressed", Unit.MEGABYTES, sizes, 0.16), *_rows(pairs)]
+        _, *rounds = [
+            {side: _run(image, requests) for side, image in images.items()} for _ in range(1 + runs)
+        ]
+    for found in rounds[0].values():
+        check_same(rounds[0]["ours"], found)
+    return [
+        *Row.each("image, uncompressed", Unit.MEGABYTES, sizes, {"peer": 260 / 1676}),
+        *_rows(rounds),
+    ]
+
+
+def _build(runtime: str) -> str:
+    options = ("--target=predict", f"--build-arg=RUNTIME={runtime}")
+    return docker_engine.build(f"lambda-serving-{runtime}", "images/Dockerfile", *options)
 
 
 def _megabytes(image: str) -> float:
@@ -50,34 +67,33 @@ def _run(image: str, requests: int) -> Report:
         for _ in range(requests):
             function.invoke(event)
         _, *billed = function.billed_milliseconds()
+        peak = function.peak_bytes()
         return {
             "predictions": json.loads(returned["body"])["predictions"],
             "milliseconds": milliseconds,
-            "peak_bytes": function.peak_bytes(),
+            "peak_megabytes": peak / 1e6,
             "billed_milliseconds": mean(billed),
+            "dollars": _dollars_per_million(peak, mean(billed)),
         }
 
 
-def _rows(pairs: list[tuple[Report, Report]]) -> list[Row]:
-    cold = [(ours["milliseconds"], peer["milliseconds"]) for ours, peer in pairs]
-    peaks = [(ours["peak_bytes"] / 1e6, peer["peak_bytes"] / 1e6) for ours, peer in pairs]
-    billed = [(ours["billed_milliseconds"], peer["billed_milliseconds"]) for ours, peer in pairs]
-    costs = [(_dollars_per_million(ours), _dollars_per_million(peer)) for ours, peer in pairs]
-    on_arm64 = [(_OF_ARM64 * ours, _OF_ARM64 * peer) for ours, peer in costs]
+def _rows(rounds: Sequence[Mapping[str, Report]]) -> list[Row]:
+    first, billed = samples(rounds, "milliseconds"), samples(rounds, "billed_milliseconds")
+    dollars = samples(rounds, "dollars")
+    on_arm64 = {side: [_OF_ARM64 * each for each in costs] for side, costs in dollars.items()}
     return [
-        Row.of("first prediction, container", Unit.MILLISECONDS, cold, 3),
-        Row.of("peak memory, container", Unit.MEGABYTES, peaks, 0.65),
-        Row.of("billed for a warm digit", Unit.MILLISECONDS, billed),
-        Row.of("a million warm digits", Unit.DOLLARS, costs),
-        Row.of("the same at arm64's price and this speed", Unit.DOLLARS, on_arm64),
+        *Row.each("first prediction, container", Unit.MILLISECONDS, first, {"peer": 6}),
+        *Row.each("peak memory, container", Unit.MEGABYTES, samples(rounds, "peak_megabytes")),
+        *Row.each("billed for a warm digit", Unit.MILLISECONDS, billed),
+        *Row.each("a million warm digits", Unit.DOLLARS, dollars, {"peer": 0.15}),
+        *Row.each("the same at arm64's price and this speed", Unit.DOLLARS, on_arm64),
     ]
 
 
-def _dollars_per_million(report: Report) -> float:
+def _dollars_per_million(peak_bytes: int, billed_milliseconds: float) -> float:
     """The price with the least memory that holds the peak, at the speed of this machine.
 
-    It does not include the price of a request itself, which is the same for both sides.
+    It does not include the price of a request itself, which is the same for all sides.
     """
-    mebibytes: int = max(_LEAST_MEMORY, math.ceil(report["peak_bytes"] / 2**20))
-    seconds: float = 1e6 * report["billed_milliseconds"] / 1000
-    return mebibytes / 1024 * seconds * _DOLLARS_PER_GB_SECOND
+    mebibytes: int = max(_LEAST_MEMORY, math.ceil(peak_bytes / 2**20))
+    return mebibytes / 1024 * 1e6 * billed_milliseconds / 1000 * _DOLLARS_PER_GB_SECOND

@@ -16,7 +16,8 @@ import click
 import httpx
 
 from benchmarks.children import HERE, MNIST, Report, child, request_body
-from benchmarks.rows import Row, Unit
+from benchmarks.prepared import MODELS
+from benchmarks.rows import Row, Unit, samples
 
 __all__ = ["SECONDS", "address", "listening", "load", "measure", "ours", "wait_for", "wrk"]
 
@@ -37,20 +38,23 @@ def ours(base_path: Path, *flags: str) -> list[str]:
 
 
 def measure(*, quick: bool) -> list[Row]:
-    """Three runs of each side in turn, each with its own server."""
+    """Three runs of each side in turn, each with its own server; ours compiled for LiteRT."""
     runs, seconds = (1, 1) if quick else (3, 5)
+    sides = {
+        "ours": ours(MODELS["digits"].compiled("litert")),
+        "ours, TensorFlow": ours(MNIST / "saved"),
+        "peer": _PEER,
+    }
     with tempfile.NamedTemporaryFile(suffix=".json") as body:
         Path(body.name).write_bytes(request_body())
-        pairs = [
-            (load(ours(MNIST / "saved"), body.name, seconds), load(_PEER, body.name, seconds))
+        rounds = [
+            {side: load(command, body.name, seconds) for side, command in sides.items()}
             for _ in range(runs)
         ]
-    rates = [(mine["rate"], peer["rate"]) for mine, peer in pairs]
-    tails = [(mine["p99_ms"], peer["p99_ms"]) for mine, peer in pairs]
     what = f"digits, {_CONNECTIONS} connections"
     return [
-        Row.of(f"{what}", Unit.RATE, rates, 2),
-        Row.of(f"{what}, p99", Unit.MILLISECONDS, tails),
+        *Row.each(what, Unit.RATE, samples(rounds, "rate"), {"peer": 2}),
+        *Row.each(f"{what}, p99", Unit.MILLISECONDS, samples(rounds, "p99_ms")),
     ]
 
 

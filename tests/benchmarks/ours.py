@@ -1,7 +1,7 @@
-"""Our application with the sample model, as in a function on AWS Lambda or in a server."""
+"""Our application with one model, as in a function on AWS Lambda or in a server."""
 
 import os
-from pathlib import Path
+from functools import partial
 
 from lambda_serving.api.prediction_threads import Threads
 from lambda_serving.api.rest import Application, create_app
@@ -12,13 +12,11 @@ from lambda_serving.store import LocalStore
 
 __all__ = ["create"]
 
-_BASE_PATH = str(Path(__file__).parents[2] / "examples/mnist/saved")
 
-
-def create(*, threads: bool) -> Application:
+def create(base_path: str, *, threads: bool) -> Application:
     """The application, its predictions in the caller's thread or in `threads`, as served."""
-    manager = Manager(LocalStore({"MLP": _BASE_PATH}), load)
-    manager.serve([ModelConfig("MLP", _BASE_PATH)])
+    manager = Manager(LocalStore({"MLP": base_path}), partial(load, files_stay=True))
+    manager.serve([ModelConfig("MLP", base_path)])
     return create_app(
         manager, threads=Threads(4 * (os.cpu_count() or 1), "predict") if threads else None
     )

@@ -1,13 +1,14 @@
-"""The result of a benchmark: our figure, and the peer's if there is one."""
+"""The result of a benchmark: our figure, and a peer's if there is one."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
+from math import inf
 from typing import Any, Self
 
 import numpy as np
 
-__all__ = ["Figure", "Row", "Unit"]
+__all__ = ["Figure", "Row", "Unit", "samples"]
 
 
 class Unit(Enum):
@@ -32,8 +33,9 @@ class Figure:
 class Row:
     """One line of the table.
 
-    The ratio says how many times faster we are, and `wanted` is the least it should be. For memory
-    and requests the ratio is our share of the peer's, and `wanted` is the most it should be.
+    The ratio says how many times faster we are, and `wanted` is the least it should be. For memory,
+    prices and requests the ratio is our share of the peer's, and `wanted` is the most it should be.
+    Rows that differ in `beside`, the peer's name, are columns of one line.
     """
 
     what: str
@@ -41,6 +43,7 @@ class Row:
     ours: Figure
     peer: Figure | None = None
     wanted: float | None = None
+    beside: str = "peer"
 
     @classmethod
     def of(
@@ -51,10 +54,40 @@ class Row:
         wanted: float | None = None,
         *,
         percent: float = 50,
+        beside: str = "peer",
     ) -> Self:
         """A row from pairs of samples, ours first: their median, or another percentile."""
         ours, peer = zip(*pairs, strict=True)
-        return cls(what, unit, _figure(ours, percent), _figure(peer, percent), wanted)
+        figures = _figure(ours, percent), _figure(peer, percent)
+        return cls(what, unit, *figures, wanted, beside)
+
+    @classmethod
+    def each(
+        cls,
+        what: str,
+        unit: Unit,
+        sides: Mapping[str, Sequence[float]],
+        wanted: Mapping[str, float] | None = None,
+        *,
+        percent: float = 50,
+    ) -> list[Self]:
+        """A row for `ours` beside each other side, from their samples; without others, ours alone.
+
+        `wanted` are ratios by side.
+        """
+        wanted, ours = wanted or {}, sides["ours"]
+        return [
+            cls.of(
+                what,
+                unit,
+                zip(ours, others, strict=True),
+                wanted.get(side),
+                percent=percent,
+                beside=side,
+            )
+            for side, others in sides.items()
+            if side != "ours"
+        ] or [cls.alone(what, unit, ours)]
 
     @classmethod
     def alone(cls, what: str, unit: Unit, samples: Sequence[float]) -> Self:
@@ -63,15 +96,16 @@ class Row:
 
     @property
     def is_share(self) -> bool:
-        return self.unit in {Unit.MEGABYTES, Unit.REQUESTS}
+        return self.unit in {Unit.MEGABYTES, Unit.DOLLARS, Unit.REQUESTS}
 
     @property
     def ratio(self) -> float | None:
         if self.peer is None:
             return None
+        above, below = self.ours.value, self.peer.value
         if self.unit is Unit.MILLISECONDS:
-            return self.peer.value / self.ours.value
-        return self.ours.value / self.peer.value
+            above, below = below, above
+        return above / below if below else inf  # a busy machine may answer nothing in a second
 
     @property
     def reached(self) -> bool:
@@ -82,6 +116,11 @@ class Row:
     def document(self) -> dict[str, Any]:
         """The row in a form for JSON."""
         return {**asdict(self), "unit": self.unit.value, "ratio": self.ratio}
+
+
+def samples(rounds: Sequence[Mapping[str, Mapping[str, Any]]], key: str) -> dict[str, list[float]]:
+    """The figure `key` of each side, from the reports of all sides in each round."""
+    return {side: [each[side][key] for each in rounds] for side in rounds[0]}
 
 
 def _figure(samples: Sequence[float], percent: float) -> Figure:

@@ -1,4 +1,4 @@
-"""Our speed compared with the peer's, as a table and as JSON.
+"""Our speed compared with the peers', as tables in Markdown and as JSON.
 
 No figure makes the run fail: machines differ, so a missed ratio is only shown. `image`, which
 needs Docker, and `runtimes` and `stalls`, which take an hour, run only if they are named.
@@ -8,15 +8,14 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # as pytest has it: this is a script
 
@@ -27,6 +26,7 @@ from benchmarks import (
     image,
     job,
     late,
+    litert,
     load,
     release,
     reload,
@@ -39,9 +39,12 @@ from benchmarks import (
     warm,
     workers,
 )
-from benchmarks.rows import Figure, Row
+from benchmarks.prepared import MODELS
+from benchmarks.rows import Row
+from benchmarks.tables import markdown, missed
 
 _BENCHMARKS = {
+    "litert": litert,
     "start": start,
     "compiled": compiled,
     "warm": warm,
@@ -69,6 +72,7 @@ _JSON = Path(__file__).parents[2] / "build/bench.json"
 @click.option(
     "--quick", is_flag=True, help="Only check that the benchmarks run: the figures mean little"
 )
+@click.option("--prepare", is_flag=True, help="Only make the models of `litert` and `start`")
 @click.option(
     "--json",
     "path",
@@ -76,53 +80,30 @@ _JSON = Path(__file__).parents[2] / "build/bench.json"
     type=click.Path(path_type=Path),
     help="Where to write the report",
 )
-def _main(names: Sequence[str], path: Path, *, quick: bool) -> None:
-    console = Console()
+def _main(names: Sequence[str], path: Path, *, quick: bool, prepare: bool) -> None:
+    if prepare:
+        for model in MODELS.values():
+            model.prepare()
+        return
+    machine = _machine()
+    click.echo(", ".join(f"{name}: {value}" for name, value in machine.items()))
     rows: list[Row] = []
     for name in names or _UNNAMED:
-        with console.status(f"{name} ..."):
-            rows += _BENCHMARKS[name].measure(quick=quick)
-    console.print(_table(rows))
+        click.echo(f"{name} ...", err=True)
+        start = perf_counter()
+        found = _BENCHMARKS[name].measure(quick=quick)
+        click.echo(f"\n## {name}, {perf_counter() - start:.0f} s\n\n{markdown(found)}")
+        rows += found
+    for line in missed(rows):
+        click.echo(line, err=True)
     report = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "quick": quick,
-        "machine": _machine(),
+        "machine": machine,
         "rows": [row.document() for row in rows],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(report, indent=2) + "\n")
-
-
-def _table(rows: Iterable[Row]) -> Table:
-    table = Table("what", "ours", "peer", "ratio", "wanted", title="Ours beside the peer's")
-    for row in rows:
-        table.add_row(
-            row.what,
-            *(_figure(side, row) for side in (row.ours, row.peer)),
-            ""
-            if row.ratio is None
-            else f"[{'green' if row.reached else 'red'}]{_ratio(row.ratio)}",
-            _wanted(row),
-        )
-    return table
-
-
-def _figure(figure: Figure | None, row: Row) -> str:
-    return f"{_number(figure.value)} {row.unit.value}" if figure else ""
-
-
-def _ratio(value: float) -> str:
-    return f"{value:.2f}" if value >= 0.01 else f"{value:.2g}"
-
-
-def _number(value: float) -> str:
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _wanted(row: Row) -> str:
-    if row.wanted is None:
-        return ""
-    return f"{'<=' if row.is_share else '>='} {row.wanted:.3g}"
 
 
 def _machine() -> dict[str, Any]:
@@ -132,6 +113,7 @@ def _machine() -> dict[str, Any]:
         "load_average": os.getloadavg()[0],
         "python": platform.python_version(),
         "tensorflow": version("tensorflow-cpu"),
+        "litert": version("ai-edge-litert"),
     }
 
 

@@ -2,8 +2,9 @@
 
 Each request is one MNIST digit, in JSON as each server reads it, over keep-alive connections. Each
 other server has the number of worker processes, at most one for each core, with which it is fastest
-here; ours is one process. BentoML, LitServe and MLServer have their own virtual environment,
-`make .venv-peers/.done`; without it a quick run leaves them out.
+here. Ours is one process with the model compiled for LiteRT; ours with the export, in TensorFlow,
+is beside it. BentoML, LitServe and MLServer have their own virtual environment, `make
+.venv-peers/.done`; without it a quick run leaves them out.
 """
 
 import json
@@ -11,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -25,13 +26,14 @@ import numpy as np
 
 from benchmarks import load
 from benchmarks.children import HERE, MNIST, Report, child, request_body
-from benchmarks.rows import Row, Unit
+from benchmarks.prepared import MODELS, PEERS_PYTHON
+from benchmarks.rows import Row, Unit, samples
 from support.rpc_client import free_port
 
 __all__ = ["measure"]
 
 _CONNECTIONS = 32
-_BIN = HERE.parents[1] / ".venv-peers/bin"
+_BIN = PEERS_PYTHON.parent
 _PEERS = HERE / "peers"
 _MODEL = MNIST / "saved/1"
 
@@ -55,37 +57,32 @@ class _Server:
 def measure(*, quick: bool) -> list[Row]:
     """Requests a second and p99, ours compared with each; the sides take turns."""
     runs, seconds = (1, 1) if quick else (3, 5)
-    ours, *others = _servers()
-    if not _BIN.exists():
+    servers = _servers()
+    if not PEERS_PYTHON.exists():
         if not quick:
             raise click.ClickException("The other servers are missing: make .venv-peers/.done")
-        others = [each for each in others if each.name == _NAIVE]
-    _check_same(ours, others)
-    best = {each.name: _best(each, seconds) for each in others}
+        servers = [each for each in servers if each.name in {_OURS, _TENSORFLOW, _NAIVE}]
+    _check_same(*servers)
+    best = {each.name: _best(each, seconds) for each in servers}
     rounds = [
-        {each.name: _loaded(each, best.get(each.name, 1), seconds) for each in (ours, *others)}
+        {_title(each, best): _loaded(each, best[each.name], seconds) for each in servers}
         for _ in range(runs)
     ]
+    wanted = {_title(each, best): each.wanted for each in servers}
+    what, tails = f"digits, {_CONNECTIONS} connections", dict.fromkeys(wanted, 1.0)
     return [
-        row
-        for other in others
-        for row in _rows([(each[ours.name], each[other.name]) for each in rounds], other, best)
+        *Row.each(what, Unit.RATE, samples(rounds, "rate"), wanted),
+        *Row.each(f"{what}, p99", Unit.MILLISECONDS, samples(rounds, "p99_ms"), tails),
     ]
 
 
-def _rows(
-    pairs: Sequence[tuple[Report, Report]], other: _Server, best: dict[str, int]
-) -> list[Row]:
-    rates = [(ours["rate"], peer["rate"]) for ours, peer in pairs]
-    tails = [(ours["p99_ms"], peer["p99_ms"]) for ours, peer in pairs]
-    what = f"digits, {_CONNECTIONS} connections, beside {other.name} ({best[other.name]} workers)"
-    return [
-        Row.of(what, Unit.RATE, rates, other.wanted),
-        Row.of(f"{what}, p99", Unit.MILLISECONDS, tails, 1),
-    ]
+def _title(server: _Server, workers: Mapping[str, int]) -> str:
+    """A column's title, with the number of workers if there was a choice."""
+    count = workers[server.name]
+    return f"{server.name} ({count} workers)" if len(server.workers) > 1 else server.name
 
 
-_NAIVE = "FastAPI"
+_OURS, _TENSORFLOW, _NAIVE = "ours", "ours, TensorFlow", "FastAPI"
 
 
 def _servers() -> list[_Server]:
@@ -100,7 +97,8 @@ def _servers() -> list[_Server]:
     }
     predictions, path = itemgetter("predictions"), "/v1/models/MLP:predict"
     return [
-        _Server("ours", _ours, (1,), path, body, predictions),
+        _Server(_OURS, _litert, (1,), path, body, predictions),
+        _Server(_TENSORFLOW, _export, (1,), path, body, predictions, wanted=1),
         _Server("BentoML", _bentoml, (1, 2), "/predict", {"rows": rows}, list),
         _Server("LitServe", _litserve, (1, 2), "/predict", {"rows": rows}, predictions),
         _Server(
@@ -115,7 +113,11 @@ def _servers() -> list[_Server]:
     ]
 
 
-def _ours(port: int, _: int, __: Path) -> list[str]:
+def _litert(port: int, _: int, __: Path) -> list[str]:
+    return load.ours(MODELS["digits"].compiled("litert"), f"--rest_api_port={port}")
+
+
+def _export(port: int, _: int, __: Path) -> list[str]:
     return load.ours(MNIST / "saved", f"--rest_api_port={port}")
 
 
@@ -173,7 +175,7 @@ def _loaded(server: _Server, workers: int, seconds: int) -> Report:
             return load.wrk(url, body.name, seconds, _CONNECTIONS)
 
 
-def _check_same(ours: _Server, others: Sequence[_Server]) -> None:
+def _check_same(ours: _Server, *others: _Server) -> None:
     """Raises ClickException if a server does not predict what ours does."""
     expected = _prediction(ours)
     for other in others:

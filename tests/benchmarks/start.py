@@ -1,76 +1,113 @@
 """From the spawn of a process to its first prediction, with its peak memory."""
 
+import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from subprocess import Popen
 from time import perf_counter
+from typing import Any
 
-from benchmarks.children import MNIST, Report, ask, check_same, child, python, report, request_body
-from benchmarks.rows import Row, Unit
+from benchmarks.children import (
+    MNIST,
+    Report,
+    ask,
+    check_same,
+    child,
+    python,
+    read_only,
+    report,
+    request_body,
+)
+from benchmarks.prepared import MODELS, Model
+from benchmarks.rows import Row, Unit, samples
 
 __all__ = ["measure"]
 
 _SECONDS = 120
+_WANTED = {"ours, TensorFlow": 1.0, "peer": 15.0}
+_SHARE = {"peer": 0.65}
+_LARGER = ("mobilenetv2", "resnet50")
+
+_First = Callable[[], Report]
 
 
 def measure(*, quick: bool) -> list[Row]:
-    """The runtime alone, and the application with one request in process, in turn."""
-    runs = 1 if quick else 8
-    ask_one = partial(ask, requests=1)
-    model = str(MNIST / "saved/1")
-    with tempfile.NamedTemporaryFile(suffix=".json") as body:
-        Path(body.name).write_bytes(request_body())
-        return [
-            *_rows(
-                "runtime",
-                4,
-                runs,
-                lambda: _first(python("first_ours.py", model)),
-                lambda: _first(python("first_peer.py", model)),
-            ),
-            *_rows(
-                "with the app",
-                3,
-                runs,
-                lambda: _first(python("drive.py", "ours", body.name), ask_one),
-                lambda: _first(python("drive.py", "peer", body.name), ask_one),
-            ),
-        ]
+    """The sample model through the application and as an event; its export by the runtime alone.
 
-
-def _first(command: Sequence[str], first: Callable[[Popen[str]], Report] = report) -> Report:
-    """A child's first report, with the milliseconds since its spawn.
-
-    The kernel starts the child's peak memory at what this process holds, so nothing large is
-    imported here.
+    Of the first two, ours is compiled for LiteRT, beside ours compiled for TensorFlow and ours with
+    the export. Events of larger models have no peer.
     """
+    runs, export = (1 if quick else 6), str(MNIST / "saved/1")
+    alone = {
+        side: partial(_first, python(f"first_{side}.py", export), report)
+        for side in ("ours", "peer")
+    }
+    with tempfile.TemporaryDirectory(prefix="lambda-serving-bench-") as folder:
+        body = Path(folder) / "body.json"
+        body.write_bytes(request_body())
+        rows = _digit_rows(MODELS["digits"], body, runs)
+        for name in () if quick else _LARGER:
+            body.write_bytes(_image(MODELS[name].row))
+            rows += _event_rows(MODELS[name], body, runs)
+    return [*rows, *_rows("first prediction, runtime, export", alone, {"peer": 4.0}, runs)]
+
+
+def _digit_rows(model: Model, body: Path, runs: int) -> list[Row]:
+    rows = []
+    with (
+        read_only(model.compiled("litert")) as litert,
+        read_only(model.compiled("tensorflow")) as tensorflow,
+    ):
+        for what, kind in (("with the app", ""), ("as an event", "-handler")):
+            sides = {
+                "ours": _driven(f"ours{kind}", body, litert),
+                "ours, TensorFlow": _driven(f"ours{kind}", body, tensorflow),
+                "ours, export": _driven(f"ours{kind}", body, model.export()),
+                "peer": _driven(f"peer{kind}", body),
+            }
+            rows += _rows(f"first prediction, {what}", sides, _WANTED, runs)
+    return rows
+
+
+def _event_rows(model: Model, body: Path, runs: int) -> list[Row]:
+    with read_only(model.compiled("litert")) as base_path:
+        first = _driven("ours-handler", body, base_path)
+        return _rows(f"first prediction, as an event, {model.title}", {"ours": first}, {}, runs)
+
+
+def _image(shape: Sequence[int]) -> bytes:
+    """A request with a row of this shape, in two decimals."""
+    row: Any = 0.25
+    for size in reversed(shape):
+        row = [row] * size
+    return json.dumps({"instances": [row]}).encode()
+
+
+def _driven(side: str, body: Path, *base_path: Path) -> _First:
+    command = python("drive.py", side, str(body), *map(str, base_path))
+    return partial(_first, command, partial(ask, requests=1))
+
+
+def _first(command: Sequence[str], first: Callable[[Popen[str]], Report]) -> Report:
+    """A child's first report, with the milliseconds since its spawn."""
     start = perf_counter()
     with child(command, seconds=_SECONDS) as process:
         found = first(process)
-        return {**found, "milliseconds": 1000 * (perf_counter() - start)}
+        milliseconds = 1000 * (perf_counter() - start)
+    return {**found, "milliseconds": milliseconds, "megabytes": found["peak_kib"] * 1024 / 1e6}
 
 
 def _rows(
-    what: str,
-    wanted: float,
-    runs: int,
-    run_ours: Callable[[], Report],
-    run_peer: Callable[[], Report],
+    what: str, sides: Mapping[str, _First], wanted: Mapping[str, float], runs: int
 ) -> list[Row]:
-    pairs = [(run_ours(), run_peer()) for _ in range(runs)]
-    pairs = pairs[1:] or pairs  # the first ones only fill the page cache
-    check_same(*pairs[0])
-
-    times = [(ours["milliseconds"], peer["milliseconds"]) for ours, peer in pairs]
-    peaks = [(_megabytes(ours), _megabytes(peer)) for ours, peer in pairs]
+    """Times and memory of ours beside each other side; they take turns."""
+    rounds = [{side: first() for side, first in sides.items()} for _ in range(runs)]
+    rounds = rounds[1:] or rounds  # the first ones only fill the page cache
+    for found in rounds[0].values():
+        check_same(rounds[0]["ours"], found)
     return [
-        Row.of(f"first prediction, {what}", Unit.MILLISECONDS, times, wanted),
-        Row.of(f"peak memory, {what}", Unit.MEGABYTES, peaks, 0.65),
+        *Row.each(what, Unit.MILLISECONDS, samples(rounds, "milliseconds"), wanted),
+        *Row.each(f"{what}: peak memory", Unit.MEGABYTES, samples(rounds, "megabytes"), _SHARE),
     ]
-
-
-def _megabytes(report: Report) -> float:
-    kib: int = report["peak_kib"]
-    return kib * 1024 / 1e6
