@@ -26,8 +26,9 @@ def predict_image(docker: None) -> str:  # noqa: ARG001 the engine must answer
 
 @pytest.fixture(scope="session")
 def lite_image(docker: None) -> str:  # noqa: ARG001 the engine must answer
-    """The same as it is built by default: for this model without TensorFlow."""
-    return docker_engine.build("lambda-serving-predict", "images/Dockerfile", "--target=predict")
+    """The same, served by LiteRT. By default, a busy machine might choose either."""
+    image, dockerfile = "lambda-serving-predict", "images/Dockerfile"
+    return docker_engine.build(image, dockerfile, "--target=predict", "--build-arg=RUNTIME=litert")
 
 
 @pytest.fixture(scope="session")
