@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 _WORDS, _WIDTH = 20_000, 64
+_SIDE = 224  # of images, where a model takes any
 _EXAMPLES = tf.TensorSpec([None], tf.string, name="inputs")
 
 
@@ -38,7 +39,8 @@ def _application(build: Callable[..., Any]) -> Callable[[str], dict[str, Any]]:
                 drawn = [random.normal(0, 0.1, each.shape) for each in others[:-1]]
                 layer.set_weights([gamma, *drawn, random.uniform(0.5, 1.5, gamma.shape)])
         model.export(path, verbose=False)
-        return {model.inputs[0].name: random.random((1, *model.input_shape[1:]), np.float32)}
+        sizes = [size or _SIDE for size in model.input_shape[1:]]
+        return {model.inputs[0].name: random.random((1, *sizes), np.float32)}
 
     return export
 
