@@ -70,6 +70,16 @@ def test_stripped_packages_load(predict_image: str) -> None:
     assert _in(predict_image, "python3", "-W", "error", "-c", program) == ["1.0"]
 
 
+def test_nothing_is_left_to_compile_at_each_start(lite_image: str) -> None:
+    program = (
+        "import os, sys, awslambdaric.bootstrap, lambda_serving.function.handler\n"
+        "cached = {getattr(each, '__cached__', None) for each in sys.modules.values()} - {None}\n"
+        "print(len(cached) > 100, [each for each in cached if not os.path.exists(each)])"
+    )
+    without_writing = "PYTHONDONTWRITEBYTECODE=1", "python3", "-c", program
+    assert _in(lite_image, "env", *without_writing) == ["True []"]
+
+
 @pytest.mark.parametrize("image", ["predict_image", "lite_image"])
 def test_predicts_a_digit(image: str, request: pytest.FixtureRequest) -> None:
     with containers.running(request.getfixturevalue(image)) as function:

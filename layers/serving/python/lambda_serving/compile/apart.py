@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any, NoReturn, Self
 
 from lambda_serving.compile import NotCompilable, verify
@@ -62,7 +62,6 @@ class Apart:
 
     def __init__(self, served: Served) -> None:
         self._name = _NAMES.get(served.runtime, "TensorFlow")
-        self._started = perf_counter()
         self._process = subprocess.Popen(
             (sys.executable, "-P", "-m", __name__),
             stdin=subprocess.PIPE,
@@ -84,14 +83,16 @@ class Apart:
         return found
 
     def start(self, name: str, inputs: Mapping[str, Array]) -> float:
-        """Milliseconds from the start of the process to the end of this first answer."""
-        ended: float = self._call("first", name, inputs)
-        return 1000 * (ended - self._started)
+        """Milliseconds of processor time of the process until the end of this first answer."""
+        seconds: float = self._call("first", name, inputs)
+        return 1000 * seconds
 
     def warm(
         self, name: str, inputs: Mapping[str, Array], runs: int, seconds: float
     ) -> list[float]:
-        """Milliseconds of answers: of at most so many runs in so many seconds, and at least one.
+        """Milliseconds of processor time of each answer.
+
+        There are at most so many runs in so many seconds, and at least one.
 
         Empty if the servable refuses these inputs.
         """
@@ -143,7 +144,7 @@ class _Calls:
 
     def first(self, name: str, inputs: Mapping[str, Array]) -> float:
         self._servable.run(name, inputs)
-        return perf_counter()  # of the whole machine: its zero is the other process's too
+        return process_time()
 
     def warm(
         self, name: str, inputs: Mapping[str, Array], runs: int, seconds: float
@@ -151,9 +152,9 @@ class _Calls:
         times, end = list[float](), perf_counter() + seconds
         try:
             while not times or (len(times) < runs and perf_counter() < end):
-                begun = perf_counter()
+                begun = process_time()
                 self._servable.run(name, inputs)
-                times.append(1000 * (perf_counter() - begun))
+                times.append(1000 * (process_time() - begun))
         except ServingError:
             return []
         return times

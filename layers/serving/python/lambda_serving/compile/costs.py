@@ -1,4 +1,8 @@
-"""Measures what each runtime costs, in processes of their own, runs of both in turn."""
+"""Measures what each runtime costs, in processes of their own, runs of both in turn.
+
+Times are processor time: it is what a function with one processor takes, and does not depend on
+what else the machine does, so the same model is compiled for the same runtime each time.
+"""
 
 from collections.abc import Mapping
 from contextlib import ExitStack

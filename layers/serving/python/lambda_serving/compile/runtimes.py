@@ -29,9 +29,9 @@ _LARGE = 100  # numbers without decimals
 class Cost:
     """What a runtime takes to serve a model, measured in a process of its own; medians.
 
-    `start_ms` is from the start of the process to its first answer, `warm_ms` a later answer to one
-    row, `warm_8_rows_ms` to eight, and `peak_mb` the most memory until then, in 1e6 bytes. Times
-    are None where the model takes no such number of rows.
+    `start_ms` is the processor time from the start of the process to its first answer, `warm_ms`
+    that of a later answer to one row, `warm_8_rows_ms` to eight, and `peak_mb` the most memory
+    until then, in 1e6 bytes. Times are None where the model takes no such number of rows.
     """
 
     start_ms: float

@@ -52,7 +52,7 @@ class Quickness:
             self._known = (sizes, *larger)[:_KNOWN]
 
     def _covers(self, sizes: Sizes) -> bool:
-        return any(_within(sizes, known) for known in self._known)
+        return sizes in self._known or any(_within(sizes, known) for known in self._known)
 
 
 def _sizes(inputs: Sequence[Array]) -> Sizes:

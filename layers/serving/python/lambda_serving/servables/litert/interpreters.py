@@ -79,10 +79,11 @@ class Model:
         self._forget = interpreter.reset_all_variables if file.operations.recur else None
         self._shapes = dict[int, tuple[int, ...]]()
         self._said = ""
-        self._runners = {
+        several = any(each.subgraph for each in file.signatures.values())
+        self._runners = {  # a run takes longer by them, and the interpreter then has no other way
             name: interpreter.get_signature_runner(each.key)
             for name, each in file.signatures.items()
-            if each.key is not None
+            if several
         }
 
     @property
@@ -103,6 +104,7 @@ class Model:
                 return self._run_signature(name, fed)
             return self._run_first_subgraph(self._signatures[name], fed)
         except (RuntimeError, ValueError) as error:
+            self._shapes = {}
             said = str(error)
             reason = _sentence(said.removeprefix(self._said))
             self._said = said
@@ -134,6 +136,13 @@ class Model:
         for name, array in inputs.items():
             interpreter.set_tensor(signature.inputs[name], array)
         interpreter.invoke()
+        try:
+            return {
+                name: interpreter.get_tensor(index) for name, index in signature.outputs.items()
+            }
+        except ValueError as error:
+            if _NO_VALUES not in str(error):
+                raise
         details = {each["index"]: each for each in interpreter.get_output_details()}
         return {name: self._output(details[index], 0) for name, index in signature.outputs.items()}
 

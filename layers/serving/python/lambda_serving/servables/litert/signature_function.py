@@ -6,6 +6,7 @@ servables/tensorflow/predict_util.cc where it has any.
 
 from collections.abc import Mapping, Sequence
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,9 @@ __all__ = ["SignatureFunction", "described"]
 _MOST_DIMENSIONS = 6
 """XNNPACK's limit; LiteRT ends the process for many more."""
 _LARGEST = 2**31 - 1
+
+
+_Kinds = list[tuple[np.dtype[Any], tuple[int, ...]]]
 
 
 class SignatureFunction:
@@ -37,6 +41,7 @@ class SignatureFunction:
         self._interpreters = interpreters
         self._for_nan = for_nan
         self._quickness = Quickness(follows_shapes=follows_shapes)
+        self._known: tuple[_Kinds, bool] = [], False
 
     def is_quick(self, inputs: Sequence[Array]) -> bool:
         return self._quickness.covers(inputs) and self._chosen(inputs) is self._interpreters
@@ -49,13 +54,12 @@ class SignatureFunction:
         InvalidArgument for inputs that do not fit the signature or the model.
         """
         signature, start = self._signature, perf_counter()
-        for position, array in enumerate(inputs):
-            _check(position, array, signature)
+        lacks_rows = self._lacks_rows(inputs)
         arrays = dict(zip(signature.inputs, inputs, strict=True))
         chosen = self._chosen(inputs)
         with chosen.taken(timeout_ms) as model:
             begun = perf_counter()
-            outputs = _run(model, signature, arrays)
+            outputs = (_run_rowless if lacks_rows else _run)(model, signature, arrays)
         ended = perf_counter()
         if chosen is self._interpreters:
             self._quickness.record(inputs, ended - begun)
@@ -64,6 +68,17 @@ class SignatureFunction:
                 f"Run took {1000 * (ended - start):.0f} ms, and {timeout_ms} ms were allowed"
             )
         return [outputs[name] for name in signature.outputs]
+
+    def _lacks_rows(self, inputs: Sequence[Array]) -> bool:
+        """As `_lacks_rows`, after checking inputs that are of other kinds than those before."""
+        kinds = [(array.dtype, array.shape) for array in inputs]
+        known, lacks = self._known
+        if kinds != known:
+            for position, array in enumerate(inputs):
+                _check(position, array, self._signature)
+            lacks = _lacks_rows(self._signature, inputs)
+            self._known = kinds, lacks
+        return lacks
 
     def _chosen(self, inputs: Sequence[Array]) -> Interpreters:
         if self._for_nan and any(map(_holds_nan, inputs)):
@@ -77,20 +92,25 @@ def _holds_nan(array: Array) -> bool:
 
 
 def _run(model: Model, signature: Signature, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """What a model answers; zero rows are answered by none of one row.
+    return model.run(signature.name, inputs)
+
+
+def _run_rowless(
+    model: Model, signature: Signature, inputs: Mapping[str, Array]
+) -> dict[str, Array]:
+    """What a model answers to zero rows: none of its answer to one row.
 
     LiteRT refuses them with some graphs, and with others gives them shapes from anywhere in memory.
     """
-    if not _lacks_rows(signature, inputs):
-        return model.run(signature.name, inputs)
     row = {name: _row(signature.inputs[name], array) for name, array in inputs.items()}
     return {name: array[:0] for name, array in model.run(signature.name, row).items()}
 
 
-def _lacks_rows(signature: Signature, inputs: Mapping[str, Array]) -> bool:
+def _lacks_rows(signature: Signature, inputs: Sequence[Array]) -> bool:
     """Whether inputs have no rows, and outputs as many rows as they have."""
-    free = [name for name, spec in signature.inputs.items() if _takes_rows(spec)]
-    if not free or any(map(len, (inputs[name] for name in free))):
+    specs = signature.inputs.values()
+    rows = [len(each) for each, spec in zip(inputs, specs, strict=True) if _takes_rows(spec)]
+    if not rows or any(rows):
         return False
     return all(map(_takes_rows, signature.outputs.values()))
 
