@@ -102,7 +102,7 @@ def test_fault_of_the_model_is_recorded_and_reported(releases: BucketReleases) -
     [
         (DiskFull("No space left"), "Deploy with a larger BuildEphemeralStorage and delete"),
         (ResourceExhausted("killed"), "Deploy with a larger BuildMemorySize and delete"),
-        (DeadlineExceeded("780 seconds"), "Compile it where there is more time"),
+        (DeadlineExceeded("780 seconds"), "Compile it on a machine without a time limit"),
         (Incomplete("b is missing"), "b is missing"),
     ],
 )

@@ -11,8 +11,8 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import field
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple, Self
 
 from lambda_serving.errors import Aborted, DataLoss, InvalidArgument, Unavailable, Unimplemented
@@ -115,7 +115,7 @@ class Found(NamedTuple):
 
     pushed: Manifest | None = None
     complete: bool = False
-    files: Mapping[str, File] = field(default_factory=dict)
+    files: Mapping[str, File] = MappingProxyType({})
 
 
 class Reading:
