@@ -59,7 +59,10 @@ class SignatureFunction:
         chosen = self._chosen(inputs)
         with chosen.taken(timeout_ms) as model:
             begun = perf_counter()
-            outputs = (_run_rowless if lacks_rows else _run)(model, signature, arrays)
+            if lacks_rows:
+                outputs = _run_rowless(model, signature, arrays)
+            else:
+                outputs = model.run(signature.name, arrays)
         ended = perf_counter()
         if chosen is self._interpreters:
             self._quickness.record(inputs, ended - begun)
@@ -89,10 +92,6 @@ class SignatureFunction:
 def _holds_nan(array: Array) -> bool:
     """Whether it does; the maximum, which NaN is, is found quicker than each NaN."""
     return array.dtype.kind in "fc" and array.size > 0 and bool(np.isnan(array.max()))
-
-
-def _run(model: Model, signature: Signature, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    return model.run(signature.name, inputs)
 
 
 def _run_rowless(
