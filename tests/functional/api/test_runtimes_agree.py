@@ -17,28 +17,13 @@ from lambda_serving.core.basic_manager import Manager
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.model_spec import ModelSpec
 from support.asgi import ask
+from support.dtype_models import NUMBERS
 from support.rpc_client import path_of, predict_request
 
 _MODELS = {
     **{
         f"identity_{name}": {"x": dtype}
-        for name, dtype in {
-            "float32": DType.FLOAT,
-            "float64": DType.DOUBLE,
-            "half": DType.HALF,
-            "bfloat16": DType.BFLOAT16,
-            "int8": DType.INT8,
-            "uint8": DType.UINT8,
-            "int16": DType.INT16,
-            "uint16": DType.UINT16,
-            "int32": DType.INT32,
-            "uint32": DType.UINT32,
-            "int64": DType.INT64,
-            "uint64": DType.UINT64,
-            "bool": DType.BOOL,
-            "string": DType.STRING,
-            "complex64": DType.COMPLEX64,
-        }.items()
+        for name, dtype in {**NUMBERS, "string": DType.STRING}.items()
     },
     "half_plus_two": {"x": DType.FLOAT},
     "dense": {"x": DType.FLOAT},

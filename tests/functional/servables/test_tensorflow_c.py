@@ -30,23 +30,8 @@ from lambda_serving.servables.servable import Servable
 from lambda_serving.servables.tensorflow_c.load_session import load_session
 from lambda_serving.servables.tensorflow_c.session import Session
 from lambda_serving.servables.tensorflow_c.session_function import session_function
+from support.dtype_models import NUMBERS
 
-_MODELS = {
-    "float32": DType.FLOAT,
-    "float64": DType.DOUBLE,
-    "int8": DType.INT8,
-    "uint8": DType.UINT8,
-    "int16": DType.INT16,
-    "uint16": DType.UINT16,
-    "int32": DType.INT32,
-    "uint32": DType.UINT32,
-    "int64": DType.INT64,
-    "uint64": DType.UINT64,
-    "bool": DType.BOOL,
-    "half": DType.HALF,
-    "bfloat16": DType.BFLOAT16,
-    "complex64": DType.COMPLEX64,
-}
 _MNIST = Path(__file__).parents[3] / "examples/mnist/saved/1"
 _FOREVER = np.array(
     [2**63 - 1]
@@ -100,17 +85,17 @@ def _assert_same(got: Array, wanted: Array) -> None:
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (1,), (3, 0, 2), (2, 3, 4, 5), (100_000,)], ids=str)
-@pytest.mark.parametrize("name", _MODELS)
+@pytest.mark.parametrize("name", NUMBERS)
 def test_numbers_come_back_bit_by_bit(
     identity: Identity, name: str, shape: tuple[int, ...]
 ) -> None:
-    array = _sample(_MODELS[name], shape)
+    array = _sample(NUMBERS[name], shape)
     _assert_same(_echo(identity(name), array), array)
 
 
-@pytest.mark.parametrize("name", _MODELS)
+@pytest.mark.parametrize("name", NUMBERS)
 def test_layout_in_memory_does_not_matter(identity: Identity, name: str) -> None:
-    array = _sample(_MODELS[name], (6, 8))
+    array = _sample(NUMBERS[name], (6, 8))
     views = [
         array.T,
         array[::2, ::-3],
@@ -123,9 +108,9 @@ def test_layout_in_memory_does_not_matter(identity: Identity, name: str) -> None
         _assert_same(_echo(identity(name), np.asarray(view)), np.array(view, order="C"))
 
 
-@pytest.mark.parametrize("name", [name for name in _MODELS if name not in ("bool", "bfloat16")])
+@pytest.mark.parametrize("name", [name for name in NUMBERS if name not in ("bool", "bfloat16")])
 def test_foreign_byte_order_is_turned(identity: Identity, name: str) -> None:
-    array = np.arange(12).reshape(3, 4).astype(_MODELS[name].numpy)
+    array = np.arange(12).reshape(3, 4).astype(NUMBERS[name].numpy)
     _assert_same(_echo(identity(name), array.astype(array.dtype.newbyteorder(">"))), array)
 
 
