@@ -6,8 +6,8 @@ but the first is made when a run first needs it, because each packs its own copy
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from math import inf
 from time import monotonic
 from typing import Any
@@ -99,10 +99,9 @@ class Model:
         try:
             if self._forget:
                 self._forget()
-            fed = {key: _fed(array) for key, array in inputs.items()}
             if name in self._runners:
-                return self._run_signature(name, fed)
-            return self._run_first_subgraph(self._signatures[name], fed)
+                return self._run_signature(name, inputs)
+            return self._run_first_subgraph(self._signatures[name], inputs)
         except (RuntimeError, ValueError) as error:
             self._shapes = {}
             said = str(error)
@@ -114,7 +113,9 @@ class Model:
     def _run_signature(self, name: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         runner = self._runners[name]
         try:
-            outputs: dict[str, Array] = runner(**inputs)
+            outputs: dict[str, Array] = runner(
+                **{key: _fed(array) for key, array in inputs.items()}
+            )
         except ValueError as error:
             if _NO_VALUES not in str(error):
                 raise
@@ -125,16 +126,17 @@ class Model:
     def _run_first_subgraph(
         self, signature: FileSignature, inputs: Mapping[str, Array]
     ) -> dict[str, Array]:
-        interpreter = self._interpreter
-        shapes = {signature.inputs[name]: array.shape for name, array in inputs.items()}
+        interpreter, places = self._interpreter, signature.inputs
+        fed = {places[name]: _fed(array) for name, array in inputs.items()}
+        shapes = {index: array.shape for index, array in fed.items()}
         if shapes != self._shapes:
             self._shapes = {}
             for index, shape in shapes.items():
                 interpreter.resize_tensor_input(index, shape)
             interpreter.allocate_tensors()
             self._shapes = shapes
-        for name, array in inputs.items():
-            interpreter.set_tensor(signature.inputs[name], array)
+        for index, array in fed.items():
+            interpreter.set_tensor(index, array)
         interpreter.invoke()
         try:
             return {
@@ -169,7 +171,8 @@ def _make_none() -> Model:
 class Interpreters:
     """Up to `count` interpreters for the runs of any number of threads, until `close`.
 
-    `first` is one of them if there is one already, and `make` makes another one.
+    `first` is one of them if there is one already, and `make` makes another one. Whoever takes one
+    has to give it back. If one is idle, neither needs a lock.
     """
 
     def __init__(self, first: Model | None, make: Callable[[], Model], count: int) -> None:
@@ -177,56 +180,83 @@ class Interpreters:
         self._idle = [first] if first else []
         self._count = count
         self._unmade = count - len(self._idle)
+        self._waiting = 0
         self._closed = False
         self._changed = threading.Condition()
 
-    @contextmanager
-    def taken(self, timeout_ms: int) -> Iterator[Model]:
-        """An interpreter for the block.
+    def take(self, timeout_ms: int) -> Model:
+        """An interpreter, for one run.
 
         Waits for one, and raises DeadlineExceeded after `timeout_ms` (0: no bound), Cancelled when
-        the call is cancelled before the block, and FailedPrecondition when closed.
+        the call is cancelled before that, and FailedPrecondition when closed.
         """
-        model = self._take(timeout_ms)
+        cancellation = Cancellation.current()
+        if cancellation and cancellation.cancelled:
+            raise Cancelled("The call was cancelled")
         try:
-            model = model or self._make()
-            yield model
-        finally:
+            return self._idle.pop()
+        except IndexError:
+            return self._awaited(timeout_ms, cancellation) or self._made()
+
+    def give_back(self, model: Model) -> None:
+        """Lets another run have it."""
+        if model.worn_out:
+            self._drop()
+            return
+        self._idle.append(model)
+        if self._waiting:  # whoever waits has counted itself before it looked for an idle one
             with self._changed:
-                if model and not model.worn_out:
-                    self._idle.append(model)
-                else:
-                    self._unmade += 1
-                self._changed.notify_all()
+                self._changed.notify()
 
     def close(self) -> None:
         """Waits for runs in flight, then releases all interpreters."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-            self._changed.wait_for(lambda: len(self._idle) + self._unmade == self._count)
-            self._idle.clear()
-            self._unmade = self._count
+            self._waiting += 1
+            while self._unmade < self._count:
+                try:
+                    self._idle.pop()
+                except IndexError:
+                    self._changed.wait()
+                else:
+                    self._unmade += 1
+            self._waiting -= 1
             self._make = _make_none  # the other one holds the file
 
-    def _take(self, timeout_ms: int) -> Model | None:
+    def _made(self) -> Model:
+        try:
+            return self._make()
+        except BaseException:
+            self._drop()
+            raise
+
+    def _drop(self) -> None:
+        with self._changed:
+            self._unmade += 1
+            self._changed.notify()
+
+    def _awaited(self, timeout_ms: int, cancellation: Cancellation | None) -> Model | None:
         """One that is idle; None if one has to be made."""
         late = monotonic() + timeout_ms / 1000 if timeout_ms > 0 else inf
-        cancellation = Cancellation.current()
         with self._changed:
-            while not self._idle and not self._unmade and not self._closed:
-                if cancellation and cancellation.cancelled:
-                    break
-                if monotonic() >= late:
-                    raise DeadlineExceeded(
-                        f"Timed out waiting for {self._count} other runs of the model"
-                    )
-                self._changed.wait(_LOOK_SECONDS)
-            if self._closed:
-                raise FailedPrecondition("Session has been closed.")
-            if cancellation and cancellation.cancelled:
-                raise Cancelled("The call was cancelled")
-            if self._idle:
-                return self._idle.pop()
-            self._unmade -= 1
-            return None
+            self._waiting += 1
+            try:
+                while True:
+                    if self._closed:
+                        raise FailedPrecondition("Session has been closed.")
+                    if cancellation and cancellation.cancelled:
+                        raise Cancelled("The call was cancelled")
+                    if self._idle:
+                        with suppress(IndexError):  # another thread may be first
+                            return self._idle.pop()
+                    if self._unmade:
+                        self._unmade -= 1
+                        return None
+                    if monotonic() >= late:
+                        raise DeadlineExceeded(
+                            f"Timed out waiting for {self._count} other runs of the model"
+                        )
+                    self._changed.wait(_LOOK_SECONDS)
+            finally:
+                self._waiting -= 1

@@ -57,12 +57,15 @@ class SignatureFunction:
         lacks_rows = self._lacks_rows(inputs)
         arrays = dict(zip(signature.inputs, inputs, strict=True))
         chosen = self._chosen(inputs)
-        with chosen.taken(timeout_ms) as model:
-            begun = perf_counter()
+        model = chosen.take(timeout_ms)
+        begun = perf_counter()
+        try:
             if lacks_rows:
                 outputs = _run_rowless(model, signature, arrays)
             else:
                 outputs = model.run(signature.name, arrays)
+        finally:
+            chosen.give_back(model)
         ended = perf_counter()
         if chosen is self._interpreters:
             self._quickness.record(inputs, ended - begun)
