@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from lambda_serving.function.telemetry import NAMESPACE, Telemetry
+from lambda_serving.function.telemetry import Telemetry
 from lambda_serving.model_spec import ServableId
+from lambda_serving.monitoring.embedded_metrics import NAMESPACE
 from lambda_serving.release.aws.events import Reporter
 from support.template_rules import View
 

@@ -2,18 +2,13 @@
 
 import logging
 
-from aws_lambda_powertools import Logger
-from aws_lambda_powertools.metrics import MetricUnit
-from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import (
-    AmazonCloudWatchEMFProvider,
-)
-
+from lambda_serving.function.json_log import log_json
 from lambda_serving.model_spec import ServableId
+from lambda_serving.monitoring import embedded_metrics
 
-__all__ = ["NAMESPACE", "Telemetry"]
+__all__ = ["Telemetry"]
 
-NAMESPACE = "LambdaServing"
-_LOGGER = "lambda_serving"
+_SERVICE = "lambda_serving"
 
 
 class Telemetry:
@@ -24,16 +19,10 @@ class Telemetry:
     """
 
     def __init__(self, servable: ServableId, stack: str) -> None:
-        Logger(service=_LOGGER).append_keys(model=servable.name, version=servable.version)
+        log_json({"service": _SERVICE, "model": servable.name, "version": servable.version})
         logging.getLogger("mangum.http").setLevel(logging.ERROR)  # it logs every request
-        # the class Metrics would share its state within a process
-        self._metrics = AmazonCloudWatchEMFProvider(namespace=NAMESPACE, service=_LOGGER)
-        self._metrics.set_default_dimensions(
-            stack=stack, model=servable.name, version=str(servable.version)
-        )
-        self._errors = AmazonCloudWatchEMFProvider(namespace=NAMESPACE, service=_LOGGER)
-        self._errors.set_default_dimensions(stack=stack, model=servable.name)
-        self._version = str(servable.version)
+        self._by_model = {"stack": stack, "model": servable.name, "service": _SERVICE}
+        self._by_version = {**self._by_model, "version": str(servable.version)}
         self._cold = True
 
     def warmed_up(self) -> None:
@@ -45,12 +34,14 @@ class Telemetry:
 
         `failed` means that the answer was 5xx: the client was not at fault.
         """
-        self._metrics.add_metric("RequestCount", MetricUnit.Count, 1)
-        self._metrics.add_metric("Latency", MetricUnit.Milliseconds, milliseconds)
-        self._metrics.add_metric("ColdStart", MetricUnit.Count, int(self._cold))
-        self._metrics.flush_metrics()
+        embedded_metrics.count(
+            {
+                "RequestCount": (1.0, "Count"),
+                "Latency": (milliseconds, "Milliseconds"),
+                "ColdStart": (float(self._cold), "Count"),
+            },
+            self._by_version,
+        )
         self._cold = False
         if failed:
-            self._errors.add_metric("ErrorCount", MetricUnit.Count, 1)
-            self._errors.add_dimensions(service=_LOGGER, version=self._version)
-            self._errors.flush_metrics()
+            embedded_metrics.count({"ErrorCount": (1.0, "Count")}, self._by_model, self._by_version)

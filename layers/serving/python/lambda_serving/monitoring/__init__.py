@@ -1,1 +1,1 @@
-"""What the long-lived server reports about its calls: metrics, access log, request log."""
+"""What is reported about calls: metrics, access log, request log."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lambda_serving.errors import Unavailable
 from lambda_serving.model_spec import ServableId
+from lambda_serving.monitoring import embedded_metrics
 from lambda_serving.release.aws.clients import translate_errors
 
 if TYPE_CHECKING:
@@ -26,14 +27,8 @@ class Reporter:
     """Reports to the event bus, CloudWatch and the log; `system` is the stack's name."""
 
     def __init__(self, system: str, client: "EventBridgeClient") -> None:
-        from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import (
-            AmazonCloudWatchEMFProvider,
-        )
-
         self._system = system
         self._client = client
-        self._metrics = AmazonCloudWatchEMFProvider(namespace="LambdaServing", service=_SERVICE)
-        self._metrics.set_default_dimensions(stack=system or "none")
 
     def __call__(self, servable: ServableId, error: str) -> None:
         """Reports that a version failed.
@@ -66,9 +61,10 @@ class Reporter:
 
     def count(self, model: str) -> None:
         """Counts a failure of a version or a run, by stack and also by model."""
-        self._metrics.add_metric("ReleaseFailures", "Count", 1)
-        self._metrics.add_dimensions(service=_SERVICE, model=model)
-        self._metrics.flush_metrics()
+        by_stack = {"stack": self._system or "none", "service": _SERVICE}
+        embedded_metrics.count(
+            {"ReleaseFailures": (1.0, "Count")}, by_stack, {**by_stack, "model": model}
+        )
 
 
 def _cut(error: str) -> str:
