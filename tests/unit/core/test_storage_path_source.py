@@ -7,6 +7,7 @@ from lambda_serving.config.model_config import ModelConfig
 from lambda_serving.config.servable_version_policy import All, Specific
 from lambda_serving.core.storage_path_source import Source, Waits
 from lambda_serving.errors import Unavailable
+from lambda_serving.model_spec import ServableId
 from support.memory_store import MemoryStore
 
 _M, _N = ModelConfig("m", "/models/m"), ModelConfig("n", "/models/n")
@@ -20,8 +21,8 @@ class _Looking:
     now: float = 0
     aspired: dict[str, list[int]] = field(default_factory=dict)
 
-    def source(self, *models: ModelConfig) -> Source:
-        source = Source(self._aspire, Waits(1, 30), clock=lambda: self.now)
+    def source(self, *models: ModelConfig, reloads: bool = False) -> Source:
+        source = Source(self._aspire, Waits(1, 30), clock=lambda: self.now, reloads=reloads)
         source.configure(models, self.store)
         return source
 
@@ -138,3 +139,33 @@ def test_look_that_began_before_a_new_configuration_does_not_count(looking: _Loo
     source = looking.source(_M)
     source.poll()
     assert looking.aspired == {"m": []}
+
+
+def test_version_whose_files_changed_is_left_out_once(looking: _Looking) -> None:
+    """Once they have been stable for a poll: then it is unloaded, and with the next poll loaded."""
+    source = looking.source(ModelConfig("m", "/m", All()), reloads=True)
+    seen = list[list[int]]()
+    for looking.now, files in enumerate(["a", "a", "b", "c", "c", "c", "c"]):
+        looking.store.fingerprints[ServableId("m", 2)] = files
+        source.poll()
+        seen.append(looking.aspired["m"])
+    assert seen == [[2, 1]] * 4 + [[1]] + [[2, 1]] * 2
+
+
+def test_files_of_a_version_that_comes_back_are_new(looking: _Looking) -> None:
+    source = looking.source(_M, reloads=True)
+    for looking.now, (versions, files) in enumerate(
+        [([2], "a"), ([1], ""), ([2], "b"), ([2], "b")]
+    ):
+        looking.store.present["m"] = versions
+        looking.store.fingerprints[ServableId("m", 2)] = files
+        source.poll()
+        assert looking.aspired["m"] == versions
+
+
+def test_changed_files_mean_nothing_unless_that_is_asked_for(looking: _Looking) -> None:
+    source = looking.source(_M)
+    for looking.now in range(4):
+        looking.store.fingerprints[ServableId("m", 2)] = "a" if looking.now < 2 else "b"
+        source.poll()
+        assert looking.aspired["m"] == [2]

@@ -73,6 +73,10 @@ class Settings:
     bucket_poll_wait_seconds: int = flag(
         30, "The same for buckets, if longer, as each search is a request [ours]", 1
     )
+    reload_changed_versions: bool = switch(
+        "Load a version again when its files have changed and been stable for one poll; it is not"
+        " served meanwhile [ours]"
+    )
     max_num_load_retries: int = flag(5, "Number of retries after a new version fails to load", 0)
     load_retry_interval_micros: int = flag(
         60_000_000, "Microseconds between those retries; 0 or less for none"

@@ -60,6 +60,7 @@ class ServerCore:
         self._source = Source(
             self._versions.aspire,
             Waits(settings.file_system_poll_wait_seconds, settings.bucket_poll_wait_seconds),
+            reloads=settings.reload_changed_versions,
         )
         self._source.configure(models, manager.store)
         self._threads = ExitStack()

@@ -8,13 +8,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 
 from lambda_serving.config.model_config import ModelConfig
 from lambda_serving.config.servable_version_policy import aspired
 from lambda_serving.core.basic_manager import no_versions
 from lambda_serving.errors import ServingError
+from lambda_serving.model_spec import ServableId
 from lambda_serving.store import Store
 from lambda_serving.store.address import Address
 
@@ -37,25 +38,43 @@ class Waits:
 
 @dataclass(slots=True)
 class _Watched:
-    """A model, when its base path is polled next, and the problem that was last logged."""
+    """A model, when its base path is polled next, and the problem that was last logged.
+
+    `files` are the fingerprints of each aspired version: as it was first seen or loaded again, and
+    at the last poll.
+    """
 
     model: ModelConfig
     due: float = -inf
     said: str = ""
+    files: dict[int, tuple[str, str]] = field(default_factory=dict)
+
+    def has_changed(self, version: int, now: str) -> bool:
+        """Whether files have changed and been stable for one poll; from then on they are known."""
+        loaded, before = self.files.get(version, (now, now))
+        changed = now == before != loaded
+        self.files[version] = (now if changed else loaded, now)
+        return changed
 
 
 class Source:
-    """Calls `aspire` with the versions of the most recently configured models."""
+    """Calls `aspire` with the versions of the most recently configured models.
+
+    If it `reloads`, a version whose files have changed is left out once, and so is loaded again.
+    """
 
     def __init__(
         self,
         aspire: Callable[[str, Collection[int]], None],
         waits: Waits,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        reloads: bool = False,
     ) -> None:
         self._aspire = aspire
         self._waits = waits
         self._clock = clock
+        self._reloads = reloads
         self._lock = threading.Lock()
         self._store: Store
         self._watched: dict[str, _Watched] = {}
@@ -92,13 +111,25 @@ class Source:
         try:
             versions = aspired(model.policy, store.versions(model.name))
             problem = "" if versions else no_versions(model, store.contents(model.name))
+            changed = self._changed(watched, versions, store) if self._reloads else set()
         except ServingError as error:
             self._say(watched, f"{error}. Its versions stay as they are")
             return
         self._say(watched, problem)
         with self._lock:
             if self._watched.get(model.name) is watched:  # not reconfigured meanwhile
-                self._aspire(model.name, versions)
+                self._aspire(model.name, [each for each in versions if each not in changed])
+
+    def _changed(self, watched: _Watched, versions: Collection[int], store: Store) -> set[int]:
+        """The versions to load again."""
+        for version in watched.files.keys() - versions:
+            del watched.files[version]
+        name = watched.model.name
+        return {
+            each
+            for each in versions
+            if watched.has_changed(each, store.fingerprint(ServableId(name, each)))
+        }
 
     def _say(self, watched: _Watched, problem: str) -> None:
         """Logs a problem if it is new."""

@@ -83,14 +83,18 @@ def run(
     listener: socket.socket,
     process: Process,
     shared: "Shared | None" = None,
-) -> None:
-    """Like `serve`, for a process that has bound its REST socket and may share weights."""
+    exit_code: Callable[[int], int] = lambda _: 0,
+) -> int:
+    """Like `serve`, for a process that has bound its REST socket and may share weights.
+
+    Returns the exit code for the signal that ended it, and exits with that while models load.
+    """
     with (
         ExitStack() as downloads,
         Telemetry(settings, process.gatherer) as telemetry,
         _batcher(settings, telemetry.metrics) as batcher,
     ):
-        signals = ShutdownSignals(partial(_end, downloads))
+        signals = ShutdownSignals(partial(_end, downloads, exit_code))
         wrap = batcher.joined if batcher else None
         folder = downloads_folder(models, downloads, os.getpid())
         manager = open_manager(settings, models, folder, wrap, telemetry.metrics, shared=shared)
@@ -111,6 +115,7 @@ def run(
                 http_server.run(manager, settings, listener, telemetry, signals, opened, closing)
         finally:
             manager.close()
+    return exit_code(signals.received)
 
 
 def _load(
@@ -154,13 +159,13 @@ class _Alone:
         pass
 
 
-def _end(downloads: ExitStack) -> None:
+def _end(downloads: ExitStack, exit_code: Callable[[int], int], number: int) -> None:
     """Ends the process at once, even if a thread is still loading."""
     _log.info("Stopped before every model had loaded")
     downloads.close()
     remove_downloads(os.getpid())  # a folder that was just being created
     logging.shutdown()
-    os._exit(0)
+    os._exit(exit_code(number))
 
 
 def _rpc(

@@ -21,12 +21,13 @@ class ShutdownSignals:
 
     A signal between the two waits until the server can drain. By default, SIGTERM would kill Python
     silently, or be ignored in a container's first process, and SIGINT would wait for the load.
+    `received` is the number of the first one, 0 before it; `end` is called with it.
     """
 
-    def __init__(self, end: Callable[[], None]) -> None:
+    def __init__(self, end: Callable[[int], None]) -> None:
+        self.received = 0
         self._end = end
         self._drain: Callable[[], None] | None = None
-        self._received = False
         self._is_loading = True
         for number in shutdown_signals():
             signal.signal(number, self._receive)
@@ -38,12 +39,12 @@ class ShutdownSignals:
     def drain_by(self, drain: Callable[[], None]) -> None:
         """Calls `drain` at each signal from now on, and at once if one was received before."""
         self._drain = drain
-        if self._received:
+        if self.received:
             drain()
 
-    def _receive(self, _: int, __: FrameType | None) -> None:
-        self._received = True
+    def _receive(self, number: int, _: FrameType | None) -> None:
+        self.received = self.received or number
         if self._drain:
             self._drain()
         elif self._is_loading:
-            self._end()
+            self._end(number)
