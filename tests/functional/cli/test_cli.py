@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -10,13 +11,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import gettempdir
 
+import click
 import pytest
 
 from lambda_serving import protos
+from lambda_serving.cli.completion import completion
+from lambda_serving.cli.cost import cost
+from lambda_serving.cli.deploy import deploy
+from lambda_serving.cli.destroy import destroy
+from lambda_serving.cli.dev import dev
 from lambda_serving.cli.inspect import inspect
+from lambda_serving.cli.logs import logs
+from lambda_serving.cli.metrics import metrics
 from lambda_serving.cli.predict import predict
 from lambda_serving.release.golden import read
 from support import commands
+from support.deployed_project import make_project
 from support.server_process import COMMAND, MNIST, running
 
 
@@ -268,6 +278,45 @@ def test_help_lists_whole_sentences(columns: int) -> None:
     _, _, listed = said.partition("Commands:")
     assert "..." not in listed
     assert "one output file per input file" in " ".join(listed.split())
+
+
+_SHELLS = {"bash": "_LAMBDA_SERVING_COMPLETE=bash_complete", "zsh": "#compdef", "fish": "complete "}
+
+
+@pytest.mark.parametrize("shell", _SHELLS)
+def test_completion_prints_a_script_for_each_shell(shell: str) -> None:
+    code, said, _ = commands.run(completion, [shell], {})
+    assert code == 0
+    assert _SHELLS[shell] in said
+    assert "lambda-serving" in said
+
+
+def test_completion_completes_commands_options_and_environments(tmp_path: Path) -> None:
+    """As bash does it: the script is read, and its function asked for each word."""
+    make_project(tmp_path, "[dev]\n[prod]\n[production]\n")
+    script = """
+        eval "$(lambda-serving completion bash)"
+        for words in "des" "metrics --sin" "logs --env pr"
+        do
+            COMPREPLY=() COMP_WORDS=(lambda-serving $words) COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+            _lambda_serving_completion lambda-serving
+            echo "${COMPREPLY[@]}"
+        done
+    """
+    said = subprocess.check_output(
+        ["/bin/bash", "-euc", script],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": f"{COMMAND.parent}:{os.environ['PATH']}"},
+        text=True,
+    )
+    assert said.splitlines() == ["destroy", "--since", "prod production"]
+
+
+@pytest.mark.parametrize("command", [cost, deploy, destroy, dev, logs, metrics, completion])
+def test_help_of_commands_of_a_project_has_an_example(command: click.Command) -> None:
+    code, said, _ = commands.run(command, ["--help"], {"COLUMNS": "80"})
+    assert code == 0
+    assert re.search(r"Examples?: (eval .*)?\$?\(?lambda-serving", " ".join(said.split()))
 
 
 @pytest.mark.parametrize(("before", "code"), [("", 130), ("trap '' INT; ", 0)])

@@ -2,14 +2,12 @@
 
 import json
 import logging
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
-from click.testing import CliRunner
 
 from lambda_serving.cli.batch import batch
 from lambda_serving.cli.label import label
@@ -27,17 +25,19 @@ from lambda_serving.store.s3_store import S3Store
 from support import cloud, iam
 from support.aws_plane import Plane
 from support.cloud import ACCOUNT, REGION, SYSTEM, Cloud
-from support.iam.policies import allows, listed
 from support.iam.reference import useless
 from support.iam.roles import Role
+from support.rights import not_needed, run_as, statements_of, take
 
 _PAGE = Path(__file__).parents[3] / "docs/release.md"
 _REPOSITORY = "registry/models"
-_NOT_SEEN_HERE = {
-    "s3:AbortMultipartUpload",  # of an upload of several parts that fails
-    "lambda:GetProvisionedConcurrencyConfig",  # where an alias has weights
-    "codedeploy:GetDeployment",  # of a shift that is under way
-}
+_NOT_SEEN_HERE = frozenset(
+    {
+        "s3:AbortMultipartUpload",  # of an upload of several parts that fails
+        "lambda:GetProvisionedConcurrencyConfig",  # where an alias has weights
+        "codedeploy:GetDeployment",  # of a shift that is under way
+    }
+)
 
 
 @pytest.fixture(autouse=True)
@@ -76,22 +76,6 @@ def deployed(moto: str) -> Iterator[Cloud]:
         yield deployed
 
 
-def _rights(text: str, values: Mapping[str, str]) -> dict[str, list[dict[str, Any]]]:
-    """The statements of the page, by its first column."""
-    found, who = dict[str, list[dict[str, Any]]](), ""
-    for first, actions, resources in re.findall(
-        r"^\|([^|]*)\| (`\w+:\w+`[^|]*)\| (`arn:[^|]*)\|$", text, re.MULTILINE
-    ):
-        who = first.strip() or who
-        arns = [
-            re.sub("|".join(values), lambda name: values[name[0]], arn)
-            for arn in re.findall("`(.*?)`", resources)
-        ]
-        statement = {"Effect": "Allow", "Action": re.findall("`(.*?)`", actions), "Resource": arns}
-        found.setdefault(who, []).append(statement)
-    return found
-
-
 @pytest.fixture
 def rights(deployed: Cloud) -> dict[str, list[dict[str, Any]]]:
     values = {
@@ -101,37 +85,7 @@ def rights(deployed: Cloud) -> dict[str, list[dict[str, Any]]]:
         "REGION": REGION,
         "STACK": SYSTEM,
     }
-    return _rights(_PAGE.read_text(), values)
-
-
-def _take(deployed: Cloud, role: str, statements: list[dict[str, Any]]) -> None:
-    made = Role(f"arn:aws:iam::{ACCOUNT}:role/{role}", statements, [])
-    deployed.guard.roles = {**deployed.guard.roles, role: made}
-
-
-def _run(deployed: Cloud, role: str, command: click.Command, *arguments: str) -> str:
-    with deployed.acting(role):
-        said = CliRunner().invoke(command, arguments, catch_exceptions=False)
-    assert said.exit_code == 0, said.output
-    return said.output
-
-
-def _not_needed(
-    deployed: Cloud, role: str, statements: list[dict[str, Any]]
-) -> list[tuple[str, str]]:
-    """Actions on resources that statements allow and nobody used, whatever their conditions."""
-    used = [(what, on) for who, what, on in deployed.guard.used if who == role]
-    return [
-        (action, resource)
-        for statement in statements
-        for action in listed(statement["Action"])
-        for resource in listed(statement["Resource"])
-        if action not in _NOT_SEEN_HERE
-        and not any(
-            allows([{"Effect": "Allow", "Action": action, "Resource": resource}], what, on, {})
-            for what, on in used
-        )
-    ]
+    return statements_of(_PAGE.read_text(), values)
 
 
 def test_commands_need_the_rights_of_the_page_and_no_others(
@@ -141,11 +95,11 @@ def test_commands_need_the_rights_of_the_page_and_no_others(
     release = deployed.guard.roles["ReleaseRole"].statements
     for role, statements in rights.items():
         more = {back: rights[policy], acting: release}.get(role, [])
-        _take(deployed, role, [*statements, *more])
+        take(deployed, role, [*statements, *more])
     base_path, stack = f"{deployed.models}/MLP", f"--stack={SYSTEM}"
 
     def run(role: str, command: click.Command, *arguments: str) -> None:
-        _run(deployed, role, command, *arguments)
+        run_as(deployed, role, command, *arguments)
 
     for version in ("1", "2"):
         source = str(models_dir / "half_plus_two/123")
@@ -174,7 +128,7 @@ def test_commands_need_the_rights_of_the_page_and_no_others(
 
     for role, statements in rights.items():
         assert [each for statement in statements for each in useless(statement)] == []
-        assert _not_needed(deployed, role, statements) == []
+        assert not_needed(deployed, role, statements, _NOT_SEEN_HERE) == []
 
 
 def _role(deployed: Cloud, template: str, name: str) -> Role:
@@ -188,7 +142,7 @@ def _role(deployed: Cloud, template: str, name: str) -> Role:
         "Repository": "models",
     }
     role = iam.roles(template, values)[name]
-    _take(deployed, name, role.statements)
+    take(deployed, name, role.statements)
     return role
 
 
@@ -210,7 +164,7 @@ def test_server_with_a_gpu_needs_what_its_role_has(
     assert store.versions("MLP") == [1]
     assert store.fingerprint(ServableId("MLP", 1))
     assert (store.fetch(ServableId("MLP", 1)) / "saved_model.pb").is_file()
-    assert _not_needed(deployed, "TaskRole", role.statements) == []
+    assert not_needed(deployed, "TaskRole", role.statements) == []
 
 
 def test_job_needs_what_its_role_has(models_dir: Path, deployed: Cloud) -> None:
@@ -224,8 +178,8 @@ def test_job_needs_what_its_role_has(models_dir: Path, deployed: Cloud) -> None:
     command = (f"{bucket}/models/MLP", f"--input={bucket}/inputs/**/*.jsonl")
     for name in ("a", "day/b"):  # the second run finds what the first did
         put(f"inputs/{name}.jsonl", b"1.0\n2.0\n")
-        _run(deployed, "JobRole", batch, *command, f"--output={bucket}/predictions")
+        run_as(deployed, "JobRole", batch, *command, f"--output={bucket}/predictions")
     key = "predictions/day/b.jsonl.jsonl"
     answer = deployed.s3.get_object(Bucket=deployed.bucket, Key=key)["Body"].read()
     assert [json.loads(line) for line in answer.splitlines()] == [2.5, 3.0]
-    assert _not_needed(deployed, "JobRole", role.statements) == []
+    assert not_needed(deployed, "JobRole", role.statements, _NOT_SEEN_HERE) == []

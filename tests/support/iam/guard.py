@@ -16,7 +16,13 @@ __all__ = ["Guard", "guarded", "key_of"]
 
 _SIGNED = re.compile(r"Credential=(?P<key>[^/]+)/\d+/(?P<region>[^/]+)/(?P<service>[^/]+)/")
 _ISSUED = re.compile(rb"<AccessKeyId>([^<]+)</AccessKeyId>")
-_BODIES = {"ecr", "events", "sqs", "sts"}  # services whose requests name the operation in the body
+_BODIES = {
+    "ecr",
+    "events",
+    "logs",
+    "sqs",
+    "sts",
+}  # services whose requests name the operation in the body
 _App = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 

@@ -93,8 +93,10 @@ def of_http(
             region = place.partition(":")[0]
             return [Ask(f"apigateway:{method}", f"arn:aws:apigateway:{region}::{path[3:]}")]
         case "monitoring":
+            target = headers.get("X-Amz-Target", "").rpartition(".")[2]
+            operation = target or path.rpartition("/")[2]
             alarms = f"arn:aws:cloudwatch:{place}:alarm:any"
-            return [Ask(f"cloudwatch:{path.rpartition('/')[2]}", alarms)]
+            return [Ask(f"cloudwatch:{operation}", alarms if "Alarm" in operation else "*")]
         case "sts":
             told = parse_qs(body.decode(), keep_blank_values=True)
             return _of_sts({key: value for key, [value, *_] in told.items()})
@@ -110,6 +112,10 @@ def _of_json(service: str, given: Mapping[str, Any]) -> Iterator[tuple[str, dict
     match service:
         case "sqs":
             yield given.get("QueueName") or given["QueueUrl"].rpartition("/")[2], {}
+        case "ecr":
+            yield f"repository/{given['repositoryName']}", {}
+        case "logs":
+            yield f"log-group:{given['logGroupName']}", {}
         case "events":
             for each in given["Entries"]:
                 told = {"events:source": each["Source"], "events:detail-type": each["DetailType"]}
@@ -125,8 +131,7 @@ def _of_s3(
     bucket, _, key = unquote(path).removeprefix("/").partition("/")
     arn = f"arn:aws:s3:::{bucket}"
     if not key:
-        assert (method, "list-type" in query) == ("GET", True), f"{method} {path}"
-        return [Ask("s3:ListBucket", arn, {"s3:prefix": query.get("prefix", [""])[0]})]
+        return [_of_bucket(method, arn, query)]
     match method:
         case "GET" | "HEAD":
             action = "GetObject"
@@ -136,6 +141,22 @@ def _of_s3(
             action = "AbortMultipartUpload" if "uploadId" in query else "DeleteObject"
     actions = {action, "GetObject"} if compares else {action}
     return [Ask(f"s3:{each}", f"{arn}/{key}") for each in sorted(actions)]
+
+
+def _of_bucket(method: str, arn: str, query: Mapping[str, list[str]]) -> Ask:
+    """The permission for a request to a bucket as a whole; fails for an unknown one."""
+    match method:
+        case "GET" if "list-type" in query:
+            return Ask("s3:ListBucket", arn, {"s3:prefix": query.get("prefix", [""])[0]})
+        case "GET" if "versions" in query:
+            return Ask("s3:ListBucketVersions", arn)
+        case "HEAD":
+            return Ask("s3:ListBucket", arn)
+        case "POST" if "delete" in query:  # of versions, which the body names
+            return Ask("s3:DeleteObjectVersion", f"{arn}/any")
+        case "DELETE":
+            return Ask("s3:DeleteBucket", arn)
+    raise AssertionError(f"nobody knows what {method} {arn} {sorted(query)} asks for")
 
 
 def _of_sts(given: Mapping[str, str]) -> list[Ask]:

@@ -8,8 +8,15 @@ import click
 from lambda_serving import __version__
 from lambda_serving.cli.batch import batch
 from lambda_serving.cli.compile import compile_command
+from lambda_serving.cli.completion import completion
+from lambda_serving.cli.cost import cost
+from lambda_serving.cli.deploy import deploy
+from lambda_serving.cli.destroy import destroy
+from lambda_serving.cli.dev import dev
 from lambda_serving.cli.inspect import inspect
 from lambda_serving.cli.label import label
+from lambda_serving.cli.logs import logs
+from lambda_serving.cli.metrics import metrics
 from lambda_serving.cli.predict import predict
 from lambda_serving.cli.push import push
 from lambda_serving.cli.reconcile import reconcile
@@ -41,6 +48,7 @@ def _add(*commands: click.Command) -> None:
 
 _add(serve, predict, inspect, compile_command, push, batch)
 _add(status, reconcile, set_policy, label, rollback)
+_add(dev, deploy, logs, metrics, cost, destroy, completion)
 
 
 def _end_by_signals() -> None:

@@ -9,9 +9,9 @@ from lambda_serving.store.address import Address
 from lambda_serving.store.names import by_version
 from lambda_serving.store.other_formats import advice
 
-__all__ = ["exports", "newest"]
+__all__ = ["EXPORTS", "exports", "newest"]
 
-_EXPORTS = ("saved_model.pb", "saved_model.pbtxt", "model.tflite")
+EXPORTS = ("saved_model.pb", "saved_model.pbtxt", "model.tflite")
 
 
 def exports(directory: Path) -> list[Path]:
@@ -25,7 +25,7 @@ def exports(directory: Path) -> list[Path]:
         raise NotFound(
             f"{directory} {'is not a folder' if there else 'does not exist'}{told and f'. {told}'}"
         )
-    if any((directory / name).is_file() for name in _EXPORTS):
+    if any((directory / name).is_file() for name in EXPORTS):
         return [directory]
     name = "model"
     store = LocalStore({name: str(directory)})
@@ -40,7 +40,7 @@ def exports(directory: Path) -> list[Path]:
 
 
 def _below(directory: Path) -> str:
-    found = sorted(path.parent for name in _EXPORTS for path in directory.glob(f"*/{name}"))
+    found = sorted(path.parent for name in EXPORTS for path in directory.glob(f"*/{name}"))
     return f"Use one of the SavedModels in it, such as {found[0]}" if found else ""
 
 

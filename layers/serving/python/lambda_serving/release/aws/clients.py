@@ -27,6 +27,8 @@ _CONFIG = Config(
 _SESSION_SECONDS = 1200  # longer than a build may take
 _MAX_SESSION_NAME = 64
 _REFUSALS: Mapping[str, type[ServingError]] = {
+    "403": PermissionDenied,  # the answers to HEAD, which have no body
+    "404": NotFound,
     "AccessDenied": PermissionDenied,
     "AccessDeniedException": PermissionDenied,
     "AliasLimitExceededException": ResourceExhausted,
@@ -44,6 +46,7 @@ _REFUSALS: Mapping[str, type[ServingError]] = {
     "ResourceNotFoundException": NotFound,
     "ResourceNotReadyException": Aborted,
     "SnapStartNotReadyException": Aborted,
+    "ValidationError": InvalidArgument,
 }
 
 _FULL = "maximum number of"
@@ -56,6 +59,15 @@ class Account:
     def __init__(self, session: boto3.Session | None = None) -> None:
         with translate_errors("this account"):
             self._session = session or boto3.Session()
+
+    @classmethod
+    def of_profile(cls, profile: str | None, region: str | None = None) -> Self:
+        """The account of a profile of the user's AWS settings; None for what they choose.
+
+        Raises what `translate_errors` raises, such as for a profile that does not exist.
+        """
+        with translate_errors("this account"):
+            return cls(boto3.Session(profile_name=profile, region_name=region))
 
     @classmethod
     def of_model(cls, role: str, model: str, sts: Any) -> Self:
@@ -72,6 +84,11 @@ class Account:
             )["Credentials"]
         key, token = found["AccessKeyId"], found["SessionToken"]
         return cls(boto3.Session(key, found["SecretAccessKey"], token))
+
+    @property
+    def region(self) -> str | None:
+        """The region of the settings, if they name one."""
+        return self._session.region_name
 
     def connect(self, *services: Any) -> list[Any]:
         """A client for each service; creating them together takes half the time."""

@@ -1,0 +1,1 @@
+"""A user's own project: its folder, its environments, and what is deployed of it."""
