@@ -171,6 +171,7 @@ def _described(stack: Stack) -> dict[str, Any]:
         "CreationTime": _STARTED,
         "Parameters": _pairs("Parameter", stack.parameters),
         "Outputs": _pairs("Output", stack.outputs),
+        **({"ParentId": stack.parent} if stack.parent else {}),
     }
 
 

@@ -1,12 +1,15 @@
 """`deploy` calls the user's sam, and says how the models are called. A program stands for sam."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
 from lambda_serving.cli.deploy import deploy
-from support import commands
+from support import commands, front
 from support.cloud import SYSTEM
 from support.deployed_project import Deployed, make_project, url
 
@@ -41,6 +44,13 @@ def calls(deployed: Deployed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     sam.chmod(0o755)
     monkeypatch.setenv("PATH", f"{sam.parent}:/usr/bin:/bin")
     return log
+
+
+def _give_golden(calls: Path, request: Any) -> None:
+    """Gives the model MLP a golden pair with that request."""
+    golden = calls.parent / "mine/models/MLP/1/assets.extra/golden.jsonl"
+    golden.parent.mkdir()
+    golden.write_text(json.dumps({"request": request, "response": {}}))
 
 
 def _deploy(*arguments: str, **environment: str) -> tuple[int, str, str]:
@@ -95,15 +105,48 @@ def test_line_to_call_a_model_is_the_one_for_its_access(
     config = calls.parent / "aws"
     config.write_text("[profile work]\naws_access_key_id = a\naws_secret_access_key = b\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
-    pair = {"request": {"instances": [1.0]}, "response": {"predictions": [2.5]}}
-    golden = calls.parent / "mine/models/MLP/1/assets.extra/golden.jsonl"
-    golden.parent.mkdir()
-    golden.write_text(json.dumps(pair))
+    _give_golden(calls, {"instances": [1.0]})
     [system] = [each for each in deployed.stacks.stacks if "System" in each.name]
     system.parameters = {"Access": access}
     code, said, _ = _deploy(*(["--profile=work"] if access == "IAM" else []))
     assert code == 0
     assert f"  {line}\n" in said
+
+
+@pytest.mark.parametrize("access", ["OPEN", "JWT"])
+def test_line_to_call_a_model_is_answered(
+    deployed: Deployed, calls: Path, access: Literal["OPEN", "JWT"]
+) -> None:
+    """The API is that of `support.front`, which refuses callers without a token."""
+    cloud, sent = deployed.cloud, list[str]()
+
+    def answer(_: str, event: Any, __: str) -> Any:
+        sent.append(event["body"])
+        return {"statusCode": 200, "body": "answered", "isBase64Encoded": False}
+
+    cloud.access = access
+    cloud.plane.run = answer
+    cloud.deploy_model("MLP", "image@sha256:1")
+    _give_golden(calls, {"instances": [0.5] * 784})
+    [system] = [each for each in deployed.stacks.stacks if "System" in each.name]
+    system.parameters = {"Access": access}
+    [mlp] = [each for each in deployed.stacks.stacks if each.parameters.get("ModelName") == "MLP"]
+    with front.running(cloud) as port:
+        mlp.outputs = {"PredictUrl": f"http://127.0.0.1:{port}/v1/models/MLP:predict"}
+        code, said, _ = _deploy()
+        assert code == 0
+        [line] = [line for line in said.splitlines() if line.startswith("  ") and "MLP" in line]
+        token = front.token()["authorization"].removeprefix("Bearer ")
+        path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+        answered = [
+            subprocess.check_output(
+                ["/bin/sh", "-euc", line], env={"PATH": path, "TOKEN": each}, text=True
+            )
+            for each in (token, "none")
+        ]
+    assert answered[0] == "answered"
+    assert (answered[1] == "answered") == (access == "OPEN")
+    assert json.loads(sent[0]) == {"instances": [0.5] * 784}
 
 
 def test_addresses_are_json_apart_from_what_sam_says(

@@ -10,11 +10,11 @@ from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
 from lambda_serving.cli.destroy import destroy
-from lambda_serving.errors import FailedPrecondition, NotFound
+from lambda_serving.errors import FailedPrecondition, InvalidArgument, NotFound
 from lambda_serving.project.deployed.removal import Clients, Removal, companion_name, plan
 from support import commands
 from support.cloud import SYSTEM
-from support.cloudformation import Resource
+from support.cloudformation import Resource, Stack
 from support.deployed_project import COMPANION, REPOSITORY, Deployed
 
 _SAM_PYTHON = Path(__file__).parents[3] / ".venv-sam/bin/python"
@@ -159,6 +159,20 @@ def test_logs_of_a_function_that_were_made_anew_are_deleted(deployed: Deployed) 
 def test_stack_that_never_was_is_not_found(deployed: Deployed) -> None:
     with pytest.raises(NotFound, match="There is no stack nobody in eu-west-1"):
         plan("nobody", _clients(deployed))
+
+
+def test_stack_of_others_is_not_removed(deployed: Deployed) -> None:
+    bucket = Resource("AWS::S3::Bucket", deployed.cloud.bucket)
+    theirs = deployed.stacks.add(Stack("theirs", {"Data": bucket}))
+    with pytest.raises(InvalidArgument, match="not made from our templates"):
+        plan("theirs", _clients(deployed))
+    theirs.status = "ROLLBACK_COMPLETE"  # perhaps ours: a first deployment that failed
+    assert plan("theirs", _clients(deployed)).buckets == [deployed.cloud.bucket]
+
+
+def test_part_of_a_stack_is_not_removed(deployed: Deployed) -> None:
+    with pytest.raises(InvalidArgument, match=rf"is a part of arn:.*stack/{SYSTEM}/"):
+        plan(f"{SYSTEM}-System-1A", _clients(deployed))
 
 
 def test_stack_of_images_has_the_name_that_sam_gives_it() -> None:

@@ -25,6 +25,12 @@ def test_sam_that_is_new_enough_is_found(path: Path, version: str) -> None:
     assert sam.find() == program
 
 
+def test_sam_of_the_locked_requirements_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = Path(__file__).parents[3] / ".venv-sam/bin"
+    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
+    assert sam.find() == str(programs / "sam")
+
+
 @pytest.mark.parametrize(
     ("script", "reason"),
     [

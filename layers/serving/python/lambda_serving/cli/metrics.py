@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lambda_serving.cli.console import plain_console, table
+from lambda_serving.cli.console import plain_console, printable, table
 from lambda_serving.cli.deployment import Deployment, of_stack
 from lambda_serving.cli.durations import DURATION
 
@@ -63,7 +63,7 @@ def _table(models: Sequence["ModelUse"], apis: Sequence["ApiUse"]) -> "Table":
     made = table("model", "version", "requests", "errors", "p50 ms", "p99 ms", "cold starts")
     for each in models:
         counts = (str(each.requests), str(each.errors), *_latencies(each))
-        made.add_row(each.model, str(each.version), *counts, str(each.cold_starts))
+        made.add_row(printable(each.model), str(each.version), *counts, str(each.cold_starts))
     for api in apis:
         errors = f"{api.server_errors} (4xx: {api.client_errors})"
         made.add_row("API", "", str(api.requests), errors, *_latencies(api), "")

@@ -2,6 +2,7 @@
 
 import heapq
 import json
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -76,18 +77,23 @@ class Reader:
         self._client = client
         self._groups = groups
         self._start = start
-        self._seen: dict[str, int] = {}
+        self._seen = OrderedDict[str, int]()
 
     def read(self) -> Iterator[Event]:
         """The new events of all groups, by time."""
         newest = self._start
         for event in heapq.merge(*map(self._of, self._groups), key=lambda each: each.time):
             if event.id not in self._seen:
-                self._seen[event.id] = event.time
                 newest = max(newest, event.time)
+                self._remember(event, newest - _LATE_MS)
                 yield event
         self._start = max(self._start, newest - _LATE_MS)
-        self._seen = {id_: time for id_, time in self._seen.items() if time >= self._start}
+
+    def _remember(self, event: Event, start: int) -> None:
+        """Notes an event that may be read again, and forgets those before `start`."""
+        self._seen[event.id] = event.time
+        while next(iter(self._seen.values())) < start:
+            self._seen.popitem(last=False)
 
     def _of(self, group: str) -> Iterator[Event]:
         pages = self._client.get_paginator("filter_log_events").paginate(

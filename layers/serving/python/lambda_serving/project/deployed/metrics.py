@@ -1,5 +1,6 @@
 """What CloudWatch counted: requests, errors, latencies and cold starts of a deployed stack."""
 
+import re
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ from lambda_serving.release.aws.clients import translate_errors
 __all__ = ["ApiUse", "ModelUse", "Query", "Window", "names", "of_api", "of_models", "read"]
 
 _Key = TypeVar("_Key", bound=Hashable)
+_NUMBER = re.compile(r"[0-9]{1,20}", re.ASCII)
 _BY_VERSION = {"model", "service", "stack", "version"}
 _QUERIES = 500  # that CloudWatch takes at once
 _DAY = 86400
@@ -139,7 +141,7 @@ def of_models(system: str, window: Window, client: Any) -> list[ModelUse]:
     versions = {
         (dimensions["model"], int(dimensions["version"])): dimensions
         for _, dimensions in names(system, client)
-        if dimensions.keys() == _BY_VERSION and dimensions["version"].isdigit()
+        if dimensions.keys() == _BY_VERSION and _NUMBER.fullmatch(dimensions["version"])
     }
     wanted = {
         "requests": ("RequestCount", "Sum"),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from lambda_serving.errors import FailedPrecondition, NotFound
+from lambda_serving.errors import FailedPrecondition, InvalidArgument, NotFound
 from lambda_serving.project.deployed.stack import BUCKET, FUNCTION, LOG_GROUP, Stack, look, look_for
 from lambda_serving.release.aws.clients import translate_errors
 
@@ -20,6 +20,7 @@ __all__ = ["Clients", "Plan", "Removal", "companion_name", "plan"]
 _REPOSITORY = "AWS::ECR::Repository"
 _DELETED = "DELETE_COMPLETE"
 _FAILED = "DELETE_FAILED"
+_WHOLE = {"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"}
 _LOOK_SECONDS = 5.0
 _MOST_OF_NAME = 104
 
@@ -74,7 +75,8 @@ def companion_name(stack: str) -> str:
 def plan(name: str, clients: Clients) -> Plan:
     """What there is of a stack of that name, also if the stack itself was deleted lately.
 
-    Raises NotFound if there is nothing, and what `translate_errors` raises.
+    Raises NotFound if there is nothing, InvalidArgument for a stack that is nested in another or is
+    not ours, and what `translate_errors` raises.
     """
     stack, companion = (
         look_for(each, clients.cloudformation) for each in (name, companion_name(name))
@@ -82,6 +84,8 @@ def plan(name: str, clients: Clients) -> Plan:
     known = stack or _deleted(name, clients)
     if known is None and companion is None:
         look(name, clients.cloudformation)  # raises
+    if known:
+        _check(known)
     buckets = known.all(BUCKET) if known else []
     groups = known.all(LOG_GROUP) if known else []
     own = [f"/aws/lambda/{each}" for each in known.all(FUNCTION)] if known else []
@@ -92,6 +96,17 @@ def plan(name: str, clients: Clients) -> Plan:
         [each for each in buckets if _has_bucket(each, clients.s3)],
         sorted({*groups, *own}),
     )
+
+
+def _check(stack: Stack) -> None:
+    """A stack whose first deployment failed may lack what tells that it is ours."""
+    if stack.parent:
+        raise InvalidArgument(
+            f"Stack {stack.name} is a part of {stack.parent}. Name that one, whose name is between"
+            " the slashes"
+        )
+    if stack.status in _WHOLE:
+        _ = stack.system
 
 
 def _deleted(name: str, clients: Clients) -> Stack | None:

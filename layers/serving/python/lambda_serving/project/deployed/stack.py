@@ -28,7 +28,10 @@ class Resource:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A stack, its resources and the stacks in it; `id` is its ARN."""
+    """A stack, its resources and the stacks in it; `id` is its ARN.
+
+    `parent` is the ARN of the stack that it is nested in, empty if it is nested in none.
+    """
 
     id: str
     name: str
@@ -37,6 +40,7 @@ class Stack:
     outputs: Mapping[str, str]
     resources: Sequence[Resource]
     nested: Sequence["Stack"] = ()
+    parent: str = ""
 
     def walk(self) -> Iterator["Stack"]:
         """This stack, and all that are nested in it."""
@@ -113,6 +117,7 @@ def look(name: str, client: Any) -> Stack:
             for each in resources
             if each.kind == _STACK and (nested := look_for(each.id, client))
         ],
+        found.get("ParentId", ""),
     )
 
 
