@@ -4,7 +4,8 @@ SIDE is an ASGI application, `ours`, `ours-threads` or `peer`, or a Lambda handl
 or `peer-handler`. Ours serves the model of BASE_PATH, by default the sample model's export. Each
 line of standard input is a number of requests; the answer is a line of JSON: the seconds of each
 request, the last predictions and the most memory so far. Both sides are called as a server or
-Lambda calls them, without a client library, which would cost more than either side.
+Lambda calls them, without a client library, which would cost more than either side. For the same
+reason this imports nothing of the other benchmarks.
 """
 
 import asyncio
@@ -17,14 +18,13 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from benchmarks.children import MNIST
-
 _Message = MutableMapping[str, Any]
 _App = Callable[..., Awaitable[None]]
 _Handler = Callable[[Any, Any], Any]
 
 _PATH = "/v1/models/MLP:predict"
 _EVENT = Path(__file__).parents[1] / "data/events/predict.json"
+_SAVED = Path(__file__).parents[2] / "examples/mnist/saved"
 
 
 def main(side: str, body: bytes, base_path: str) -> None:
@@ -142,5 +142,5 @@ def _scope(length: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    served = sys.argv[3] if len(sys.argv) > 3 else str(MNIST / "saved")
+    served = sys.argv[3] if len(sys.argv) > 3 else str(_SAVED)
     main(sys.argv[1], Path(sys.argv[2]).read_bytes(), served)
