@@ -3,7 +3,7 @@
 import pytest
 
 from lambda_serving.api.codec.json_in_errors import echo, plain, quote, type_name
-from lambda_serving.api.codec.rapidjson_dialect import Json
+from lambda_serving.api.codec.json_value import Json
 
 
 @pytest.mark.parametrize(

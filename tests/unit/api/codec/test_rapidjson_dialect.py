@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from lambda_serving.api.codec import json_pieces, json_reader, rapidjson_dialect
 from lambda_serving.api.codec.json_reader import Limits
-from lambda_serving.api.codec.rapidjson_dialect import Json
+from lambda_serving.api.codec.json_value import Json
 from lambda_serving.errors import InvalidArgument
 from support.late_json import LATE
 

@@ -12,7 +12,7 @@ from math import isinf
 import numpy as np
 import orjson
 
-from lambda_serving.api.codec.rapidjson_dialect import Container, Json
+from lambda_serving.api.codec.json_value import Container, Json
 from lambda_serving.dtypes import Array
 
 __all__ = ["container", "head", "loose", "strict"]

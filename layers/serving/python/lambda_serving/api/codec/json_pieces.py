@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lambda_serving.api.codec import json_fast, rapidjson_dialect
+from lambda_serving.api.codec import json_fast
 from lambda_serving.api.codec.freeing_json import Growth
 from lambda_serving.api.codec.json_positions import OPENING, marks, steps
-from lambda_serving.api.codec.rapidjson_dialect import Container, Json
+from lambda_serving.api.codec.json_value import Container, Json
 from lambda_serving.dtypes import Array
 from lambda_serving.errors import InvalidArgument
 
@@ -82,6 +82,8 @@ def parse(
             refused.append(position + len(piece.content))
             if len(refused) < len(sizes) and len(piece.content) <= size:
                 continue
+            from lambda_serving.api.codec import rapidjson_dialect  # few starts need its patterns
+
             rapidjson_dialect.resume(text, position, is_open.containers, nesting)
             break
         if piece.too_deep:
@@ -91,6 +93,8 @@ def parse(
         position += len(piece.content)
         while refused and position >= refused[-1]:
             refused.pop()
+    from lambda_serving.api.codec import rapidjson_dialect  # as above
+
     return rapidjson_dialect.parse(text, nesting)
 
 

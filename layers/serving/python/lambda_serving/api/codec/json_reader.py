@@ -10,7 +10,7 @@ from typing import NamedTuple
 from lambda_serving.api.codec import json_fast, json_pieces
 from lambda_serving.api.codec.freeing_json import Growth
 from lambda_serving.api.codec.json_positions import deepest
-from lambda_serving.api.codec.rapidjson_dialect import Json
+from lambda_serving.api.codec.json_value import Json
 
 __all__ = ["LARGE", "Json", "Limits", "parse"]
 

@@ -21,14 +21,10 @@ from typing import NoReturn
 
 import orjson
 
+from lambda_serving.api.codec.json_value import Container, Json
 from lambda_serving.errors import InvalidArgument
 
-__all__ = ["Container", "Json", "parse", "resume"]
-
-Json = str | int | float | bool | list["Json"] | dict[str, "Json"] | None
-"""A JSON value; bytes of strings that are not UTF-8 become what `surrogateescape` makes of them."""
-
-Container = list[Json] | dict[str, Json]
+__all__ = ["parse", "resume"]
 
 _SPACE = rb"[ \t\n\r]*+"
 # In Python 3.11.2 (Debian bookworm) a possessive group whose last repetition fails half-way ends
