@@ -70,6 +70,7 @@ check: setup .venv-sam/.done ## style, types, import arrows, templates
 	$(BIN)/lint-imports --no-logo
 	.venv-sam/bin/cfn-lint template.yaml infra/*.yaml
 	$(SAM) validate --lint
+	$(SAM) validate --lint --template infra/system.yaml
 	$(SAM) validate --lint --template infra/model.yaml
 	$(SAM) validate --lint --template infra/release.yaml
 	$(SAM) validate --lint --template infra/gpu.yaml

@@ -215,22 +215,22 @@ def _as_expected(found: str, expected: str) -> bool:
 
 def variables(stack: str, session: Any) -> dict[str, str]:
     """The values of `VARIABLES` for a stack that is deployed."""
-    resources = _resources(session, stack)
-    nested = (each["PhysicalResourceId"] for each in resources.values() if _is_stack(each))
+    stacks = (each for each in _resources(session, stack).values() if _is_stack(each))
+    nested = (each["PhysicalResourceId"] for each in stacks)
     models = [model for each in nested if "PredictFunction" in (model := _resources(session, each))]
     if not models:
         raise click.ClickException(f"Stack {stack} has no model with a function")
     function = models[0]["PredictFunction"]["PhysicalResourceId"]
     code = session.create_client("lambda").get_function(FunctionName=function)["Code"]
     identity = session.create_client("sts").get_caller_identity()
-    stacks = session.create_client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
-    outputs = {each["OutputKey"]: each["OutputValue"] for each in stacks[0]["Outputs"]}
+    [told] = session.create_client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
+    outputs = {each["OutputKey"]: each["OutputValue"] for each in told["Outputs"]}
     return {
         "STACK": stack,
         "REGION": session.get_config_variable("region"),
         "ACCOUNT": identity["Account"],
-        "API": resources["Api"]["PhysicalResourceId"],
-        "BUCKET": resources["Models"]["PhysicalResourceId"],
+        "API": outputs["ApiId"],
+        "BUCKET": outputs["ModelsBucket"],
         "MODEL": function.removeprefix(f"{stack}-"),
         "FUNCTION": function,
         "ROLE": models[0]["Role"]["PhysicalResourceId"],

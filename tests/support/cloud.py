@@ -425,8 +425,8 @@ def running(
 
 
 def _cors() -> dict[str, Any]:
-    """The CORS configuration of `template.yaml`."""
-    api = iam.loaded(_INFRA.parent / "template.yaml")["Resources"]["Api"]
+    """The CORS configuration of `infra/system.yaml`."""
+    api = iam.loaded(_INFRA / "system.yaml")["Resources"]["Api"]
     _, rules, _ = api["Properties"]["CorsConfiguration"]["Fn::If"]
     return dict(rules)
 
@@ -435,7 +435,7 @@ def _guard(bucket: str, api_id: str, queue_arn: str) -> iam.Guard:
     values = {
         "AWS::AccountId": ACCOUNT,
         "AWS::Region": REGION,
-        "AWS::StackName": f"{SYSTEM}-Release",
+        "AWS::StackName": f"{SYSTEM}-System-Release",
         "ApiId": api_id,
         "Changes.Arn": queue_arn,
         "Models": bucket,

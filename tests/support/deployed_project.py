@@ -137,8 +137,8 @@ def _group(name: str) -> Resource:
 def make_project(folder: Path, config: str) -> None:
     """A project, as far as commands look at it, with that samconfig.toml."""
     (folder / "infra").mkdir(parents=True)
-    for name in ("infra/version", "template.yaml"):
-        (folder / name).touch()
+    (folder / "infra/version").touch()
+    (folder / "template.yaml").write_text("Resources: {}\n")
     (folder / "samconfig.toml").write_text(config)
 
 

@@ -9,6 +9,8 @@ from typing import Any, Literal
 import pytest
 
 from lambda_serving.cli.deploy import deploy
+from lambda_serving.project.starting import starter_template
+from lambda_serving.project.template import with_block
 from support import commands, front
 from support.cloud import SYSTEM
 from support.deployed_project import Deployed, make_project, url
@@ -198,3 +200,14 @@ def test_outside_a_project_it_says_how_to_make_one(
     code, _, said = _deploy()
     assert code == 2
     assert "lambda-serving init DIR" in said
+
+
+def test_folder_of_a_model_that_is_not_there_is_said_before_anything_is_built(calls: Path) -> None:
+    template = with_block(starter_template(), "MLP", "models/MPL")
+    (calls.parent / "mine/template.yaml").write_text(template)
+    code, _, said = _deploy()
+    assert code == 1
+    assert (
+        "says ModelFolder models/MPL, but there is no such folder. Did you mean models/MLP?" in said
+    )
+    assert _called(calls) == []

@@ -206,18 +206,18 @@ def _resource(name: str, physical: str, kind: str = "AWS::Lambda::Function") -> 
 def test_variables_are_those_of_the_stack() -> None:
     nested = "AWS::CloudFormation::Stack"
     arns = [f"arn:aws:cloudformation:eu-west-1:123456789012:stack/shop-{n}/1" for n in ("gpu", "a")]
-    root = [
-        _resource("Api", "a1b2c3"),
-        _resource("Models", "shop-models-1"),
-        *(_resource(f"Model{n}", arn, nested) for n, arn in enumerate(arns)),
-    ]
+    root = [_resource(f"Model{n}", arn, nested) for n, arn in enumerate(arns)]
     model = [_resource("PredictFunction", "shop-MLP"), _resource("Role", "shop-MLP-Role-1")]
-    output = {"OutputKey": "ReleaseQueueUrl", "OutputValue": "https://sqs/changes"}
+    outputs = {
+        "ApiId": "a1b2c3",
+        "ModelsBucket": "shop-models-1",
+        "ReleaseQueueUrl": "https://sqs/changes",
+    }
     stack = {
         "StackName": "shop",
         "CreationTime": "2026-11-22T10:00:00Z",
         "StackStatus": "CREATE_COMPLETE",
-        "Outputs": [output],
+        "Outputs": [{"OutputKey": key, "OutputValue": outputs[key]} for key in outputs],
     }
     uri = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/shop/models@sha256:0"
     session = _Session(
@@ -251,7 +251,7 @@ def test_names_that_the_tool_assumes_are_those_of_the_templates() -> None:
     assert "FunctionName: !Sub ${System}_release" in release
     assert "FunctionName: !Sub ${System}_build" in release
     assert "FunctionName: !Sub ${System}-${ModelName}" in text["infra/model.yaml"]
-    for name in ("  Api:", "  Models:", "  ReleaseQueueUrl:"):
+    for name in ("  ApiId:", "  ModelsBucket:", "  ReleaseQueueUrl:"):
         assert f"\n{name}\n" in text["template.yaml"]
     for name in ("  PredictFunction:", "  Role:"):
         assert f"\n{name}\n" in text["infra/model.yaml"]

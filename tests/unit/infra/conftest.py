@@ -61,7 +61,7 @@ def full(read: Callable[..., list[View]], tmp_path_factory: pytest.TempPathFacto
     """
     [block] = re.findall(r"^ +```yaml\n(.*?)```", _CONTAINER.read_text(), re.DOTALL | re.MULTILINE)
     block = textwrap.indent(textwrap.dedent(block.rpartition("\n")[0]), "  ") + "\n\n"
-    text = _TEMPLATE.read_text().replace("  ServerErrors:\n", f"{block}  ServerErrors:\n")
+    text = _TEMPLATE.read_text().replace("Outputs:\n", f"{block}Outputs:\n")
     text = text.replace("ModelName: MLP\n", f"ModelName: MLP\n        Shifting: {_SHIFTING}\n")
     file = tmp_path_factory.mktemp("full") / "template.yaml"
     file.write_text(text.replace("TemplateURL: ", f"TemplateURL: {_ROOT}/"))

@@ -98,7 +98,7 @@ def test_figure_is_reported_once(home: str, figure: str) -> None:
 
 
 def _parameters() -> dict[str, str]:
-    text = (_ROOT / "template.yaml").read_text().partition("\nMappings:")[0]
+    text = (_ROOT / "template.yaml").read_text().partition("\nRules:")[0]
     found = re.findall(r"\n  (\w+):\n(?:    .*\n)*?    Default: ([^#\n]*)", text)
     return {name: default.strip().strip('"') for name, default in found}
 
@@ -130,7 +130,7 @@ def test_counts_are_those_of_the_templates(view: View) -> None:
 
     page = _PAGES["deploy"]
     [alarms] = re.findall(r"\| (\w+) alarms, one more for each model with `Shifting`", page)
-    assert _number(alarms) == count("AWS::CloudWatch::Alarm", "", "Release")
+    assert _number(alarms) == count("AWS::CloudWatch::Alarm", "System", "System/Release")
     [(routes, quota, models)] = re.findall(
         r"has (\w+) routes and one integration[^.]*\.\s+"
         r"The\s+API's quota of (\d+) routes is reached with (\d+) models",
@@ -141,7 +141,7 @@ def test_counts_are_those_of_the_templates(view: View) -> None:
 
 
 def test_alarms_ring_when_the_page_says(view: View) -> None:
-    release, page = view["stacks"]["Release"], _PAGES["operations"]
+    release, page = view["stacks"]["System/Release"], _PAGES["operations"]
     told = r"(\w+) runs of the build function failed within an hour: an order has (\w+)"
     [(failed, tries)] = re.findall(told, page)
     build = release["BuildErrors"]["Properties"]

@@ -64,7 +64,7 @@ def _looked_at(view: View) -> Iterator[tuple[str, frozenset[str], str]]:
         if alarm["Namespace"] == NAMESPACE:
             dimensions = {each["Name"]: each["Value"] for each in alarm["Dimensions"]}
             yield alarm["MetricName"], frozenset(dimensions), dimensions.get("stack", "")
-    body = view["stacks"][""]["Dashboard"]["Properties"]["DashboardBody"]
+    body = view["stacks"]["System"]["Dashboard"]["Properties"]["DashboardBody"]
     expressions = [
         metric["expression"]
         for widget in json.loads(body)["widgets"]

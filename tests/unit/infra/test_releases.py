@@ -29,7 +29,7 @@ _ROLES = iam.roles(
     {
         "AWS::AccountId": "123456789012",
         "AWS::Region": "us-east-1",
-        "AWS::StackName": "local-Release",
+        "AWS::StackName": "local-System-Release",
         "ApiId": "Api",
         "Models": "Models",
         "System": "local",
@@ -137,7 +137,9 @@ def test_every_model_has_a_look_once_an_hour(view: View) -> None:
 
 
 def test_queue_takes_events_of_this_stacks_rules_alone(view: View) -> None:
-    [statement] = _properties(view, "Release", "ChangesPolicy")["PolicyDocument"]["Statement"]
+    [statement] = _properties(view, "System/Release", "ChangesPolicy")["PolicyDocument"][
+        "Statement"
+    ]
     pattern = statement["Condition"]["ArnLike"]["aws:SourceArn"]
     rule = _properties(view, "MLP", "Changes")["Name"]
     assert statement["Principal"] == {"Service": "events.amazonaws.com"}
@@ -147,9 +149,9 @@ def test_queue_takes_events_of_this_stacks_rules_alone(view: View) -> None:
 
 
 def test_messages_stay_hidden_for_six_runs_of_the_function(view: View) -> None:
-    seconds = _properties(view, "Release", "ReleaseFunction")["Timeout"]
-    assert _properties(view, "Release", "Changes")["VisibilityTimeout"] == 6 * seconds
-    mapping = _properties(view, "Release", "ReleaseFunctionChanges")
+    seconds = _properties(view, "System/Release", "ReleaseFunction")["Timeout"]
+    assert _properties(view, "System/Release", "Changes")["VisibilityTimeout"] == 6 * seconds
+    mapping = _properties(view, "System/Release", "ReleaseFunctionChanges")
     assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
 
@@ -245,7 +247,7 @@ def test_build_writes_records_of_its_model_and_no_models() -> None:
 
 def test_traffic_is_shifted_in_the_group_that_the_release_looks_for(view: View, full: View) -> None:
     group = _properties(full, "MLP", "ShiftedTraffic")
-    application = _properties(full, "Release", "Shifting")["ApplicationName"]
+    application = _properties(full, "System/Release", "Shifting")["ApplicationName"]
     assert "ShiftedTraffic" not in view["stacks"]["MLP"]
     assert (application, group["ApplicationName"]) == ("local", "local")
     assert group["DeploymentGroupName"] == "PredictFunction"  # a reference: the function's name

@@ -6,6 +6,7 @@ import sys
 import click
 
 from lambda_serving import __version__
+from lambda_serving.cli.add import add
 from lambda_serving.cli.batch import batch
 from lambda_serving.cli.compile import compile_command
 from lambda_serving.cli.completion import completion
@@ -13,6 +14,7 @@ from lambda_serving.cli.cost import cost
 from lambda_serving.cli.deploy import deploy
 from lambda_serving.cli.destroy import destroy
 from lambda_serving.cli.dev import dev
+from lambda_serving.cli.init import init
 from lambda_serving.cli.inspect import inspect
 from lambda_serving.cli.label import label
 from lambda_serving.cli.logs import logs
@@ -20,10 +22,12 @@ from lambda_serving.cli.metrics import metrics
 from lambda_serving.cli.predict import predict
 from lambda_serving.cli.push import push
 from lambda_serving.cli.reconcile import reconcile
+from lambda_serving.cli.remove import remove
 from lambda_serving.cli.rollback import rollback
 from lambda_serving.cli.serve import serve
 from lambda_serving.cli.set_policy import set_policy
 from lambda_serving.cli.status import status
+from lambda_serving.cli.upgrade import upgrade
 from lambda_serving.errors import ServingError
 from lambda_serving.server.shutdown import shutdown_signals
 
@@ -47,6 +51,7 @@ def _add(*commands: click.Command) -> None:
 
 
 _add(serve, predict, inspect, compile_command, push, batch)
+_add(init, add, remove, upgrade)
 _add(status, reconcile, set_policy, label, rollback)
 _add(dev, deploy, logs, metrics, cost, destroy, completion)
 

@@ -53,8 +53,10 @@ def deploy(
     """
     from lambda_serving.project import sam
     from lambda_serving.project.environments import environment
+    from lambda_serving.project.folder import Project
 
     project = the_project()
+    Project(project).models()  # a folder that is not there is an error now, not after minutes
     where = environment(project, env)
     deployment = Deployment.of(where, region, profile)
     _ = deployment.account  # a profile that is not there is an error now, not after minutes
