@@ -1,6 +1,8 @@
 """`deploy` calls the user's sam, and says how the models are called. A program stands for sam."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from lambda_serving.project.template import with_block
 from support import commands, front
 from support.cloud import SYSTEM
 from support.deployed_project import Deployed, make_project, url
+from support.server_process import COMMAND, until
 
 _CONFIG = f"""
 [dev.deploy.parameters]
@@ -191,6 +194,25 @@ def test_without_sam_nothing_is_built(calls: Path) -> None:
     code, _, said = _deploy()
     assert code == 1
     assert "pipx install" in said
+
+
+def test_ctrl_c_ends_sam_too(calls: Path) -> None:
+    """It gets SIGTERM: from a terminal it would get SIGINT as well."""
+    sam = calls.parent / "bin/sam"
+    told = f'trap \'echo ended >> "{calls}"; exit 1\' TERM\necho begun >> "{calls}"\n'
+    version = 'if [ "$1" = --version ]; then echo "SAM CLI, version 1.170.0"; exit; fi\n'
+    sam.write_text(f"#!/bin/sh\n{version}{told}while :; do read -r _; done < {calls.parent}/wait\n")
+    os.mkfifo(calls.parent / "wait")
+    writer = os.open(calls.parent / "wait", os.O_RDWR)  # so that sam waits for a line
+    try:
+        with subprocess.Popen([COMMAND, "deploy"], stderr=subprocess.PIPE, text=True) as process:
+            until(lambda: _called(calls) == ["begun"])
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=300)
+    finally:
+        os.close(writer)
+    assert (process.returncode, said) == (130, "")
+    assert _called(calls) == ["begun", "ended"]
 
 
 def test_outside_a_project_it_says_how_to_make_one(

@@ -164,7 +164,8 @@ def test_ctrl_c_while_a_model_loads_ends_with_130_and_leaves_nothing(tmp_path: P
             1,
             "/nowhere is not a folder. Give the folder of a SavedModel, or of models",
         ),
-        ([__file__], 1, "is not a folder"),
+        ([__file__], 1, "is not a folder. Give"),
+        (["model.keras"], 1, "model.keras is a model in Keras's own format. Export it"),
         ([], 2, "There is no project here"),
         (["--rest_api_port=70000"], 2, "Invalid value"),
     ],
@@ -173,5 +174,6 @@ def test_dev_says_what_is_wrong(
     arguments: list[str], code: int, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.keras").touch()
     got, _, said = commands.run(dev, arguments, {})
     assert (got, reason in said) == (code, True)

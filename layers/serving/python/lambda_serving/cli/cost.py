@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import asdict
+from math import isnan
 from typing import TYPE_CHECKING
 
 import click
@@ -20,8 +21,8 @@ _MOST_DAYS = 455  # CloudWatch keeps no metric for longer
 _DAY = 86400
 _DAYS = click.IntRange(1, _MOST_DAYS)
 _MEMORY = click.IntRange(128, 10240)
-_COUNT = click.IntRange(0)
-_SPAN = click.FloatRange(0)
+_COUNT = click.IntRange(0, 10**15)
+_SPAN = click.FloatRange(0, 900_000)  # a function runs for a quarter of an hour at most
 
 
 @click.command()
@@ -75,6 +76,8 @@ def cost(
     if requests is not None:
         if milliseconds is None:
             raise click.UsageError("--requests also needs --milliseconds, the time of a request.")
+        if isnan(milliseconds) or isnan(cold_milliseconds):  # which is in any range
+            raise click.UsageError("Milliseconds must be numbers.")
         load = Load(requests, milliseconds, memory, cold_starts, cold_milliseconds)
         _show_estimates(load, as_json=as_json)
         return

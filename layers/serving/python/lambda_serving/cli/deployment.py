@@ -135,6 +135,8 @@ def named(
     if stack is not None and env is not None:
         raise click.UsageError("Use either --env or --stack, not both.")
     if stack is not None:
+        if not stack:
+            raise click.UsageError("--stack is empty. Name a stack.")
         return Deployment(stack, region or "", profile or "")
     if not (project := find_project(Path.cwd())):
         raise click.UsageError(

@@ -52,9 +52,7 @@ def dev(folder: Path | None, rest_api_port: int, port: int, *, prefer_tflite_mod
 
     models = (folder if folder is not None else the_project() / "models").resolve()
     if not models.is_dir():
-        raise NotFound(
-            f"{models} is not a folder. Give the folder of a SavedModel, or of models: NAME/VERSION"
-        )
+        raise NotFound(f"{models} is not a folder. {_advice(models)}")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # as `serve`
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -66,6 +64,14 @@ def dev(folder: Path | None, rest_api_port: int, port: int, *, prefer_tflite_mod
         reload_changed_versions=True,
     )
     sys.exit(_serve(settings, models))
+
+
+def _advice(path: Path) -> str:
+    """What to do about a path that is no folder."""
+    from lambda_serving.store.other_formats import advice
+
+    told = advice(str(path)) if path.exists() else ""
+    return told or "Give the folder of a SavedModel, or of models: NAME/VERSION"
 
 
 def _serve(settings: "Settings", folder: Path) -> int:
