@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import gettempdir
@@ -317,6 +318,31 @@ def test_help_of_commands_of_a_project_has_an_example(command: click.Command) ->
     code, said, _ = commands.run(command, ["--help"], {"COLUMNS": "80"})
     assert code == 0
     assert re.search(r"Examples?: (eval .*)?\$?\(?lambda-serving", " ".join(said.split()))
+
+
+_SWALLOWING = """
+import signal, threading, weakref
+from lambda_serving.cli.signals import end_by_signals
+
+class Thing:
+    pass
+
+end_by_signals()
+thing = Thing()
+watched = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGTERM))
+del thing
+threading.Event().wait(300)
+"""
+
+
+def test_signal_in_a_callback_whose_exceptions_python_ignores_ends_a_command() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", _SWALLOWING],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (143, "")
 
 
 @pytest.mark.parametrize(("before", "code"), [("", 130), ("trap '' INT; ", 0)])

@@ -139,18 +139,24 @@ def test_project_serves_its_models_though_one_is_broken(
         assert _stop(process) == 130
 
 
-def test_ctrl_c_while_a_model_loads_ends_with_130_and_leaves_nothing(tmp_path: Path) -> None:
-    """A pipe in place of a model's file keeps the load from ending."""
-    version = tmp_path / "model/1"
-    version.mkdir(parents=True)
-    os.mkfifo(version / "saved_model.pb")
+def test_ctrl_c_while_a_model_loads_ends_with_130_and_leaves_nothing(
+    export: Callable[[Path, int], None], tmp_path: Path
+) -> None:
+    """A pipe in place of the warm-up requests keeps the load from ending."""
+    (tmp_path / "model").mkdir()
+    export(tmp_path / "model/1", 1)
+    (tmp_path / "model/1/assets.extra").mkdir()
+    os.mkfifo(tmp_path / "model/1/assets.extra/tf_serving_warmup_requests")
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     with subprocess.Popen(
         [COMMAND, "dev", tmp_path / "model", "--rest_api_port=0"],
         env={**os.environ, "TMPDIR": str(scratch)},
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
-        until(lambda: [*scratch.iterdir()])
+        assert process.stderr
+        assert any(line.endswith(": LOADING\n") for line in process.stderr)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=300) == 130
     assert [*scratch.iterdir()] == []

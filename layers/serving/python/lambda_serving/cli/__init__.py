@@ -1,6 +1,5 @@
 """The `lambda-serving` command: serving, trying, compiling and releasing models."""
 
-import signal
 import sys
 
 import click
@@ -26,10 +25,10 @@ from lambda_serving.cli.remove import remove
 from lambda_serving.cli.rollback import rollback
 from lambda_serving.cli.serve import serve
 from lambda_serving.cli.set_policy import set_policy
+from lambda_serving.cli.signals import end_by_signals
 from lambda_serving.cli.status import status
 from lambda_serving.cli.upgrade import upgrade
 from lambda_serving.errors import ServingError
-from lambda_serving.server.shutdown import shutdown_signals
 
 __all__ = ["main"]
 
@@ -40,7 +39,7 @@ __all__ = ["main"]
 def _commands(context: click.Context) -> None:
     """Serve TensorFlow models with TensorFlow Serving's API, and release them to AWS Lambda."""
     if context.invoked_subcommand != serve.name:  # serve drains instead
-        _end_by_signals()
+        end_by_signals()
 
 
 def _add(*commands: click.Command) -> None:
@@ -54,16 +53,6 @@ _add(serve, predict, inspect, compile_command, push, batch)
 _add(init, add, remove, upgrade)
 _add(status, reconcile, set_policy, label, rollback)
 _add(dev, deploy, logs, metrics, cost, destroy, completion)
-
-
-def _end_by_signals() -> None:
-    """Ctrl-C, SIGTERM and SIGHUP end a command by 128 plus their number, as a shell does.
-
-    Nothing half-made is left. A command in the background of a script ignores Ctrl-C and goes on.
-    """
-    for number in shutdown_signals():
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, lambda number, _: sys.exit(128 + number))
 
 
 def main() -> None:
