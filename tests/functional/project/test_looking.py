@@ -1,6 +1,7 @@
 """`logs`, `metrics` and `cost` of a deployed stack."""
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -307,6 +308,25 @@ def test_stack_of_another_kind_is_said(deployed: Deployed) -> None:
     code, _, reason = _run(metrics, "--stack=theirs")
     assert code == 1
     assert "Stack theirs has no release function" in reason
+
+
+@pytest.mark.parametrize(
+    ("region", "reason"),
+    [
+        ("", "No region of AWS is named. Use --region"),
+        ("eu-west-1", "Name a profile that has some"),
+    ],
+)
+def test_settings_of_aws_that_are_missing_are_said(region: str, reason: str) -> None:
+    nothing = ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "PROFILE", "REGION", "DEFAULT_REGION")
+    environment = {f"AWS_{name}": None for name in nothing} | {
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    options = [f"--region={region}"] if region else []
+    code, _, said = commands.run(logs, [_STACK, *options], environment)
+    assert (code, reason in said) == (1, True)
 
 
 def test_profile_that_is_not_there_is_said() -> None:

@@ -59,7 +59,7 @@ def deploy(
     Project(project).models()  # a folder that is not there is an error now, not after minutes
     where = environment(project, env)
     deployment = Deployment.of(where, region, profile)
-    _ = deployment.account  # a profile that is not there is an error now, not after minutes
+    deployment.connect()  # what is missing is an error now, not after minutes
     path = sam.find()
     for arguments in _commands(where, deployment, sam_options, yes=yes):
         sam.run(path, arguments, project, quiet=as_json)

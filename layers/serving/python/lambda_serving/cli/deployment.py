@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lambda_serving.cli.deployed_stack import needed_packages
+from lambda_serving.errors import InvalidArgument
 
 if TYPE_CHECKING:  # see cli.inspect
     from lambda_serving.project.deployed.stack import Stack
@@ -79,7 +80,12 @@ class Deployment:
         return Account.of_profile(self.profile or None, self.region or None)
 
     def connect(self, *services: str) -> list[Any]:
-        """A client for each service."""
+        """A client for each service; raises InvalidArgument if nothing names a region."""
+        if not self.account.region:
+            raise InvalidArgument(
+                "No region of AWS is named. Use --region, set region in samconfig.toml, or set"
+                " AWS_DEFAULT_REGION"
+            )
         return self.account.connect(*services)
 
     def look(self) -> "Stack":

@@ -116,5 +116,10 @@ def translate_errors(what: str) -> Iterator[None]:
         is_full = _FULL in said.lower()
         kind = ResourceExhausted if is_full else _REFUSALS.get(code, Unavailable)
         raise kind(f"AWS, asked about {what}: {said} ({code})") from error
+    except boto_errors.NoCredentialsError as error:
+        raise Unavailable(
+            f"AWS, asked about {what}: {error}. Name a profile that has some, or set"
+            " AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        ) from error
     except boto_errors.BotoCoreError as error:
         raise Unavailable(f"AWS, asked about {what}: {error}") from error
