@@ -210,6 +210,7 @@ def test_model_on_a_server_has_its_versions_in_the_bucket(project: Project) -> N
         "identity_int64",
         "keras3_export",
         "multi",
+        "no_default",
         "vocabulary",
         "warmed",
     ],
@@ -230,7 +231,7 @@ def test_pair_is_recorded_in_the_form_that_pushes_read(
         ("counter", "does not answer the same request in the same way"),
         ("dice", "does not answer the same request in the same way"),
         ("identity_complex64", "no request to make up for its signature"),
-        ("no_default", "no request to make up for its signature"),
+        ("references", "no request to make up for its signature"),
     ],
 )
 def test_model_that_has_no_answer_to_keep_says_why(

@@ -17,6 +17,7 @@ from lambda_serving.project import vendored
 from lambda_serving.project.environments import find_project
 from lambda_serving.project.folder import Project
 from lambda_serving.project.starting import start, starter_template
+from lambda_serving.store import temporary
 
 _ROOT = Path(__file__).parents[3]
 _START = """
@@ -113,19 +114,23 @@ def test_digests_are_those_that_sha256sum_checks(project: Project) -> None:
     assert lines.count("\n") > 100
 
 
-def test_copy_without_the_files_makes_no_projects(project: Project, tmp_path: Path) -> None:
-    ended = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            _START,
-        ],
-        env={**os.environ, "PYTHONPATH": str(project.root / "infra/layers/serving/python")},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@pytest.mark.parametrize("shallow", [False, True])
+def test_copy_without_the_files_makes_no_projects(
+    shallow: bool,  # noqa: FBT001
+    project: Project,
+    tmp_path: Path,
+) -> None:
+    library = project.root / "infra" / vendored.LIBRARY
+    with temporary.folder() as near_the_root:
+        (near_the_root / library.name).symlink_to(library)
+        ended = subprocess.run(
+            [sys.executable, "-c", _START],
+            env={**os.environ, "PYTHONPATH": str(near_the_root if shallow else library.parent)},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     assert "cannot make or upgrade projects" in ended.stderr
     assert list(tmp_path.iterdir()) == []
 

@@ -1,12 +1,13 @@
 """`lambda-serving add`: a model becomes part of a project."""
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from lambda_serving.cli.console import printable, quiet, stages
+from lambda_serving.cli.console import Stages, printable, quiet, stages
 from lambda_serving.cli.deployment import the_project
 
 if TYPE_CHECKING:  # see cli.inspect
@@ -53,7 +54,7 @@ def add_to(project: "Project", name: str, source: str) -> list[str]:
             keras_files.export(Path(source), export)
         else:
             export = newest(source, work)
-        added = adding.add(project, name, export, _compile, progress)
+        added = adding.add(project, name, export, partial(_compile, progress), progress)
     return list(_told(project, name, added))
 
 
@@ -68,17 +69,22 @@ def name_of(source: str) -> str:
     return model_like(path.parent.name if re.fullmatch(r"\d+", path.name) else path.name)
 
 
-def _compile(export: Path, destination: Path) -> str:
+def _compile(progress: Stages, export: Path, destination: Path) -> str:
     from lambda_serving.compile.compiler import compile_saved_model
     from lambda_serving.compile.runtimes import AUTO
 
-    return _of_report(compile_saved_model(export, destination, runtime=AUTO))
+    report = compile_saved_model(export, destination, progress=progress, runtime=AUTO)
+    return _of_report(report)
 
 
 def _of_report(report: "Report") -> str:
+    from lambda_serving.compile.runtimes import LITERT
+
     if report.reason is not None:
         return f"It will be served as exported, because {report.reason}"
-    return f"It compiles ({report.chosen}), and {report.runtime.name} serves it"
+    if report.runtime.name == LITERT:
+        return "It compiles, and LiteRT will serve it"
+    return f"It compiles ({report.chosen}), and TensorFlow will serve it"
 
 
 def _told(project: "Project", name: str, added: "Added") -> list[str]:

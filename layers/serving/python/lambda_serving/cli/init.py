@@ -1,5 +1,6 @@
 """`lambda-serving init`: a project of the user's own."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,5 +48,5 @@ def init(directory: Path, model: str | None, name: str | None) -> None:
         click.echo(f"{printable(each)} was there before, and is kept")
     for line in told:
         click.echo(line)
-    if model is None:
-        click.echo("Next: lambda-serving add NAME FOLDER, there")
+    following = "dev" if model else "add NAME FOLDER"
+    click.echo(f"Next: cd {shlex.quote(str(directory))} && lambda-serving {following}")

@@ -10,9 +10,10 @@ __all__ = ["remove"]
 @click.command()
 @click.argument("name")
 def remove(name: str) -> None:
-    """Remove the model NAME from template.yaml: its block, and outputs that refer to it.
+    """Take the model NAME out of this project.
 
-    The next deployment deletes its function. Its versions stay, in models/ and in the bucket.
+    Its block in template.yaml goes, with outputs that refer to it. The next deployment deletes its
+    function. Its versions stay, in models/ and in the bucket.
 
     Example: lambda-serving remove recommender
     """

@@ -116,17 +116,20 @@ def _pair(ask: _Ask, requests: Iterator[str]) -> str:
 
 
 def _requests(servable: Servable, version: Path) -> Iterator[str]:
-    """Bodies of predict for the default signature: warm-up requests first."""
-    signature = servable.signatures.get(DEFAULT_SIGNATURE)
-    if signature is None:
+    """Bodies of predict for the default signature, or the only one: warm-up requests first."""
+    names = [*servable.signatures]
+    wanted = names[0] if len(names) == 1 else DEFAULT_SIGNATURE
+    if wanted not in names:
         return
     inputs: list[Mapping[str, Array]] = [
-        each for name, each in recorded(servable, version) if name == DEFAULT_SIGNATURE
+        each for name, each in recorded(servable, version) if name == wanted
     ]
-    inputs += draw(signature, (), _WORDS)
+    inputs += draw(servable.signatures[wanted], (), _WORDS)
+    named = {} if wanted == DEFAULT_SIGNATURE else {"signature_name": wanted}
     for each in inputs:
         try:
-            yield json.dumps({"inputs": {name: _json(array) for name, array in each.items()}})
+            body = named | {"inputs": {name: _json(array) for name, array in each.items()}}
+            yield json.dumps(body)
         except (TypeError, ValueError):  # complex numbers have no JSON
             continue
 

@@ -86,7 +86,7 @@ def mode(content: bytes) -> int:
 
 def _source() -> Path:
     """The folder that stands for the root of the repository."""
-    for folder in (_FILES / "vendored", _PACKAGE.parents[3]):
+    for folder in (_FILES / "vendored", *_PACKAGE.parents[3:4]):
         if (folder / INFRA / "system.yaml").is_file() and _LIST.is_file():
             return folder
     raise FailedPrecondition(
