@@ -8,7 +8,7 @@ SAM := AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam
 # If it were set, each of hundreds of processes would compile our modules again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo test check e2e bench bench-image base-image build server-image gpu-image gpu-check aws-check local lock protos soak
+.PHONY: help setup demo test check dist e2e bench bench-image base-image build server-image gpu-image gpu-check aws-check local lock protos soak
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -29,6 +29,11 @@ COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes
 	.venv-sam/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/sam.txt
 	touch $@
 
+.venv-dist/.done: requirements/dist.txt
+	$(PYTHON) -m venv .venv-dist
+	.venv-dist/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/dist.txt
+	touch $@
+
 # MLServer's workers do not start on a later uvloop.
 PEERS := bentoml litserve mlserver onnxruntime tf2onnx 'tensorflow-cpu==2.21.*' 'uvloop<0.22'
 
@@ -38,17 +43,17 @@ PEERS := bentoml litserve mlserver onnxruntime tf2onnx 'tensorflow-cpu==2.21.*' 
 	touch $@
 
 lock: setup ## renew requirements/*.txt from pyproject.toml
-	$(COMPILE) --upgrade --extra dev -o requirements/dev.txt pyproject.toml
-	$(COMPILE) --extra server --extra compile -c requirements/dev.txt -o requirements/server.txt pyproject.toml
-	$(COMPILE) --extra function --extra s3 -c requirements/dev.txt -o requirements/function.txt pyproject.toml
-	$(COMPILE) --extra server --extra s3 -c requirements/dev.txt -o requirements/container.txt pyproject.toml
+	$(COMPILE) --upgrade --extra function --group dev -o requirements/dev.txt pyproject.toml
+	$(COMPILE) --group function -c requirements/dev.txt -o requirements/function.txt
+	$(COMPILE) --group container -c requirements/dev.txt -o requirements/container.txt
 	echo 'tensorflow-text==2.21.*' | $(COMPILE) --no-deps -c requirements/dev.txt -o requirements/ops.txt -
 	echo 'tensorflow[and-cuda]==2.21.*' | $(COMPILE) --no-config -o requirements/gpu.txt -
-	$(COMPILE) --extra compile --extra function --extra release -c requirements/dev.txt -o requirements/compile.txt pyproject.toml
-	$(COMPILE) --no-config --python-platform aarch64-manylinux_2_28 --extra compile --extra function --extra release -c requirements/dev.txt -o requirements/compile-aarch64.txt pyproject.toml
+	$(COMPILE) --group compile -c requirements/dev.txt -o requirements/compile.txt
+	$(COMPILE) --no-config --python-platform aarch64-manylinux_2_28 --group compile -c requirements/dev.txt -o requirements/compile-aarch64.txt
 	printf '%s\n' aws-lambda-powertools protobuf | $(COMPILE) -c requirements/dev.txt -o layers/serving/python/requirements.txt -
 	printf '%s\n' $(PEERS) | $(COMPILE) --upgrade -o requirements/peers.txt -
 	echo aws-sam-cli | $(COMPILE) --upgrade -o requirements/sam.txt -
+	printf '%s\n' check-jsonschema twine | $(COMPILE) --upgrade -o requirements/dist.txt -
 
 protos: setup ## write protos/messages.binpb, from TensorFlow's and TensorFlow Serving's own
 	$(BIN)/python layers/serving/build_protos.py
@@ -57,16 +62,22 @@ demo: setup ## serve the sample model, ask it for ten digits, stop it
 	$(BIN)/python examples/mnist/demo.py
 
 # One process more than there are cores: about a third of the time, tests wait for servers.
-test: setup .venv-sam/.done ## all tests but those that need Docker
+test: setup .venv-sam/.done .venv-dist/.done ## all tests but those that need Docker
 	$(BIN)/pytest -q --numprocesses=$$(($$(nproc) + 1)) --maxprocesses=4 --dist=loadfile --no-loadscope-reorder --ignore=tests/e2e
 
 e2e: setup .venv-sam/.done ## the tests that need Docker; starts and stops an engine if none answers
 	$(BIN)/pytest -q tests/e2e
 
-check: setup .venv-sam/.done ## style, types, import arrows, templates
+dist: setup .venv-dist/.done ## dist/: the wheel and the source distribution, as a release publishes them
+	$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --clear --out-dir dist
+	.venv-dist/bin/twine check --strict dist/*
+
+check: setup .venv-sam/.done .venv-dist/.done ## style, types, import arrows, templates, workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin layers
+	.venv-dist/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/lint-imports --no-logo
 	.venv-sam/bin/cfn-lint template.yaml infra/*.yaml
 	$(SAM) validate --lint

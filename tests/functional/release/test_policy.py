@@ -27,7 +27,6 @@ from lambda_serving.errors import (
     NotFound,
     ServingError,
     Unavailable,
-    Unimplemented,
 )
 from lambda_serving.release.aws.bucket import BucketReleases
 from lambda_serving.release.aws.policy_file import PolicyFile
@@ -468,14 +467,6 @@ def test_a_base_path_must_be_in_a_bucket(arguments: tuple[Command, *tuple[str, .
     command, *rest = arguments
     with pytest.raises(InvalidArgument, match="^BASE_PATH must be in a bucket, .*; got /m"):
         _run(command, "/models/MLP", *rest)
-
-
-def test_without_boto3_it_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "boto3", None)
-    for module in ("store.s3_client", "release.aws.policy_file"):
-        monkeypatch.delitem(sys.modules, f"lambda_serving.{module}", raising=False)
-    with pytest.raises(Unimplemented, match=r"needs boto3: pip install 'lambda-serving\[s3\]'"):
-        _run(label, "s3://bucket/m/MLP")
 
 
 @pytest.mark.parametrize("command", [set_policy, label, rollback])

@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from tempfile import gettempdir
 
@@ -254,14 +253,6 @@ def test_last_part_must_be_a_version_number(last: str) -> None:
 def test_another_scheme_is_refused(destination: str) -> None:
     with pytest.raises(Unimplemented, match="^DESTINATION .* Supported are folders and s3://BUCKE"):
         open_version(destination)
-
-
-def test_a_bucket_without_boto3_tells_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "boto3", None)
-    for module in ("s3", "s3_push_target"):
-        monkeypatch.delitem(sys.modules, f"lambda_serving.store.{module}", raising=False)
-    with pytest.raises(Unimplemented, match=r"needs boto3: pip install 'lambda-serving\[s3\]'"):
-        open_version("s3://bucket/m/1")
 
 
 def test_progress_goes_through_stages_to_all_bytes(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from lambda_serving.errors import (
     InvalidArgument,
     NotFound,
 )
+from lambda_serving.installation import mending
 from lambda_serving.servables import saved_model
 from lambda_serving.servables.cancellation import Cancellation
 from lambda_serving.servables.litert.compiled_folder import mark
@@ -374,7 +375,7 @@ def test_missing_litert_is_told(tflite_dir: Path) -> None:
     command = (sys.executable, "-c", dedent(_WITHOUT), str(tflite_dir / _HALF))
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     *_, last = ended.stderr.splitlines()
-    assert last.endswith("Install it: pip install 'lambda-serving[litert]'")
+    assert last.endswith(f" Install it again: {mending('ai_edge_litert')}")
     assert "FailedPrecondition: Could not load model.tflite in " in last
 
 

@@ -253,7 +253,7 @@ def libraries_only(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
         (
             ["inspect", "{model}", "--cache_dir=/proc/x"],
-            "then lambda-serving compile) and serve the result",
+            " and serve the result",
         ),
         (
             ["compile", "{model}", "{out}"],

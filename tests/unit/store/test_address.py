@@ -1,7 +1,5 @@
 """Where files lie, told from an address."""
 
-import sys
-
 import pytest
 
 from lambda_serving.errors import InvalidArgument, Unimplemented
@@ -45,10 +43,3 @@ def test_only_an_address_in_a_bucket_will_do() -> None:
         Address.in_bucket("/models", "BASE_PATH")
     with pytest.raises(InvalidArgument, match="^The base path s3:///m names no bucket"):
         Address.in_bucket("s3:///m")
-
-
-def test_without_boto3_only_buckets_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "boto3", None)
-    assert not Address.parse("/models").is_bucket
-    with pytest.raises(Unimplemented, match=r"needs boto3: pip install 'lambda-serving\[s3\]'$"):
-        Address.parse("s3://b/m")

@@ -1,4 +1,3 @@
-import sys
 from pathlib import Path
 
 import pytest
@@ -36,12 +35,3 @@ def test_another_scheme_is_refused_with_what_is_supported(base_path: str, tmp_pa
         f"Model m's base path {base_path} has the scheme {base_path.partition(':')[0]}:."
         " Supported are folders and s3://BUCKET/PREFIX"
     )
-
-
-def test_a_bucket_without_boto3_tells_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "boto3", None)
-    monkeypatch.delitem(sys.modules, "lambda_serving.store.s3_store", raising=False)
-    with pytest.raises(Unimplemented, match=r"needs boto3: pip install 'lambda-serving\[s3\]'"):
-        open_store({"m": "s3://bucket/m"}, tmp_path)

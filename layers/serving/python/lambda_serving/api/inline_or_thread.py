@@ -17,6 +17,7 @@ from lambda_serving.call_record import CallRecord
 from lambda_serving.core.basic_manager import Loaded
 from lambda_serving.dtypes import Array
 from lambda_serving.errors import NO_MEMORY, Internal, ResourceExhausted, ServingError
+from lambda_serving.installation import broken
 from lambda_serving.servables.inference import Run
 
 __all__ = ["UNEXPECTED", "Place", "Prediction", "convert", "failure", "is_small"]
@@ -54,6 +55,9 @@ def failure(error: Exception, what: str) -> ServingError:
         return error
     if isinstance(error, MemoryError):
         return ResourceExhausted(NO_MEMORY)
+    if isinstance(error, ImportError):
+        _log.error("%s failed: %s", what, broken(error))
+        return Internal(UNEXPECTED)
     _log.error("%s failed", what, exc_info=error)
     return Internal(UNEXPECTED)
 

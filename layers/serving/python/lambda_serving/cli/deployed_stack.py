@@ -1,18 +1,14 @@
 """The deployed stack of a model, for the commands that look at its release or run it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
-
-from lambda_serving.errors import Unimplemented
 
 if TYPE_CHECKING:  # see cli.inspect
     from lambda_serving.release.aws.build_orders import Builder
     from lambda_serving.release.aws.deployed_model import AwsGateway
 
-__all__ = ["needed_packages", "open_gateway", "stack_option"]
+__all__ = ["open_gateway", "stack_option"]
 
 stack_option = click.option(
     "--stack", required=True, help="Name of the deployed stack, as given to sam deploy"
@@ -21,8 +17,7 @@ stack_option = click.option(
 
 def open_gateway(base_path: str, stack: str, builder: "Builder | None" = None) -> "AwsGateway":
     """The gateway to the model; raises InvalidArgument for a model that is not in the stack."""
-    with needed_packages():
-        from lambda_serving.release.aws.stack import Clients, System
+    from lambda_serving.release.aws.stack import Clients, System
 
     clients = Clients.connect()
     system = System.deployed(stack, clients.functions)
@@ -33,15 +28,3 @@ def open_gateway(base_path: str, stack: str, builder: "Builder | None" = None) -
         builder,
         lambda _, alias, error: click.secho(f"{alias} has no URL: {error}", err=True, fg="red"),
     )
-
-
-@contextmanager
-def needed_packages() -> Iterator[None]:
-    """Imports inside the block raise Unimplemented if a package for releases is missing."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise Unimplemented(
-            f"Packages for releases are missing ({error}). Install them:"
-            " pip install 'lambda-serving[compile,release]'"
-        ) from error

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lambda_serving.cli.console import quiet
-from lambda_serving.cli.deployed_stack import needed_packages, open_gateway, stack_option
+from lambda_serving.cli.deployed_stack import open_gateway, stack_option
 from lambda_serving.cli.options import split
 from lambda_serving.store import temporary
 
@@ -79,11 +79,11 @@ def _go(gateway: "AwsGateway", wait: int) -> bool:
 @contextmanager
 def _builder(base_path: str, op_libraries: Sequence[str]) -> Iterator["Builder"]:
     """Builds images on this machine, with its own rights in the registry."""
-    with needed_packages():
-        from lambda_serving.image import Registry, open_client
-        from lambda_serving.release.aws import images
-        from lambda_serving.release.build.image_builder import RegistryBuilder
-        from lambda_serving.store import open_store
+    from lambda_serving.image import Registry, open_client
+    from lambda_serving.release.aws import images
+    from lambda_serving.release.build.image_builder import RegistryBuilder
+    from lambda_serving.store import open_store
+
     name = base_path.rstrip("/").rpartition("/")[2]
     with temporary.folder() as downloads, open_client() as http:
         store = open_store({name: base_path}, downloads)

@@ -17,6 +17,7 @@ from lambda_serving.compile.stages import Progress, Stages
 from lambda_serving.compile.timing import USUAL_RACE, Race
 from lambda_serving.compile.to_litert import compile_for_litert, litert_if_better
 from lambda_serving.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from lambda_serving.installation import mending
 from lambda_serving.servables import compiled_folder, saved_model
 from lambda_serving.servables.tensorflow_c import library
 from lambda_serving.servables.tensorflow_c.op_libraries import load_op_library
@@ -102,5 +103,5 @@ def _check_paths(source: Path, destination: Path) -> None:
     if not library.has_python():
         raise FailedPrecondition(
             "Compiling needs Python TensorFlow, and only its libraries are installed here. Install"
-            " it: pip install 'lambda-serving[compile]'"
+            f" it: {mending('tensorflow')}"
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from lambda_serving.compile import NotCompilable
+from lambda_serving.errors import FailedPrecondition
 from lambda_serving.store import temporary
 
 __all__ = ["Freezer", "Frozen"]
@@ -64,7 +65,8 @@ class Freezer:
 
         `stage` is called with each stage of the process. The graph uses oneDNN's kernels if
         `onednn`, and keeps large constants in files if `mapped`. Raises NotCompilable when the
-        model cannot be compiled, or the process fails or crashes; OSError when it cannot write.
+        model cannot be compiled, or the process fails or crashes; OSError when it cannot write;
+        FailedPrecondition when TensorFlow cannot be imported.
         """
         how = {"onednn": onednn, "mapped": mapped}
         return Frozen(**self._ask(source, out, tags, op_libraries, stage, how))
@@ -136,6 +138,8 @@ class Freezer:
                 raise NotCompilable(reason)
             case {"cannot write": [number, reason]}:
                 raise OSError(number, reason)
+            case {"broken": reason}:
+                raise FailedPrecondition(reason)
         raise _Failed(_reason(at, code))
 
     def _running(self) -> tuple[subprocess.Popen[str], int]:

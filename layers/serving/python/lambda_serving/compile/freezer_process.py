@@ -10,7 +10,7 @@ graph that uses oneDNN's kernels if `onednn`, and keeps large constants in files
 
 Lines of JSON on standard output tell the current stage (`{"stage": ...}`), the result
 (`{"result": ...}`) or why the model cannot be compiled (`{"refused": ...}`), and last the exit code
-of the fork (`{"ended": ...}`).
+of the fork (`{"ended": ...}`). Without a whole TensorFlow, the only answer is `{"broken": ...}`.
 """
 
 import ctypes
@@ -27,6 +27,7 @@ from typing import Any
 from lambda_serving.compile import NotCompilable
 from lambda_serving.compile.compiled_graph import compiled_graph
 from lambda_serving.compile.conversion import convert
+from lambda_serving.installation import broken
 
 _PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 
@@ -38,8 +39,11 @@ def _main() -> None:
     os.dup2(sys.stderr.fileno(), 1)  # whatever libraries print goes to stderr
     for line in sys.stdin:
         _say("starting TensorFlow")
-        import tensorflow  # noqa: F401, ICN001 - imported once for all forks
-
+        try:
+            import tensorflow  # noqa: F401, ICN001 - imported once for all forks
+        except ImportError as error:
+            _print({"broken": str(broken(error))})
+            return
         _print({"ended": _in_a_fork(partial(_answer, **json.loads(line)))})
 
 

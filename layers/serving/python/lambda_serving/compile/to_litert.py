@@ -20,6 +20,7 @@ from lambda_serving.compile.runtimes import LITERT, TENSORFLOW, Cost, Runtime, c
 from lambda_serving.compile.stages import Stages
 from lambda_serving.compile.timing import Race
 from lambda_serving.errors import FailedPrecondition, ServingError
+from lambda_serving.installation import mending
 from lambda_serving.servables import signature_defs
 from lambda_serving.servables.graph_defs import meta_graphs
 from lambda_serving.servables.litert import compiled_folder
@@ -144,7 +145,7 @@ def _version() -> str:
         return metadata.version("ai-edge-litert")
     except metadata.PackageNotFoundError:
         raise NotCompilable(
-            "LiteRT is not installed here. Install it: pip install 'lambda-serving[litert]'"
+            f"LiteRT is not installed here. Install it: {mending('ai_edge_litert')}"
         ) from None
 
 

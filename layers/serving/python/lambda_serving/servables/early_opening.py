@@ -25,7 +25,7 @@ def open_early(models: Callable[[], Iterable[ModelConfig]], *, prefer_tflite: bo
 
 
 def _open_if_needed(models: Callable[[], Iterable[ModelConfig]], prefer_tflite: bool) -> None:  # noqa: FBT001 args of a thread
-    with suppress(ServingError, OSError):
+    with suppress(ServingError, OSError, ImportError):
         if any(needs_tensorflow(model, prefer_tflite=prefer_tflite) for model in models()):
             library()
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from lambda_serving.errors import FailedPrecondition
+from lambda_serving.installation import mending
 from lambda_serving.servables.tensorflow_c import library
 from lambda_serving.servables.tensorflow_c.op_libraries import loaded_op_libraries
 from lambda_serving.store import temporary
@@ -38,8 +39,8 @@ def loadable_copy(export_dir: Path, tags: Sequence[str], cache: Path | None) -> 
         raise FailedPrecondition(
             f"{export_dir} needs its object graph to restore its variables. That takes Python"
             " TensorFlow, and only its libraries are installed here. Export it with"
-            " model.export(path), or compile it elsewhere (pip install 'lambda-serving[compile]',"
-            " then lambda-serving compile) and serve the result"
+            " model.export(path), or compile it where lambda-serving is installed with all of"
+            f" TensorFlow ({mending('tensorflow')}) and serve the result"
         )
     folder = (cache or _default_cache()) / _FOLDER
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -7,6 +7,8 @@ signatures, assets and tables as they were.
 
 import sys
 
+from lambda_serving.installation import broken
+
 __all__ = ["reexport"]
 
 
@@ -24,4 +26,7 @@ def reexport(source: str, destination: str, libraries: str, tags: list[str]) -> 
 
 
 if __name__ == "__main__":
-    reexport(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:])
+    try:
+        reexport(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:])
+    except ImportError as error:
+        sys.exit(str(broken(error)))

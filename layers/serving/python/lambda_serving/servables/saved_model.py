@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from lambda_serving.errors import FailedPrecondition, ServingError, Unavailable
+from lambda_serving.installation import broken
 from lambda_serving.servables.litert.compiled_folder import MODEL_FILE, serves
 from lambda_serving.servables.servable import Servable
 from lambda_serving.servables.warmup import WarmUp
@@ -62,7 +63,8 @@ def load(
     Long, because all options are told here.
 
     Raises NotFound, DataLoss, InvalidArgument or another error that TensorFlow gives for the
-    export, what `load_tflite` raises, and what a failing warm-up request raises.
+    export, FailedPrecondition if a package is missing that it needs, what `load_tflite` raises, and
+    what a failing warm-up request raises.
     """
     path, litert = Path(path), litert or LiteRT()
     by_litert = litert.serves(path)
@@ -87,12 +89,8 @@ def load(
 
 
 def _open_tflite(path: Path, litert: LiteRT, *, files_stay: bool) -> Servable:
-    try:
-        from lambda_serving.servables.litert import load as tflite  # a model needs one runtime
-    except ModuleNotFoundError as error:
-        raise FailedPrecondition(
-            f"LiteRT is not installed ({error}). Install it: pip install 'lambda-serving[litert]'"
-        ) from error
+    from lambda_serving.servables.litert import load as tflite  # a model needs one runtime
+
     trusted = files_stay and tflite.is_proven(path)
     return tflite.load_tflite(
         path, litert.interpreters, litert.threads, _trim_memory, trusted=trusted
@@ -115,5 +113,7 @@ def _naming(what: str, path: Path) -> Iterator[None]:
         from lambda_serving.servables.load_failures import hint  # only a failure needs it
 
         raise type(error)(f"Could not load {what} in {path}: {error}{hint(error, path)}") from error
+    except ImportError as error:
+        raise FailedPrecondition(f"Could not load {what} in {path}: {broken(error)}") from error
     except OSError as error:
         raise Unavailable(f"Could not load {what} in {path}: {error}") from error

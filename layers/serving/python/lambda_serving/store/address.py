@@ -1,7 +1,6 @@
 """Where files lie: on this machine or in an S3 bucket. Only this module tells them apart."""
 
 import re
-from importlib.util import find_spec
 from typing import NamedTuple, Self
 
 from lambda_serving.errors import InvalidArgument, Unimplemented
@@ -21,8 +20,7 @@ class Address(NamedTuple):
     def parse(cls, text: str, what: str = "The base path") -> Self:
         """The address that a user gave; errors call it `what`.
 
-        Raises InvalidArgument for s3:// without a bucket, and Unimplemented for another scheme and
-        for a bucket without boto3: once this returns a bucket, `store.s3_client` can be imported.
+        Raises InvalidArgument for s3:// without a bucket, and Unimplemented for another scheme.
         """
         scheme = _SCHEME.match(text)
         if not scheme:
@@ -35,8 +33,6 @@ class Address(NamedTuple):
         bucket, _, path = text.removeprefix("s3://").partition("/")
         if not bucket:
             raise InvalidArgument(f"{what} {text} names no bucket: s3://BUCKET/PREFIX")
-        if find_spec("boto3") is None:
-            raise Unimplemented(f"{what} {text} needs boto3: pip install 'lambda-serving[s3]'")
         return cls(bucket, path.rstrip("/"))
 
     @classmethod

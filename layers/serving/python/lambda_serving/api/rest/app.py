@@ -5,7 +5,10 @@ from typing import TYPE_CHECKING
 
 from starlette.types import Receive, Scope, Send
 
+from lambda_serving.api.http import Answer
+from lambda_serving.api.inline_or_thread import failure
 from lambda_serving.api.prediction_threads import Threads
+from lambda_serving.api.rest import http_status
 from lambda_serving.api.rest.v1 import Serving
 from lambda_serving.call_record import Observers
 from lambda_serving.config.server_flags import Settings
@@ -60,5 +63,11 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] not in PAGES:
             await self._serving(scope, receive, send)
+            return
+        try:
+            pages = self.pages
+        except ImportError as error:
+            told = failure(error, scope["path"])
+            await Answer(http_status.status_of(told), http_status.body(str(told))).send(send)
         else:
-            await self.pages(scope, receive, send)
+            await pages(scope, receive, send)

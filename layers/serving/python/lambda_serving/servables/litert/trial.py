@@ -17,6 +17,7 @@ import numpy as np
 
 from lambda_serving.dtypes import Array, DType
 from lambda_serving.errors import DataLoss, DeadlineExceeded, InvalidArgument, ServingError, of_code
+from lambda_serving.installation import translate_import_errors
 from lambda_serving.servables.litert.interpreters import open_model
 from lambda_serving.servables.litert.model_file import ModelFile, read
 from lambda_serving.servables.servable import TensorSpec
@@ -65,17 +66,22 @@ def _main() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
     content = sys.stdin.buffer.read()
     try:
-        file = read(content)
-        for plain in (False, True) if _PLAIN_TOO in sys.argv[1:] else (False,):
-            model = open_model(content, file, threads=1, plain=plain)
-            for name, inputs in _trials(file):
-                with suppress(InvalidArgument):
-                    model.run(name, inputs)
+        with translate_import_errors():
+            _try(content)
     except ServingError as error:
         sys.stdout.write(f"{int(error.code)} {error}")
         sys.stdout.flush()
         os._exit(1)
     os._exit(0)  # nothing of it is worth the time of an orderly end
+
+
+def _try(content: bytes) -> None:
+    file = read(content)
+    for plain in (False, True) if _PLAIN_TOO in sys.argv[1:] else (False,):
+        model = open_model(content, file, threads=1, plain=plain)
+        for name, inputs in _trials(file):
+            with suppress(InvalidArgument):
+                model.run(name, inputs)
 
 
 def _trials(file: ModelFile) -> Iterator[tuple[str, dict[str, Array]]]:

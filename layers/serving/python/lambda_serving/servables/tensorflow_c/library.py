@@ -4,6 +4,7 @@ import ctypes
 import logging
 import mmap
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ctypes import c_char_p, c_int, c_size_t, c_void_p
@@ -13,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from lambda_serving.errors import FailedPrecondition, of_code
+from lambda_serving.installation import mending
 from lambda_serving.servables.tensorflow_c.prototypes import PROTOTYPES
 
 __all__ = ["content_of", "deleted", "has_python", "library", "library_path", "status", "version"]
 
 _log = logging.getLogger(__name__)
-_LIBRARY = "libtensorflow_cc.so.2"
+_LIBRARY = "libtensorflow_cc.2.dylib" if sys.platform == "darwin" else "libtensorflow_cc.so.2"
 
 
 @cache
@@ -28,7 +30,7 @@ def library() -> ctypes.CDLL:
     It is opened with libc's own dlopen, because that of ctypes holds the interpreter's lock and
     binds every function at once (0.28 s instead of 0.18 s). Symbols stay local: with global ones, a
     later `import numpy.random` crashes the process. Raises FailedPrecondition when there is no
-    library.
+    library, or a damaged one.
     """
     path = library_path()
     _keep_kernels()
@@ -37,13 +39,22 @@ def library() -> ctypes.CDLL:
     libc.dlerror.restype = c_char_p
     handle = libc.dlopen(os.fsencode(path), os.RTLD_LAZY | os.RTLD_LOCAL)
     if not handle:
-        raise FailedPrecondition(f"Could not open TensorFlow's library: {libc.dlerror().decode()}")
+        raise _damaged(libc.dlerror().decode())
     _drop_linker_pages(libc)
     opened = ctypes.CDLL(str(path), handle=handle)
+    try:
+        functions = {name: getattr(opened, name) for name in PROTOTYPES}
+    except AttributeError as error:
+        raise _damaged(str(error)) from error
     for name, (result, arguments) in PROTOTYPES.items():
-        function = getattr(opened, name)
-        function.restype, function.argtypes = result, arguments
+        functions[name].restype, functions[name].argtypes = result, arguments
     return opened
+
+
+def _damaged(reason: str) -> FailedPrecondition:
+    return FailedPrecondition(
+        f"Could not open TensorFlow's library: {reason}. Install it again: {mending('tensorflow')}"
+    )
 
 
 def _keep_kernels() -> None:
@@ -84,7 +95,7 @@ def library_path() -> Path:
         if (path := Path(folder, _LIBRARY)).exists():
             return path
     raise FailedPrecondition(
-        f"TensorFlow's library {_LIBRARY} was not found. Install it: pip install tensorflow-cpu."
+        f"TensorFlow's library {_LIBRARY} was not found. Install it: {mending('tensorflow')}."
         " Images for LiteRT models have none: use one that has it, or compile the model with"
         " --runtime=litert"
     )

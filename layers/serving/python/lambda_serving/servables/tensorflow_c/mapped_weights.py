@@ -5,6 +5,7 @@ given.
 """
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from ctypes import c_int64, c_void_p
@@ -133,7 +134,8 @@ def _mapped(file: MappedFile) -> int:
     with opened(file) as content:
         if not file.size:
             return 0
-        os.posix_fadvise(content.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+        if sys.platform != "darwin":
+            os.posix_fadvise(content.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
         return memory.map_file(content.fileno(), file.size)
 
 

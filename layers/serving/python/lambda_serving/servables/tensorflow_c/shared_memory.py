@@ -5,8 +5,10 @@ below /proc where a process has it open. The register's lock lets one process cr
 then find. Nobody owns shared memory: the kernel frees it when the last process closes it or ends.
 """
 
+import errno
 import fcntl
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,14 +19,18 @@ __all__ = ["Shared", "new_memory", "seal"]
 
 _PAUSE_SECONDS = 0.01
 _PREFIX = "lambda-serving-"  # before 32 characters of a digest
-_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+_SEALS = 0
+if sys.platform == "linux":
+    _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
 def new_memory(name: str, size: int = 0) -> int:
     """A descriptor of memory outside any file system, so that /dev/shm does not limit it.
 
-    Raises OSError when there is no memory, or the system has no such kind.
+    Raises OSError when there is no memory, or the system has no such kind: only Linux does.
     """
+    if sys.platform != "linux":
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
     descriptor = os.memfd_create(_PREFIX + name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         if size:
@@ -37,7 +43,8 @@ def new_memory(name: str, size: int = 0) -> int:
 
 def seal(descriptor: int) -> None:
     """Makes memory immutable for everyone; raises OSError while it is mapped writable."""
-    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+    if sys.platform == "linux":
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +98,8 @@ class Found:
 
 def _opened(path: str, name: str) -> int | None:
     """Opens the memory; None if it has been closed, or the path is another file by now."""
+    if sys.platform != "linux":
+        return None
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:

@@ -8,6 +8,7 @@ once: the first one seals what it has read, the others map it.
 import hashlib
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -113,8 +114,7 @@ def _threads_reading(addresses: Mapping[MappedFile, int]) -> Iterator[Callable[[
 
     One processor is left for the block. While it waits, it reads files too.
     """
-    count = max(1, len(os.sched_getaffinity(0)) - 1)
-    threads = ThreadPoolExecutor(count, "weights")
+    threads = ThreadPoolExecutor(max(1, _processors() - 1), "weights")
     try:
         reads = {file: threads.submit(_read, file, at) for file, at in addresses.items()}
 
@@ -141,3 +141,10 @@ def _read(file: MappedFile, address: int) -> None:
             f"{file.path} does not match the digest in its name, so it has changed since it was"
             " compiled: copy it again"
         )
+
+
+def _processors() -> int:
+    """How many this process may use, where the system tells."""
+    if sys.platform == "darwin":
+        return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0))

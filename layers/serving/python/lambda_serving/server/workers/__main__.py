@@ -9,6 +9,7 @@ import sys
 from functools import partial
 
 from lambda_serving.errors import ServingError
+from lambda_serving.installation import translate_import_errors
 from lambda_serving.servables.early_opening import open_early
 from lambda_serving.servables.tensorflow_c.shared_memory import Shared
 from lambda_serving.server.workers.reloading import first_models
@@ -27,10 +28,11 @@ def _main(number: int, control: int, register: int, *listeners: int) -> None:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s [%(process)d] %(name)s: %(message)s"
     )
-    from lambda_serving.server.serve import run
-
     try:
-        run(settings, models(), worker.listener, worker, Shared(register))
+        with translate_import_errors():
+            from lambda_serving.server.serve import run
+
+            run(settings, models(), worker.listener, worker, Shared(register))
     except ServingError as error:
         worker.failed(error)
         sys.exit(1)
