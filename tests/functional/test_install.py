@@ -11,13 +11,15 @@ import tomllib
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import lambda_serving
 from lambda_serving.api.rest.app import create_app
+from lambda_serving.core.basic_manager import Manager
 from lambda_serving.installation import mending
+from lambda_serving.servables import saved_model
+from lambda_serving.store import LocalStore
 from support.asgi import ask
 from support.server_process import MNIST
 from support.tflite_files import edited, with_metadata
@@ -27,6 +29,7 @@ _PACKAGE = Path(lambda_serving.__file__).parent
 _FLAG = "--prefer_tflite_model"
 _SERVE = ["serve", "--model_name=m", "--rest_api_port=0", "--port=0", _FLAG]
 _HALF = [*_SERVE, "--model_base_path={tflite}/half_plus_two"]
+_RPC = [*_HALF, "--grpc_socket_path={folder}/grpc", "--enable_grpc_healthcheck_service"]
 _NEEDED_BY = {
     "ai_edge_litert": ["inspect", "{tflite}/half_plus_two", _FLAG],
     "boto3": ["label", "s3://bucket/m"],
@@ -35,12 +38,8 @@ _NEEDED_BY = {
     "flatbuffers": ["inspect", "{folder}/metadata", _FLAG],
     "google": [*_SERVE[:1], "--model_config_file={folder}/models.config"],
     "google_crc32c": ["inspect", "{models}/warmed"],
-    "grpc": [*_HALF, "--grpc_socket_path={folder}/grpc"],
-    "grpc_health": [
-        *_HALF,
-        "--grpc_socket_path={folder}/health",
-        "--enable_grpc_healthcheck_service",
-    ],
+    "grpc": _RPC,
+    "grpc_health": _RPC,
     "httptools": _HALF,
     "httpx": ["reconcile", "s3://bucket/m", "--stack=s", "--local"],
     "ml_dtypes": ["inspect", "{tflite}/identity_bfloat16", _FLAG],
@@ -144,7 +143,7 @@ def test_a_page_that_needs_a_module_is_an_error_whose_reason_is_logged(
     monkeypatch.setitem(sys.modules, "fastapi", None)
     monkeypatch.delitem(sys.modules, "lambda_serving.api.rest.health_and_docs", raising=False)
     with caplog.at_level(logging.ERROR):
-        answer = ask(create_app(Any), "GET", "/docs")
+        answer = ask(create_app(Manager(LocalStore({}), saved_model.load)), "GET", "/docs")
     assert (answer.status_code, list(answer.json())) == (500, ["error"])
     [line] = caplog.records
     assert mending("fastapi") in line.getMessage()
