@@ -41,6 +41,7 @@ _NEEDED_BY = {
     "grpc": _RPC,
     "grpc_health": _RPC,
     "httptools": _HALF,
+    "keras": ["init", "{folder}/keras", "--model={folder}/m.keras"],
     "httpx": ["reconcile", "s3://bucket/m", "--stack=s", "--local"],
     "ml_dtypes": ["inspect", "{tflite}/identity_bfloat16", _FLAG],
     "numpy": ["inspect", "{models}/half_plus_two"],
@@ -52,6 +53,7 @@ _NEEDED_BY = {
     "starlette": _HALF,
     "tensorflow": ["compile", str(MNIST / "saved"), "{folder}/out"],
     "uvicorn": [*_HALF, "--workers=2"],
+    "yaml": ["init", "{folder}/new"],
 }
 """For each module that is not ours, a command that imports it."""
 
@@ -76,6 +78,7 @@ def _foreign() -> set[str]:
     modules = {
         module.partition(".")[0]
         for path in _PACKAGE.rglob("*.py")
+        if not path.is_relative_to(_PACKAGE / "project/files")  # of users' projects
         for module in _imports(ast.parse(path.read_text()))
     }
     return modules - set(sys.stdlib_module_names) - {"lambda_serving"}
@@ -96,6 +99,7 @@ def places(
 ) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("broken")
     (folder / "models.config").write_text("model_config_list {}")
+    (folder / "m.keras").touch()
     named = with_metadata({"x": "serving_default_x:0"}, {"y": "StatefulPartitionedCall:0"})
     model = (tflite_dir / "half_plus_two/123/model.tflite").read_bytes()
     (folder / "metadata/1").mkdir(parents=True)

@@ -19,6 +19,7 @@ _PACKAGES = {
     "s3transfer": "boto3",
     "simdjson": "pysimdjson",
     "starlette": "fastapi",
+    "yaml": "pyyaml",
 }
 """What provides a module whose name is not that of its package."""
 

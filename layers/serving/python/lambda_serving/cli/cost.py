@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import click
 
 from lambda_serving.cli.console import plain_console, table
-from lambda_serving.cli.deployed_stack import needed_packages
 from lambda_serving.cli.deployment import Deployment, named, stack_options
 
 if TYPE_CHECKING:  # see cli.inspect
@@ -71,8 +70,8 @@ def cost(
     Examples: lambda-serving cost --env prod --days 7
     lambda-serving cost --requests 1000000 --milliseconds 12 --memory 1769
     """
-    with needed_packages():
-        from lambda_serving.project.deployed.costs import Load
+    from lambda_serving.project.deployed.costs import Load
+
     if requests is not None:
         if milliseconds is None:
             raise click.UsageError("--requests also needs --milliseconds, the time of a request.")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lambda_serving.cli.deployed_stack import needed_packages
 from lambda_serving.errors import InvalidArgument
 
 if TYPE_CHECKING:  # see cli.inspect
@@ -75,8 +74,8 @@ class Deployment:
 
     @cached_property
     def account(self) -> "Account":
-        with needed_packages():
-            from lambda_serving.release.aws.clients import Account
+        from lambda_serving.release.aws.clients import Account
+
         return Account.of_profile(self.profile or None, self.region or None)
 
     def connect(self, *services: str) -> list[Any]:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import click
 
 from lambda_serving.cli.console import stages
-from lambda_serving.cli.deployed_stack import needed_packages
 from lambda_serving.cli.deployment import Deployment, of_stack
 
 if TYPE_CHECKING:  # see cli.inspect
@@ -40,8 +39,8 @@ def destroy(
 
     Example: lambda-serving destroy --env dev
     """
-    with needed_packages():
-        from lambda_serving.project.deployed.removal import Clients, Removal, plan
+    from lambda_serving.project.deployed.removal import Clients, Removal, plan
+
     if as_json and not dry_run:
         raise click.UsageError("--json goes with --dry-run.")
     clients = Clients.connect(deployment.connect)

@@ -5,6 +5,8 @@ Ends with 1 if that fails; the last line on stderr then says why.
 
 import sys
 
+from lambda_serving.installation import broken
+
 __all__ = ["main"]
 
 
@@ -19,5 +21,7 @@ def main(file: str, folder: str) -> None:
 if __name__ == "__main__":
     try:
         main(*sys.argv[1:])
+    except ImportError as error:
+        sys.exit(f"\n{broken(error)}")
     except Exception as error:  # noqa: BLE001 - whatever it is, the parent tells it
         sys.exit(f"\n{type(error).__name__}: {' '.join(str(error).split())}")

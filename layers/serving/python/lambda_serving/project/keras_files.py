@@ -12,7 +12,7 @@ __all__ = ["export", "is_keras"]
 
 _KERAS = (".keras", ".h5", ".hdf5")
 _WEIGHTS = ".weights.h5"
-_SHOWN = 300
+_SHOWN = 600
 _ENVIRONMENT = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
