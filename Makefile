@@ -50,7 +50,7 @@ lock: setup ## renew requirements/*.txt from pyproject.toml
 	echo 'tensorflow[and-cuda]==2.21.*' | $(COMPILE) --no-config -o requirements/gpu.txt -
 	$(COMPILE) --group compile -c requirements/dev.txt -o requirements/compile.txt
 	$(COMPILE) --no-config --python-platform aarch64-manylinux_2_28 --group compile -c requirements/dev.txt -o requirements/compile-aarch64.txt
-	printf '%s\n' aws-lambda-powertools protobuf | $(COMPILE) -c requirements/dev.txt -o layers/serving/python/requirements.txt -
+	echo protobuf | $(COMPILE) -c requirements/dev.txt -o layers/serving/python/requirements.txt -
 	printf '%s\n' $(PEERS) | $(COMPILE) --upgrade -o requirements/peers.txt -
 	echo aws-sam-cli | $(COMPILE) --upgrade -o requirements/sam.txt -
 	printf '%s\n' check-jsonschema twine | $(COMPILE) --upgrade -o requirements/dist.txt -
