@@ -1,9 +1,11 @@
 """The documents are right: their commands and code run, and their links lead somewhere."""
 
+import json
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -50,28 +52,38 @@ def mlp(request: pytest.FixtureRequest, litert_dir: Path) -> Iterator[str]:
 def test_commands_that_ask_the_server_are_answered(mlp: str) -> None:
     asking = [
         (path, block)
-        for path in (_ROOT / "README.md", _ROOT / "docs/serving.md", MNIST / "README.md")
+        for path in (_ROOT / "docs/serving.md", MNIST / "README.md")
         for block in _blocks("sh", path.read_text())
         if "curl -" in block
     ]
-    assert len(asking) == 3
+    assert len(asking) == 2
     for path, block in asking:
         said = _shell(block, mlp)
         assert '"predictions":' in said, path
         assert '"error"' not in said, path
 
 
-def test_serve_command_of_the_readme_starts() -> None:
-    commands = {
-        line
-        for page in (_README, _SERVING)
-        for block in _blocks("sh", page)
-        for line in block.splitlines()
-        if line.startswith("lambda-serving serve")
-    }
-    [command] = commands  # the pages say the same
-    flags = command.replace("$PWD", str(_ROOT)).split()[2:]
-    with running(*(flag for flag in flags if "port" not in flag)) as (url, _):
+def _serve_command(page: str, folder: Path) -> list[str]:
+    """The flags of a page's command, but for ports; its `$PWD` is `folder`."""
+    [block] = [block for block in _blocks("sh", page) if block.startswith("lambda-serving serve")]
+    flags = block.replace("$PWD", str(folder)).split()[2:]
+    return [flag for flag in flags if "port" not in flag]
+
+
+def test_first_steps_of_the_readme_lead_to_an_answer(tmp_path: Path) -> None:
+    exporting, loading = _blocks("python", _README)
+    [asking] = [block for block in _blocks("sh", _README) if block.startswith("curl ")]
+    run = partial(subprocess.run, cwd=tmp_path, capture_output=True, text=True, check=True)
+    run([sys.executable, "-c", exporting])
+    with running(*_serve_command(_README, tmp_path)) as (url, _):
+        said = json.loads(_shell(asking, url))
+    [probabilities] = said["predictions"]
+    assert len(probabilities) == 3
+    assert run([sys.executable, "-c", loading]).stdout == "(2, 3)\n"
+
+
+def test_serve_command_of_the_page_starts() -> None:
+    with running(*_serve_command(_SERVING, _ROOT)) as (url, _):
         assert '"AVAILABLE"' in _shell("curl -s http://localhost:8501/v1/models/MLP", url)
 
 
@@ -81,14 +93,6 @@ def test_compile_command_of_the_page_makes_a_base_path(tmp_path: Path) -> None:
     assert compiled_or_slower(tmp_path / "models/MLP/1", said)
     names = {each.name for each in (tmp_path / "models/MLP/1").iterdir()}
     assert len(names & {"model.tflite", "saved_model.pb"}) == 1
-
-
-def test_python_of_the_readme_runs() -> None:
-    [code] = _blocks("python", _README)
-    ended = subprocess.run(
-        [sys.executable, "-c", code], cwd=_ROOT, capture_output=True, text=True, check=True
-    )
-    assert ended.stdout.endswith("(2, 10)\n")
 
 
 def test_timing_script_of_the_performance_page_runs() -> None:

@@ -18,13 +18,13 @@ Server = tuple[str, subprocess.Popen[str]]
 
 
 @contextmanager
-def running(*flags: str, under: Sequence[str] = ()) -> Iterator[Server]:
+def running(*flags: str, under: Sequence[str] = (), command: Path = COMMAND) -> Iterator[Server]:
     """The address and the process of a server on a free port; killed when the block ends.
 
     `under` is a command that replaces itself by the server, such as `prlimit`.
     """
     process = subprocess.Popen(
-        [*under, COMMAND, "serve", "--rest_api_port=0", "--port=0", *flags],
+        [*under, command, "serve", "--rest_api_port=0", "--port=0", *flags],
         stderr=subprocess.PIPE,
         text=True,
     )
