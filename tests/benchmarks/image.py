@@ -13,12 +13,12 @@ from time import perf_counter
 
 from benchmarks.children import Report, check_same
 from benchmarks.rows import Row, Unit, samples
+from lambda_serving.project.deployed.prices import LAMBDA_BY_GB_SECOND
 from support import containers, docker_engine, events
 
 __all__ = ["measure"]
 
-_DOLLARS_PER_GB_SECOND = 0.0000166667  # 2026-11: us-east-1, x86, the first tier
-_OF_ARM64 = 0.0000133334 / _DOLLARS_PER_GB_SECOND
+_OF_ARM64 = LAMBDA_BY_GB_SECOND["arm64"] / LAMBDA_BY_GB_SECOND["x86_64"]
 _LEAST_MEMORY = 128  # MiB, as functions are configured
 
 
@@ -96,4 +96,4 @@ def _dollars_per_million(peak_bytes: int, billed_milliseconds: float) -> float:
     It does not include the price of a request itself, which is the same for all sides.
     """
     mebibytes: int = max(_LEAST_MEMORY, math.ceil(peak_bytes / 2**20))
-    return mebibytes / 1024 * 1e6 * billed_milliseconds / 1000 * _DOLLARS_PER_GB_SECOND
+    return mebibytes / 1024 * 1e6 * billed_milliseconds / 1000 * LAMBDA_BY_GB_SECOND["x86_64"]

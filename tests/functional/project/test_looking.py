@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -327,6 +329,13 @@ def test_settings_of_aws_that_are_missing_are_said(region: str, reason: str) -> 
     options = [f"--region={region}"] if region else []
     code, _, said = commands.run(logs, [_STACK, *options], environment)
     assert (code, reason in said) == (1, True)
+
+
+def test_cost_of_a_load_needs_no_boto3() -> None:
+    code = "import sys; sys.modules['boto3'] = None; from lambda_serving.cli import main; main()"
+    load = ("cost", "--requests=1000", "--milliseconds=5", "--json")
+    said = subprocess.check_output([sys.executable, "-c", code, *load], text=True)
+    assert [each["architecture"] for each in json.loads(said)["monthly"]] == ["x86_64", "arm64"]
 
 
 def test_profile_that_is_not_there_is_said() -> None:

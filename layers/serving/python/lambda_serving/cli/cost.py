@@ -12,7 +12,8 @@ from lambda_serving.cli.console import plain_console, table
 from lambda_serving.cli.deployment import Deployment, named, stack_options
 
 if TYPE_CHECKING:  # see cli.inspect
-    from lambda_serving.project.deployed.costs import Load, Spent
+    from lambda_serving.project.deployed.costs import Spent
+    from lambda_serving.project.deployed.estimates import Load
 
 __all__ = ["cost"]
 
@@ -67,10 +68,11 @@ def cost(
     the free tier. Not counted: the time to load a model at a cold start (a load has
     --cold-milliseconds for it), storage of images, models and logs, SnapStart, and traffic.
 
-    Examples: lambda-serving cost --env prod --days 7
-    lambda-serving cost --requests 1000000 --milliseconds 12 --memory 1769
+    Example: lambda-serving cost --env prod --days 7
+
+    Example: lambda-serving cost --requests 1000000 --milliseconds 12 --memory 1769
     """
-    from lambda_serving.project.deployed.costs import Load
+    from lambda_serving.project.deployed.estimates import Load
 
     if requests is not None:
         if milliseconds is None:
@@ -86,7 +88,7 @@ def cost(
 
 
 def _show_estimates(load: "Load", *, as_json: bool) -> None:
-    from lambda_serving.project.deployed.costs import estimates
+    from lambda_serving.project.deployed.estimates import estimates
 
     found = estimates(load)
     if as_json:

@@ -1,4 +1,4 @@
-"""What a deployed stack cost, from what CloudWatch counted, and what a load would cost."""
+"""What a deployed stack cost, from what CloudWatch counted."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from lambda_serving.project.deployed.prices import LAMBDA_BY_GB_SECOND, PRICES
 from lambda_serving.project.deployed.stack import API, FUNCTION, Stack
 from lambda_serving.release.aws.clients import translate_errors
 
-__all__ = ["Estimate", "FunctionCost", "Load", "Spent", "estimates", "spent"]
+__all__ = ["FunctionCost", "Spent", "spent"]
 
 _MB = 1024
 _FREE_DISK_MB = 512
@@ -45,51 +45,6 @@ class Spent:
     def dollars(self) -> float:
         """Of the window, without `monthly`."""
         return self.api_dollars + sum(each.dollars for each in self.functions)
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """Requests of a month to a function: each takes so many milliseconds.
-
-    `cold_starts` of them start a function first, which takes `cold_milliseconds` more.
-    """
-
-    requests: int
-    milliseconds: float
-    memory: int
-    cold_starts: int = 0
-    cold_milliseconds: float = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """What a load costs on one architecture, in dollars a month."""
-
-    architecture: str
-    gb_seconds: float
-    compute: float
-    lambda_requests: float
-    api_requests: float
-
-    @property
-    def dollars(self) -> float:
-        return self.compute + self.lambda_requests + self.api_requests
-
-
-def estimates(load: Load) -> list[Estimate]:
-    """The price of a load on each architecture; its milliseconds are taken for the same on both."""
-    milliseconds = load.requests * load.milliseconds + load.cold_starts * load.cold_milliseconds
-    gb_seconds = milliseconds / 1000 * load.memory / _MB
-    return [
-        Estimate(
-            architecture,
-            gb_seconds,
-            gb_seconds * price,
-            load.requests * PRICES.lambda_request,
-            load.requests * PRICES.api_request,
-        )
-        for architecture, price in LAMBDA_BY_GB_SECOND.items()
-    ]
 
 
 def spent(stack: Stack, window: Window, cloudwatch: Any, functions: Any) -> Spent:
