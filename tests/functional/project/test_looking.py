@@ -10,11 +10,13 @@ from typing import Any
 
 import click
 import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 
 from lambda_serving.cli.cost import cost
 from lambda_serving.cli.logs import logs
 from lambda_serving.cli.metrics import metrics
-from lambda_serving.project.deployed.logs import Event, Reader, told
+from lambda_serving.project.deployed.logs import Event, Reader, followed, told
 from lambda_serving.project.deployed.metrics import Query, Window, read
 from support import commands
 from support.cloud import SYSTEM
@@ -88,6 +90,25 @@ def test_reader_finds_late_events_once(deployed: Deployed) -> None:
     deployed.log(_RELEASE, (now - 600_000, "too late"), (now - 5000, "late"))
     assert [each.message for each in reader.read()] == ["late", "b"]
     assert list(reader.read()) == []
+
+
+def test_following_goes_on_after_an_answer_that_did_not_come(deployed: Deployed) -> None:
+    now, waits, told = int(time.time() * 1000), list[int](), list[str]()
+    deployed.log(_MLP, (now, "a"))
+    refused = [{"Code": "ThrottlingException", "Message": "Rate exceeded"}]
+
+    def refuse(**_: object) -> tuple[AWSResponse, dict[str, Any]] | None:
+        return (
+            (AWSResponse("", 400, HTTPHeaders(), None), {"Error": refused.pop()})
+            if refused
+            else None
+        )
+
+    deployed.logs.meta.events.register("before-call", refuse)
+    reader = Reader(deployed.logs, {_MLP: "MLP"}, now - 60_000)
+    event = next(followed(reader, lambda: waits.append(1), told.append))
+    assert (event.message, waits) == ("a", [1])
+    assert ["Rate exceeded" in each for each in told] == [True]
 
 
 @pytest.mark.parametrize(

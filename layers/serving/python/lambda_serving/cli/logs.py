@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -43,17 +44,14 @@ def logs(
 
     Example: lambda-serving logs MLP --env prod --since 1h --follow
     """
-    from lambda_serving.project.deployed.logs import Reader, groups
+    from lambda_serving.project.deployed.logs import Reader, followed, groups
 
     found = groups(deployment.look(), model)
     [client] = deployment.connect("logs")
     reader, pause = Reader(client, found, int((time.time() - since) * 1000)), threading.Event()
-    while True:
-        for event in reader.read():
-            _show(event, as_json=as_json)
-        if not follow:
-            return
-        pause.wait(_LOOK_SECONDS)
+    wait, tell = partial(pause.wait, _LOOK_SECONDS), partial(click.echo, err=True)
+    for event in followed(reader, wait, tell) if follow else reader.read():
+        _show(event, as_json=as_json)
 
 
 def _show(event: "Event", *, as_json: bool) -> None:

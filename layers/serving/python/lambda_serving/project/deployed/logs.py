@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from lambda_serving.errors import NotFound
+from lambda_serving.errors import NotFound, Unavailable
 from lambda_serving.project.deployed.stack import LOG_GROUP, Stack
 from lambda_serving.release.aws.clients import translate_errors
 
-__all__ = ["ACCESS", "Event", "Reader", "groups", "told"]
+__all__ = ["ACCESS", "Event", "Reader", "followed", "groups", "told"]
 
 ACCESS = "_access"
 _LATE_MS = 60_000
@@ -109,6 +109,21 @@ class Reader:
                         each["message"].rstrip("\n"),
                         each["eventId"],
                     )
+
+
+def followed(
+    reader: Reader, wait: Callable[[], object], tell: Callable[[str], object]
+) -> Iterator[Event]:
+    """The events of a reader as they come, without an end; `wait` pauses before each further look.
+
+    `tell` gets why AWS did not answer, which the next look makes up for.
+    """
+    while True:
+        try:
+            yield from reader.read()
+        except Unavailable as error:
+            tell(str(error))
+        wait()
 
 
 def told(event: Event) -> Iterable[str]:
