@@ -191,6 +191,25 @@ def test_model_that_cannot_be_compiled_changes_nothing(project: Project) -> None
     assert list((project.root / "models").iterdir()) == []
 
 
+def test_folder_outside_of_the_project_gets_no_versions(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (project.root / "models").rmdir()
+    (project.root / "models").symlink_to(tmp_path / "disk")
+    with pytest.raises(FailedPrecondition, match="is outside of the project"):
+        _add(project, "half")
+    assert list((tmp_path / "disk").iterdir()) == []
+
+
+def test_template_that_cannot_be_written_leaves_the_project_as_it_was(project: Project) -> None:
+    template = project.root / "template.yaml"
+    (project.root / ".template.yaml.new").mkdir()  # where it is written first
+    before = template.read_bytes()
+    with pytest.raises(ServingError, match="Could not write"):
+        _add(project, "half")
+    assert template.read_bytes() == before
+    assert list((project.root / "models").iterdir()) == []
+
+
 def test_model_on_a_server_has_its_versions_in_the_bucket(project: Project) -> None:
     _add(project, "half")
     text = project.read().replace("ModelFolder: models/half", "Target: gpu")

@@ -8,6 +8,7 @@ from lambda_serving.errors import FailedPrecondition, Unavailable
 from lambda_serving.project import template
 from lambda_serving.project.folder import Project
 from lambda_serving.project.starting import starter_template
+from lambda_serving.servables.compiled_folder import MARKER
 
 
 @pytest.fixture
@@ -60,6 +61,13 @@ def test_folder_with_a_typo_is_found(folder: str, told: str, project: Project) -
 def test_newest_version_without_a_model_is_found(project: Project) -> None:
     (project.root / "models/shop/11").mkdir()
     with pytest.raises(FailedPrecondition, match=r"version 11 holds no SavedModel"):
+        project.models()
+
+
+def test_version_that_is_compiled_already_is_found(project: Project) -> None:
+    (project.root / "models/shop/10" / MARKER).parent.mkdir()
+    (project.root / "models/shop/10" / MARKER).write_text("{}")
+    with pytest.raises(FailedPrecondition, match=r"version 10 is compiled already"):
         project.models()
 
 

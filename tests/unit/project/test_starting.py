@@ -180,6 +180,16 @@ def test_dangling_link_in_the_place_of_a_file_is_not_followed(tmp_path: Path) ->
     assert not (tmp_path / "readme").exists()
 
 
+@pytest.mark.parametrize("name", ["models", "tests", ".github"])
+def test_file_in_the_place_of_a_folder_is_said_before_anything_is_written(
+    name: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(AlreadyExists, match=f"{name} is there, and must be a folder"):
+        start(tmp_path)
+    assert [each.name for each in tmp_path.iterdir()] == [name]
+
+
 def test_project_in_a_project_is_refused(project: Project) -> None:
     with pytest.raises(AlreadyExists, match="is inside the project"):
         start(project.root / "models/inner")

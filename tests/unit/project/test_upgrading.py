@@ -110,6 +110,14 @@ def test_another_version_is_told_in_short_and_leaves_other_files(
     assert not plan(project).is_needed
 
 
+def test_text_of_others_does_not_reach_the_terminal_as_commands(
+    project: Project, ask: Callable[..., Result]
+) -> None:
+    (project.root / "infra/model.yaml").write_text("a: \x1b[2J\n")
+    (project.root / "infra/version").write_text("\x1b[31m")
+    assert "\x1b" not in ask(stdin="n\n").stdout
+
+
 def test_version_alone_may_change(project: Project, ask: Callable[..., Result]) -> None:
     path = project.root / "infra/version"
     path.write_bytes(path.read_bytes().replace(__version__.encode(), b"0.0.9", 1))

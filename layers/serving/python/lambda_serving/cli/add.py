@@ -34,7 +34,7 @@ def add(name: str, source: str) -> None:
     from lambda_serving.project.folder import Project
 
     for line in add_to(Project(the_project()), name, source):
-        click.echo(line)
+        click.echo(printable(line))
 
 
 def add_to(project: "Project", name: str, source: str) -> list[str]:

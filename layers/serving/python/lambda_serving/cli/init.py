@@ -47,6 +47,6 @@ def init(directory: Path, model: str | None, name: str | None) -> None:
     for each in started.kept:
         click.echo(f"{printable(each)} was there before, and is kept")
     for line in told:
-        click.echo(line)
+        click.echo(printable(line))
     following = "dev" if model else "add NAME FOLDER"
     click.echo(f"Next: cd {shlex.quote(str(directory))} && lambda-serving {following}")

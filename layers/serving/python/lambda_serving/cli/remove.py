@@ -2,6 +2,7 @@
 
 import click
 
+from lambda_serving.cli.console import printable
 from lambda_serving.cli.deployment import the_project
 
 __all__ = ["remove"]
@@ -29,6 +30,6 @@ def remove(name: str) -> None:
     project.write(edited)
     before, after = text.splitlines(), edited.splitlines()
     for line in difflib.unified_diff(before, after, TEMPLATE, TEMPLATE, lineterm=""):
-        click.echo(line)
+        click.echo(printable(line))
     if folder and (project.root / folder).exists():
         click.echo(f"{folder} stays. Delete it yourself if you need its versions no more")

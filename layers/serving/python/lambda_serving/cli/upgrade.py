@@ -2,6 +2,7 @@
 
 import click
 
+from lambda_serving.cli.console import printable
 from lambda_serving.cli.deployment import the_project
 
 __all__ = ["upgrade"]
@@ -26,7 +27,8 @@ def upgrade(*, yes: bool) -> None:
         click.echo(f"infra/ is that of lambda-serving {planned.after}. Nothing to do")
         return
     for change in planned.changes:
-        click.echo(change.told(), nl=False)
+        for line in change.told().splitlines():
+            click.echo(printable(line))
     edited = [change.name for change in planned.changes if change.by_hand]
     if edited:
         click.secho(
@@ -36,7 +38,7 @@ def upgrade(*, yes: bool) -> None:
             fg="yellow",
         )
     if yes or click.confirm(
-        f"Upgrade infra/ from {planned.before} to {planned.after}?", abort=True
+        f"Change infra/ from {printable(planned.before)} to {planned.after}?", abort=True
     ):
         planned.write()
         click.echo(f"infra/: {len(planned.changes)} files written")

@@ -9,7 +9,7 @@ from pathlib import Path
 from lambda_serving.compile.folders import copy_all
 from lambda_serving.errors import FailedPrecondition, NotFound, translate_os_errors
 from lambda_serving.project import golden_answers, template
-from lambda_serving.project.folder import MODELS, Model, Project
+from lambda_serving.project.folder import MODELS, Model, Project, is_below
 from lambda_serving.project.names import check_model
 from lambda_serving.release.golden import GOLDEN
 from lambda_serving.store import temporary
@@ -56,6 +56,11 @@ def add(
     text = project.read()
     edited, folder = _with_block(text, name)
     model = Model(name, project.root / folder)
+    if not is_below(model.folder, project.root):
+        raise FailedPrecondition(
+            f"The folder of model {name}, {folder}, is outside of the project, so no image can be"
+            " built from it. Use a folder inside, without links"
+        )
     with translate_os_errors(f"add {export} to {model.folder}"), _among(model) as work:
         version = _version(model, export)
         made = work / version.name
@@ -66,12 +71,13 @@ def add(
         shutil.rmtree(work / "compiled", ignore_errors=True)
         progress("asking for its golden answers")
         no_golden = _golden(Model(name, work), made)
-        if version.exists():
-            _copy_golden(made, version)
-        else:
-            made.rename(version)
-    if edited != text:
-        project.write(edited)
+        if edited != text:
+            project.write(edited)
+        try:
+            _put(made, version)
+        except OSError:
+            project.write(text)
+            raise
     return Added(version, compiled, edited != text, no_golden)
 
 
@@ -138,7 +144,10 @@ def _golden(model: Model, made: Path) -> str:
     return ""
 
 
-def _copy_golden(made: Path, version: Path) -> None:
-    if (made / GOLDEN).is_file() and not (version / GOLDEN).exists():
+def _put(made: Path, version: Path) -> None:
+    """Moves the version to its place; one that is there gets its golden pairs."""
+    if not version.exists():
+        made.rename(version)
+    elif (made / GOLDEN).is_file() and not (version / GOLDEN).exists():
         (version / GOLDEN).parent.mkdir(exist_ok=True)
         shutil.copyfile(made / GOLDEN, version / GOLDEN)

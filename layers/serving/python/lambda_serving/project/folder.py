@@ -8,13 +8,14 @@ from lambda_serving.errors import FailedPrecondition, translate_os_errors
 from lambda_serving.project import template
 from lambda_serving.store.names import by_version
 
-__all__ = ["INFRA", "MODELS", "TEMPLATE", "VERSION", "Model", "Project"]
+__all__ = ["INFRA", "MODELS", "TEMPLATE", "VERSION", "Model", "Project", "is_below"]
 
 TEMPLATE, INFRA, MODELS = "template.yaml", "infra", "models"
 VERSION = f"{INFRA}/version"
 """The file that marks a project; its first line is the version of the library in `infra/`."""
 _GPU = "gpu"
 _EXPORTS = ("saved_model.pb", "saved_model.pbtxt")
+_COMPILED = "assets.extra/compiled.json"  # of servables.compiled_folder, which imports numpy
 _SHOWN = 10
 
 
@@ -80,7 +81,7 @@ class Project:
 
     def _problem(self, block: template.Block, model: Model) -> str | None:
         """What is wrong with the folder of a block, and what to do; None if nothing is."""
-        if not block.folder or "\0" in block.folder or not _is_below(model.folder, self.root):
+        if not block.folder or "\0" in block.folder or not is_below(model.folder, self.root):
             return f"which is no folder of this project. Say {MODELS}/{block.name}, or another one"
         if not model.folder.is_dir():
             there = [path.name for path in (self.root / MODELS).glob("*/")]
@@ -96,10 +97,13 @@ class Project:
         newest = versions[max(versions)]
         if not any((newest / name).is_file() for name in _EXPORTS):
             return f"but its version {newest.name} holds no SavedModel: saved_model.pb is missing"
+        if (newest / _COMPILED).exists():
+            return f"but its version {newest.name} is compiled already. Put the export there"
         return None
 
 
-def _is_below(path: Path, root: Path) -> bool:
+def is_below(path: Path, root: Path) -> bool:
+    """Whether a path, with its links followed, is inside a folder."""
     return path.resolve() != root.resolve() and path.resolve().is_relative_to(root.resolve())
 
 

@@ -89,6 +89,10 @@ def _write(root: Path, stack: str) -> None:
 
 def _moved(work: Path, folder: Path) -> list[str]:
     """Moves all files to the folder, the mark of a project last; those that are there stay."""
+    for path in filter(Path.is_dir, work.rglob("*")):
+        target = folder / path.relative_to(work)
+        if (target.exists() or target.is_symlink()) and not target.is_dir():
+            raise AlreadyExists(f"{target} is there, and must be a folder. Use another folder")
     kept = []
     for path in sorted(work.rglob("*"), key=lambda path: (path == work / VERSION, path)):
         target = folder / path.relative_to(work)
