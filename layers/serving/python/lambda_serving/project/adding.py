@@ -55,12 +55,7 @@ def add(
     check_model(name)
     text = project.read()
     edited, folder = _with_block(text, name)
-    model = Model(name, project.root / folder)
-    if not is_below(model.folder, project.root):
-        raise FailedPrecondition(
-            f"The folder of model {name}, {folder}, is outside of the project, so no image can be"
-            " built from it. Use a folder inside, without links"
-        )
+    model = _model(project, name, folder)
     with translate_os_errors(f"add {export} to {model.folder}"), _among(model) as work:
         version = _version(model, export)
         made = work / version.name
@@ -93,6 +88,16 @@ def _with_block(text: str, name: str) -> tuple[str, str]:
             " in the bucket. Push this one: lambda-serving push"
         )
     return text, block.folder
+
+
+def _model(project: Project, name: str, folder: str) -> Model:
+    model = Model(name, project.root / folder)
+    if not is_below(model.folder, project.root):
+        raise FailedPrecondition(
+            f"The folder of model {name}, {folder}, is outside of the project, so no image can be"
+            " built from it. Use a folder inside, without links"
+        )
+    return model
 
 
 @contextmanager
