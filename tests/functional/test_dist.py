@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from packaging.requirements import Requirement
 
+from lambda_serving.project.starting import start
 from support.server_process import MNIST, running
 
 _ROOT = Path(__file__).parents[2]
@@ -21,6 +22,9 @@ _BIN = Path(sys.executable).parent
 _TOOLS = _ROOT / ".venv-dist/bin"
 _PROJECT = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
 _PACKAGE = Path("layers/serving/python/lambda_serving")
+_FILES = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "template.yaml")
+_FOLDERS = ("functions", "images", "infra", "layers", "requirements")
+_VENDORED = "lambda_serving/project/files/vendored/"
 _MEGABYTE = 2**20
 
 
@@ -28,10 +32,11 @@ _MEGABYTE = 2**20
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `make dist` makes, of a copy: building writes beside the sources."""
     copy = tmp_path_factory.mktemp("source")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in _FILES:
         shutil.copy(_ROOT / name, copy)
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(_ROOT / _PACKAGE, copy / _PACKAGE, ignore=ignored)
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*")
+    for name in _FOLDERS:
+        shutil.copytree(_ROOT / name, copy / name, ignore=ignored)
     [line] = [each for each in (_ROOT / "Makefile").read_text().splitlines() if "uv build" in each]
     command = line.strip().replace("$(BIN)", str(_BIN))
     subprocess.run(["/bin/sh", "-ec", command], cwd=copy, check=True, timeout=300)
@@ -69,7 +74,13 @@ def test_the_wheel_is_small_and_holds_the_package(wheel: Path) -> None:
         for path in (_ROOT / _PACKAGE).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert names == ours
+    listed = (_ROOT / _PACKAGE / "project/files/vendored.txt").read_text().split()
+    vendored = {
+        f"{_VENDORED}{path.relative_to(_ROOT).as_posix()}"
+        for pattern in listed
+        for path in _ROOT.glob(pattern)
+    }
+    assert names == ours | vendored
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +159,27 @@ def test_the_wheel_alone_serves_a_saved_model(installed: Path, tmp_path: Path) -
         )
     assert (answered.returncode, answered.stderr) == (0, "")
     assert answered.stdout.startswith('{"predictions":')
+
+
+def test_the_wheel_alone_makes_the_project_that_the_repository_makes(
+    installed: Path, tmp_path: Path
+) -> None:
+    made = subprocess.run(
+        [installed, "init", "shop"],
+        cwd=tmp_path,
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (made.returncode, made.stderr) == (0, "")
+    here = start(tmp_path / "here/shop").project.root
+
+    def files(root: Path) -> dict[str, bytes]:
+        paths = (path for path in root.rglob("*") if path.is_file())
+        return {str(path.relative_to(root)): path.read_bytes() for path in paths}
+
+    assert files(tmp_path / "shop") == files(here)
 
 
 def test_help_imports_nothing_but_click(installed: Path) -> None:

@@ -16,7 +16,7 @@ from lambda_serving.errors import AlreadyExists, InvalidArgument, Unavailable
 from lambda_serving.project import vendored
 from lambda_serving.project.environments import find_project
 from lambda_serving.project.folder import Project
-from lambda_serving.project.starting import start, starter_template
+from lambda_serving.project.starting import start
 from lambda_serving.store import temporary
 
 _ROOT = Path(__file__).parents[3]
@@ -24,11 +24,6 @@ _START = """
 import pathlib
 from lambda_serving.project import starting
 starting.start(pathlib.Path("new"))
-"""
-_TELL = """
-from lambda_serving.project import starting, vendored
-print(vendored.version_file(vendored.read()).decode(), *sorted(vendored.starters().items()))
-print(starting.starter_template())
 """
 
 
@@ -227,30 +222,3 @@ def test_folder_of_any_name_gives_stacks_that_aws_takes(name: str, tmp_path: Pat
     stacks = re.findall(r'^stack_name = "(.*)"$', text, re.MULTILINE)
     assert len(set(stacks)) == 2
     assert all(re.fullmatch("[a-z][a-z0-9-]{0,22}", stack) for stack in stacks)
-
-
-def test_wheel_holds_what_projects_need(tmp_path: Path) -> None:
-    """Built as pip does it; then `init` needs the built package alone."""
-    subprocess.run(
-        [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", tmp_path,
-         "build_py", "--build-lib", tmp_path / "built"],
-        cwd=_ROOT,
-        check=True,
-        capture_output=True,
-    )  # fmt: skip
-    told = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            _TELL,
-        ],
-        env={**os.environ, "PYTHONPATH": str(tmp_path / "built")},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    here = vendored.version_file(vendored.read()).decode()
-    assert told.split() == (
-        " ".join((here, *map(str, sorted(vendored.starters().items())), starter_template())).split()
-    )
