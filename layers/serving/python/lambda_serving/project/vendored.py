@@ -59,7 +59,8 @@ def starters() -> dict[str, str]:
 
     Raises what `read` raises.
     """
-    folder = _source() and _FILES / "project"
+    _source()  # or this copy of the library makes no projects
+    folder = _FILES / "project"
     with translate_os_errors(f"read the files of projects in {folder}"):
         return {
             path.relative_to(folder).as_posix().replace(_DOT, "."): path.read_text(encoding="utf-8")
