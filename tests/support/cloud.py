@@ -61,6 +61,8 @@ REGION, ACCOUNT = "eu-west-1", "123456789012"
 _PLACE = f"{REGION}:{ACCOUNT}"
 _STACK = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{SYSTEM}/1"
 _FUNCTION_SECONDS = 120
+_KEY = "test"
+_SECRET = "test"  # noqa: S105 of all access keys
 _RETRIES = 2  # Lambda's attempts at an asynchronous invocation
 
 
@@ -197,6 +199,10 @@ class Cloud:
             MessageBody=json.dumps({"id": str(uuid4()), "source": "aws.events"}),
             MessageGroupId=name,
         )
+
+    def secret_of(self, key: str) -> str | None:
+        """The secret of an access key; None for a key that nobody has."""
+        return _SECRET if key == _KEY or self.guard.knows(key) else None
 
     @contextmanager
     def acting(self, role: str) -> Iterator[None]:
@@ -382,8 +388,8 @@ def running(
         endpoint = stack.enter_context(serving(plane))
         stack.enter_context(
             _environment(
-                AWS_ACCESS_KEY_ID="test",
-                AWS_SECRET_ACCESS_KEY="test",  # noqa: S106 nobody checks it
+                AWS_ACCESS_KEY_ID=_KEY,
+                AWS_SECRET_ACCESS_KEY=_SECRET,
                 AWS_DEFAULT_REGION=REGION,
                 AWS_CONFIG_FILE=os.devnull,
                 AWS_ENDPOINT_URL=moto,
@@ -399,6 +405,7 @@ def running(
         s3.put_bucket_notification_configuration(
             Bucket=bucket, NotificationConfiguration={"EventBridgeConfiguration": {}}
         )
+        s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": _bucket_tags()})
         url, arn = _queues(sqs)
         rules = {**_cors(), "AllowOrigins": [*cors]}
         api_id = api.create_api(
@@ -429,6 +436,13 @@ def _cors() -> dict[str, Any]:
     api = iam.loaded(_INFRA / "system.yaml")["Resources"]["Api"]
     _, rules, _ = api["Properties"]["CorsConfiguration"]["Fn::If"]
     return dict(rules)
+
+
+def _bucket_tags() -> list[Any]:
+    """The tags of the bucket in `infra/system.yaml`."""
+    bucket = iam.loaded(_INFRA / "system.yaml")["Resources"]["Models"]["Properties"]
+    names = {"System": SYSTEM}
+    return [{"Key": tag["Key"], "Value": names[tag["Value"]["Ref"]]} for tag in bucket["Tags"]]
 
 
 def _guard(bucket: str, api_id: str, queue_arn: str) -> iam.Guard:

@@ -5,26 +5,29 @@ a method over ANY. A route with an authorization refuses callers without it: 403
 signed, 401 without a token, 403 without one of the scopes. Preflights are answered by the gateway
 itself where the API has a CORS configuration and no route with an authorization catches them, as
 ANY does; of other answers it has all headers of CORS then. A function that fails is a 500, one that
-Lambda does not invoke a 503.
+Lambda does not invoke a 503. Signatures are checked as AWS checks them, and the caller's role must
+allow `execute-api:Invoke`; of tokens, only the claims are checked.
 """
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import Any
+from urllib.parse import unquote
 
-from support import api_gateway, events
+from support import api_gateway, events, iam, sigv4
 from support.aws_plane import Function, Refused, listening
 from support.cloud import ACCOUNT, ISSUER, REGION, SYSTEM, Cloud
+from support.iam.requests import Ask
 
-__all__ = ["SIGNED", "running", "token"]
+__all__ = ["SIGNING", "running", "token"]
 
-SIGNED = {"authorization": "AWS4-HMAC-SHA256 Credential=test, SignedHeaders=host, Signature=0"}
-"""Headers of a signed request; nobody checks whose signature it is."""
+SIGNING = sigv4.Signing(REGION)
+"""Signs requests with the credentials of the environment."""
 _GREEDY = "{proxy+}"
 _SERVICE = {"Service": "apigateway.amazonaws.com"}
 _Answer = tuple[int, dict[str, str], bytes]
@@ -52,7 +55,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         event = events.payload_2(self.command, self.path, dict(self.headers.items()), body)
-        status, headers, content = _answered(self.cloud, self.command, event)
+        status, headers, content = _answered(self.cloud, self.command, event, self.path, body)
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(content))}.items():
             self.send_header(name, value)
@@ -65,12 +68,16 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing: pytest shows what failed."""
 
 
-def _answered(cloud: Cloud, method: str, event: Any) -> _Answer:
+def _answered(cloud: Cloud, method: str, event: Any, target: str, body: bytes) -> _Answer:
     """The gateway's answer, CORS included."""
     api, headers = api_gateway.api(cloud.api_id), event["headers"]
     route = _route(api, method, event["rawPath"])
     rules: Any = api.cors_configuration
-    refusal = _refused(api, route, headers) if route else None
+
+    def is_signed() -> bool:
+        return _is_signed(cloud, method, target, headers, body)
+
+    refusal = _refused(api, route, headers, is_signed) if route else None
     if rules and not refusal and method == "OPTIONS" and "origin" in headers:
         return HTTPStatus.NO_CONTENT, _cors(rules, headers), b""
     if route is None:
@@ -100,14 +107,16 @@ def _cors(rules: Any, headers: _Headers) -> dict[str, str]:
     }
 
 
-def _refused(api: Any, route: Any, headers: _Headers) -> HTTPStatus | None:
+def _refused(
+    api: Any, route: Any, headers: _Headers, is_signed: Callable[[], bool]
+) -> HTTPStatus | None:
     """The status for callers without the authorization that the route requires."""
     given = headers.get("authorization", "")
     match route.authorization_type or "NONE":
         case "NONE":
             return None
         case "AWS_IAM":
-            return None if given.startswith("AWS4-HMAC-SHA256 ") else HTTPStatus.FORBIDDEN
+            return None if is_signed() else HTTPStatus.FORBIDDEN
         case "JWT":
             rules = api.authorizers[route.authorizer_id].jwt_config
             claims = _claims(given)
@@ -118,6 +127,17 @@ def _refused(api: Any, route: Any, headers: _Headers) -> HTTPStatus | None:
             return None if has_one else HTTPStatus.FORBIDDEN
         case other:
             raise AssertionError(f"{other} is not stood in for")
+
+
+def _is_signed(cloud: Cloud, method: str, target: str, headers: _Headers, body: bytes) -> bool:
+    """Whether the signature is right, and the caller may invoke the API with this path."""
+    key = iam.key_of(headers.get("authorization", ""))
+    scope = f"{REGION}/execute-api"
+    if sigv4.refusal(method, target, headers, body, cloud.secret_of, scope):
+        return False
+    path = unquote(target.partition("?")[0])
+    arn = f"arn:aws:execute-api:{REGION}:{ACCOUNT}:{cloud.api_id}/$default/{method}{path}"
+    return cloud.guard.refusal(key, [Ask("execute-api:Invoke", arn)]) is None
 
 
 def _claims(authorization: str) -> dict[str, str]:

@@ -98,7 +98,7 @@ class _World:
         assert self.live == self.newest
         assert self.function.aliases.keys() == {"live", "label-stable", f"version-{before}"}
         for alias in (f"versions/{before}", "labels/stable"):
-            told = self.ask("POST", f"/{alias}:predict", **front.SIGNED).text
+            told = self.ask("POST", f"/{alias}:predict", auth=front.SIGNING).text
             assert told == alias.replace("s/", "-")
 
     def state(self) -> Any:
@@ -129,10 +129,12 @@ class _World:
     def accept(self) -> None:
         self.cloud.plane.interfere = lambda *_: None
 
-    def ask(self, method: str, path: str, **headers: str) -> httpx.Response:
+    def ask(
+        self, method: str, path: str, auth: httpx.Auth | None = None, **headers: str
+    ) -> httpx.Response:
         with front.running(self.cloud) as port:
             url = f"http://127.0.0.1:{port}/v1/models/MLP{path}"
-            return httpx.request(method, url, headers=headers, timeout=60)
+            return httpx.request(method, url, headers=headers, auth=auth, timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -165,10 +167,10 @@ def world(released: _World) -> Iterator[_World]:
     released.check()
 
 
-_CREDENTIALS: dict[Access, dict[str, str]] = {
-    "IAM": front.SIGNED,
-    "JWT": front.token(),
-    "OPEN": {},
+_CREDENTIALS: dict[Access, tuple[dict[str, str], httpx.Auth | None]] = {
+    "IAM": ({}, front.SIGNING),
+    "JWT": (front.token(), None),
+    "OPEN": ({}, None),
 }
 _REFUSALS: dict[Access, int] = {"IAM": 403, "JWT": 401, "OPEN": 200}
 _CHANGES: tuple[Access, ...] = ("OPEN", "IAM", "JWT", "OPEN", "JWT", "IAM")
@@ -200,7 +202,8 @@ def _check_path(client: httpx.Client, port: int, place: str, form: str, access: 
     assert "access-control-allow-origin" not in other.headers
     refused = client.request(method, url, headers=page)
     assert (url, refused.status_code) == (url, _REFUSALS[access])
-    answer = client.request(method, url, headers={**page, **_CREDENTIALS[access]})
+    headers, auth = _CREDENTIALS[access]
+    answer = client.request(method, url, headers={**page, **headers}, auth=auth)
     assert (url, answer.text) == (url, place[1:].replace("s/", "-") or "live")
     assert answer.headers["access-control-allow-origin"] == _ORIGIN
 

@@ -72,7 +72,7 @@ def _push(
 def test_push_to_a_bucket_is_once_and_for_all(bucket: dict[str, str]) -> None:
     destination = "s3://bucket/models/MLP/1"
     said = [
-        _push(source, destination, bucket)
+        _push(source, destination, bucket, "--no-check")
         for source in (_SAVED, _SAVED, MNIST / "saved_with_signature/1")
     ]
     assert [code for code, _, _ in said] == [0, 0, 1]
@@ -222,7 +222,11 @@ def test_model_with_invalid_golden_pairs_is_not_pushed(models_dir: Path, tmp_pat
         (MNIST, "/nowhere/1", "It holds: README.md"),
         (MNIST / "no", "/nowhere/1", "examples/mnist/no does not exist"),
         (_SAVED, "/nowhere/v1", "as in s3://bucket/models/MLP/2, and that of /nowhere/v1 is not"),
-        (_SAVED, "s3://nowhere/m/1", "s3://nowhere/m/1: the bucket does not exist. Correct its"),
+        (
+            _SAVED,
+            "s3://nowhere/m/1",
+            "Could not read s3://nowhere: the bucket does not exist. Correct its",
+        ),
         (_SAVED, "s3:///1", "s3:///1 names no bucket: s3://BUCKET/PREFIX"),
         (_SAVED, "/dev/null/1", "Could not write /dev/null/1: File exists (/dev/null)"),
         (_SAVED, "/proc/nowhere/1", "Could not write /proc/nowhere/1: "),
@@ -237,10 +241,73 @@ def test_mistake_of_a_user_is_one_sentence(
     assert reason in said.splitlines()[-1]
 
 
+def test_version_that_no_stack_serves_is_not_pushed(bucket: dict[str, str]) -> None:
+    code, told, said = _push(_SAVED, "s3://bucket/models/MLP/7", bucket)
+    assert (code, told) == (1, "")
+    assert said.splitlines()[-1].startswith("Error: No stack serves s3://bucket/models/MLP, as far")
+    assert "or push with --no-check" in said
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (["--wait"], "--stack and --wait need a DESTINATION in s3://"),
+        (["--stack=S"], "--stack and --wait need a DESTINATION in s3://"),
+        (["--stack=S", "--no-check"], "Use either --no-check, or --stack and --wait"),
+        (["--wait", "--no-check"], "Use either --no-check, or --stack and --wait"),
+        (["--timeout=-1"], "-1 is not in the range"),
+    ],
+)
+def test_options_that_exclude_each_other_are_refused(flags: list[str], reason: str) -> None:
+    code, _, said = _push(_SAVED, "/nowhere/1", None, *flags)
+    assert (code, reason in said) == (2, True)
+
+
+@pytest.mark.parametrize("place", ["folder", "bucket"])
+def test_signatures_that_differ_from_the_largest_version_need_a_flag(
+    bucket: dict[str, str], models_dir: Path, tmp_path: Path, place: str
+) -> None:
+    base_path = str(tmp_path) if place == "folder" else "s3://bucket/models/changing"
+    flags = [] if place == "folder" else ["--no-check"]
+    half, mnist, allowing = models_dir / "two_versions/1", _SAVED, "--allow-signature-change"
+    assert _push(half, f"{base_path}/1", bucket, *flags)[0] == 0
+    assert _push(half, f"{base_path}/3", bucket, *flags)[0] == 0
+    code, told, said = _push(mnist, f"{base_path}/2", bucket, *flags)
+    assert (code, told) == (1, "")
+    head, *lines, last = said[said.index("Error: ") :].splitlines()
+    assert head == "Error: The signatures are not those of version 3, the largest:"
+    start = lines.index("  signature serving_default")
+    assert lines[start + 1 : start + 5] == [
+        "  + input keras_tensor: float [n, 28, 28, 1]",
+        "  - input x: float [n]",
+        "  + output output_0: float [n, 10]",
+        "  - output y: float [n]",
+    ]
+    assert last == "If callers are ready for that, push with --allow-signature-change"
+    code, told, said = _push(mnist, f"{base_path}/2", bucket, *flags, allowing)
+    assert (code, "pushed 4 files" in told) == (0, True)
+    assert "+ input keras_tensor: float [n, 28, 28, 1]" in said
+
+
+def test_version_that_cannot_be_read_is_compared_with_nothing_only_if_allowed(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1/saved_model.pb").write_bytes(b"no")
+    code, _, said = _push(_SAVED, tmp_path / "2")
+    assert (code, "The signatures of version 1, the largest, cannot be compared: " in said) == (
+        1,
+        True,
+    )
+    assert _push(_SAVED, tmp_path / "2", None, "--allow-signature-change")[0] == 0
+    (tmp_path / "3").mkdir()  # which no server would load
+    assert _push(_SAVED, tmp_path / "4") == (0, f"{tmp_path}/4: pushed 4 files, 0.6 MiB\n", "")
+
+
 def test_no_credentials_are_reported() -> None:
     code, _, said = _push(_SAVED, "s3://bucket/m/1")
     assert (code, said.count("\n")) == (1, 1)
-    assert "Error: Could not read s3://bucket/m/1: no AWS credentials (" in said
+    assert "Error: Could not read s3://bucket: no AWS credentials (" in said
 
 
 @pytest.mark.parametrize("last", ["v1", "01", "1.0", "-1", "+1", " 1", "", str(2**63)])
@@ -259,8 +326,9 @@ def test_progress_goes_through_stages_to_all_bytes(tmp_path: Path) -> None:
     told: list[tuple[str, int, int]] = []
     push(_SAVED, LocalVersion(tmp_path / "1"), progress=lambda *stage: told.append(stage))
     size = sum(path.stat().st_size for path in _SAVED.rglob("*") if path.is_file())
-    assert told[:2] == [("reading", 0, 0), ("loading", 0, 0)]
-    assert [stage for stage, _, _ in told[2:]] == ["copying"] * len(told[2:])
+    steps = ["reading", "loading", "checking golden answers", "comparing signatures"]
+    assert told[:4] == [(step, 0, 0) for step in steps]
+    assert [stage for stage, _, _ in told[4:]] == ["copying"] * len(told[4:])
     assert told[-1] == ("copying", size, size)
 
 

@@ -91,20 +91,23 @@ def rights(deployed: Cloud) -> dict[str, list[dict[str, Any]]]:
 def test_commands_need_the_rights_of_the_page_and_no_others(
     models_dir: Path, tmp_path: Path, deployed: Cloud, rights: dict[str, list[dict[str, Any]]]
 ) -> None:
-    pushing, policy, back, looking, acting, reading = rights
+    pushing, checking, policy, back, looking, acting, reading = rights
     release = deployed.guard.roles["ReleaseRole"].statements
     for role, statements in rights.items():
-        more = {back: rights[policy], acting: release}.get(role, [])
+        more = {back: rights[policy], acting: release, checking: rights[pushing]}.get(role, [])
         take(deployed, role, [*statements, *more])
+    take(deployed, "waiting", [*rights[pushing], *rights[checking], *rights[looking]])
     base_path, stack = f"{deployed.models}/MLP", f"--stack={SYSTEM}"
 
     def run(role: str, command: click.Command, *arguments: str) -> None:
         run_as(deployed, role, command, *arguments)
 
-    for version in ("1", "2"):
-        source = str(models_dir / "half_plus_two/123")
-        run(pushing, push, source, f"{base_path}/{version}")
-        deployed.settle()
+    source = str(models_dir / "half_plus_two/123")
+    run(checking, push, source, f"{base_path}/1", "--allow-signature-change")
+    deployed.settle()
+    run(pushing, push, source, f"{base_path}/2", "--no-check")
+    deployed.settle()
+    run("waiting", push, source, f"{base_path}/2", "--wait")
     run(policy, set_policy, base_path, "latest", "2")
     run(policy, label, base_path, "stable=1")
     deployed.settle()

@@ -89,14 +89,16 @@ def test_routes_are_for_those_whom_their_authorization_lets_in(deployed: Cloud) 
     with front.running(deployed) as port:
         url = f"http://127.0.0.1:{port}/v1/models/MLP:predict"
 
-        def status(headers: dict[str, str]) -> tuple[int, Any]:
-            found = httpx.post(url, headers=headers, timeout=60)
+        def status(
+            headers: dict[str, str] | None = None, auth: httpx.Auth | None = None
+        ) -> tuple[int, Any]:
+            found = httpx.post(url, headers=headers, auth=auth, timeout=60)
             return found.status_code, found.json() if found.is_error else found.text
 
-        assert status({}) == (403, {"message": "Forbidden"})
-        assert status(front.SIGNED) == (200, "live")
+        assert status() == (403, {"message": "Forbidden"})
+        assert status(auth=front.SIGNING) == (200, "live")
         deployed.change_access("JWT")
-        assert status(front.SIGNED) == (401, {"message": "Unauthorized"})
+        assert status(auth=front.SIGNING) == (401, {"message": "Unauthorized"})
         assert status(front.token(issuer="https://other")) == (401, {"message": "Unauthorized"})
         assert status(front.token(audience="other")) == (401, {"message": "Unauthorized"})
         assert status(front.token()) == (200, "live")
@@ -107,7 +109,7 @@ def test_routes_are_for_those_whom_their_authorization_lets_in(deployed: Cloud) 
         assert status(front.token()) == (403, {"message": "Forbidden"})
         assert status(front.token("write", "x")) == (200, "live")
         deployed.change_access("OPEN")
-        assert status({}) == (200, "live")
+        assert status() == (200, "live")
 
 
 def test_queue_is_the_templates_and_gives_up_to_another(deployed: Cloud) -> None:

@@ -130,6 +130,9 @@ def _of_s3(
     """The permissions for S3: a write on condition of an ETag also needs the right to read."""
     bucket, _, key = unquote(path).removeprefix("/").partition("/")
     arn = f"arn:aws:s3:::{bucket}"
+    if not key and "tagging" in query:
+        assert method == "GET", method
+        return [Ask("s3:GetBucketTagging", arn)]
     if not key:
         return [_of_bucket(method, arn, query)]
     match method:

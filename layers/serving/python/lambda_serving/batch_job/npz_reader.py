@@ -95,7 +95,7 @@ class _Column:
             raise InvalidArgument(f"The array {name} has an unknown format of numpy's")
         shape, fortran, self._stored = _HEADERS[version](stream)
         if any(size < 0 for size in shape):
-            raise DataLoss(f"The array {name} has the shape {shape}")
+            raise DataLoss(f"The array {name} has the shape {list(shape)}")
         if not shape:
             raise InvalidArgument(f"The array {name} has no dimension of rows")
         _check_dtype(name, self._stored, dtype)

@@ -2,13 +2,13 @@
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lambda_serving.cli.console import moving_line
+from lambda_serving.cli.console import stages
 from lambda_serving.cli.exports import newest
 from lambda_serving.cli.options import Loading, loading
 from lambda_serving.store import temporary
@@ -86,7 +86,7 @@ def batch(
     with _job(model, loading, **rows) as job:
         start = monotonic()
         try:
-            done = _run(job, inputs, outputs, files)
+            done = _run(job, model, inputs, outputs, files)
         except batch_job.TooManyBadRows as error:
             click.echo(f"Error: {error}", err=True)
             sys.exit(_BAD_ROWS)
@@ -103,39 +103,46 @@ def _job(
 
     load = loading.loader()
     made = batch_job.RowFormat(row_format) if row_format else None
-    with temporary.folder("batch-") as fetched:
-        export_dir = newest(model, fetched)
-        with load(export_dir) as servable:
+    with temporary.folder("batch-") as fetched, ExitStack() as loaded:
+        with stages(model) as progress:
+            progress("fetching")
+            export_dir = newest(model, fetched)
+            progress("loading")
+            servable = loaded.enter_context(load(export_dir))
             model_digest = batch_job.digest(export_dir, loading.variant(export_dir))
-            yield batch_job.Job(servable, model_digest, row_format=made, **rows)
+        yield batch_job.Job(servable, model_digest, row_format=made, **rows)
 
 
 def _run(
-    job: "batch_job.Job", inputs: "Inputs", outputs: "Outputs", files: Sequence["Input"]
+    job: "batch_job.Job", model: str, inputs: "Inputs", outputs: "Outputs", files: Sequence["Input"]
 ) -> list["Done"]:
     from lambda_serving import batch_job
 
-    with _progress(len(files)) as progress:
+    with _progress(model, len(files)) as progress:
         found = batch_job.run(job, inputs, outputs, files, progress)
         return [_tell(each, outputs) for each in found]
 
 
 @contextmanager
-def _progress(count: int) -> Iterator[Callable[["Input", int], None]]:
-    """A bar on a terminal; elsewhere nothing, as each finished file is printed anyway."""
+def _progress(model: str, count: int) -> Iterator[Callable[["Input", int], None]]:
+    """Yields a function that takes the file under way, and how many of its rows are done."""
     from rich.progress import BarColumn, MofNCompleteColumn
 
-    names = list[str]()
-    with moving_line("", BarColumn(), MofNCompleteColumn()) as show:
+    names, rows_done = list[str](), 0
+
+    def size(done: int, total: int) -> str:
+        return f"{rows_done} rows, {done} of {total} files done"
+
+    with stages(model, BarColumn(), MofNCompleteColumn(), size=size) as progress:
 
         def tell(file: "Input", rows: int) -> None:
+            nonlocal rows_done
+            rows_done = rows
             if [file.name] != names[-1:]:
                 names.append(file.name)
-            if show:
-                show(f"{file.name}: {rows} rows", len(names) - 1, count)
+            progress(file.name, len(names) - 1, count)
 
-        if show:
-            show("", 0, count)
+        progress("predicting", 0, count)
         yield tell
 
 

@@ -1,17 +1,16 @@
 """`lambda-serving compile`: makes a SavedModel start faster."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from lambda_serving.cli.console import plain_console, stages, table
+from lambda_serving.cli.console import stages
+from lambda_serving.cli.layout import show_rows, show_text
 from lambda_serving.cli.options import Loading, loading_saved_models
 
 if TYPE_CHECKING:  # see cli.inspect
-    from rich.console import Console
-    from rich.table import Table
-
     from lambda_serving.compile.report import Report
     from lambda_serving.compile.runtimes import Runtime
 
@@ -40,17 +39,14 @@ def compile_command(source: Path, destination: Path, runtime: str, loading: Load
     it gives the same answers; a model that cannot be compiled is left as it is, and copied. A
     report is written to DESTINATION.compile.json.
     """
-    from rich.progress import SpinnerColumn
-
     from lambda_serving.cli.exports import exports
     from lambda_serving.compile.compiler import compile_saved_model
     from lambda_serving.compile.freezer import Freezer
 
-    console = plain_console()
     with Freezer() as freezer:
         for export_dir in exports(source):
             target = destination if export_dir == source else destination / export_dir.name
-            with stages(f"{export_dir} -> {target}", SpinnerColumn()) as progress:
+            with stages(f"{export_dir} -> {target}") as progress:
                 report = compile_saved_model(
                     export_dir,
                     target,
@@ -61,64 +57,61 @@ def compile_command(source: Path, destination: Path, runtime: str, loading: Load
                     freezer=freezer,
                     runtime=runtime,
                 )
-            _show(console, target, report)
+            _show(target, report)
             if runtime != "tensorflow":
-                _show_runtimes(console, report.runtime)
+                _show_runtimes(report.runtime)
 
 
-def _show(console: "Console", target: Path, report: "Report") -> None:
+def _show(target: Path, report: "Report") -> None:
     seconds = sum(report.seconds.values())
     if report.reason is not None:
-        why = f"{target}: left as it is, because {report.reason}"
-        console.print(why, style="yellow", soft_wrap=True)
+        _warn(f"{target}: left as it is, because {report.reason}")
     else:
-        console.print(f"{target}: compiled in {seconds:.1f} s ({report.chosen})", soft_wrap=True)
-        console.print(_table(report))
+        show_text(f"{target}: compiled in {seconds:.1f} s ({report.chosen})")
+        show_rows(("", "before", "after", "speed"), _rows(report))
     for name, check in report.checks.items():
         if not check.compared:
-            console.print(
+            _warn(
                 f"The answers of signature {name} were not compared: it failed on all"
                 f" {check.refused} inputs that were tried. Add warm-up requests to the export: they"
-                f" are tried too. Its first error: {check.refusal or 'none'}",
-                style="yellow",
-                soft_wrap=True,
+                f" are tried too. Its first error: {check.refusal or 'none'}"
             )
 
 
-def _table(report: "Report") -> "Table":
-    made = table("", "before", "after", "speed")
+def _warn(text: str) -> None:
+    show_text(text, color="yellow")
+
+
+def _rows(report: "Report") -> Iterator[Sequence[str]]:
     before, after, frozen = report.before, report.after, report.frozen
     assert after is not None
-    made.add_row("size", _megabytes(before.bytes), _megabytes(after.bytes))
+    yield "size", _megabytes(before.bytes), _megabytes(after.bytes), ""
     if frozen is not None:
-        made.add_row("nodes", str(frozen.nodes_before), str(frozen.nodes_after))
+        yield "nodes", str(frozen.nodes_before), str(frozen.nodes_after), ""
     for title, old, new in (
         ("load", before.load, after.load),
         ("first answer", before.first, after.first),
         ("warm answer", before.warm, after.warm),
     ):
         if old is not None and new is not None:
-            made.add_row(title, f"{old:.3g} ms", f"{new:.3g} ms", _speed(old, new))
+            yield title, f"{old:.3g} ms", f"{new:.3g} ms", _speed(old, new)
     largest = max((check.largest_error for check in report.checks.values()), default=0.0)
-    made.add_row("largest error, relative to the largest value", "", f"{largest:.1g}")
-    return made
+    yield "largest error, relative to the largest value", "", f"{largest:.1g}", ""
 
 
-def _show_runtimes(console: "Console", runtime: "Runtime") -> None:
+def _show_runtimes(runtime: "Runtime") -> None:
     from lambda_serving.compile.runtimes import MEASURES
 
-    console.print(f"Runtime: {runtime.name}, because {runtime.reason}", soft_wrap=True)
+    show_text(f"Runtime: {runtime.name}, because {runtime.reason}")
     if runtime.plain_for_nan:
-        console.print(
-            "Inputs that hold NaN are run without XNNPACK, to be answered as the export does",
-            soft_wrap=True,
-        )
+        show_text("Inputs that hold NaN are run without XNNPACK, to be answered as the export does")
     if runtime.costs:
         sides = list(runtime.costs)
-        made = table("", *sides)
-        for measure in MEASURES:
-            made.add_row(measure.title, *(measure.told(runtime.costs[side]) for side in sides))
-        console.print(made)
+        rows = (
+            (measure.title, *(measure.told(runtime.costs[side]) for side in sides))
+            for measure in MEASURES
+        )
+        show_rows(("", *sides), rows)
 
 
 def _speed(old: float, new: float) -> str:

@@ -2,10 +2,13 @@
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from threading import Condition, Thread
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 import click
 
@@ -14,15 +17,19 @@ if TYPE_CHECKING:  # see cli.inspect
     from rich.progress import ProgressColumn
     from rich.table import Table
 
-__all__ = ["Stages", "moving_line", "plain_console", "printable", "quiet", "stages", "table"]
+__all__ = ["UNBOUNDED", "Stages", "plain_console", "printable", "quiet", "stages", "table"]
 
-_UNBOUNDED = 100_000
-_QUIET_SECONDS = 2.0
+UNBOUNDED = 100_000
+"""The columns of a line that goes to a file or a pipe."""
+_PATIENCE_SECONDS = 1.0
+_AGAIN_SECONDS = 60.0
+_SAY = partial(click.echo, err=True)
 _Show = Callable[[str, int, int], None]
+_Size = Callable[[int, int], str]
 
 
 class Stages(Protocol):
-    """Reports a stage and, where it has a known size, how many bytes are done."""
+    """Reports a stage and, where its size is known, how much of it is done."""
 
     def __call__(self, stage: str, done: int = 0, total: int = 0, /) -> None: ...
 
@@ -42,50 +49,106 @@ def plain_console(*, stderr: bool = False) -> "Console":
 
     console = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = _UNBOUNDED
+        console.width = UNBOUNDED
     return console
 
 
+def _mebibytes(done: int, total: int) -> str:
+    """How much of a copy is done."""
+    return f"{done / 2**20:.1f} of {total / 2**20:.1f} MiB"
+
+
 @contextmanager
-def moving_line(text: str, *columns: "ProgressColumn") -> Iterator[_Show | None]:
+def stages(
+    title: str,
+    *columns: "ProgressColumn",
+    size: _Size = _mebibytes,
+    patience: float = _PATIENCE_SECONDS,
+    say: Callable[[str], None] = _SAY,
+) -> Iterator[Stages]:
+    """Yields a function that is told each stage of the work; every command shows progress by it.
+
+    On a terminal one line is redrawn, with these columns of rich. Elsewhere `say` prints a line
+    about a stage that lasts for `patience` seconds, with how much is done in words of `size`, and
+    again every minute.
+    """
+    title = printable(title)
+    if sys.stderr.isatty():
+        with _moving_line(title, *columns) as show:
+            yield lambda stage, done=0, total=0: show(f"{stage} ({title})", done, total)
+        return
+    with _Lines(title, size, patience, say) as lines:
+        yield lines
+
+
+@contextmanager
+def _moving_line(text: str, *columns: "ProgressColumn") -> Iterator[_Show]:
     """Yields a function that redraws a terminal's last line: the columns, then the text.
 
-    The function takes a new text, how much is done, and the total (0 if unknown). Without a
-    terminal, yields None.
+    The function takes a new text, how much is done, and the total, 0 if unknown.
     """
-    from rich.progress import Progress, TextColumn
+    from rich.progress import Progress, SpinnerColumn, TextColumn
 
-    console = plain_console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
     words = TextColumn("{task.description}", markup=False)
-    with Progress(*columns, words, console=console, transient=True) as bar:
+    shown = (*(columns or (SpinnerColumn(),)), words)
+    with Progress(
+        *shown,
+        console=plain_console(stderr=True),
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),  # what goes to a file stays out of the terminal
+    ) as bar:
         task = bar.add_task(text, total=None)
         yield lambda text, done, total: bar.update(
-            task, description=text, completed=done, total=total or None
+            task, description=printable(text), completed=done, total=total or None
         )
 
 
-@contextmanager
-def stages(title: str, *columns: "ProgressColumn") -> Iterator[Stages]:
-    """Yields a function that shows which stage the work is in.
+class _Lines:
+    """Prints a stage once it has lasted for some seconds, by a thread that watches the time."""
 
-    On a terminal one line is redrawn; elsewhere each stage that starts after the first two seconds
-    is printed on a line of its own.
-    """
-    start, seen = monotonic(), set[str]()
-    with moving_line(title, *columns) as show:
+    def __init__(
+        self, title: str, size: _Size, patience: float, say: Callable[[str], None]
+    ) -> None:
+        self._title, self._size, self._patience, self._say = title, size, patience, say
+        self._changed = Condition()
+        self._stage, self._done, self._total, self._since = "", 0, 0, monotonic()
+        self._ended = False
+        self._thread = Thread(target=self._watch, daemon=True)
 
-        def tell(stage: str, done: int = 0, total: int = 0, /) -> None:
-            if show:
-                show(f"{title}: {stage}", done, total)
-            elif stage not in seen and (seconds := monotonic() - start) > _QUIET_SECONDS:
-                seen.add(stage)
-                size = f" {total / 2**20:.1f} MiB" if total else ""
-                click.echo(f"{title}: {stage}{size} ({seconds:.0f} s)", err=True)
+    def __call__(self, stage: str, done: int = 0, total: int = 0, /) -> None:
+        with self._changed:
+            if stage != self._stage:
+                self._stage, self._since = stage, monotonic()
+                self._changed.notify()
+            self._done, self._total = done, total
 
-        yield tell
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._ended = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        with self._changed:
+            pause = self._patience
+            while not self._ended:
+                stage = self._stage
+                is_over = self._changed.wait_for(partial(self._left, stage), pause)
+                pause = self._patience if is_over else _AGAIN_SECONDS
+                if stage and not is_over:
+                    self._print()
+
+    def _left(self, stage: str) -> bool:
+        return self._ended or self._stage != stage
+
+    def _print(self) -> None:
+        size = f" {self._size(self._done, self._total)}" if self._total else ""
+        seconds = monotonic() - self._since
+        self._say(f"{self._title}: {printable(self._stage)}{size} ({seconds:.0f} s)")
 
 
 def table(*titles: str) -> "Table":

@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lambda_serving.cli.console import plain_console, printable, table
+from lambda_serving.cli.console import printable, stages
+from lambda_serving.cli.layout import show_text
 from lambda_serving.cli.options import Loading, loading
 
 if TYPE_CHECKING:  # these import numpy, which `serve` imports while TensorFlow loads
-    from rich.console import Console
-    from rich.table import Table
-
     from lambda_serving.servables.servable import Servable, TensorSpec
 
 __all__ = ["inspect"]
 
 _TITLES = {"tensorflow": "TensorFlow", "litert": "LiteRT"}
+_INDENT = len("  output ")
 
 
 @click.command()
@@ -46,13 +45,15 @@ def inspect(
     from lambda_serving.cli.exports import exports
 
     found, load = exports(directory), loading.loader()
-    described = (_described(path, load, loading.runtime(path)) for path in found)
+    versions = []
+    for path in found:
+        with stages(str(path)) as progress:
+            progress("loading")
+            versions.append(_described(path, load, loading.runtime(path)))
+        if not as_json:
+            _show(versions[-1])
     if as_json:
-        versions = list(described)
         click.echo(json.dumps({"versions": versions}, indent=2))
-    else:
-        console = plain_console()
-        versions = [_show(console, version) for version in described]
     if any(version["error"] for version in versions):
         sys.exit(1)
 
@@ -90,30 +91,21 @@ def _spec(spec: "TensorSpec") -> dict[str, Any]:
     return {"dtype": spec.dtype.label, "shape": spec.shape, "tensor": spec.tensor_name}
 
 
-def _show(console: "Console", version: dict[str, Any]) -> dict[str, Any]:
-    """Prints a version, and returns it."""
+def _show(version: dict[str, Any]) -> None:
     if version["error"]:
         lines = map(printable, f"Error: {version['error']}".splitlines())
         click.echo("\n".join(lines), err=True)
-        return version
+        return
     size, runtime = version["bytes"] / 2**20, _TITLES[version["runtime"]]
-    console.print(f"{printable(version['path'])}: {size:.1f} MiB, {runtime}", soft_wrap=True)
-    console.print(_table(version["signatures"]))
-    for problem in version["problems"]:
-        console.print(f"Problem: {printable(problem)}.", style="yellow", soft_wrap=True)
-    return version
-
-
-def _table(signatures: dict[str, Any]) -> "Table":
-    made = table("signature", "", "name", "dtype", "shape")
-    for signature, described in signatures.items():
-        title = printable(signature)
+    show_text(f"{version['path']}:", f"{size:.1f} MiB,", runtime)
+    for name, signature in version["signatures"].items():
+        show_text(name)
         for kind in ("input", "output"):
-            for name, spec in described[f"{kind}s"].items():
-                made.add_row(title, kind, printable(name), spec["dtype"], _shape(spec["shape"]))
-                title = ""
-        made.add_section()
-    return made
+            for tensor, spec in signature[f"{kind}s"].items():
+                pieces = f"{tensor}:", spec["dtype"], _shape(spec["shape"])
+                show_text(*pieces, indent=_INDENT, first=f"  {kind}")
+    for problem in version["problems"]:
+        show_text(f"Problem: {problem}.", color="yellow")
 
 
 def _shape(shape: tuple[int | None, ...] | None) -> str:

@@ -37,7 +37,7 @@ def label(base_path: str, labels: tuple[str, ...], remove: tuple[str, ...]) -> N
         kept = {name: version for name, version in model.labels.items() if name not in remove}
         return replace(model, labels=kept | added)
 
-    model = released_model.open_policy(base_path).change(edit)
+    model = released_model.change(base_path, edit)
     released_model.show(base_path, model)
     for name in _unreleased(model, added):
         click.secho(

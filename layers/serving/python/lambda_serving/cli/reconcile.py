@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lambda_serving.cli.console import quiet
+from lambda_serving.cli.console import Stages, quiet, stages
 from lambda_serving.cli.deployed_stack import open_gateway, stack_option
 from lambda_serving.cli.options import split
 from lambda_serving.store import temporary
@@ -17,6 +17,7 @@ from lambda_serving.store import temporary
 if TYPE_CHECKING:  # see cli.inspect
     from lambda_serving.release.aws.build_orders import Builder
     from lambda_serving.release.aws.deployed_model import AwsGateway
+    from lambda_serving.release.deciding.actions import Action
 
 __all__ = ["reconcile"]
 
@@ -53,25 +54,34 @@ def reconcile(
     quiet()
     with _builder(base_path, split(op_libraries)) if local else nullcontext() as builder:
         gateway = open_gateway(base_path, stack, builder)
-        if dry_run:
-            from lambda_serving.release.deciding.next_action import plan
+        with stages(base_path) as progress:
+            progress("asking AWS")
+            if dry_run:
+                from lambda_serving.release.deciding.next_action import plan
 
-            for action in plan(gateway.observe()):
-                click.echo(action)
-        elif not _go(gateway, wait):
-            click.echo("The release is not finished. Run the command again to continue", err=True)
-            sys.exit(_STILL_WAITING)
+                for action in plan(gateway.observe()):
+                    click.echo(action)
+            elif not _go(gateway, wait, progress):
+                click.echo(
+                    "The release is not finished. Run the command again to continue", err=True
+                )
+                sys.exit(_STILL_WAITING)
 
 
-def _go(gateway: "AwsGateway", wait: int) -> bool:
+def _go(gateway: "AwsGateway", wait: int, progress: Stages) -> bool:
     """Reconciles until the model is released or `wait` seconds are over; whether it is."""
     from lambda_serving.release.reconcile import reconcile
 
+    def tell(action: "Action") -> None:
+        click.echo(action)
+        progress(str(action))
+
     pause, end = threading.Event(), time.monotonic() + wait
-    while outcome := reconcile(gateway, click.echo):
+    while outcome := reconcile(gateway, tell):
         if time.monotonic() + _PATIENCE_SECONDS > end:
             click.echo(f"Waiting: {outcome.what}", err=True)
             return False
+        progress(f"waiting: {outcome.what}")
         pause.wait(_PATIENCE_SECONDS)
     return True
 

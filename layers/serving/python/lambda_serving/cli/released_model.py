@@ -1,9 +1,11 @@
 """A model's policy, labels and versions in its bucket, for the commands that change them."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
 
+from lambda_serving.cli.console import stages
 from lambda_serving.store.address import Address
 
 if TYPE_CHECKING:  # see cli.inspect
@@ -11,7 +13,7 @@ if TYPE_CHECKING:  # see cli.inspect
     from lambda_serving.release.aws.policy_file import PolicyFile
     from lambda_serving.release.deciding.model_state import Record
 
-__all__ = ["labels_of", "number", "open_policy", "show", "version_number", "versions"]
+__all__ = ["change", "labels_of", "number", "open_policy", "show", "version_number", "versions"]
 
 _MAX_VERSION = 2**63 - 1
 
@@ -22,6 +24,13 @@ def open_policy(base_path: str) -> "PolicyFile":
     from lambda_serving.release.aws.policy_file import PolicyFile  # boto3 takes 0.3 s to import
 
     return PolicyFile(base_path)
+
+
+def change(base_path: str, edit: "Callable[[ModelConfig], ModelConfig]") -> "ModelConfig":
+    """Changes a model's policy or labels; raises what `open_policy` and `PolicyFile` raise."""
+    with stages(base_path) as progress:
+        progress("changing models.config")
+        return open_policy(base_path).change(edit)
 
 
 def show(base_path: str, model: "ModelConfig") -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lambda_serving.cli.console import stages
 from lambda_serving.cli.released_model import open_policy, show, versions
 from lambda_serving.errors import DeadlineExceeded, FailedPrecondition, NotFound
 
@@ -47,8 +48,10 @@ def rollback(base_path: str, version: int | None, stack: str | None, wait: int) 
     """
     from lambda_serving.config.servable_version_policy import Specific
 
-    file = open_policy(base_path)
-    known = versions(base_path)
+    with stages(base_path) as progress:
+        progress("reading the versions")
+        file = open_policy(base_path)
+        known = versions(base_path)
     if not known:
         raise NotFound(
             f"{base_path} has no complete version, so there is nothing to go back to. Check the"
@@ -90,13 +93,15 @@ class _Live:
         """
         self._system.look_now(self._model, self._functions)
         pause, end = threading.Event(), time.monotonic() + seconds
-        while self.versions() != {version}:
-            if time.monotonic() > end:
-                raise DeadlineExceeded(
-                    f"Version {version} is not live after {seconds} s. See"
-                    f" `lambda-serving status`, and the log of {self._system.name}_release"
-                )
-            pause.wait(_LOOK_SECONDS)
+        with stages(self._model) as progress:
+            progress(f"waiting until version {version} is live")
+            while self.versions() != {version}:
+                if time.monotonic() > end:
+                    raise DeadlineExceeded(
+                        f"Version {version} is not live after {seconds} s. See"
+                        f" `lambda-serving status`, and the log of {self._system.name}_release"
+                    )
+                pause.wait(_LOOK_SECONDS)
 
 
 def _answering(model: "ModelConfig", known: Mapping[int, "Record | None"]) -> set[int]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lambda_serving.cli.released_model import number, open_policy, show, version_number
+from lambda_serving.cli.released_model import change, number, show, version_number
 
 if TYPE_CHECKING:  # see cli.inspect
     from lambda_serving.config.servable_version_policy import VersionPolicy
@@ -29,7 +29,7 @@ def set_policy(base_path: str, words: tuple[str, ...]) -> None:
     comments in that file are lost. The stack's release function picks the change up by itself.
     """
     policy = _policy(words)
-    show(base_path, open_policy(base_path).change(lambda model: replace(model, policy=policy)))
+    show(base_path, change(base_path, lambda model: replace(model, policy=policy)))
 
 
 def _policy(words: Sequence[str]) -> "VersionPolicy":

@@ -1,60 +1,107 @@
 """`lambda-serving status`: shows the versions of a model and the next step of its release."""
 
+import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
-from lambda_serving.cli.console import plain_console, table
+from lambda_serving.cli.console import printable, stages
 from lambda_serving.cli.deployed_stack import open_gateway, stack_option
+from lambda_serving.cli.layout import show_rows, show_text
 
 if TYPE_CHECKING:  # see cli.inspect
-    from rich.table import Table
-
     from lambda_serving.release.deciding.model_state import Deployment
 
 __all__ = ["status"]
 
-_SHOWN = len("sha256:") + 12
+_DIGITS = 12
+_TITLES = ("version", "state", "labels", "traffic", "function version", "image", "age", "error")
+_SHARES = {"all": "live", "most": "live, in part", "part": "in part", "none": ""}
 
 
 @click.command()
 @click.argument("base_path")
 @stack_option
-def status(base_path: str, stack: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead")
+def status(
+    base_path: str,
+    stack: str,
+    as_json: bool,  # noqa: FBT001 - as click passes it
+) -> None:
     """Show a model's versions, and the next step of its release.
 
     BASE_PATH is s3://BUCKET/PREFIX/NAME.
+
+    The JSON document is {"versions": [...], "ignored": [...], "next": ...}. Each version, the
+    largest first, has "version", "state" (COPYING, PUSHED, UNBUILT, BUILDING, BUILT, AVAILABLE or
+    FAILED), "labels", "traffic" of requests that name no version ("all", "most", "part" or "none"),
+    "function_version", "image", "changed" (seconds since 1970) and "error"; what is not known is
+    null. "ignored" are keys that are not names of files, "next" is a sentence, or null if nothing
+    is left to do.
     """
     from lambda_serving.release.deciding.next_action import plan
 
-    seen = open_gateway(base_path, stack).observe()
-    plain_console().print(_table(seen))
-    for key in seen.odd:
-        click.echo(f"The key {key!r} is not a file name, and is ignored", err=True)
+    with stages(base_path) as progress:
+        progress("asking AWS")
+        seen = open_gateway(base_path, stack).observe()
+    versions = [
+        _described(each, seen) for each in sorted({*seen.versions, *seen.settling}, reverse=True)
+    ]
     next_one = next(iter(plan(seen)), None)
-    click.echo(f"Next: {next_one}" if next_one else "Nothing to do")
+    if as_json:
+        told = None if next_one is None else str(next_one)
+        document = {"versions": [each.json() for each in versions], "ignored": [*seen.odd]}
+        click.echo(json.dumps({**document, "next": told}, indent=2))
+        return
+    show_rows(_TITLES, [each.row(seen.now) for each in versions])
+    for key in seen.odd:
+        click.echo(f"The key {printable(key)!r} is not a file name, and is ignored", err=True)
+    show_text(f"Next: {next_one}" if next_one else "Nothing to do")
 
 
-def _table(seen: "Deployment") -> "Table":
-    """A row for each version, the largest first."""
-    made = table(
-        "version", "state", "labels", "traffic", "function version", "image", "age", "error"
-    )
-    for version in sorted({*seen.versions, *seen.settling}, reverse=True):
-        record = seen.record(version)
-        published = seen.published(version)
-        number = published.number if published else None
-        made.add_row(
-            str(version),
-            _state(version, seen),
-            ", ".join(sorted(label for label, of in seen.labels.items() if of == version)),
-            _traffic(number, seen),
-            str(number or ""),
-            ((record.image if record else None) or "")[:_SHOWN],
-            _age(seen.now - record.changed) if record else "",
-            record.error if record else None,
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """What is told of a version; `changed` is in seconds since 1970."""
+
+    version: int
+    state: str
+    labels: list[str]
+    traffic: str
+    function_version: int | None
+    image: str | None
+    changed: float | None
+    error: str | None
+
+    def json(self) -> dict[str, object]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def row(self, now: float) -> tuple[str, ...]:
+        return (
+            str(self.version),
+            self.state,
+            ", ".join(self.labels),
+            _SHARES[self.traffic],
+            str(self.function_version or ""),
+            (self.image or "")[: len("sha256:") + _DIGITS],
+            "" if self.changed is None else _age(now - self.changed),
+            self.error or "",
         )
-    return made
+
+
+def _described(version: int, seen: "Deployment") -> _Version:
+    record, published = seen.record(version), seen.published(version)
+    number = published.number if published else None
+    return _Version(
+        version,
+        _state(version, seen),
+        sorted(label for label, of in seen.labels.items() if of == version),
+        _traffic(number, seen),
+        number,
+        record.image if record else None,
+        record.changed if record else None,
+        record.error if record else None,
+    )
 
 
 def _state(version: int, seen: "Deployment") -> str:
@@ -67,13 +114,13 @@ def _state(version: int, seen: "Deployment") -> str:
 
 
 def _traffic(number: int | None, seen: "Deployment") -> str:
-    """Whether requests that name no version go to a function version."""
+    """Which share of requests that name no version go to a function version."""
     from lambda_serving.release.deciding.model_state import LIVE
 
     live = seen.aliases[LIVE]
     if number is not None and number == live.function_version:
-        return "live, in part" if live.shares else "live"
-    return "in part" if number in live.shares else ""
+        return "most" if live.shares else "all"
+    return "part" if number in live.shares else "none"
 
 
 def _age(seconds: float) -> str:

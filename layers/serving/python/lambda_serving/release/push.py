@@ -43,17 +43,19 @@ def push(
     version: VersionFolder,
     load: Callable[[Path], Servable] = saved_model.load,
     progress: Progress = lambda *_: None,
+    approve: Callable[[Mapping[str, bytes]], None] = lambda _: None,
 ) -> Pushed:
     """Copies the SavedModel in `source` to the folder of `version`, its manifest last.
 
     The model is loaded first, with its warm-up, and must match its golden pairs. Files that an
     interrupted push left there are not copied again. `progress` is called with the current stage,
-    bytes done and bytes in all.
+    bytes done and bytes in all; `approve` with the model's serialized `SignatureDef`s by name,
+    before anything is written.
 
     Raises AlreadyExists when other bytes are there or are being pushed there, Aborted when
     `source` changes meanwhile, FailedPrecondition when the model does not match a golden pair, and
-    what `Manifest.of`, `golden.read`, `load` and the store raise. Then no manifest is written: to
-    readers, the version is not complete.
+    what `Manifest.of`, `golden.read`, `load`, `approve` and the store raise. Then no manifest is
+    written: to readers, the version is not complete.
     """
     progress("reading", 0, 0)
     manifest = Manifest.of(source)
@@ -65,7 +67,11 @@ def push(
     progress("loading", 0, 0)
     with load(source) as servable:
         problems = tuple(servable.problems)
+        progress("checking golden answers", 0, 0)
         _check_golden(servable, pairs, source / GOLDEN)
+        definitions = servable.definitions
+    progress("comparing signatures", 0, 0)
+    approve(definitions)
     _check_same(version, PUSH, version.put_manifest(PUSH, manifest), manifest)
     left = {name: file for name, file in manifest.files.items() if name not in found.files}
     version.put(source, left, _sum(left, progress))

@@ -70,12 +70,13 @@ def reconcile(
         if action is None or isinstance(action, Wait):
             return action
         if action == before and isinstance(action, Halt | Wake):  # AWS needs a while for these
-            return Wait(f"{action} takes effect", _LOOK_SECONDS)
+            return Wait(f"AWS carries out the last step ({action})", _LOOK_SECONDS)
         tell(action)
         try:
             if action == before:
                 raise Aborted(
-                    f"{action} succeeded but changed nothing. Find out why before running again"
+                    f"{action}: this succeeded but changed nothing. Find out why before running"
+                    " again"
                 )
             gateway.apply(action, seen)
         except ServingError as error:

@@ -216,10 +216,10 @@ def _check_values(name: str, spec: TensorSpec, array: Array) -> None:
     """Protects XLA, which divides by a convolution's channels and crashes if there are none."""
     if array.size or spec.allows(array.shape):
         return
-    wanted = ["any" if size is None else size for size in spec.shape or ()]
+    wanted = ", ".join("any" if size is None else str(size) for size in spec.shape or ())
     raise InvalidArgument(
         f"Input {name!r} of shape {list(array.shape)} holds no values. The signature declares the"
-        f" shape {wanted}, and code compiled by XLA takes no other one without values"
+        f" shape [{wanted}], and code compiled by XLA takes no other one without values"
     )
 
 

@@ -47,6 +47,7 @@ _REFUSALS = {
     "PreconditionFailed": _EXISTS,
     "ConditionalRequestConflict": _EXISTS,  # someone is writing it now
     "NoSuchKey": (NotFound, "there is no such object"),
+    "NoSuchTagSet": (NotFound, "it has no tags"),
     "NoSuchBucket": (Unavailable, "the bucket does not exist. Correct its name"),
     "ExpiredToken": (PermissionDenied, "the AWS credentials have expired. Renew them"),
     "InvalidAccessKeyId": (PermissionDenied, "AWS does not know the access key. Correct it"),
@@ -81,6 +82,16 @@ class S3Folder:
 
     def __truediv__(self, name: str) -> Self:
         return type(self)(self.address / name, self.client)
+
+    def bucket_tags(self) -> dict[str, str]:
+        """The tags of the bucket."""
+        bucket = self.address.bucket
+        try:
+            with translate_errors(f"s3://{bucket}", needed="s3:GetBucketTagging on the bucket"):
+                found = self.client.get_bucket_tagging(Bucket=bucket)["TagSet"]
+        except NotFound:
+            return {}
+        return {tag["Key"]: tag["Value"] for tag in found}
 
     def folders(self) -> list[str]:
         """Names of the folders directly below."""

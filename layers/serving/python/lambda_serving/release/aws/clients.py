@@ -6,6 +6,8 @@ from typing import Any, Self
 
 import boto3
 from botocore import exceptions as boto_errors
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 
 from lambda_serving.errors import (
@@ -26,6 +28,7 @@ _CONFIG = Config(
 )
 _SESSION_SECONDS = 1200  # longer than a build may take
 _MAX_SESSION_NAME = 64
+_API_GATEWAY = "execute-api"
 _REFUSALS: Mapping[str, type[ServingError]] = {
     "403": PermissionDenied,  # the answers to HEAD, which have no body
     "404": NotFound,
@@ -89,6 +92,24 @@ class Account:
     def region(self) -> str | None:
         """The region of the settings, if they name one."""
         return self._session.region_name
+
+    def signed(
+        self, url: str, headers: Mapping[str, str], body: bytes, region: str
+    ) -> dict[str, str] | None:
+        """The headers with which API Gateway in that region takes a POST request, by SigV4.
+
+        botocore encodes the path once more before it signs it, as AWS does: `MLP:predict` is signed
+        as `MLP%3Apredict`. Returns None if there are no credentials. Raises what `translate_errors`
+        raises, such as for a login that has expired.
+        """
+        with translate_errors("the credentials of this account"):
+            credentials = self._session.get_credentials()
+            if credentials is None:
+                return None
+            request = AWSRequest("POST", url, {**headers}, body)
+            frozen = credentials.get_frozen_credentials()
+            SigV4Auth(frozen, _API_GATEWAY, region).add_auth(request)
+            return dict(request.headers.items())
 
     def connect(self, *services: Any) -> list[Any]:
         """A client for each service; creating them together takes half the time."""

@@ -111,13 +111,18 @@ class ModelFunction:
 
     def serving(self, alias: str) -> set[int]:
         """The model versions that get any of an alias's requests."""
-        with self._translate_errors():
-            found = _alias(self._client.get_alias(FunctionName=self._name, Name=alias))
-        origins: list[Origin | None] = []
-        for number in (found.function_version, *found.shares):
-            configuration = self._configuration(str(number or _LATEST))
-            origins.append(Origin.of(configuration.get("Description", "")))
+        found = self.alias(alias)
+        origins = map(self.origin, (found.function_version, *found.shares))
         return {origin.model_version for origin in origins if origin}
+
+    def alias(self, name: str) -> Alias:
+        with self._translate_errors():
+            return _alias(self._client.get_alias(FunctionName=self._name, Name=name))
+
+    def origin(self, function_version: int) -> Origin | None:
+        """What a function version was made from; None if no release made it."""
+        configuration = self._configuration(str(function_version or _LATEST))
+        return Origin.of(configuration.get("Description", ""))
 
     def provisioning(self, alias: str) -> bool:
         """Whether Lambda is still allocating provisioned concurrency to the alias's version.
@@ -171,15 +176,15 @@ class ModelFunction:
         with suppress(Aborted, RuntimeError):
             self.invoke(function_version, {"method": "GET", "path": "/healthz"})
 
-    def invoke(self, function_version: int, event: Any) -> Any:
-        """What the function version returns for an event.
+    def invoke(self, qualifier: int | str, event: Any) -> Any:
+        """What a function version, or the one behind an alias, returns for an event.
 
         Raises RuntimeError with Lambda's message when the function fails.
         """
         with self._translate_errors():
             answer = self._client.invoke(
                 FunctionName=self._name,
-                Qualifier=str(function_version),
+                Qualifier=str(qualifier),
                 Payload=json.dumps(event, ensure_ascii=False).encode(),
             )
             returned = json.loads(answer["Payload"].read())

@@ -1,7 +1,7 @@
 """The actions of a release, and the state that each is expected to lead to.
 
 `expected(seen)` is the state after the action, if it succeeds and takes no time: a dry run goes
-from step to step by it.
+from step to step by it. `str` says in a sentence what the action does.
 """
 
 from dataclasses import dataclass, replace
@@ -43,6 +43,9 @@ class Build:
 
     version: int
 
+    def __str__(self) -> str:
+        return f"Build the image of version {self.version}"
+
     def expected(self, seen: Deployment) -> Deployment:
         image = f"image of version {self.version}"
         return seen.recorded(self.version, Record(seen.versions[self.version], seen.base, image))
@@ -53,6 +56,9 @@ class Update:
     """Give the function the version's image."""
 
     version: int
+
+    def __str__(self) -> str:
+        return f"Give the function the image of version {self.version}"
 
     def expected(self, seen: Deployment) -> Deployment:
         record = replace(seen.records[self.version], given="now")
@@ -65,6 +71,9 @@ class Publish:
     """Publish a version of the function as it is, with the model version's image."""
 
     version: int
+
+    def __str__(self) -> str:
+        return f"Publish version {self.version} as a version of the function"
 
     def expected(self, seen: Deployment) -> Deployment:
         record = seen.records[self.version]
@@ -85,6 +94,10 @@ class Warm:
     function_version: int
     answered: int = 0
 
+    def __str__(self) -> str:
+        before = f", after {self.answered} golden answers" if self.answered else ""
+        return f"Try version {self.version} in function version {self.function_version}{before}"
+
     def expected(self, seen: Deployment) -> Deployment:
         made = seen.function_version(self.function_version).origin.made
         record = replace(
@@ -100,6 +113,12 @@ class Retry:
     version: int
     function_version: int
 
+    def __str__(self) -> str:
+        return (
+            f"Delete function version {self.function_version}, which Lambda could not start, to"
+            f" publish version {self.version} again"
+        )
+
     def expected(self, seen: Deployment) -> Deployment:
         return _without(self.function_version, seen)
 
@@ -109,6 +128,9 @@ class Wake:
     """Have Lambda reactivate a function version that it put to sleep."""
 
     function_version: int
+
+    def __str__(self) -> str:
+        return f"Reactivate function version {self.function_version}"
 
     def expected(self, seen: Deployment) -> Deployment:
         awake = [
@@ -125,6 +147,9 @@ class Fail:
     version: int
     error: str
 
+    def __str__(self) -> str:
+        return f"Record that version {self.version} failed: {self.error}"
+
     def expected(self, seen: Deployment) -> Deployment:
         return seen.recorded(self.version, replace(seen.records[self.version], error=self.error))
 
@@ -134,6 +159,9 @@ class Point:
     """Move all traffic of the alias `live` at once."""
 
     function_version: int
+
+    def __str__(self) -> str:
+        return f"Make function version {self.function_version} live"
 
     def expected(self, seen: Deployment) -> Deployment:
         return _pointed(LIVE, self.function_version, seen)
@@ -146,6 +174,12 @@ class Shift:
     version: int
     function_version: int
 
+    def __str__(self) -> str:
+        return (
+            f"Have CodeDeploy move traffic to version {self.version},"
+            f" function version {self.function_version}"
+        )
+
     def expected(self, seen: Deployment) -> Deployment:
         return _pointed(LIVE, self.function_version, seen)
 
@@ -153,6 +187,9 @@ class Shift:
 @dataclass(frozen=True, slots=True)
 class Halt:
     """Have CodeDeploy stop and move the traffic back."""
+
+    def __str__(self) -> str:
+        return "Have CodeDeploy stop and move the traffic back"
 
     def expected(self, seen: Deployment) -> Deployment:
         shifts = {name: shift for name, shift in seen.shifts.items() if shift != Progress()}
@@ -166,6 +203,11 @@ class Expose:
     alias: str
     function_version: int
 
+    def __str__(self) -> str:
+        return (
+            f"Give {self.alias} an address that leads to function version {self.function_version}"
+        )
+
     def expected(self, seen: Deployment) -> Deployment:
         seen = _pointed(self.alias, self.function_version, seen)
         return replace(seen, exposed={*seen.exposed, self.alias})
@@ -176,6 +218,9 @@ class Withdraw:
     """Delete the routes and the alias of a version or a label."""
 
     alias: str
+
+    def __str__(self) -> str:
+        return f"Remove the address of {self.alias}"
 
     def expected(self, seen: Deployment) -> Deployment:
         aliases = {name: alias for name, alias in seen.aliases.items() if name != self.alias}
@@ -189,6 +234,9 @@ class Retire:
 
     function_version: int
 
+    def __str__(self) -> str:
+        return f"Delete function version {self.function_version}, and its image if it is unused"
+
     def expected(self, seen: Deployment) -> Deployment:
         return _without(self.function_version, seen)
 
@@ -199,6 +247,9 @@ class Wait:
 
     what: str
     seconds: float | None = None
+
+    def __str__(self) -> str:
+        return f"Wait: {self.what}"
 
     def expected(self, seen: Deployment) -> Deployment:
         return seen
