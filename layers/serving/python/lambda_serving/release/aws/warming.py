@@ -1,6 +1,7 @@
 """Checks that a function version answers, and answers correctly, before it gets any traffic."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -56,8 +57,7 @@ def ask(
     try:
         state = send({"path": path, "method": "GET"}) if not answered else {"statusCode": 200}
         if state.get("statusCode") != HTTPStatus.OK:
-            told = state.get("body") or state.get("error")
-            return Asked(trouble=f"It does not answer: {told}")
+            return Asked(trouble=f"It does not answer: {_reason(state)}")
         for pair in expected[answered:]:
             answer = send({"path": f"{path}:predict", "body": pair.request}).get("body")
             if found := golden.difference(pair, answer):
@@ -68,3 +68,11 @@ def ask(
     except RuntimeError as error:
         return Asked(trouble=f"It does not answer: {error}")
     return Asked(answered, max(0, len(expected) - answered))
+
+
+def _reason(answer: Mapping[str, Any]) -> str:
+    """What an answer says of its error, in words."""
+    told = answer.get("body") or answer.get("error")
+    if isinstance(told, dict):
+        told = told.get("error") or json.dumps(told)
+    return str(told)
