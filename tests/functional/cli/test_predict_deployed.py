@@ -198,6 +198,12 @@ def test_mistake_sends_and_shows_no_secret(api: _Api, url: str, token: str, reas
     assert reason in said
 
 
+def test_credential_with_a_line_break_is_not_shown(api: _Api) -> None:
+    code, told, said = api.predict("--url", _URL, AWS_SESSION_TOKEN=f"{_SECRET}\nb")
+    assert (code, told) == (1, "")
+    assert "such as a line break" in said
+
+
 class _Elsewhere(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))

@@ -38,7 +38,12 @@ def post(url: str, body: bytes, authorized: Authorized, seconds: float) -> str:
     except urllib.error.HTTPError as error:
         with error:
             raise Unknown(_told(error, authorized.advice)) from error
-    except (OSError, ValueError, http.client.HTTPException) as error:
+    except ValueError as error:  # its message has the value, which may be a secret
+        raise Unavailable(
+            f"Could not ask {url}: the URL, or a header from the AWS settings, has characters that"
+            " HTTP does not allow, such as a line break"
+        ) from error
+    except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise Unavailable(f"Could not reach {url}: {reason}. Is the server running?") from error
 
