@@ -24,10 +24,9 @@ def metadata(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     wanted = [
         *_PROJECT["dependencies"],
         *(
-            f"{each}; extra == '{extra}'"
+            f"{each.partition(';')[0]}; sys_platform == 'linux' and extra == '{extra}'"
             for extra, these in extras
             for each in these
-            if ";" not in each
         ),
     ]
     lines = ["Metadata-Version: 2.4", "Name: lambda-serving", "Version: 1"]
@@ -50,7 +49,8 @@ def metadata(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("grpc_health", "grpcio-health-checking>=1.76"),
         ("ml_dtypes", "ml-dtypes>=0.5"),
         ("uvloop", "uvloop>=0.21"),
-        ("mangum", "lambda-serving[function]"),
+        ("awslambdaric", "lambda-serving[function]"),
+        ("mangum", "mangum>=0.19"),
         ("absl", "lambda-serving"),
         ("", "lambda-serving"),
     ],
