@@ -503,10 +503,11 @@ def test_command_says_what_stays_as_it_is(models_dir: Path, tmp_path: Path) -> N
     process = _start("--runtime=tensorflow", models_dir / "counter" / "1", tmp_path / "1")
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 0
-    assert said == f"{tmp_path}/1: left as it is, because {_STAYS['counter/1']}\n"
+    told = f"{tmp_path}/1: left as it is, because {_STAYS['counter/1']}"
+    assert " ".join(said.split()) == told
 
 
-def test_command_tells_of_stages_that_come_late(tmp_path: Path) -> None:
+def test_command_tells_of_stages_that_last(tmp_path: Path) -> None:
     source = MNIST / "saved_with_signature" / "1"
     process = _start("--runtime=litert", source, tmp_path / "1")
     said, told = process.communicate(timeout=300)
@@ -514,7 +515,7 @@ def test_command_tells_of_stages_that_come_late(tmp_path: Path) -> None:
     assert said.startswith(f"{tmp_path}/1: compiled in ")
     assert "Runtime: litert, because it was asked for\n" in said
     assert re.search(r"│ warm answer to 8 rows +│ [0-9.]+ ms +│ [0-9.]+ ms +│", said)
-    assert ": comparing answers of LiteRT (" in told
+    assert re.search(r"/1: \w.* \(\d+ s\)\n", told)  # Python TensorFlow alone takes seconds
 
 
 @pytest.mark.parametrize(
