@@ -109,7 +109,7 @@ _HEADER = len(_array(f"({2**37}, 2)"))
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (_archive(_array("(-4, 2)", data=_TEN)), r"The array x has the shape \(-4, 2\)"),
+        (_archive(_array("(-4, 2)", data=_TEN)), r"The array x has the shape \[-4, 2\]"),
         (_archive(_array("(5, -2)", data=_TEN)), "has the shape"),
         (_archive(_array("(-5, -2)", data=_TEN)), "has the shape"),
         (

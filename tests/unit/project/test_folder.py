@@ -45,7 +45,7 @@ def test_folders_of_our_own_template_are_there() -> None:
         ('""', "says ModelFolder nothing, which is no folder of this project. Say models/shop"),
         ("..", "which is no folder of this project"),
         (".", "which is no folder of this project"),
-        ("/tmp", "which is no folder of this project"),  # noqa: S108
+        ("/tmp", "which is no folder of this project"),  # noqa: S108 - it stays as it is
         ("models/shop/1", "has no versions, folders whose names are numbers. It holds: saved_mo"),
         ("models", "has no versions, .* It holds: shop"),
         ("template.yaml", "no such folder"),

@@ -82,18 +82,18 @@ def test_workflow_gives_a_token_to_the_deploying_job_alone(project: Project) -> 
 
 
 def test_library_is_copied_as_it_is_imported(project: Project) -> None:
+    library = project.root / "infra" / vendored.LIBRARY
+    assert not (library / "project/files").exists()
+    assert not list(library.rglob("*.pyc"))
     ended = subprocess.run(
-        [sys.executable, "-c", "import lambda_serving as m; print(m.__file__, m.__version__)"],
-        env={**os.environ, "PYTHONPATH": str(project.root / "infra/layers/serving/python")},
+        [sys.executable, "-Bc", "import lambda_serving as m; print(m.__file__, m.__version__)"],
+        env={**os.environ, "PYTHONPATH": str(library.parent)},
         capture_output=True,
         text=True,
         check=True,
     )
     path, version = ended.stdout.split()
     assert (Path(path).is_relative_to(project.root), version) == (True, __version__)
-    library = project.root / "infra" / vendored.LIBRARY
-    assert not (library / "project/files").exists()
-    assert not list(library.rglob("*.pyc"))
 
 
 def test_digests_are_those_that_sha256sum_checks(project: Project) -> None:
@@ -111,7 +111,7 @@ def test_digests_are_those_that_sha256sum_checks(project: Project) -> None:
 
 @pytest.mark.parametrize("shallow", [False, True])
 def test_copy_without_the_files_makes_no_projects(
-    shallow: bool,  # noqa: FBT001
+    shallow: bool,  # noqa: FBT001 - pytest passes it by name
     project: Project,
     tmp_path: Path,
 ) -> None:
@@ -203,7 +203,10 @@ def test_file_or_link_to_nowhere_is_no_folder_for_a_project(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("existed", [True, False])
-def test_what_fails_leaves_nothing(existed: bool, tmp_path: Path) -> None:  # noqa: FBT001
+def test_what_fails_leaves_nothing(
+    existed: bool,  # noqa: FBT001 - as above
+    tmp_path: Path,
+) -> None:
     folder = tmp_path / "new"
     if existed:
         folder.mkdir()
