@@ -6,12 +6,13 @@ text beside under `text`.
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import yaml
 
 __all__ = [
+    "RULES",
     "View",
     "events_reach_all_models",
     "image_names_are_unique",
@@ -283,3 +284,17 @@ def model_blocks_are_short(view: View) -> list[str]:
         and resource["Properties"]["TemplateURL"].endswith("model.yaml")
         and lengths[name] > _MAX_BLOCK_LINES
     ]
+
+
+RULES: tuple[Callable[[View], list[str]], ...] = (
+    events_reach_all_models,
+    image_names_are_unique,
+    integrations_fit_the_quota,
+    logs_are_kept_apart_and_not_for_ever,
+    model_blocks_are_short,
+    policies_have_no_wildcards,
+    queues_lose_nothing,
+    routes_are_legal,
+    start_api_sees_all_routes,
+    timeouts_fit,
+)

@@ -10,34 +10,10 @@ import pytest
 from lambda_serving.project import template, vendored
 from lambda_serving.project.folder import Project
 from lambda_serving.project.starting import start
-from support.template_rules import (
-    View,
-    events_reach_all_models,
-    image_names_are_unique,
-    integrations_fit_the_quota,
-    logs_are_kept_apart_and_not_for_ever,
-    model_blocks_are_short,
-    policies_have_no_wildcards,
-    queues_lose_nothing,
-    routes_are_legal,
-    start_api_sees_all_routes,
-    timeouts_fit,
-)
+from support.template_rules import RULES, View
 
 _ROOT = Path(__file__).parents[3]
 _NAMES = ["half_plus_two", "3d", "no"]
-_RULES = [
-    events_reach_all_models,
-    image_names_are_unique,
-    integrations_fit_the_quota,
-    logs_are_kept_apart_and_not_for_ever,
-    model_blocks_are_short,
-    policies_have_no_wildcards,
-    queues_lose_nothing,
-    routes_are_legal,
-    start_api_sees_all_routes,
-    timeouts_fit,
-]
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +41,7 @@ def _of_type(view: View, kind: str) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.mark.parametrize("rule", _RULES, ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_rule_has_no_complaint_about_a_project(
     rule: Callable[[View], list[str]], ours: View
 ) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from support.template_rules import (
+    RULES,
     View,
     events_reach_all_models,
     image_names_are_unique,
@@ -177,6 +178,10 @@ def test_rule_has_no_complaint_about_our_template(rule: _Rule, view: View) -> No
 )
 def test_rule_has_no_complaint_about_all_that_blocks_may_ask_for(rule: _Rule, full: View) -> None:
     assert rule(full) == []
+
+
+def test_each_rule_is_tried() -> None:
+    assert {rule for rule, _, _ in _BAD} == {*RULES}
 
 
 @pytest.mark.parametrize("number", range(len(_BAD)), ids=[rule.__name__ for rule, _, _ in _BAD])
